@@ -1,0 +1,160 @@
+//! Owns the trait that every driver of containers implements, and the data that its calls take and give.
+//! A call may be cut off anywhere and is then simply made again: every one of them is idempotent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use effect::Result;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::diff::FieldDiff;
+use crate::features::Feature;
+use crate::observed::{ImageDefaults, Observed};
+use crate::spec::{Secrets, Spec};
+
+/// What performs the effects on containers of one kind.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// The name as it is written in `mcrun.toml`.
+    fn name(&self) -> &'static str;
+
+    /// What it declares to be able to do.
+    fn features(&self) -> &'static [Feature];
+
+    /// Refuses, without any I/O, a spec that is impossible or asks for what the driver lacks.
+    ///
+    /// # Errors
+    /// `MC-A001` for an impossible spec, `MC-C006` for a field that the driver cannot do.
+    fn check(&self, spec: &Spec) -> Result<()> {
+        crate::features::check(self.name(), self.features(), spec)
+    }
+
+    /// What the image says for omitted fields; `None` when it is not on this node.
+    async fn image_defaults(&self, image: &str) -> Result<Option<ImageDefaults>>;
+
+    /// The live object of this name.
+    async fn inspect(&self, name: &str) -> Result<Option<Observed>>;
+
+    /// All live objects, foreign ones included.
+    async fn list(&self) -> Result<Vec<Observed>>;
+
+    /// Makes the container without starting it.
+    async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()>;
+
+    /// Changes in place the fields that the diff says need no replacement.
+    async fn update(&self, name: &str, fields: &[FieldDiff], spec: &Spec) -> Result<()>;
+
+    /// Starts it; one that runs already is left alone.
+    async fn start(&self, name: &str) -> Result<()>;
+
+    /// Stops it, by force after `timeout` (its own stop time-out unless given); one that does not run, or does not
+    /// exist, is left alone.
+    async fn stop(&self, name: &str, timeout: Option<Duration>) -> Result<()>;
+
+    /// Stops and starts it.
+    async fn restart(&self, name: &str, timeout: Option<Duration>) -> Result<()> {
+        self.stop(name, timeout).await?;
+        self.start(name).await
+    }
+
+    /// Removes it; with `force` even while it runs. One that does not exist is success.
+    async fn remove(&self, name: &str, force: bool) -> Result<()>;
+
+    /// Recorded output, oldest line first.
+    async fn logs(&self, name: &str, query: &LogQuery) -> Result<Vec<LogLine>>;
+
+    /// Recorded output and then what is written from now on; ends when the receiver is dropped or the container is
+    /// gone.
+    async fn follow(&self, name: &str, query: &LogQuery) -> Result<mpsc::Receiver<LogLine>>;
+
+    /// Runs a program inside the container and waits for it.
+    async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput>;
+
+    /// The version of what answers.
+    async fn ping(&self) -> Result<String>;
+}
+
+/// Which of the recorded lines are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// At most so many of the newest lines.
+    pub tail: Option<usize>,
+    /// Only lines written at or after this time, in milliseconds since 1970.
+    pub since: Option<i64>,
+}
+
+impl LogQuery {
+    /// The newest `lines` lines.
+    #[must_use]
+    pub fn tail(lines: usize) -> Self {
+        Self { tail: Some(lines), since: None }
+    }
+}
+
+/// Where a program wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line of a container's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Where it was written.
+    pub stream: Stream,
+    /// The text without its line end.
+    pub line: String,
+    /// When it was written, as RFC 3339 in UTC, where the driver records it.
+    pub at: Option<String>,
+}
+
+/// A program to run inside a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables in addition to the container's.
+    pub env: BTreeMap<String, String>,
+    /// The directory; the container's own unless given.
+    pub workdir: Option<String>,
+    /// The user; the container's own unless given.
+    pub user: Option<String>,
+    /// The longest it may take.
+    pub timeout: Duration,
+    /// How many bytes of each stream are kept.
+    pub output_limit: usize,
+}
+
+impl Exec {
+    /// `argv` with a minute's time and 1 MiB of output.
+    #[must_use]
+    pub fn new(argv: Vec<String>) -> Self {
+        Self {
+            argv,
+            env: BTreeMap::new(),
+            workdir: None,
+            user: None,
+            timeout: Duration::from_secs(60),
+            output_limit: 1 << 20,
+        }
+    }
+}
+
+/// What a program inside a container left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOutput {
+    /// The exit code; 128 + n when signal n ended it.
+    pub code: i32,
+    /// Standard output, bytes that are not UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+    /// Whether output was cut at the limit.
+    pub truncated: bool,
+}

@@ -1,0 +1,288 @@
+//! Owns the list of error codes. A code is one entry: name, title, what it means and what to do; the page under
+//! `docs/errors`, `mcrun explain` and the check that no page is missing fall out of it. A code is never reused.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $title:literal $meaning:literal $remedy:literal;)*) => {
+        /// A stable error code. The letter names the room it comes from.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the list.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The code as it is printed, `MC-C003`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// One line that names the situation.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)* }
+            }
+
+            /// What the code means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => $meaning,)* }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub fn remedy(self) -> &'static str {
+                match self { $(Code::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // S: scripts and their worker.
+    Syntax "MC-S001" "the script does not compile"
+        "The Luau compiler rejected the source before anything ran. Nothing was changed."
+        "Correct the line that the message names. `mcrun plan FILE` compiles without changing anything.";
+    Uncaught "MC-S002" "the script failed with an error that nothing caught"
+        "A run-time error (`error(…)`, a nil index, a failed assertion) reached the top of the script. Effects that were done stay done and are recorded."
+        "Read the stack: it lists the script's own frames only. Correct the script and run it again; finished `ensure` effects find nothing to do.";
+    Failed "MC-S003" "the script ended itself with `fail`"
+        "The script called `fail(message)`."
+        "The message is the script's own; see the script.";
+    EffectPlace "MC-S004" "an effect was called where none can be"
+        "Effects suspend the script. That is impossible inside callbacks of `table.sort` and `string.gsub`, inside error handlers of `xpcall` and inside metamethods other than `__call`."
+        "Perform the effect before, keep its result in a local, and use that inside the callback.";
+    ModuleNotFound "MC-S005" "a required module does not exist"
+        "`require` knows `@std/…` and files beneath the script's folder (`.lua`, `.luau`, or a folder with `init.luau`)."
+        "Check the path; it is relative to the file that requires it and starts with `./`, or is `@std/NAME`.";
+    ModuleRefused "MC-S006" "a required module lies outside the script's folder"
+        "`require` never follows `..` out of the script's folder, symbolic links, absolute paths or names with NUL bytes."
+        "Move the module beneath the folder of the script that is run.";
+    ModuleCycle "MC-S007" "modules require each other in a circle"
+        "A module was required while it was still being loaded."
+        "Break the circle: move what both need into a third module.";
+    Unreadable "MC-S008" "a script or module cannot be read"
+        "The file is missing, is not a regular file, is not UTF-8 text, or its permissions refuse reading."
+        "Check the path and its permissions.";
+    LimitMemory "MC-S010" "the script exceeded its memory limit"
+        "The Lua heap grew beyond `--limit memory` (128 MiB unless set). The limit cannot be caught with `pcall`."
+        "Process data in pieces, or raise it: `--limit memory=256MiB`. The run can be resumed.";
+    LimitExecution "MC-S011" "the script ran too long without an effect"
+        "Between two effects a script may compute for `--limit exec` (5 s unless set). The limit cannot be caught with `pcall`."
+        "Look at the place the message names; it is usually a loop that never ends. Raise it with `--limit exec=30s` if the work is real.";
+    LimitWall "MC-S012" "the run exceeded its wall time"
+        "The run took longer than `--limit wall`. Time while the run is paused does not count."
+        "Resume it with a higher limit: `mcrun resume RUN --limit wall=1h`.";
+    LimitEffects "MC-S013" "the run performed too many effects"
+        "The number of effects passed `--limit effects`."
+        "Look for a loop that never ends, or raise the limit.";
+    LimitOutput "MC-S014" "the script wrote too much output"
+        "The bytes of `print` and `log` passed `--limit output`."
+        "Log less, or raise the limit: `--limit output=64MiB`.";
+    LimitArgument "MC-S015" "an argument is too large"
+        "One effect's arguments, encoded, passed `--limit argument`."
+        "Pass a path instead of a content, or raise the limit.";
+    LimitSource "MC-S016" "a source file is too large"
+        "Scripts and modules are capped at `--limit source` (256 KiB unless set), because compiling is not interruptible."
+        "Split the file into modules, or keep data in a file that the script reads.";
+    LimitDepth "MC-S017" "a value is nested too deeply"
+        "Arguments and results may be nested `--limit depth` levels deep (64 unless set); a table that contains itself has no end."
+        "Flatten the value.";
+    WorkerLost "MC-S020" "the worker process died"
+        "The child process that held the script ended without saying why (killed, out of memory, a crash of the VM). Nothing the journal recorded is lost."
+        "`mcrun resume RUN` continues where it stopped.";
+    WorkerProtocol "MC-S021" "the worker said something that makes no sense"
+        "The host trusts nothing that comes from the worker; a message that breaks the protocol ends it."
+        "Resume the run; if it happens again, please report it together with the script.";
+    WorkerSandbox "MC-S022" "the worker cannot be confined on this machine"
+        "A part of the sandbox (seccomp, no_new_privs, resource limits) could not be set up, so the script was not started."
+        "`mcrun doctor` lists what the kernel lacks.";
+    BadValue "MC-S030" "a value cannot leave the script"
+        "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
+        "The message names the field.";
+
+    // A: arguments.
+    Argument "MC-A001" "an argument is wrong"
+        "A field has the wrong type, is missing, or has a value outside its range."
+        "The message names the field and what it takes; `docs/reference` has every effect with an example.";
+    UnknownField "MC-A002" "an argument has a field that the effect does not know"
+        "Unknown fields are errors, never dropped: a misspelt field would silently mean something else."
+        "The message suggests the nearest known field.";
+    UnknownEffect "MC-A003" "no such effect"
+        "The script asked for an effect that this version of mcrun does not have."
+        "`docs/reference` lists all effects.";
+
+    // P: policy and secrets.
+    Denied "MC-P001" "the script has no capability for this effect"
+        "Nothing is granted by default. The operator grants with `--allow`, and the policy in `mcrun.toml` is the upper bound."
+        "The message ends with the `--allow` list that is needed. Grant what you trust.";
+    BadCapability "MC-P002" "a capability is malformed or unknown"
+        "Capabilities read `primitive:access:pattern`, access is `read` or `write`, shorter forms widen."
+        "See the table of capabilities in `docs/reference/capabilities.md`.";
+    SecretUnknown "MC-P010" "no such secret"
+        "The secret is not configured under `[secrets]` in `mcrun.toml`, or its source has no value."
+        "Add `[secrets.\"NAME\"]` with `file`, `env` or `command`, and `to`.";
+    SecretPlace "MC-P011" "a secret may not go there"
+        "A secret names in `to` where it may be used; anything else is refused, and only fields of type Secret take one."
+        "Add the destination to the secret's `to` list if that is what you want.";
+    SecretSource "MC-P012" "a secret's source cannot be read"
+        "The file, environment variable or command named in `mcrun.toml` failed."
+        "Check the source; the message never shows its content.";
+
+    // J: journal, runs, state directory.
+    Divergence "MC-J001" "the script no longer matches its recorded history"
+        "On resume the script asked for another effect than the journal recorded at this place. The run is paused and nothing was done."
+        "The message shows both sides. The pinned source cannot have changed, so look for a decision that depends on something other than effects.";
+    InDoubt "MC-J002" "it is unknown whether an effect took place"
+        "mcrun was killed between begin and end of an act, and nothing in the world can be asked whether it happened."
+        "Look, then say: `mcrun resume RUN --doubt redo`, `--doubt done` or `--doubt fail`.";
+    Locked "MC-J003" "another mcrun holds this run or service"
+        "A run and a service have one holder at a time. The lock is freed by the kernel when its holder ends."
+        "The message names the holder. Wait for it, or `mcrun cancel RUN`.";
+    StateNewer "MC-J004" "the state directory belongs to a newer mcrun"
+        "Its database has a schema version that this binary does not know. Nothing was touched."
+        "Use the newer mcrun, or another directory with `--state`.";
+    StateUnusable "MC-J005" "the state directory cannot be used"
+        "It cannot be created, read or written."
+        "Check path and permissions; choose another with `--state` or `MCRUN_STATE`.";
+    DiskFull "MC-J006" "the disk is full"
+        "The journal could not be written, so no further effect was started. What was recorded is intact."
+        "Free some space, then `mcrun resume RUN`.";
+    JournalBroken "MC-J007" "the journal cannot be read"
+        "The database reports corruption, or an entry cannot be decoded."
+        "Keep the state directory as it is and restore it from a backup if you have one; `mcrun doctor` says more.";
+    RunUnknown "MC-J008" "no such run"
+        "No run has this id or prefix, or several have."
+        "`mcrun runs` lists them.";
+    RunState "MC-J009" "the run is not in a state that allows this"
+        "A finished run cannot be resumed, a run that nobody executes cannot be stopped."
+        "`mcrun show RUN` tells its state.";
+    Cancelled "MC-J010" "the run was cancelled"
+        "Somebody ran `mcrun cancel`, or an interrupted effect was given up."
+        "Start a new run; finished `ensure` effects find nothing to do.";
+
+    // C: containers.
+    ImageMissing "MC-C003" "the image is not on this node"
+        "The container names an image that the engine does not have."
+        "Load or pull it first.";
+    EngineUnavailable "MC-C001" "no container engine answers"
+        "The driver's socket refuses connections or does not exist."
+        "`mcrun doctor` shows which engines were looked for. Without any, `exec = { … }` runs native processes.";
+    EngineFailed "MC-C002" "the container engine refused"
+        "The engine answered a request with an error."
+        "The cause is the engine's own message.";
+    ContainerUnknown "MC-C004" "no such container"
+        "The driver has no container of this name."
+        "`mcrun ps` lists what runs.";
+    PortOccupied "MC-C005" "a port is already in use"
+        "Another process or container listens on the host port."
+        "The message names the holder where the system tells. Stop it, choose another port, or let `ports.allocate` choose.";
+    Unsupported "MC-C006" "the driver does not have this feature"
+        "The selected driver cannot do what the field asks for; it is refused in the plan already."
+        "Remove the field or select another driver in `mcrun.toml`.";
+    ExitedEarly "MC-C007" "a container ended right after its start"
+        "The process exited instead of staying up."
+        "Its last log lines follow the message.";
+    ForeignContainer "MC-C008" "a container of this name belongs to somebody else"
+        "It exists but was not made by mcrun."
+        "Remove it, choose another name, or set `adopt = true` to take it over.";
+    ProgramMissing "MC-C009" "the program does not exist or is not executable"
+        "The first word of the argument vector is not an executable file."
+        "Give the full path of the program.";
+
+    // H: health, http.
+    Unhealthy "MC-H001" "a health check did not pass in time"
+        "The probe failed until its time was over."
+        "The last answer and the service's last log lines follow the message.";
+    HttpRefused "MC-H002" "an address is refused"
+        "Link-local and metadata addresses are never contacted, neither directly nor after a redirect."
+        "Use the service's own address.";
+    HttpFailed "MC-H003" "an HTTP request failed"
+        "The connection, TLS handshake or response broke."
+        "The cause tells which.";
+    TooLarge "MC-H004" "an answer or file is larger than its limit"
+        "Everything that comes from outside has a bound."
+        "Raise the limit of the call if the size is expected.";
+
+    // F: files, X: exec.
+    FileRefused "MC-F001" "a path is refused"
+        "The path leaves its root through `..` or a symbolic link, is not absolute, or is not a regular file."
+        "Use the resolved path, and grant that.";
+    FileFailed "MC-F002" "a file operation failed"
+        "The system refused to read or write the file."
+        "The cause is the system's own message.";
+    TemplateFailed "MC-F003" "a template cannot be rendered"
+        "The template has a syntax error or uses a value that was not given."
+        "The cause names the line.";
+    ExecFailed "MC-X001" "a program cannot be started"
+        "The program does not exist, is not executable, or the directory is missing."
+        "The cause is the system's own message.";
+    TimedOut "MC-X002" "an operation took longer than its time-out"
+        "The program, probe or request was stopped when its time was over."
+        "Raise `timeout` if the work is real.";
+    ExitStatus "MC-X003" "a program ended with a failure"
+        "The exit code is not one of those expected."
+        "Its last output lines follow the message; set `check = false` to look at the code yourself.";
+    Confinement "MC-X004" "the program cannot be confined on this machine"
+        "`exec.query` runs without write access and sockets, enforced by Landlock and seccomp; this kernel lacks one of them."
+        "Use `exec.run`, or a newer kernel; `mcrun doctor` says what is missing.";
+    NoPort "MC-N001" "no free port is left"
+        "Every port of the range is recorded or in use."
+        "`mcrun ps --ports` lists what is recorded; undeploy what is gone.";
+
+    // R: registry, deploys.
+    ServiceUnknown "MC-R001" "no such service"
+        "The registry has no service of this name on this node."
+        "`mcrun status` lists the services.";
+
+    // U: usage and configuration.
+    Usage "MC-U001" "the command line is wrong"
+        "An option or its value is not understood."
+        "`mcrun help COMMAND` shows what it takes.";
+    Config "MC-U002" "the configuration is wrong"
+        "`mcrun.toml` has a syntax error, an unknown key or a value outside its range."
+        "The message names file, line and key.";
+    Internal "MC-Z001" "mcrun made a mistake"
+        "Something happened that should be impossible."
+        "Please report it with the output of `mcrun show RUN --json`.";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Code::ALL.iter().copied().find(|code| code.as_str() == text).ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
+
+/// The text names no code of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an error code of this version")]
+pub struct UnknownCode(String);
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,303 @@
+//! Owns the bridge from typed effects to the corridor, which handles them as JSON.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use journal::Timestamp;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::declaration::{Act, Declaration, Declared, Doubt, Ensure, Ensured, OnDoubt, Read, Wait};
+use crate::plan::{Action, Change, FieldChange};
+use crate::{Code, Context, Error, Kind, Need, Result, arguments};
+
+/// An effect whose types are known only to itself.
+pub(crate) trait Erased: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn kind(&self) -> Kind;
+    fn declaration(&self) -> &Declaration;
+    /// Checks and decodes the arguments of one call.
+    fn decode(&self, arguments: Value) -> Result<Box<dyn Call>>;
+}
+
+/// A decoded call.
+#[async_trait]
+pub(crate) trait Call: Send + Sync {
+    fn subject(&self) -> String;
+    fn needs(&self) -> Result<Vec<Need>>;
+    fn lease(&self) -> Option<String>;
+    fn operation(&self) -> Operation<'_>;
+}
+
+/// What a call does, by kind.
+pub(crate) enum Operation<'a> {
+    Read(&'a dyn ReadCall),
+    Ensure(&'a dyn EnsureCall),
+    Act(&'a dyn ActCall),
+    Wait(&'a dyn WaitCall),
+}
+
+#[async_trait]
+pub(crate) trait ReadCall: Send + Sync {
+    async fn read(&self, context: &Context) -> Result<Value>;
+}
+
+/// A change with its states as JSON.
+pub(crate) struct Planned {
+    pub(crate) action: Action,
+    pub(crate) fields: Vec<FieldChange>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) unknown: Vec<&'static str>,
+    pub(crate) before: Option<Value>,
+    /// What the script gets in a plan: `{ changed, before, after }`.
+    pub(crate) result: Value,
+}
+
+/// What `apply` left.
+pub(crate) struct Made {
+    pub(crate) after: Option<Value>,
+    pub(crate) writes: Vec<journal::Write>,
+}
+
+/// The result of a comparison that `apply` can go on with.
+#[async_trait]
+pub(crate) trait Pending: Send + Sync {
+    fn planned(&self) -> Result<Planned>;
+    /// Enters the change into the plan's overlay.
+    fn overlay(&self, context: &Context);
+    async fn apply(&self, context: &Context) -> Result<Made>;
+}
+
+#[async_trait]
+pub(crate) trait EnsureCall: Send + Sync {
+    fn own_records(&self) -> bool;
+    async fn compare<'a>(&'a self, context: &Context) -> Result<Box<dyn Pending + 'a>>;
+}
+
+#[async_trait]
+pub(crate) trait ActCall: Send + Sync {
+    fn askable(&self) -> bool;
+    fn on_doubt(&self) -> OnDoubt;
+    fn assume(&self) -> Option<Value>;
+    fn summary(&self) -> Option<String>;
+    async fn act(&self, context: &Context, key: &str) -> Result<Value>;
+    async fn ask(&self, context: &Context, key: &str) -> Result<Doubt<Value>>;
+}
+
+#[async_trait]
+pub(crate) trait WaitCall: Send + Sync {
+    fn until(&self, now: Timestamp) -> Option<Timestamp>;
+    fn parks(&self) -> bool;
+    fn promise(&self) -> Result<Value>;
+    async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value>;
+}
+
+/// Encodes what crosses the corridor.
+fn encode<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value)
+        .map_err(|error| Error::new(Code::Internal, "a result cannot be encoded").because(error))
+}
+
+fn declare<E: Declared>(kind: Kind) -> Declaration {
+    let parameters = schema::<E>();
+    let doc = parameters.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Declaration {
+        name: E::NAME,
+        kind,
+        doc,
+        capability: E::CAPABILITY,
+        example: E::EXAMPLE,
+        result: schema::<E::Output>(),
+        parameters,
+    }
+}
+
+fn schema<T: schemars::JsonSchema>() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.meta_schema = None;
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+fn decode<E: Declared>(declaration: &Declaration, mut value: Value) -> Result<E> {
+    arguments::check(E::NAME, &declaration.parameters, &mut value)?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { String::new() } else { format!(" field `{path}`") };
+        Error::new(Code::Argument, format!("`{}`:{place} {}", E::NAME, error.inner()))
+    })
+}
+
+macro_rules! erase {
+    ($outer:ident, $call:ident, $bound:ident, $kind:expr, $variant:ident) => {
+        pub(crate) struct $outer<E: $bound> {
+            world: Arc<E::World>,
+            declaration: OnceLock<Declaration>,
+            effect: PhantomData<fn() -> E>,
+        }
+
+        impl<E: $bound> $outer<E> {
+            pub(crate) fn new(world: Arc<E::World>) -> Self {
+                Self { world, declaration: OnceLock::new(), effect: PhantomData }
+            }
+        }
+
+        impl<E: $bound> Erased for $outer<E> {
+            fn name(&self) -> &'static str {
+                E::NAME
+            }
+
+            fn kind(&self) -> Kind {
+                $kind
+            }
+
+            fn declaration(&self) -> &Declaration {
+                self.declaration.get_or_init(|| declare::<E>($kind))
+            }
+
+            fn decode(&self, arguments: Value) -> Result<Box<dyn Call>> {
+                let effect: E = decode(self.declaration(), arguments)?;
+                Ok(Box::new($call { effect, world: self.world.clone() }))
+            }
+        }
+
+        struct $call<E: $bound> {
+            effect: E,
+            world: Arc<E::World>,
+        }
+
+        impl<E: $bound> Call for $call<E> {
+            fn subject(&self) -> String {
+                self.effect.subject()
+            }
+
+            fn needs(&self) -> Result<Vec<Need>> {
+                self.effect.needs(&self.world)
+            }
+
+            fn lease(&self) -> Option<String> {
+                self.effect.lease()
+            }
+
+            fn operation(&self) -> Operation<'_> {
+                Operation::$variant(self)
+            }
+        }
+    };
+}
+
+erase!(OfRead, ReadOf, Read, Kind::Read, Read);
+erase!(OfEnsure, EnsureOf, Ensure, Kind::Ensure, Ensure);
+erase!(OfAct, ActOf, Act, Kind::Act, Act);
+erase!(OfWait, WaitOf, Wait, Kind::Wait, Wait);
+
+#[async_trait]
+impl<E: Read> ReadCall for ReadOf<E> {
+    async fn read(&self, context: &Context) -> Result<Value> {
+        encode(&self.effect.read(&self.world, context).await?)
+    }
+}
+
+struct Compared<'a, E: Ensure> {
+    call: &'a EnsureOf<E>,
+    before: Option<E::State>,
+    change: Change<E::State>,
+}
+
+#[async_trait]
+impl<E: Ensure> EnsureCall for EnsureOf<E> {
+    fn own_records(&self) -> bool {
+        E::OWN_RECORDS
+    }
+
+    async fn compare<'a>(&'a self, context: &Context) -> Result<Box<dyn Pending + 'a>> {
+        let key = self.effect.key(context);
+        let before = match context.overlay.get(&key) {
+            Some(planned) => planned,
+            None => self.effect.observe(&self.world, context).await?,
+        };
+        let change = self.effect.change(&self.world, context, before.as_ref()).await?;
+        Ok(Box::new(Compared { call: self, before, change }))
+    }
+}
+
+#[async_trait]
+impl<E: Ensure> Pending for Compared<'_, E> {
+    fn planned(&self) -> Result<Planned> {
+        let result = Ensured {
+            changed: !self.change.is_none(),
+            before: self.before.clone(),
+            after: self.change.after.clone(),
+        };
+        Ok(Planned {
+            action: self.change.action,
+            fields: self.change.fields.clone(),
+            notes: self.change.notes.clone(),
+            unknown: self.change.unknown.clone(),
+            before: self.before.as_ref().map(encode).transpose()?,
+            result: encode(&result)?,
+        })
+    }
+
+    fn overlay(&self, context: &Context) {
+        context.overlay.set(&self.call.effect.key(context), self.change.after.as_ref());
+    }
+
+    async fn apply(&self, context: &Context) -> Result<Made> {
+        let applied =
+            self.call.effect.apply(&self.call.world, context, self.before.as_ref(), &self.change).await?;
+        Ok(Made { after: applied.after.as_ref().map(encode).transpose()?, writes: applied.writes })
+    }
+}
+
+#[async_trait]
+impl<E: Act> ActCall for ActOf<E> {
+    fn askable(&self) -> bool {
+        E::ASKABLE
+    }
+
+    fn on_doubt(&self) -> OnDoubt {
+        self.effect.on_doubt()
+    }
+
+    fn assume(&self) -> Option<Value> {
+        self.effect.assume()
+    }
+
+    fn summary(&self) -> Option<String> {
+        self.effect.summary()
+    }
+
+    async fn act(&self, context: &Context, key: &str) -> Result<Value> {
+        encode(&self.effect.act(&self.world, context, key).await?)
+    }
+
+    async fn ask(&self, context: &Context, key: &str) -> Result<Doubt<Value>> {
+        Ok(match self.effect.ask(&self.world, context, key).await? {
+            Doubt::Done(output) => Doubt::Done(encode(&output)?),
+            Doubt::NotDone => Doubt::NotDone,
+            Doubt::Unknown => Doubt::Unknown,
+        })
+    }
+}
+
+#[async_trait]
+impl<E: Wait> WaitCall for WaitOf<E> {
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.effect.until(now)
+    }
+
+    fn parks(&self) -> bool {
+        self.effect.parks()
+    }
+
+    fn promise(&self) -> Result<Value> {
+        encode(&self.effect.promise())
+    }
+
+    async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value> {
+        encode(&self.effect.wait(&self.world, context, until).await?)
+    }
+}
+

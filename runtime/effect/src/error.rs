@@ -1,0 +1,94 @@
+//! Owns the error that crosses the corridor: what went wrong, where, why and what to do next, under a stable
+//! [`Code`]. Leaves rendering to the command line and the pages of the codes to [`crate::codes`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::codes::Code;
+
+/// The result of everything that can fail on the way of an effect.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error under a stable code. It never holds a secret: messages name fields and objects, not values of type Secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Error {
+    /// The stable code, `MC-C003` and the like.
+    pub code: Code,
+    /// What went wrong, naming the object: one line, no trailing stop.
+    pub message: String,
+    /// Why, as the layer below told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What the reader can do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether the same call may succeed later without any change.
+    #[serde(default)]
+    pub retryable: bool,
+    /// The effect that failed, `containers.ensure`; the corridor fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
+    /// Further lines for a person: a service's last log lines, the two sides of a divergence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// Capabilities that were missing, in the form `--allow` takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+impl Error {
+    /// An error of `code` that says `message`.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            cause: None,
+            hint: None,
+            retryable: false,
+            effect: None,
+            details: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// The same error with the reason that a lower layer gave.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// The same error with advice for the reader.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, marked as one that may pass by itself.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    /// The same error with one more line for a person.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.details.push(line.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code, self.message)?;
+        if let Some(cause) = &self.cause {
+            write!(formatter, " ({cause})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

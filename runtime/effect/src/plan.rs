@@ -1,0 +1,205 @@
+//! Owns what a plan is made of: the change of one object, the overlay of what earlier effects will have changed, and
+//! the steps that are shown. Apply uses the same [`Change`], so a dry run cannot differ from the run.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use journal::{Identity, Place};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, Kind};
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Nothing: it is as described.
+    None,
+    /// It does not exist yet.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It is removed and made anew.
+    Replace,
+    /// It goes away.
+    Remove,
+    /// An act takes place.
+    Act,
+    /// The run waits here.
+    Wait,
+    /// It is only looked at.
+    Read,
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// `env.LOG_LEVEL`, `ports[0].host`.
+    pub path: String,
+    /// The value found; absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// The value described; absent when the field goes away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// Whether the object must be replaced because of it.
+    #[serde(default)]
+    pub replaces: bool,
+}
+
+/// The difference between an object and its description.
+#[derive(Debug, Clone)]
+pub struct Change<S> {
+    /// What happens.
+    pub action: Action,
+    /// Which fields differ.
+    pub fields: Vec<FieldChange>,
+    /// The object as it will be; `None` when it will be gone.
+    pub after: Option<S>,
+    /// Remarks for people: stop-first, data that is lost.
+    pub notes: Vec<String>,
+    /// Top-level fields of `after` that nobody can know before the change is made.
+    pub unknown: Vec<&'static str>,
+}
+
+impl<S> Change<S> {
+    /// The object is as described.
+    #[must_use]
+    pub fn none(now: Option<S>) -> Self {
+        Self { action: Action::None, fields: Vec::new(), after: now, notes: Vec::new(), unknown: Vec::new() }
+    }
+
+    /// `action` leads to `after`, by changing `fields`.
+    #[must_use]
+    pub fn to(action: Action, after: Option<S>, fields: Vec<FieldChange>) -> Self {
+        Self { action, fields, after, notes: Vec::new(), unknown: Vec::new() }
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.action == Action::None
+    }
+}
+
+/// Objects as the plan's earlier effects will have left them. Always empty outside a plan.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    objects: Mutex<BTreeMap<String, Option<Value>>>,
+}
+
+impl Overlay {
+    /// The planned state of an object; the outer `None` means that the plan does not touch it.
+    #[must_use]
+    pub fn get<S: DeserializeOwned>(&self, key: &str) -> Option<Option<S>> {
+        let objects = self.lock();
+        let planned = objects.get(key)?;
+        Some(planned.clone().and_then(|value| serde_json::from_value(value).ok()))
+    }
+
+    /// Every planned object whose key starts with `prefix`.
+    #[must_use]
+    pub fn beneath<S: DeserializeOwned>(&self, prefix: &str) -> Vec<(String, Option<S>)> {
+        let objects = self.lock();
+        let planned = objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        planned
+            .map(|(key, value)| {
+                (key.clone(), value.clone().and_then(|value| serde_json::from_value(value).ok()))
+            })
+            .collect()
+    }
+
+    /// Notes that an object will stand as `after`.
+    pub fn set<S: Serialize>(&self, key: &str, after: Option<&S>) {
+        let value = after.and_then(|after| serde_json::to_value(after).ok());
+        self.lock().insert(key.to_owned(), value);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<Value>>> {
+        self.objects.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One line of a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// The identity that the effect will have in the run.
+    pub identity: Identity,
+    /// Its kind.
+    pub kind: Kind,
+    /// What happens.
+    pub action: Action,
+    /// The object.
+    pub subject: String,
+    /// Which fields differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+    /// Remarks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Where the script calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Why the effect would fail, when it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+}
+
+/// A place where a branch's plan ends because it depends on what nobody can know yet.
+#[derive(Debug, Clone, Serialize)]
+pub struct End {
+    /// The branch.
+    pub scope: String,
+    /// What was touched.
+    pub note: String,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// What a script would do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Plan {
+    /// Every effect in the order of the script.
+    pub steps: Vec<Step>,
+    /// Where it cannot be known further.
+    pub ends: Vec<End>,
+}
+
+impl Plan {
+    /// How many steps have this action.
+    #[must_use]
+    pub fn count(&self, action: Action) -> usize {
+        self.steps.iter().filter(|step| step.action == action && step.error.is_none()).count()
+    }
+
+    /// Whether applying would change anything.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::Create | Action::Update | Action::Replace | Action::Remove | Action::Act
+            )
+        }) || !self.ends.is_empty()
+    }
+
+    /// The capabilities that are missing, each once.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<String> =
+            self.steps.iter().filter_map(|step| step.error.as_ref()).flat_map(|e| e.missing.clone()).collect();
+        missing.sort();
+        missing.dedup();
+        missing
+    }
+}

@@ -1,0 +1,389 @@
+//! Owns the one policy function: which request is allowed. It is the security boundary; it sees the final typed
+//! request and trusts nothing that a worker said.
+
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Error, Result};
+
+/// Every primitive and the extra capabilities that its dangerous features need each.
+const PRIMITIVES: &[(&str, &[&str])] = &[
+    ("certs", &[]),
+    ("containers", &["host-network", "privileged", "devices", "capabilities", "users"]),
+    ("dns", &[]),
+    ("exec", &[]),
+    ("files", &[]),
+    ("health", &[]),
+    ("http", &[]),
+    ("images", &[]),
+    ("mcias", &[]),
+    ("nodes", &[]),
+    ("notify", &[]),
+    ("ports", &[]),
+    ("registry", &[]),
+    ("routes", &[]),
+    ("secrets", &[]),
+];
+
+/// What may be done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Access {
+    /// Look at it.
+    Read,
+    /// Change it; includes reading.
+    Write,
+    /// A feature with a capability of its own, such as `containers:privileged`.
+    Extra(&'static str),
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::Extra(name) => name,
+        })
+    }
+}
+
+/// One thing that a request needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// `containers`.
+    pub primitive: &'static str,
+    /// How it is used.
+    pub access: Access,
+    /// The primitive's own name of the object.
+    pub name: String,
+    /// True when everything beneath the name is needed too, as for a mounted folder.
+    pub subtree: bool,
+}
+
+impl Need {
+    /// Reading `name`.
+    pub fn read(primitive: &'static str, name: impl Into<String>) -> Self {
+        Self { primitive, access: Access::Read, name: name.into(), subtree: false }
+    }
+
+    /// Changing `name`.
+    pub fn write(primitive: &'static str, name: impl Into<String>) -> Self {
+        Self { primitive, access: Access::Write, name: name.into(), subtree: false }
+    }
+
+    /// A feature with a capability of its own.
+    pub fn extra(primitive: &'static str, extra: &'static str, name: impl Into<String>) -> Self {
+        Self { primitive, access: Access::Extra(extra), name: name.into(), subtree: false }
+    }
+
+    /// The same need for everything beneath the name as well.
+    #[must_use]
+    pub fn and_beneath(mut self) -> Self {
+        self.subtree = true;
+        self
+    }
+}
+
+impl fmt::Display for Need {
+    /// In the form `--allow` takes.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.primitive, self.access)?;
+        if !self.name.is_empty() {
+            write!(formatter, ":{}", globset::escape(&self.name))?;
+        }
+        if self.subtree { formatter.write_str("/**") } else { Ok(()) }
+    }
+}
+
+/// A grant or a denial: `primitive:access:pattern`; shorter forms widen.
+#[derive(Debug, Clone)]
+pub struct Capability {
+    text: String,
+    primitive: Option<&'static str>,
+    access: Option<Access>,
+    pattern: Option<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, globset::Error> {
+        let matcher = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?.compile_matcher();
+        Ok(Self { text: text.to_owned(), matcher })
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        // `/srv/mcq/**` is meant to cover the folder itself as well.
+        self.matcher.is_match(name) || self.text.strip_suffix("/**") == Some(name)
+    }
+
+    /// The text before the first wildcard.
+    fn literal_prefix(&self) -> &str {
+        &self.text[..self.text.find(['*', '?', '[', '{', '\\']).unwrap_or(self.text.len())]
+    }
+}
+
+impl FromStr for Capability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |why: String| {
+            Error::new(Code::BadCapability, format!("capability `{text}`: {why}"))
+                .hint("capabilities read `primitive:access:pattern`, such as `containers:write:mcq-*`")
+        };
+        if text == "*" {
+            return Ok(Self { text: text.to_owned(), primitive: None, access: None, pattern: None });
+        }
+        let mut words = text.splitn(3, ':');
+        let primitive = words.next().unwrap_or_default();
+        let Some((primitive, extras)) = PRIMITIVES.iter().find(|(known, _)| *known == primitive) else {
+            let known = PRIMITIVES.iter().map(|(name, _)| *name);
+            return Err(bad(format!("no primitive is called `{primitive}`{}", did_you_mean(primitive, known))));
+        };
+        let access = match words.next() {
+            None => None,
+            Some("read") => Some(Access::Read),
+            Some("write") => Some(Access::Write),
+            Some(word) => match extras.iter().find(|extra| **extra == word) {
+                Some(extra) => Some(Access::Extra(extra)),
+                None => {
+                    let known = ["read", "write"].into_iter().chain(extras.iter().copied());
+                    let suggestion = did_you_mean(word, known);
+                    return Err(bad(format!("access is `read` or `write`, not `{word}`{suggestion}")));
+                }
+            },
+        };
+        let pattern = match words.next() {
+            None => None,
+            Some("") => return Err(bad("the pattern is empty".into())),
+            Some(pattern) => Some(Pattern::new(pattern).map_err(|error| bad(error.to_string()))?),
+        };
+        Ok(Self { text: text.to_owned(), primitive: Some(primitive), access, pattern })
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Capability {
+    fn covers_primitive(&self, need: &Need) -> bool {
+        self.primitive.is_none_or(|primitive| primitive == need.primitive)
+    }
+
+    fn grants(&self, need: &Need) -> bool {
+        let access = match (self.access, need.access) {
+            // Bare `containers` widens over names and read or write; a dangerous feature needs its own word, or `*`.
+            (None, Access::Extra(_)) => self.primitive.is_none(),
+            (None | Some(Access::Write), Access::Read | Access::Write) => true,
+            (Some(granted), needed) => granted == needed,
+        };
+        access && self.covers_primitive(need) && self.covers_name(need)
+    }
+
+    fn covers_name(&self, need: &Need) -> bool {
+        let Some(pattern) = &self.pattern else { return true };
+        pattern.matches(&need.name)
+            && (!need.subtree || pattern.matches(&format!("{}/any/thing", need.name.trim_end_matches('/'))))
+    }
+
+    fn denies(&self, need: &Need) -> bool {
+        let access = match (self.access, need.access) {
+            (None, _) => true,
+            // What may not be read may not be written either, since writing includes reading.
+            (Some(Access::Read), Access::Read | Access::Write) => true,
+            (Some(denied), needed) => denied == needed,
+        };
+        access && self.covers_primitive(need) && self.touches_name(need)
+    }
+
+    fn touches_name(&self, need: &Need) -> bool {
+        let Some(pattern) = &self.pattern else { return true };
+        let folder = format!("{}/", need.name.trim_end_matches('/'));
+        pattern.matches(&need.name) || (need.subtree && pattern.literal_prefix().starts_with(&folder))
+    }
+}
+
+/// `, did you mean …?` for the nearest of `known`, or nothing.
+pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(given, known).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default()
+}
+
+/// The nearest of `known`, when it is near enough to be a slip.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(given, known), known))
+        .filter(|(distance, known)| *distance <= 1 + known.len().max(given.len()) / 4)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// What a run may do: its grants, within the operator's upper bound, without what was denied.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    bound: Option<Vec<Capability>>,
+    grants: Vec<Capability>,
+    denials: Vec<Capability>,
+}
+
+/// A policy as it is recorded with a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// What was granted.
+    pub allow: Vec<String>,
+    /// What was denied.
+    #[serde(default)]
+    pub deny: Vec<String>,
+}
+
+impl Policy {
+    /// The policy of a run: `allow` and `deny` from the command line within the operator's `bound` from `mcrun.toml`.
+    /// Without `allow` the bound itself is granted; without either, nothing is.
+    ///
+    /// # Errors
+    /// `MC-P002` for a malformed or unknown capability.
+    pub fn new(bound: Option<&[String]>, grants: &Grants) -> Result<Self> {
+        let parse = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
+        let bound = bound.map(parse).transpose()?;
+        let allowed = parse(&grants.allow)?;
+        let grants_list = if allowed.is_empty() { bound.clone().unwrap_or_default() } else { allowed };
+        Ok(Self { bound, grants: grants_list, denials: parse(&grants.deny)? })
+    }
+
+    /// Whether one need is met.
+    #[must_use]
+    pub fn allows(&self, need: &Need) -> bool {
+        let granted = |list: &[Capability]| list.iter().any(|capability| capability.grants(need));
+        granted(&self.grants)
+            && self.bound.as_deref().is_none_or(granted)
+            && !self.denials.iter().any(|capability| capability.denies(need))
+    }
+
+    /// The policy function: every need must be met.
+    ///
+    /// # Errors
+    /// `MC-P001` that lists what is missing in the form `--allow` takes.
+    pub fn check(&self, effect: &str, needs: &[Need]) -> Result<()> {
+        let missing: Vec<String> =
+            needs.iter().filter(|need| !self.allows(need)).map(Need::to_string).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let bounded = needs.iter().any(|need| {
+            !self.allows(need) && self.bound.as_deref().is_some_and(|list| !list.iter().any(|c| c.grants(need)))
+        });
+        let mut error = Error::new(Code::Denied, format!("`{effect}` needs {}", join_quoted(&missing)));
+        error.hint = Some(if bounded {
+            "the operator's policy in mcrun.toml does not contain it: `--allow` cannot widen that".into()
+        } else {
+            format!("grant it with {}", allow_arguments(&missing))
+        });
+        error.missing = missing;
+        Err(error)
+    }
+}
+
+/// `--allow 'a' --allow 'b'`, quoted for a shell where needed.
+#[must_use]
+pub fn allow_arguments(missing: &[String]) -> String {
+    let words = missing.iter().map(|need| {
+        let plain = need.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-,@%+=".contains(c));
+        if plain { format!("--allow {need}") } else { format!("--allow '{}'", need.replace('\'', r"'\''")) }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn join_quoted(items: &[String]) -> String {
+    items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(bound: Option<&[&str]>, allow: &[&str], deny: &[&str]) -> Policy {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let grants = Grants { allow: own(allow), deny: own(deny) };
+        Policy::new(bound.map(own).as_deref(), &grants).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_granted_by_default() {
+        assert!(!policy(None, &[], &[]).allows(&Need::read("files", "/etc/hosts")));
+    }
+
+    #[test]
+    fn write_includes_read_but_not_the_other_way_round() {
+        let reader = policy(None, &["containers:read:mcq*"], &[]);
+        assert!(reader.allows(&Need::read("containers", "mcq-api")));
+        assert!(!reader.allows(&Need::write("containers", "mcq-api")));
+        let writer = policy(None, &["containers:write:mcq*"], &[]);
+        assert!(writer.allows(&Need::read("containers", "mcq-api")));
+        assert!(!writer.allows(&Need::write("containers", "mcr")));
+    }
+
+    #[test]
+    fn a_dangerous_feature_needs_its_own_word() {
+        let need = Need::extra("containers", "privileged", "mcq");
+        assert!(!policy(None, &["containers"], &[]).allows(&need));
+        assert!(policy(None, &["containers:privileged"], &[]).allows(&need));
+        assert!(policy(None, &["containers:privileged:mcq"], &[]).allows(&need));
+        assert!(!policy(None, &["containers:privileged:mcr"], &[]).allows(&need));
+        assert!(policy(None, &["*"], &[]).allows(&need));
+    }
+
+    #[test]
+    fn a_mounted_folder_needs_everything_beneath() {
+        let mount = Need::write("files", "/srv/mcq").and_beneath();
+        assert!(policy(None, &["files:write:/srv/mcq/**"], &[]).allows(&mount));
+        assert!(policy(None, &["files:write:/srv/**"], &[]).allows(&mount));
+        assert!(!policy(None, &["files:write:/srv/mcq"], &[]).allows(&mount));
+        assert!(!policy(None, &["files:write:/srv/mcq/*"], &[]).allows(&mount));
+        assert!(!policy(None, &["files:write:/srv/**"], &["files:read:/srv/mcq/keys/**"]).allows(&mount));
+    }
+
+    #[test]
+    fn a_star_does_not_cross_folders() {
+        let policy = policy(None, &["files:read:/srv/*"], &[]);
+        assert!(policy.allows(&Need::read("files", "/srv/a")));
+        assert!(!policy.allows(&Need::read("files", "/srv/a/b")));
+    }
+
+    #[test]
+    fn the_command_line_only_narrows_the_operators_policy() {
+        let need = Need::write("containers", "mcq");
+        assert!(policy(Some(&["containers"]), &[], &[]).allows(&need));
+        assert!(!policy(Some(&["files"]), &["containers"], &[]).allows(&need));
+        assert!(!policy(Some(&["containers"]), &["containers:write:mcr"], &[]).allows(&need));
+        assert!(!policy(Some(&["containers"]), &[], &["containers:write:mcq"]).allows(&need));
+    }
+
+    #[test]
+    fn a_refusal_prints_what_allow_takes() {
+        let needs = [Need::write("files", "/srv/a b").and_beneath(), Need::write("containers", "x")];
+        let error = policy(None, &[], &[]).check("containers.ensure", &needs).unwrap_err();
+        assert_eq!(error.missing, ["files:write:/srv/a b/**", "containers:write:x"]);
+        assert_eq!(error.hint.unwrap(), "grant it with --allow 'files:write:/srv/a b/**' --allow containers:write:x");
+        let granted = Grants { allow: error.missing, deny: vec![] };
+        assert!(Policy::new(None, &granted).unwrap().check("containers.ensure", &needs).is_ok());
+    }
+
+    #[test]
+    fn unknown_words_are_errors_with_a_suggestion() {
+        let error = "container:write:x".parse::<Capability>().unwrap_err();
+        assert!(error.message.contains("did you mean `containers`"), "{error}");
+        let error = "containers:wirte:x".parse::<Capability>().unwrap_err();
+        assert!(error.message.contains("did you mean `write`"), "{error}");
+        assert!("files:read:".parse::<Capability>().is_err());
+        assert!("files:read:/a/[".parse::<Capability>().is_err());
+    }
+}

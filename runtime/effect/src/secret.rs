@@ -1,0 +1,259 @@
+//! Owns secrets on their way through the corridor: [`Secret`], an opaque value in arguments, [`Hidden`], a value found
+//! live that is stored sealed, and the [`Sealer`] that holds the state directory's key. Leaves where secrets come
+//! from to the `system` crate.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{Code, Error, Result};
+
+/// A secret in an argument: the names of its parts, never their values. Made by `secrets.get`, joined with `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// The parts in order.
+    #[serde(rename = "$secret")]
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Part {
+    /// A configured secret and the keyed hash of the value it had when the script got it.
+    Named {
+        /// Its name in `mcrun.toml`.
+        name: String,
+        /// Keyed hash of the value.
+        tag: String,
+    },
+    /// Text that the script joined to it.
+    Text(String),
+}
+
+impl Secret {
+    /// The handle of one configured secret.
+    #[must_use]
+    pub fn named(name: &str, tag: String) -> Self {
+        Self { parts: vec![Part::Named { name: name.to_owned(), tag }] }
+    }
+
+    /// The names of the configured secrets inside.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Named { name, .. } => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names().collect();
+        write!(formatter, "secret({})", names.join(" .. "))
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "x-secret": true, "description": "An opaque value from `secrets.get`." })
+    }
+}
+
+/// Where secrets come from and where they may go.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The value of the secret `name`.
+    async fn reveal(&self, name: &str) -> Result<Zeroizing<Vec<u8>>>;
+
+    /// Whether `name` may be used at `destination`, such as `containers:mcq`.
+    fn may_go(&self, name: &str, destination: &str) -> Result<bool>;
+}
+
+/// A value that was found live and is stored sealed: comparable by its keyed hash, readable only with the state
+/// directory's key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hidden {
+    /// Keyed hash of the value.
+    #[serde(rename = "$hidden")]
+    tag: String,
+    /// Nonce and ciphertext, base64.
+    #[serde(rename = "box")]
+    sealed: String,
+}
+
+impl PartialEq for Hidden {
+    fn eq(&self, other: &Self) -> bool {
+        self.tag == other.tag
+    }
+}
+
+impl Eq for Hidden {}
+
+impl JsonSchema for Hidden {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hidden".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "description": "A value found live, stored sealed." })
+    }
+}
+
+impl Hidden {
+    /// The keyed hash.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+}
+
+/// Holds the key of one state directory: seals values and hashes them for comparison.
+pub struct Sealer {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    /// Opens the key `seal.key` in the state directory, making it on first use (mode 0600).
+    ///
+    /// # Errors
+    /// `MC-J005` when the file cannot be read or written or has the wrong length.
+    pub fn open(state: &Path) -> Result<Self> {
+        let path = state.join("seal.key");
+        let broken = |error: io::Error| {
+            Error::new(Code::StateUnusable, format!("`{}` cannot be used", path.display())).because(error)
+        };
+        match fs::OpenOptions::new().read(true).open(&path) {
+            Ok(file) => Self::read(file).map_err(broken),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&path).map_err(broken),
+            Err(error) => Err(broken(error)),
+        }
+    }
+
+    /// A sealer with a key that is gone when it is dropped: for plans without a state directory and for tests.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        Self { key: random_key() }
+    }
+
+    fn read(mut file: fs::File) -> io::Result<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        file.read_exact(&mut *key)?;
+        Ok(Self { key })
+    }
+
+    fn create(path: &Path) -> io::Result<Self> {
+        let key = random_key();
+        // Written under another name and linked, so that no process ever reads half a key.
+        let draft = path.with_extension(format!("{}.draft", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&*key)?;
+        file.sync_all()?;
+        let linked = fs::hard_link(&draft, path);
+        fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Self::read(fs::File::open(path)?),
+        }
+    }
+
+    /// The keyed hash by which two values are compared without knowing them.
+    #[must_use]
+    pub fn tag(&self, value: &[u8]) -> String {
+        blake3::keyed_hash(&self.key, value).to_hex()[..32].to_owned()
+    }
+
+    /// Seals a value.
+    #[must_use]
+    pub fn hide(&self, value: &[u8]) -> Hidden {
+        let tag = self.tag(value);
+        let mut nonce = [0; 24];
+        fill_random(&mut nonce);
+        let payload = Payload { msg: value, aad: tag.as_bytes() };
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("XChaCha20-Poly1305 encrypts anything shorter than 256 GiB");
+        let mut bytes = nonce.to_vec();
+        bytes.extend_from_slice(&sealed);
+        Hidden { tag, sealed: STANDARD_NO_PAD.encode(bytes) }
+    }
+
+    /// Opens a sealed value.
+    ///
+    /// # Errors
+    /// `MC-J007` when it was sealed with another key or was altered.
+    pub fn open_hidden(&self, hidden: &Hidden) -> Result<Zeroizing<Vec<u8>>> {
+        let altered = || Error::new(Code::JournalBroken, "a sealed value cannot be opened with this state directory's key");
+        let bytes = STANDARD_NO_PAD.decode(&hidden.sealed).map_err(|_| altered())?;
+        let (nonce, sealed) = bytes.split_first_chunk::<24>().ok_or_else(altered)?;
+        let payload = Payload { msg: sealed, aad: hidden.tag.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| altered())
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&Key::from(*self.key))
+    }
+}
+
+fn random_key() -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    fill_random(&mut *key);
+    key
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+            .expect("getrandom without flags fails only where the kernel lacks it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_value_opens_only_with_its_key() {
+        let sealer = Sealer::ephemeral();
+        let hidden = sealer.hide(b"hunter2");
+        assert_eq!(&**sealer.open_hidden(&hidden).unwrap(), b"hunter2");
+        assert_eq!(hidden, sealer.hide(b"hunter2"));
+        assert!(Sealer::ephemeral().open_hidden(&hidden).is_err());
+        assert!(!serde_json::to_string(&hidden).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_key_survives_and_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("mcrun-sealer-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let tag = Sealer::open(&dir).unwrap().tag(b"x");
+        assert_eq!(Sealer::open(&dir).unwrap().tag(b"x"), tag);
+        assert_eq!(fs::metadata(dir.join("seal.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! Owns the way of an `act`: begin, do it once, end; and the question what became of one that was cut.
+
+use journal::Open;
+use serde_json::Value;
+
+use super::{Before, Decision, Ending, Request, Session, Stop};
+use crate::erased::ActCall;
+use crate::session::Answer;
+use crate::{Code, Context, Doubt, Error, Kind, OnDoubt};
+
+impl Session {
+    pub(super) async fn act(
+        &self,
+        request: &Request,
+        act: &dyn ActCall,
+        context: &Context,
+        open: Option<Open>,
+    ) -> Result<Answer, Stop> {
+        let key = self.idempotency_key(request);
+        if open.is_some() {
+            match self.doubt(request, act, context, &key).await? {
+                Verdict::Again => {}
+                Verdict::Ended(result) => return self.end(request, Kind::Act, ending(act, result)).await,
+            }
+        } else {
+            self.begin(request, Kind::Act, Before::default()).await?;
+        }
+        let result = act.act(context, &key).await;
+        self.end(request, Kind::Act, ending(act, result)).await
+    }
+
+    /// Decides about an act that was begun and not ended.
+    async fn doubt(
+        &self,
+        request: &Request,
+        act: &dyn ActCall,
+        context: &Context,
+        key: &str,
+    ) -> Result<Verdict, Stop> {
+        match act.ask(context, key).await {
+            Ok(Doubt::Done(result)) => return Ok(Verdict::Ended(Ok(result))),
+            Ok(Doubt::NotDone) => return Ok(Verdict::Again),
+            Ok(Doubt::Unknown) => {}
+            Err(error) => tracing::debug!(%error, "the driver cannot say what became of the act"),
+        }
+        let decision = match (act.on_doubt(), self.decision) {
+            (OnDoubt::Redo, _) => Decision::Redo,
+            (OnDoubt::Fail, _) => Decision::Fail,
+            (OnDoubt::Ask, Some(decision)) => decision,
+            (OnDoubt::Ask, None) => return Err(Stop::Pause(self.in_doubt(request))),
+        };
+        Ok(match decision {
+            Decision::Redo => Verdict::Again,
+            // The result is lost with the process that had it; `assume` is the script's own word for it.
+            Decision::Done => Verdict::Ended(Ok(act.assume().unwrap_or(Value::Null))),
+            Decision::Fail => Verdict::Ended(Err(self.in_doubt(request))),
+        })
+    }
+
+    fn in_doubt(&self, request: &Request) -> Error {
+        let at = request.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line));
+        let identity = &request.identity;
+        let run = &self.shared.run;
+        Error::new(
+            Code::InDoubt,
+            format!("`{}`{} was begun and cut: it is unknown whether it took place", identity.name, at.unwrap_or_default()),
+        )
+        .detail(format!("effect {identity}"))
+        .hint(format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`"))
+    }
+
+    /// The same for every attempt at this very act, and for nothing else.
+    fn idempotency_key(&self, request: &Request) -> String {
+        let text = format!("{}\n{}", self.shared.run, request.identity);
+        blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+    }
+}
+
+enum Verdict {
+    Again,
+    Ended(crate::Result<Value>),
+}
+
+fn ending(act: &dyn ActCall, result: crate::Result<Value>) -> Ending {
+    Ending { changed: result.is_ok(), at_once: !act.askable(), ..Ending::unchanged(result) }
+}

@@ -1,0 +1,155 @@
+//! Owns the way of an `ensure`: read, begin with what was there before, apply, end.
+
+use std::sync::Arc;
+
+use journal::{Open, Write};
+use serde_json::{Value, json};
+
+use super::{Before, Ending, Request, Session, Stop};
+use crate::erased::{EnsureCall, Pending, Planned};
+use crate::session::Answer;
+use crate::{Action, Code, Context, Error, Kind, Result};
+
+/// How often a write to our own records is tried again after another run was faster.
+const RECORD_ATTEMPTS: usize = 8;
+
+impl Session {
+    pub(super) async fn ensure(
+        &self,
+        request: &Request,
+        ensure: &dyn EnsureCall,
+        lease: Option<String>,
+        context: &Context,
+        open: Option<Open>,
+    ) -> Result<(Action, Answer), Stop> {
+        if ensure.own_records() {
+            return self.ensure_records(request, ensure, context).await;
+        }
+        let compared = match ensure.compare(context).await.and_then(|pending| Ok((pending.planned()?, pending))) {
+            Ok(compared) => compared,
+            Err(error) => {
+                let answer = self.end(request, Kind::Ensure, Ending::unchanged(Err(error))).await?;
+                return Ok((Action::None, answer));
+            }
+        };
+        let (planned, pending) = compared;
+        match (planned.action, open) {
+            (Action::None, None) => {
+                let answer = self.end(request, Kind::Ensure, Ending::unchanged(Ok(planned.result))).await?;
+                Ok((Action::None, answer))
+            }
+            (_, open) => self.apply(request, planned, &*pending, lease, context, open.is_some()).await,
+        }
+    }
+
+    async fn apply(
+        &self,
+        request: &Request,
+        planned: Planned,
+        pending: &dyn Pending,
+        lease: Option<String>,
+        context: &Context,
+        begun_before: bool,
+    ) -> Result<(Action, Answer), Stop> {
+        if let Some(Err(error)) = lease.map(|service| self.hold(&service)) {
+            let answer = self.end(request, Kind::Ensure, Ending::unchanged(Err(error))).await?;
+            return Ok((Action::None, answer));
+        }
+        let change = json!({ "action": planned.action, "fields": planned.fields, "notes": planned.notes });
+        let before = Before { before: planned.before.clone(), change: Some(change), until: None };
+        let begun = self.begin(request, Kind::Ensure, before).await?;
+        // A resumed ensure keeps what its first begin found.
+        let first = match &begun.before {
+            Some(text) => Some(serde_json::from_str::<Value>(text).map_err(|error| {
+                Stop::Broken(Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error))
+            })?),
+            None => None,
+        };
+        let made = if planned.action == Action::None {
+            // Cut after the world had changed: nothing is left to do but to say so.
+            Ok((planned.result.get("after").cloned(), Vec::new()))
+        } else {
+            pending.apply(context).await.map(|made| (made.after, made.writes))
+        };
+        let ending = match made {
+            Ok((after, writes)) => Ending {
+                result: Ok(ensured(true, first.as_ref(), after.as_ref())),
+                before: first,
+                writes,
+                changed: true,
+                at_once: false,
+            },
+            Err(error) => Ending { before: first, ..Ending::unchanged(Err(error)) },
+        };
+        let action = match (planned.action, begun_before) {
+            (Action::None, true) => Action::Update,
+            (action, _) => action,
+        };
+        Ok((action, self.end(request, Kind::Ensure, ending).await?))
+    }
+
+    /// Records of our own database commit together with the end: no begin, never in doubt.
+    async fn ensure_records(
+        &self,
+        request: &Request,
+        ensure: &dyn EnsureCall,
+        context: &Context,
+    ) -> Result<(Action, Answer), Stop> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let ending = match self.compare_records(ensure, context).await {
+                Ok((action, ending)) => (action, ending),
+                Err(error) => (Action::None, Ending::unchanged(Err(error))),
+            };
+            let (action, ending) = ending;
+            match self.end(request, Kind::Ensure, ending).await {
+                Err(Stop::Broken(error)) if error.code == Code::Internal && attempt < RECORD_ATTEMPTS => {
+                    tracing::debug!(%error, "another run was faster; comparing again");
+                }
+                ended => return Ok((action, ended?)),
+            }
+        }
+    }
+
+    async fn compare_records(&self, ensure: &dyn EnsureCall, context: &Context) -> Result<(Action, Ending)> {
+        let pending = ensure.compare(context).await?;
+        let planned = pending.planned()?;
+        if planned.action == Action::None {
+            return Ok((Action::None, Ending::unchanged(Ok(planned.result))));
+        }
+        let made = pending.apply(context).await?;
+        let writes: Vec<Write> = made.writes;
+        let ending = Ending {
+            result: Ok(ensured(true, planned.before.as_ref(), made.after.as_ref())),
+            before: planned.before,
+            writes,
+            changed: true,
+            at_once: false,
+        };
+        Ok((planned.action, ending))
+    }
+
+    /// Holds the lease of a service until the run ends.
+    fn hold(&self, service: &str) -> Result<()> {
+        let mut progress = self.progress();
+        if progress.leases.contains_key(service) {
+            return Ok(());
+        }
+        let why = format!("run {}", self.shared.run);
+        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
+        progress.leases.insert(service.to_owned(), Arc::new(lease));
+        Ok(())
+    }
+}
+
+fn ensured(changed: bool, before: Option<&Value>, after: Option<&Value>) -> Value {
+    let mut result = serde_json::Map::new();
+    result.insert("changed".into(), changed.into());
+    for (name, state) in [("before", before), ("after", after)] {
+        if let Some(state) = state.filter(|state| !state.is_null()) {
+            result.insert(name.into(), state.clone());
+        }
+    }
+    Value::Object(result)
+}

@@ -1,0 +1,43 @@
+//! Owns how results and failures are encoded for journal and script.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{Code, Error, Result};
+
+pub(super) fn raw<T: Serialize>(value: &T) -> Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(value)
+        .map_err(|error| Error::new(Code::Internal, "a result cannot be encoded").because(error))
+}
+
+pub(super) fn parse_error(text: &str) -> Result<Error> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::new(Code::JournalBroken, "a recorded failure cannot be decoded").because(error))
+}
+
+/// The journal's failures under their codes.
+#[must_use]
+pub fn journal_error(error: journal::Error) -> Error {
+    let code = match &error {
+        journal::Error::Newer { .. } => Code::StateNewer,
+        journal::Error::Unusable { .. } => Code::StateUnusable,
+        journal::Error::Full => Code::DiskFull,
+        journal::Error::Locked { .. } => Code::Locked,
+        journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Code::RunUnknown,
+        journal::Error::Broken | journal::Error::Corrupt | journal::Error::Sqlite(_) => Code::JournalBroken,
+        journal::Error::Conflict { .. } => Code::Internal,
+    };
+    let hint = match &error {
+        journal::Error::Newer { .. } => Some("use the newer mcrun, or another directory with `--state`"),
+        journal::Error::Full => Some("free some space, then `mcrun resume RUN`: nothing that was recorded is lost"),
+        journal::Error::Unusable { .. } => Some("check its permissions, or choose another with `--state` or MCRUN_STATE"),
+        journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Some("`mcrun runs` lists them"),
+        journal::Error::Locked { .. } => Some("the lock is freed when its holder ends; `mcrun runs` lists what is running"),
+        _ => None,
+    };
+    let described = Error::new(code, error.to_string());
+    match hint {
+        Some(hint) => described.hint(hint),
+        None => described,
+    }
+}

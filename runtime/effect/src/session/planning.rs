@@ -1,0 +1,90 @@
+//! Owns the plan's side of the corridor: the same decode, policy, read and diff, and nothing applied.
+
+use serde_json::{Value, json};
+
+use super::{Request, Session};
+use crate::erased::{Call, EnsureCall, Operation, Planned};
+use crate::plan::Step;
+use crate::session::Answer;
+use crate::{Action, Context, Error, Kind, Result};
+
+impl Session {
+    pub(super) async fn plan(
+        &self,
+        request: &Request,
+        kind: Kind,
+        call: &dyn Call,
+        context: &Context,
+        permitted: Result<()>,
+    ) -> Answer {
+        let mut step = step(request, kind, call.subject());
+        if let Err(denied) = permitted {
+            // Going on with a value nobody may look at collects what else is missing.
+            step.error = Some(self.attribute(denied, request));
+            self.progress().plan.steps.push(step);
+            return sealed(&format!("the result of `{}`, which is not granted", request.identity.name));
+        }
+        let answer = match call.operation() {
+            Operation::Read(read) => read.read(context).await,
+            Operation::Ensure(ensure) => plan_ensure(ensure, context, &mut step).await,
+            Operation::Act(act) => {
+                step.action = Action::Act;
+                step.notes.extend(act.summary());
+                Ok(act.assume().unwrap_or_else(|| sealed_value(&format!("the result of `{}`", request.identity.name))))
+            }
+            Operation::Wait(wait) => {
+                step.action = Action::Wait;
+                wait.promise()
+            }
+        };
+        let answer = answer.map_err(|error| self.attribute(error, request));
+        step.error = answer.as_ref().err().cloned();
+        self.progress().plan.steps.push(step);
+        answer.and_then(|value| super::raw(&value))
+    }
+
+    pub(super) fn plan_rejection(&self, request: &Request, kind: Kind, error: Error) -> Answer {
+        let mut step = step(request, kind, String::new());
+        step.error = Some(error.clone());
+        self.progress().plan.steps.push(step);
+        Err(error)
+    }
+}
+
+async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step) -> Result<Value> {
+    let pending = ensure.compare(context).await?;
+    let planned = pending.planned()?;
+    if planned.action != Action::None {
+        pending.overlay(context);
+    }
+    let Planned { action, fields, notes, unknown, mut result, .. } = planned;
+    if let (false, Some(Value::Object(after))) = (unknown.is_empty(), result.get_mut("after")) {
+        after.retain(|name, _| !unknown.contains(&name.as_str()));
+        after.insert("$unknown".into(), json!(unknown));
+    }
+    step.action = action;
+    step.fields = fields;
+    step.notes = notes;
+    Ok(result)
+}
+
+fn step(request: &Request, kind: Kind, subject: String) -> Step {
+    Step {
+        identity: request.identity.clone(),
+        kind,
+        action: if kind == Kind::Read { Action::Read } else { Action::None },
+        subject,
+        fields: Vec::new(),
+        notes: Vec::new(),
+        place: request.place.clone(),
+        error: None,
+    }
+}
+
+fn sealed(what: &str) -> Answer {
+    super::raw(&sealed_value(what))
+}
+
+fn sealed_value(what: &str) -> Value {
+    json!({ "$sealed": what })
+}
