@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mcrun` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcrun::main()
+}

@@ -20,6 +20,9 @@ pub trait Driver: Send + Sync {
     /// The name as it is written in `mcrun.toml`.
     fn name(&self) -> &'static str;
 
+    /// Where it is reached, or looked for, in words for a person.
+    fn place(&self) -> String;
+
     /// What it declares to be able to do.
     fn features(&self) -> &'static [Feature];
 

@@ -180,7 +180,9 @@ fn hint(feature: Feature) -> &'static str {
         Feature::Volumes | Feature::ReadOnlyVolumes | Feature::NamedVolumes => {
             "a native program sees the host's files: mount a path at its own place, `\"/srv/a:/srv/a\"`"
         }
-        Feature::Memory | Feature::Cpus => "limits need a writable cgroup; `mcrun doctor` says what is missing",
+        Feature::Memory | Feature::Cpus => {
+            "limits need a writable cgroup; `mcrun doctor` says what is missing"
+        }
         Feature::User => "only root can run a program as another user",
         _ => "leave the field out, or select another driver in `mcrun.toml`",
     }

@@ -1,1 +1,22 @@
-//! containers
+//! The primitive `containers`: what a container is, how it differs from the live object, and the drivers that make
+//! it so. Knows nothing of Lua, journal or plan.
+
+mod cgroup;
+pub mod diff;
+pub mod doctor;
+pub mod driver;
+pub mod effects;
+pub mod features;
+pub mod observed;
+mod output;
+pub mod podman;
+pub mod ports;
+pub mod process;
+mod secrets;
+pub mod spec;
+
+pub use diff::{Action, Diff, FieldDiff, check_ownership, diff};
+pub use driver::{Driver, Exec, ExecOutput, LogLine, LogQuery, Stream};
+pub use features::Feature;
+pub use observed::{ImageDefaults, Observed, State};
+pub use spec::{Health, Port, Protocol, Restart, SecretMaterial, Secrets, Spec};

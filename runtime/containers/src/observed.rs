@@ -56,8 +56,11 @@ impl State {
 }
 
 /// The live object. Environment values are as sensitive as secrets: whoever shows or stores one seals them first.
+///
+/// `V` is an environment value: text as a driver reads it, sealed once it leaves the primitive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Observed {
+#[schemars(rename = "Container")]
+pub struct Observed<V = String> {
     /// The name.
     pub name: String,
     /// The driver that has it, `podman` or `process`.
@@ -87,7 +90,7 @@ pub struct Observed {
     /// The whole argument vector: entry point and arguments.
     pub argv: Vec<String>,
     /// The environment.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, V>,
     /// The keyed hash of each secret whose file is in place.
     pub secrets: BTreeMap<String, String>,
     /// Mounts in their normal form, sorted.
@@ -120,11 +123,59 @@ pub struct Observed {
     pub privileged: bool,
     /// Devices in the form of the spec, sorted.
     pub devices: Vec<String>,
-    /// Added capabilities without `CAP_`, sorted.
+    /// Capabilities that it has beyond the engine's default set, without `CAP_`, sorted.
     pub cap_add: Vec<String>,
+    /// All capabilities that it may have, likewise.
+    pub capabilities: Vec<String>,
 }
 
-impl Observed {
+impl<V> Observed<V> {
+    /// The same object with every environment value passed through `convert`.
+    ///
+    /// # Errors
+    /// The first error of `convert`.
+    pub fn try_map_env<W, E>(self, mut convert: impl FnMut(V) -> Result<W, E>) -> Result<Observed<W>, E> {
+        let mut env = BTreeMap::new();
+        for (name, value) in self.env {
+            env.insert(name, convert(value)?);
+        }
+        Ok(Observed {
+            env,
+            name: self.name,
+            driver: self.driver,
+            id: self.id,
+            state: self.state,
+            exit_code: self.exit_code,
+            pid: self.pid,
+            started_at: self.started_at,
+            restarts: self.restarts,
+            managed: self.managed,
+            service: self.service,
+            image: self.image,
+            image_id: self.image_id,
+            native: self.native,
+            argv: self.argv,
+            secrets: self.secrets,
+            volumes: self.volumes,
+            ports: self.ports,
+            network: self.network,
+            user: self.user,
+            restart: self.restart,
+            labels: self.labels,
+            cpus: self.cpus,
+            memory: self.memory,
+            health: self.health,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+            read_only: self.read_only,
+            workdir: self.workdir,
+            privileged: self.privileged,
+            devices: self.devices,
+            cap_add: self.cap_add,
+            capabilities: self.capabilities,
+        })
+    }
+
     /// Whether its program runs now or will be started again without help.
     #[must_use]
     pub fn is_up(&self) -> bool {

@@ -11,10 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use parts::{Health, Mount, Port, Protocol, Restart, RestartPolicy, SecretMaterial, Secrets, Source};
+pub(crate) use validate::is_name;
 pub use validate::{signal_name, signal_number};
-
-/// A reference to a secret as a script holds it.
-pub type SecretValue = serde_json::Value;
 
 /// The time a container gets between its stop signal and SIGKILL unless the spec says otherwise.
 pub const DEFAULT_STOP_TIMEOUT: Span = Span::seconds(10);
@@ -44,7 +42,7 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// Secrets: each becomes a file in memory whose path is in the variable `NAME_FILE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub secrets: BTreeMap<String, SecretValue>,
+    pub secrets: BTreeMap<String, effect::Secret>,
     /// Mounts: `"/host:/container"`, `"volume:/container"`, with `:ro` for read-only ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,

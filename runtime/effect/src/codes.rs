@@ -105,6 +105,9 @@ codes! {
     WorkerSandbox "MC-S022" "the worker cannot be confined on this machine"
         "A part of the sandbox (seccomp, no_new_privs, resource limits) could not be set up, so the script was not started."
         "`mcrun doctor` lists what the kernel lacks.";
+    RetriesExhausted "MC-S031" "a retry used up its attempts and pauses the run"
+        "`retry` was told `on_exhausted = \"pause\"`: the last attempt failed and the run waits for you instead of failing."
+        "Mend the cause, which the message shows, then `mcrun resume RUN`.";
     BadValue "MC-S030" "a value cannot leave the script"
         "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
         "The message names the field.";
@@ -237,11 +240,21 @@ codes! {
     NoPort "MC-N001" "no free port is left"
         "Every port of the range is recorded or in use."
         "`mcrun ps --ports` lists what is recorded; undeploy what is gone.";
+    NodeUnknown "MC-N002" "the node is not this one"
+        "`node` names another machine. Effects act on the local node."
+        "Leave `node` out, or run the script on that machine.";
 
     // R: registry, deploys.
     ServiceUnknown "MC-R001" "no such service"
         "The registry has no service of this name on this node."
         "`mcrun status` lists the services.";
+
+    RolledBack "MC-R002" "a deploy failed and the previous release is back"
+        "The new release did not become healthy, or an effect failed. The previous release was restored and verified. The exit code is 7."
+        "The cause says what failed. Correct it and deploy again.";
+    RestoreFailed "MC-R003" "a deploy failed and the previous release could not be restored"
+        "Restoring the previous release failed as well, so the service is not in order."
+        "Look at `mcrun status SERVICE` and `mcrun logs SERVICE`; deploy a version that works.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

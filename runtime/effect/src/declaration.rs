@@ -145,10 +145,10 @@ pub struct Ensured<S> {
     /// Whether anything had to be done.
     pub changed: bool,
     /// The object as it was found.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<S>,
     /// The object as it is now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<S>,
 }
 

@@ -19,6 +19,7 @@ pub mod units;
 pub use context::{Context, Mode};
 pub use declaration::{Act, Applied, Declared, Declaration, Doubt, Ensure, Ensured, Kind, OnDoubt, Read, Wait};
 pub use error::{Code, Error, Result};
+pub use journal::{Timestamp, reached};
 pub use plan::{Action, Change, FieldChange, Overlay};
 pub use policy::{Access, Capability, Need, Policy};
 pub use registry::Registry;

@@ -28,6 +28,11 @@ const PRIMITIVES: &[(&str, &[&str])] = &[
     ("secrets", &[]),
 ];
 
+/// Every primitive that a capability can name, with the words for its dangerous features.
+pub fn primitives() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    PRIMITIVES.iter().copied()
+}
+
 /// What may be done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Access {

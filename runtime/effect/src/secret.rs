@@ -2,6 +2,7 @@
 //! live that is stored sealed, and the [`Sealer`] that holds the state directory's key. Leaves where secrets come
 //! from to the `system` crate.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -67,7 +68,7 @@ impl fmt::Display for Secret {
 }
 
 impl JsonSchema for Secret {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "Secret".into()
     }
 
@@ -84,6 +85,11 @@ pub trait Secrets: Send + Sync {
 
     /// Whether `name` may be used at `destination`, such as `containers:mcq`.
     fn may_go(&self, name: &str, destination: &str) -> Result<bool>;
+
+    /// `text` with literal copies of revealed secrets replaced. Best effort: an encoded copy passes.
+    fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(text)
+    }
 }
 
 /// A value that was found live and is stored sealed: comparable by its keyed hash, readable only with the state
@@ -107,7 +113,7 @@ impl PartialEq for Hidden {
 impl Eq for Hidden {}
 
 impl JsonSchema for Hidden {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "Hidden".into()
     }
 

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::{Action, Code, Context, Error, Kind, Mode, Registry, Result};
 
 pub use outcome::journal_error;
-use outcome::{parse_error, raw};
+use outcome::{parse_error, raw, recorded_form};
 use turnstile::Turnstile;
 
 /// One call of an effect, as the worker asks for it.
@@ -292,10 +292,17 @@ impl Session {
     /// Records an end. The answer may reach the script before the end is durable; the world may not see it earlier,
     /// which the next begin takes care of.
     async fn end(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, Stop> {
-        let answer = ending.result.map_err(|error| self.attribute(error, request)).and_then(|value| raw(&value));
+        Ok(self.record(request, kind, ending).await?)
+    }
+
+    async fn record(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, journal::Error> {
+        let answer = ending
+            .result
+            .map_err(|error| self.attribute(self.masked_error(error), request))
+            .and_then(|value| raw(&self.masked(value)));
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
-            Err(error) => journal::Outcome::Failed(raw(error).map_err(Stop::Broken)?.get().into()),
+            Err(error) => journal::Outcome::Failed(recorded_form(error)),
         };
         let entry = journal::End {
             identity: request.identity.clone(),
@@ -308,19 +315,36 @@ impl Session {
             writes: ending.writes,
             changed: ending.changed,
         };
-        let waits = ending.at_once || !entry.writes.is_empty();
         let turn = self.turnstile.take();
-        let recorded = if waits {
-            let ticket = self.journal().end_now(&self.shared.run, entry);
-            ticket.durable().await
+        let recorded = if ending.at_once || !entry.writes.is_empty() {
+            self.journal().end_now(&self.shared.run, entry).durable().await
         } else {
             // Dropping the ticket does not drop the end: the next begin, or the group's delay, commits it.
             drop(self.journal().end(&self.shared.run, entry));
             Ok(())
         };
-        turn.pass(recorded.is_ok()).await;
-        recorded?;
-        Ok(answer)
+        turn.pass().await;
+        recorded.map(|()| answer)
+    }
+
+    /// A result without literal copies of secrets: what a program printed may contain one.
+    fn masked(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.shared.secrets.mask(&text).into_owned()),
+            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.masked(item)).collect()),
+            Value::Object(fields) => {
+                Value::Object(fields.into_iter().map(|(name, field)| (name, self.masked(field))).collect())
+            }
+            other => other,
+        }
+    }
+
+    fn masked_error(&self, mut error: Error) -> Error {
+        let mask = |text: &str| self.shared.secrets.mask(text).into_owned();
+        error.message = mask(&error.message);
+        error.cause = error.cause.as_deref().map(mask);
+        error.details = error.details.iter().map(|line| mask(line)).collect();
+        error
     }
 
     /// The next recorded completions, at most `limit`, for the worker to replay from; empty at their end.

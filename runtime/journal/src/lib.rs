@@ -1,1 +1,34 @@
-//! journal
+//! The journal: runs, their entries, blobs, pinned sources, records, logs, run locks and service leases, in one
+//! SQLite database per state directory (`journal.db`) and a folder of lock files beside it.
+//!
+//! Every change goes through one writer thread, which commits whatever requests have arrived as one group; reads use
+//! a connection of their own and see everything that was queued before them. Nothing here knows what an effect does:
+//! arguments, results and errors are JSON text.
+//!
+//! Leaves to others: which effect follows which rule (the corridor), replay (the host), rendering (the cli).
+
+mod clock;
+mod entry;
+mod error;
+mod id;
+mod journal;
+mod lock;
+mod log;
+mod probe;
+mod queue;
+mod reader;
+mod record;
+mod run;
+mod schema;
+mod writer;
+
+pub use crate::clock::{Clock, SystemClock, Timestamp};
+pub use crate::entry::{Begin, Begun, End, Entry, Identity, Kind, Open, Outcome, Place, Recorded, Status};
+pub use crate::error::{Error, Result};
+pub use crate::id::{InvalidId, RunId};
+pub use crate::journal::{Journal, Options, Ticket};
+pub use crate::lock::{Holder, Lease, RunLock};
+pub use crate::log::{Level, Log, LogLine};
+pub use crate::probe::{reached, set_probe};
+pub use crate::record::{Expect, Record, Write};
+pub use crate::run::{Filter, NewRun, Run, RunState};

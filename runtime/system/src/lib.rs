@@ -1,1 +1,34 @@
-//! system
+//! The helpers beside the five platform primitives: time, programs, files, HTTP, health, ports, secrets and the registry
+//! of services. Each module declares the effects of one family and registers them with the corridor.
+//!
+//! Leaves containers, routes, DNS, certificates and identity to their own crates, and policy, journal and plan to the
+//! corridor.
+
+pub mod clock;
+pub mod exec;
+pub mod files;
+pub mod health;
+pub mod http;
+mod node;
+pub mod ports;
+pub mod registry;
+pub mod secrets;
+mod world;
+
+use std::sync::Arc;
+
+pub use health::ServiceLogs;
+pub use secrets::{SecretSource, SecretStore};
+pub use world::World;
+
+/// Registers every effect of this crate.
+pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
+    clock::register(registry, world);
+    exec::register(registry, world);
+    files::register(registry, world);
+    health::register(registry, world);
+    http::register(registry, world);
+    ports::register(registry, world);
+    registry::register(registry, world);
+    secrets::register(registry, world);
+}

@@ -118,6 +118,9 @@ impl Spec {
                 return Err(wrong("volumes", format!("`{}` is mounted twice", mount.target)));
             }
         }
+        if self.cap_add.iter().any(|name| name.to_ascii_uppercase().trim_start_matches("CAP_") == "ALL") {
+            return Err(wrong("cap_add", "name each capability, or set `privileged = true`"));
+        }
         for device in &self.devices {
             if !device.split(':').all(|part| part.starts_with('/') && !part.contains("..")) {
                 return Err(wrong("devices", format!("`{device}` is not the path of a device")));

@@ -98,16 +98,15 @@ impl Session {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let ending = match self.compare_records(ensure, context).await {
-                Ok((action, ending)) => (action, ending),
+            let (action, ending) = match self.compare_records(ensure, context).await {
+                Ok(compared) => compared,
                 Err(error) => (Action::None, Ending::unchanged(Err(error))),
             };
-            let (action, ending) = ending;
-            match self.end(request, Kind::Ensure, ending).await {
-                Err(Stop::Broken(error)) if error.code == Code::Internal && attempt < RECORD_ATTEMPTS => {
+            match self.record(request, Kind::Ensure, ending).await {
+                Err(error @ journal::Error::Conflict { .. }) if attempt < RECORD_ATTEMPTS => {
                     tracing::debug!(%error, "another run was faster; comparing again");
                 }
-                ended => return Ok((action, ended?)),
+                recorded => return Ok((action, recorded?)),
             }
         }
     }

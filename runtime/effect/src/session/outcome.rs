@@ -10,6 +10,11 @@ pub(super) fn raw<T: Serialize>(value: &T) -> Result<Box<RawValue>> {
         .map_err(|error| Error::new(Code::Internal, "a result cannot be encoded").because(error))
 }
 
+/// An error as the journal keeps it.
+pub(super) fn recorded_form(error: &Error) -> Box<str> {
+    serde_json::to_string(error).expect("an error is plain data: strings, lists and a flag").into()
+}
+
 pub(super) fn parse_error(text: &str) -> Result<Error> {
     serde_json::from_str(text)
         .map_err(|error| Error::new(Code::JournalBroken, "a recorded failure cannot be decoded").because(error))
@@ -24,8 +29,8 @@ pub fn journal_error(error: journal::Error) -> Error {
         journal::Error::Full => Code::DiskFull,
         journal::Error::Locked { .. } => Code::Locked,
         journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Code::RunUnknown,
-        journal::Error::Broken | journal::Error::Corrupt | journal::Error::Sqlite(_) => Code::JournalBroken,
         journal::Error::Conflict { .. } => Code::Internal,
+        _ => Code::JournalBroken,
     };
     let hint = match &error {
         journal::Error::Newer { .. } => Some("use the newer mcrun, or another directory with `--state`"),

@@ -29,15 +29,12 @@ impl Turnstile {
 }
 
 impl Turn<'_> {
-    /// Waits until every earlier answer has passed. A failed end never passes: the run is over.
-    pub(super) async fn pass(self, recorded: bool) {
-        if !recorded {
-            return;
-        }
+    /// Waits until every earlier answer has passed.
+    pub(super) async fn pass(self) {
         let mut passed = self.turnstile.passed.subscribe();
-        let ready = passed.wait_for(|passed| *passed == self.number).await;
-        if ready.is_ok() {
-            self.turnstile.passed.send_replace(self.number + 1);
-        }
+        // The guard that `wait_for` returns must be gone before the next number is announced.
+        let is_next = passed.wait_for(|passed| *passed == self.number).await.is_ok();
+        debug_assert!(is_next, "the sender lives as long as the turnstile");
+        self.turnstile.passed.send_replace(self.number + 1);
     }
 }

@@ -1,0 +1,50 @@
+//! Owns what every command needs: configuration, state directory, journal, keys.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use effect::{Code, Error, Result, Sealer};
+use journal::{Clock, Journal, SystemClock};
+
+use crate::arguments::Global;
+use crate::config::Config;
+
+/// The opened installation.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) state: PathBuf,
+    pub(crate) node: String,
+    pub(crate) journal: Journal,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) global: Global,
+}
+
+impl App {
+    pub(crate) fn open(global: &Global) -> Result<Self> {
+        let config = Config::load(global.config.as_deref())?;
+        let state = state_folder(global)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = Journal::open(&state, clock.clone())?;
+        let sealer = Arc::new(Sealer::open(&state)?);
+        let node = config.node_name();
+        Ok(Self { config, state, node, journal, sealer, clock, global: global.clone() })
+    }
+}
+
+/// `--state` or `MCRUN_STATE`, else the XDG state directory.
+pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
+    if let Some(state) = &global.state {
+        return std::path::absolute(state)
+            .map_err(|error| Error::new(Code::StateUnusable, "the state directory has no absolute path").because(error));
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|folder| folder.join("mcrun"))
+        .ok_or_else(|| {
+            Error::new(Code::StateUnusable, "there is no place for the state directory")
+                .because("neither XDG_STATE_HOME nor HOME is set")
+                .hint("name one with `--state DIR` or MCRUN_STATE")
+        })
+}

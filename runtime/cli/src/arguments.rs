@@ -1,0 +1,305 @@
+//! Owns the command line: what can be typed, with its help. Man page, completions and the reference page are made
+//! from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Sandboxed scripts that operate a small fleet of machines, and that you may kill at any moment.
+#[derive(Debug, Parser)]
+#[command(name = "mcrun", version, about, long_about = LONG_ABOUT, after_help = EXITS, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const LONG_ABOUT: &str = "Sandboxed scripts that operate a small fleet of machines, and that you may kill at any moment.\n\n\
+    `mcrun FILE` runs a script. Every effect is written to a journal before and after, so a run that was killed \
+    resumes exactly where it stopped. `mcrun plan FILE` shows what it would do.";
+
+const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 plan has changes, 4 denied, 5 locked or stale,\n\
+    6 waiting or paused, 7 failed and rolled back, 130 interrupted.";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The state directory: journal, records, logs.
+    #[arg(long, global = true, value_name = "DIR", env = "MCRUN_STATE", value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
+    /// The configuration file; else ~/.config/mcrun/mcrun.toml or /etc/mcrun/mcrun.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "MCRUN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer every question with yes.
+    #[arg(long, short = 'y', global = true)]
+    pub(crate) yes: bool,
+    /// Never ask: a question that is not answered by --yes is an error.
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
+    /// Say more; twice for everything.
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Options of commands that evaluate a script.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Grants {
+    /// Grant a capability, such as `containers:write:web-*`. Nothing is granted by default.
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) allow: Vec<String>,
+    /// Deny a capability that is granted otherwise.
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) deny: Vec<String>,
+    /// Set a limit: memory, exec, wall, effects, output, argument, source or depth.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Script {
+    /// The script.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Words for the script, in `args`.
+    pub(crate) args: Vec<String>,
+    /// Set a parameter, in `params`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a script: `mcrun FILE` is short for it.
+    Run {
+        #[command(flatten)]
+        script: Script,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a script would do, without doing it.
+    Plan {
+        #[command(flatten)]
+        script: Script,
+        /// Print the plan as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Exit with 3 when there are changes.
+        #[arg(long)]
+        detailed_exitcode: bool,
+    },
+    /// List runs, newest first.
+    Runs {
+        /// Only runs in this state.
+        #[arg(long)]
+        state: Option<State>,
+        /// At most so many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run: its effects, how it ended, what to do next.
+    Show {
+        /// The run's id or its beginning.
+        run: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the log of a run or the output of a service.
+    Logs {
+        /// A run's id, or a service or container.
+        subject: String,
+        /// Go on with what is written from now on.
+        #[arg(long, short)]
+        follow: bool,
+        /// At most so many of the newest lines.
+        #[arg(long, short = 'n', default_value_t = 200)]
+        tail: usize,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on with a run that was killed, interrupted or paused.
+    Resume {
+        /// The run's id or its beginning.
+        run: String,
+        /// What became of the act in doubt.
+        #[arg(long)]
+        doubt: Option<Doubt>,
+        /// Set a limit for the rest of the run.
+        #[arg(long, value_name = "NAME=VALUE")]
+        limit: Vec<String>,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a run up; one that is under way stops at its next effect.
+    Cancel {
+        /// The run's id or its beginning.
+        run: String,
+    },
+    /// List containers and native services.
+    Ps {
+        /// Those that mcrun did not make as well.
+        #[arg(long, short)]
+        all: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare what is recorded of services with what runs.
+    Status {
+        /// One service; all of them unless given.
+        service: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a service and leave it in place.
+    Stop {
+        /// The service.
+        service: String,
+    },
+    /// Start a service that was stopped.
+    Start {
+        /// The service.
+        service: String,
+    },
+    /// Restart a service.
+    Restart {
+        /// The service.
+        service: String,
+    },
+    /// Remove a service: containers, ports and record.
+    Undeploy {
+        /// The service.
+        service: String,
+    },
+    /// Make a starter project: a script that deploys a service, editor support, a README.
+    New {
+        /// The folder; it must not exist or be empty.
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Write type definitions for editors (luau-lsp) and a .luaurc.
+    Types {
+        /// The folder to write to; standard output unless given.
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+    },
+    /// Write the reference pages.
+    Reference {
+        /// The folder to write to, such as `docs`.
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// Only compare: fail when a page is out of step.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Explain an error code.
+    Explain {
+        /// The code, such as MC-C003.
+        code: String,
+    },
+    /// Check this machine: sandbox, engines, state directory, configuration.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// States by which runs can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// Not started yet.
+    Pending,
+    /// Under way.
+    Running,
+    /// Waiting for a time or an event.
+    Waiting,
+    /// Stopped before its end, to be resumed.
+    Paused,
+    /// Ended well.
+    Done,
+    /// Ended with an error.
+    Failed,
+    /// Given up.
+    Cancelled,
+}
+
+/// An operator's word on an act in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Doubt {
+    /// Do it again.
+    Redo,
+    /// It took place.
+    Done,
+    /// Raise an error in the script.
+    Fail,
+}
+
+/// Puts `run` before a file name that stands where a command is expected.
+pub(crate) fn with_run(mut words: Vec<OsString>) -> Vec<OsString> {
+    let with_value = ["--state", "--config"];
+    let mut index = 1;
+    while let Some(word) = words.get(index).and_then(|word| word.to_str()) {
+        if with_value.contains(&word) {
+            index += 2;
+        } else if word.starts_with('-') && word != "-" {
+            index += 1;
+        } else {
+            break;
+        }
+    }
+    let is_command = |word: &str| {
+        word == "help" || Arguments::command().get_subcommands().any(|command| command.get_name() == word)
+    };
+    let looks_like_file = words.get(index).is_some_and(|word| {
+        let path = std::path::Path::new(word);
+        let text = word.to_str().unwrap_or_default();
+        !is_command(text) && (path.extension().is_some() || text.contains('/') || path.is_file())
+    });
+    if looks_like_file {
+        words.insert(index, "run".into());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inserted(words: &[&str]) -> Vec<String> {
+        let words = std::iter::once("mcrun").chain(words.iter().copied()).map(OsString::from).collect();
+        with_run(words).into_iter().skip(1).map(|word| word.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_file_name_means_run() {
+        assert_eq!(inserted(&["deploy.lua", "a"]), ["run", "deploy.lua", "a"]);
+        assert_eq!(inserted(&["--state", "x", "deploy.lua"]), ["--state", "x", "run", "deploy.lua"]);
+        assert_eq!(inserted(&["plan", "deploy.lua"]), ["plan", "deploy.lua"]);
+        assert_eq!(inserted(&["--version"]), ["--version"]);
+        assert_eq!(inserted(&["deplyo"]), ["deplyo"]);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

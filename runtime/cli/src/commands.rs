@@ -1,0 +1,58 @@
+//! Owns the way from a parsed command line to the command that carries it out.
+
+mod doctor;
+mod documents;
+mod evaluate;
+mod inspect;
+mod logs;
+mod new;
+mod runs;
+mod services;
+
+use effect::Result;
+
+use crate::app::App;
+use crate::arguments::{Arguments, Command};
+use crate::exit::Exit;
+
+/// Carries out a command.
+pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
+    let global = arguments.global;
+    match arguments.command {
+        Command::New { folder } => new::project(&folder),
+        Command::Types { folder } => documents::types(&global, folder.as_deref()),
+        Command::Reference { folder, check } => documents::reference(&global, &folder, check),
+        Command::Explain { code } => documents::explain(&code),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man => documents::man(),
+        Command::Doctor { json } => doctor::doctor(&global, json).await,
+        command => with_state(&App::open(&global)?, command).await,
+    }
+}
+
+async fn with_state(app: &App, command: Command) -> Result<Exit> {
+    match command {
+        Command::Run { script, json } => evaluate::run(app, &script, json).await,
+        Command::Plan { script, json, detailed_exitcode } => {
+            evaluate::plan(app, &script, json, detailed_exitcode).await
+        }
+        Command::Resume { run, doubt, limit, json } => evaluate::resume(app, &run, doubt, &limit, json).await,
+        Command::Runs { state, limit, json } => runs::list(app, state, limit, json).await,
+        Command::Show { run, json } => runs::show(app, &run, json).await,
+        Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
+        Command::Ps { all, json } => inspect::ps(app, all, json).await,
+        Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
+        Command::Stop { service } => services::operate(app, "stop", &service).await,
+        Command::Start { service } => services::operate(app, "start", &service).await,
+        Command::Restart { service } => services::operate(app, "restart", &service).await,
+        Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
+        Command::New { .. }
+        | Command::Types { .. }
+        | Command::Reference { .. }
+        | Command::Explain { .. }
+        | Command::Completions { .. }
+        | Command::Man
+        | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
+    }
+}

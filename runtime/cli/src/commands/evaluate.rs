@@ -1,0 +1,260 @@
+//! Owns `run`, `plan` and `resume`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use effect::policy::{Grants, allow_arguments};
+use effect::session::Decision;
+use effect::{Code, Error, Mode, Result};
+use journal::{Run, RunState};
+use script::{Limits, Modules};
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::arguments::{self, Doubt, Script};
+use crate::execute::{self, Finished, Job};
+use crate::exit::Exit;
+use crate::render::{self, Live, Silent, Watch};
+use crate::stdlib;
+
+type Sources = HashMap<String, String>;
+
+pub(super) async fn run(app: &App, script: &Script, json: bool) -> Result<Exit> {
+    let job = job(app, script, Mode::Run)?;
+    let lock = execute::create(app, &job, &script.file).await?;
+    follow(app, job, lock, json).await
+}
+
+/// Runs a job whose run is recorded and locked, and tells how it ended.
+pub(super) async fn follow(app: &App, job: Job, lock: journal::RunLock, json: bool) -> Result<Exit> {
+    let id = job.id;
+    let main = (job.name.clone(), job.source.clone());
+    if json {
+        let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
+        let finished = execute::run(app, job, watch, lock).await?;
+        render::json(&outcome_json(&id.to_string(), &finished));
+        return Ok(finished.exit);
+    }
+    let started = app.clock.now();
+    let name = job.name.clone();
+    let live = Arc::new(Live::new(id.to_string()));
+    let finished = execute::run(app, job, live.clone(), lock).await?;
+    if let Some(trouble) = &finished.trouble {
+        let sources = sources(&live.sources, main);
+        show_trouble(trouble, &sources);
+    }
+    let totals = live.totals();
+    let seconds = (app.clock.now().0 - started.0) as f64 / 1000.0;
+    render::note(format_args!(
+        "{} {name}: {} effects, {} changed, {seconds:.2} s  {}",
+        render::styled(render::BOLD, word(&finished)),
+        totals.effects,
+        totals.changed,
+        render::styled(render::DIM, format_args!("run {id}"))
+    ));
+    if let Some(advice) = advice(&finished, &id.to_string()) {
+        render::note(advice);
+    }
+    Ok(finished.exit)
+}
+
+fn sources(collected: &Mutex<Sources>, (name, source): (String, String)) -> Sources {
+    let mut sources = collected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    sources.insert(name, source);
+    sources
+}
+
+fn show_trouble(trouble: &execute::Trouble, sources: &Sources) {
+    let source = trouble.place.as_ref().and_then(|place| sources.get(&place.file)).map(String::as_str);
+    render::note(render::trouble(&trouble.error, trouble.place.as_ref(), &trouble.stack, source));
+}
+
+fn word(finished: &Finished) -> &'static str {
+    match (finished.state, finished.exit) {
+        (_, Exit::Interrupted) => "interrupted",
+        (_, Exit::RolledBack) => "rolled back",
+        (state, _) => state.as_str(),
+    }
+}
+
+fn advice(finished: &Finished, run: &str) -> Option<String> {
+    match finished.state {
+        RunState::Paused | RunState::Waiting => Some(format!("`mcrun resume {run}` goes on from here")),
+        _ => None,
+    }
+}
+
+fn outcome_json(run: &str, finished: &Finished) -> Value {
+    let trouble = finished.trouble.as_ref();
+    json!({
+        "run": run,
+        "state": finished.state.as_str(),
+        "exit_code": finished.exit.code(),
+        "error": trouble.map(|trouble| &trouble.error),
+        "place": trouble.and_then(|trouble| trouble.place.as_ref()),
+    })
+}
+
+pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bool) -> Result<Exit> {
+    let job = job(app, script, Mode::Plan)?;
+    let main = (job.name.clone(), job.source.clone());
+    let watch = Arc::new(Silent { logs: !as_json, sources: Mutex::default() });
+    let (plan, finished) = execute::plan(app, job, watch.clone() as Arc<dyn Watch>).await?;
+    let error = finished.trouble.as_ref().map(|trouble| &trouble.error);
+    if as_json {
+        render::json(&render::plan_json(&plan, error));
+    } else {
+        render::plan(&plan, &main.0);
+        if let Some(trouble) = &finished.trouble {
+            show_trouble(trouble, &sources(&watch.sources, main));
+        }
+    }
+    let missing = plan.missing();
+    if !missing.is_empty() {
+        if !as_json {
+            render::note(format_args!("this script needs: {}", allow_arguments(&missing)));
+        }
+        return Ok(Exit::Denied);
+    }
+    Ok(match finished.exit {
+        Exit::Done if detailed && plan.has_changes() => Exit::PlanHasChanges,
+        exit => exit,
+    })
+}
+
+pub(super) async fn resume(
+    app: &App,
+    prefix: &str,
+    doubt: Option<Doubt>,
+    limits: &[String],
+    json: bool,
+) -> Result<Exit> {
+    let run = app.journal.run(prefix).await?;
+    let lock = app.journal.lock_run(&run.id)?;
+    // Read again under the lock: its former holder may have gone on meanwhile.
+    let run = app.journal.run(run.id.as_str()).await?;
+    check_resumable(&run)?;
+    let decision = doubt.map(|doubt| match doubt {
+        Doubt::Redo => Decision::Redo,
+        Doubt::Done => Decision::Done,
+        Doubt::Fail => Decision::Fail,
+    });
+    let past = execute::past(app, &run, decision).await?;
+    let mut job = recorded_job(&run)?;
+    for limit in limits {
+        job.limits.set(limit)?;
+    }
+    job.past = Some(past);
+    app.config.check_apart_from(&job.root)?;
+    follow(app, job, lock, json).await
+}
+
+fn check_resumable(run: &Run) -> Result<()> {
+    match run.state {
+        RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused => Ok(()),
+        RunState::Done | RunState::Failed | RunState::Cancelled => {
+            Err(Error::new(Code::RunState, format!("run {} is {}, there is nothing to resume", run.id, run.state))
+                .hint("run the script again: finished `ensure` effects find nothing to do"))
+        }
+    }
+}
+
+fn recorded_job(run: &Run) -> Result<Job> {
+    let broken = |error: serde_json::Error| {
+        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
+    };
+    Ok(Job {
+        id: run.id,
+        name: run.name.clone(),
+        root: run.root.clone().into(),
+        source: run.source.to_string(),
+        args: run.args.clone(),
+        params: run.params.clone(),
+        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
+        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
+        seed: run.seed,
+        mode: Mode::Run,
+        past: None,
+    })
+}
+
+/// What the command line asks for.
+fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
+    let limits = limits(&script.grants)?;
+    let grants = Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() };
+    let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    effect::Policy::new(bound, &grants)?;
+    let (root, name) = split(&script.file)?;
+    app.config.check_apart_from(&root)?;
+    let source = Modules::open(&root, stdlib::source, limits.source)?.script(&name)?;
+    let id = app.journal.next_id()?;
+    Ok(Job {
+        id,
+        name,
+        root,
+        source,
+        args: script.args.clone(),
+        params: params(&script.set)?,
+        limits,
+        grants,
+        seed: seed(id.as_str()),
+        mode,
+        past: None,
+    })
+}
+
+fn limits(grants: &arguments::Grants) -> Result<Limits> {
+    let mut limits = Limits::default();
+    for limit in &grants.limit {
+        limits.set(limit)?;
+    }
+    Ok(limits)
+}
+
+/// The folder that modules come from, and the script's name in it.
+fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
+    let unreadable = |cause: &dyn std::fmt::Display| {
+        Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display())).because(cause)
+    };
+    let real = std::fs::canonicalize(file).map_err(|error| unreadable(&error))?;
+    let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(|| unreadable(&"its name is not UTF-8"))?;
+    let root = real.parent().ok_or_else(|| unreadable(&"it is not a file"))?;
+    Ok((root.to_owned(), name.to_owned()))
+}
+
+/// `--set KEY=VALUE`: numbers, booleans and JSON are understood as such, everything else is text.
+fn params(settings: &[String]) -> Result<Value> {
+    let mut params = Map::new();
+    for setting in settings {
+        let Some((key, value)) = setting.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(Error::new(Code::Usage, format!("`--set {setting}` is not KEY=VALUE")));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        params.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(params))
+}
+
+/// The seed of a run's random numbers: different for every run, the same for every replay.
+fn seed(id: &str) -> u64 {
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A job for a script that ships inside the binary.
+pub(super) fn shipped_job(app: &App, name: &str, source: &str, args: Vec<String>, allow: &[&str]) -> Result<Job> {
+    let id = app.journal.next_id()?;
+    Ok(Job {
+        id,
+        name: name.to_owned(),
+        root: app.state.clone(),
+        source: source.to_owned(),
+        args,
+        params: json!({}),
+        limits: Limits::default(),
+        grants: Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), deny: Vec::new() },
+        seed: seed(id.as_str()),
+        mode: Mode::Run,
+        past: None,
+    })
+}

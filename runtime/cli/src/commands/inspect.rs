@@ -1,0 +1,94 @@
+//! Owns `ps` and `status`: what runs, and what should.
+
+use containers::Observed;
+use effect::{Code, Error, Result};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::exit::Exit;
+use crate::render::{self, Table};
+use crate::wiring;
+
+/// What is shown of a container: never its environment.
+fn shown(container: &Observed) -> Value {
+    let mut value = serde_json::to_value(container).unwrap_or(Value::Null);
+    if let Some(fields) = value.as_object_mut() {
+        let names: Vec<Value> = container.env.keys().map(|name| json!(name)).collect();
+        fields.insert("env".into(), Value::Array(names));
+    }
+    value
+}
+
+fn ports(container: &Observed) -> String {
+    container.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) async fn ps(app: &App, all: bool, as_json: bool) -> Result<Exit> {
+    let mut containers = wiring::containers(app).list().await?;
+    containers.retain(|container| all || container.managed);
+    if as_json {
+        render::json(&containers.iter().map(shown).collect::<Vec<_>>());
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["name", "service", "state", "driver", "image or program", "ports", "started"]);
+    for container in &containers {
+        table.row([
+            container.name.clone(),
+            container.service.clone().unwrap_or_default(),
+            container.state.as_str().to_owned(),
+            container.driver.clone(),
+            container.image.clone().or_else(|| container.argv.first().cloned()).unwrap_or_default(),
+            ports(container),
+            container.started_at.clone().unwrap_or_default(),
+        ]);
+    }
+    table.print();
+    Ok(Exit::Done)
+}
+
+pub(super) async fn status(app: &App, service: Option<&str>, as_json: bool) -> Result<Exit> {
+    let mut records = app.journal.records("service", Some(&app.node)).await?;
+    records.retain(|record| service.is_none_or(|service| record.name == service));
+    if let (Some(service), true) = (service, records.is_empty()) {
+        return Err(Error::new(Code::ServiceUnknown, format!("there is no service `{service}`"))
+            .hint("`mcrun status` lists the services"));
+    }
+    let containers = wiring::containers(app).list().await?;
+    let mut services = Vec::new();
+    for record in &records {
+        let recorded: Value = serde_json::from_str(&record.value).unwrap_or(Value::Null);
+        let own: Vec<&Observed> =
+            containers.iter().filter(|c| c.managed && c.service.as_deref() == Some(&record.name)).collect();
+        services.push(json!({
+            "service": record.name,
+            "node": record.node,
+            "version": recorded.get("version"),
+            "recorded_at": render::rfc3339(record.at),
+            "state": state(&own),
+            "containers": own.iter().map(|container| shown(container)).collect::<Vec<_>>(),
+        }));
+    }
+    if as_json {
+        render::json(&services);
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["service", "version", "state", "containers", "recorded"]);
+    for service in &services {
+        let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
+        let names = service["containers"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|container| container["name"].as_str()).collect();
+        table.row([text("service"), text("version"), text("state"), names.join(" "), text("recorded_at")]);
+    }
+    table.print();
+    Ok(Exit::Done)
+}
+
+fn state(containers: &[&Observed]) -> &'static str {
+    let up = containers.iter().filter(|container| container.is_up()).count();
+    match (up, containers.len()) {
+        (_, 0) => "missing",
+        (up, all) if up == all => "running",
+        (0, _) => "stopped",
+        _ => "degraded",
+    }
+}

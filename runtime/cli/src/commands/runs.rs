@@ -1,0 +1,175 @@
+//! Owns `runs`, `show` and `cancel`.
+
+use effect::{Code, Error, Result};
+use journal::{Entry, Filter, Run, RunState, Status};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::arguments::State;
+use crate::exit::Exit;
+use crate::render::{self, Table};
+
+pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json: bool) -> Result<Exit> {
+    let state = state.map(|state| match state {
+        State::Pending => RunState::Pending,
+        State::Running => RunState::Running,
+        State::Waiting => RunState::Waiting,
+        State::Paused => RunState::Paused,
+        State::Done => RunState::Done,
+        State::Failed => RunState::Failed,
+        State::Cancelled => RunState::Cancelled,
+    });
+    let runs = app.journal.runs(Filter { state, limit }).await?;
+    if as_json {
+        let shown: Vec<Value> = runs.iter().map(|run| run_json(app, run)).collect();
+        render::json(&shown);
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["run", "script", "state", "effects", "changed", "started", "outcome"]);
+    for run in &runs {
+        table.row([
+            run.id.to_string(),
+            run.name.clone(),
+            shown_state(app, run),
+            run.effects.to_string(),
+            run.changed.to_string(),
+            render::ago(run.created, app.clock.now()),
+            outcome_line(run),
+        ]);
+    }
+    table.print();
+    Ok(Exit::Done)
+}
+
+/// A run that counts as running although nobody holds it was killed.
+fn is_orphaned(app: &App, run: &Run) -> bool {
+    run.state == RunState::Running && app.journal.holder_of_run(&run.id).is_none()
+}
+
+fn shown_state(app: &App, run: &Run) -> String {
+    if is_orphaned(app, run) { "killed".to_owned() } else { run.state.to_string() }
+}
+
+fn outcome_line(run: &Run) -> String {
+    let error = run.outcome.as_ref().and_then(|outcome| outcome.get("error"));
+    let part = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
+    if error.is_some_and(|error| !error.is_null()) { format!("[{}] {}", part("code"), part("message")) } else { String::new() }
+}
+
+fn run_json(app: &App, run: &Run) -> Value {
+    let mut shown = serde_json::to_value(run).unwrap_or(Value::Null);
+    shown["resumable"] = json!(is_resumable(run));
+    shown["killed"] = json!(is_orphaned(app, run));
+    shown
+}
+
+fn is_resumable(run: &Run) -> bool {
+    matches!(run.state, RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused)
+}
+
+async fn entries(app: &App, run: &Run) -> Result<Vec<Entry>> {
+    const PAGE: usize = 1000;
+    let mut entries = Vec::new();
+    loop {
+        let after = entries.iter().rev().find_map(|entry: &Entry| entry.order).unwrap_or(0);
+        let page = app.journal.entries(&run.id, after, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        entries.extend(page);
+        if is_last {
+            return Ok(entries);
+        }
+    }
+}
+
+pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit> {
+    let run = app.journal.run(prefix).await?;
+    let entries = entries(app, &run).await?;
+    if as_json {
+        let mut shown = run_json(app, &run);
+        shown["entries"] = serde_json::to_value(&entries).unwrap_or(Value::Null);
+        render::json(&shown);
+        return Ok(Exit::Done);
+    }
+    render::out(format_args!("{} {}  {}", render::styled(render::BOLD, "run"), run.id, shown_state(app, &run)));
+    render::out(format_args!("script   {}", run.script));
+    render::out(format_args!("started  {}", render::rfc3339(run.created)));
+    if let Some(ended) = run.ended {
+        render::out(format_args!("ended    {}", render::rfc3339(ended)));
+    }
+    if let Some(allow) = run.grants.get("allow").and_then(Value::as_array).filter(|allow| !allow.is_empty()) {
+        let words: Vec<&str> = allow.iter().filter_map(Value::as_str).collect();
+        render::out(format_args!("granted  {}", words.join(" ")));
+    }
+    for entry in &entries {
+        render::out(entry_line(entry));
+    }
+    show_outcome(&run);
+    if is_resumable(&run) && app.journal.holder_of_run(&run.id).is_none() {
+        render::out(format_args!("`mcrun resume {}` goes on from here", run.id));
+    }
+    Ok(Exit::Done)
+}
+
+fn entry_line(entry: &Entry) -> String {
+    let (symbol, style) = match (entry.status, entry.changed) {
+        (Status::Begun, _) => ("…", render::YELLOW),
+        (Status::Failed, _) => ("✗", render::RED),
+        (Status::Cancelled, _) => ("-", render::DIM),
+        (Status::Done, true) => ("~", render::GREEN),
+        (Status::Done, false) => ("=", render::DIM),
+    };
+    let place = entry.place.as_ref().map(ToString::to_string).unwrap_or_default();
+    let took = match (entry.begun_at, entry.ended_at) {
+        (Some(begun), Some(ended)) => format!("{} ms", ended.0 - begun.0),
+        _ => String::new(),
+    };
+    format!(
+        "  {} {} {} {}  {}",
+        render::styled(style, symbol),
+        entry.identity,
+        entry.status,
+        took,
+        render::styled(render::DIM, place)
+    )
+}
+
+fn show_outcome(run: &Run) {
+    let Some(outcome) = &run.outcome else { return };
+    let Some(error) = outcome.get("error").cloned().and_then(|error| serde_json::from_value(error).ok()) else {
+        return;
+    };
+    let place = outcome.get("place").cloned().and_then(|place| serde_json::from_value(place).ok());
+    let stack: Vec<script::StackFrame> =
+        outcome.get("stack").cloned().and_then(|stack| serde_json::from_value(stack).ok()).unwrap_or_default();
+    let place: Option<journal::Place> = place;
+    let source = place.as_ref().filter(|place| place.file == run.name).map(|_| &*run.source);
+    render::out(render::trouble(&error, place.as_ref(), &stack, source));
+}
+
+pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
+    let run = app.journal.run(prefix).await?;
+    if !is_resumable(&run) {
+        return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
+    }
+    app.journal.request_cancel(&run.id).await?;
+    match app.journal.lock_run(&run.id) {
+        Ok(_lock) => {
+            app.journal.set_state(&run.id, RunState::Cancelled, None, Some(1)).await?;
+            render::note(format_args!("run {} is cancelled", run.id));
+        }
+        Err(_) => {
+            if let Some(holder) = app.journal.holder_of_run(&run.id) {
+                signal(holder.pid)?;
+            }
+            render::note(format_args!("run {} stops at its next effect", run.id));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn signal(pid: u32) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let Some(pid) = pid else { return Ok(()) };
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+        .map_err(|error| Error::new(Code::RunState, "the run's process cannot be signalled").because(error))
+}

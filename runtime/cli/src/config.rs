@@ -1,0 +1,128 @@
+//! Owns `mcrun.toml`: where it is looked for, what it may say, and errors that name file, line and key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use effect::{Code, Error, Result};
+use serde::Deserialize;
+use system::secrets::SecretSource;
+
+/// The configuration. Unknown keys are errors.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    #[serde(default)]
+    pub(crate) node: Node,
+    #[serde(default)]
+    pub(crate) drivers: Drivers,
+    pub(crate) policy: Option<PolicyBound>,
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    /// The file it came from.
+    #[serde(skip)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// This machine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    /// Its name; the host name unless given.
+    pub(crate) name: Option<String>,
+    /// The address by which other machines reach it.
+    pub(crate) address: Option<String>,
+}
+
+/// Which driver performs which primitive.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drivers {
+    #[serde(default)]
+    pub(crate) containers: Containers,
+    #[serde(default)]
+    pub(crate) podman: Podman,
+}
+
+/// `drivers.containers`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Containers {
+    /// Whatever is there.
+    #[default]
+    Auto,
+    /// podman.
+    Podman,
+    /// Native processes only.
+    Process,
+}
+
+/// `drivers.podman`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Podman {
+    /// Its socket.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// `policy`: the upper bound of what scripts may do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyBound {
+    /// Capabilities.
+    pub(crate) scripts: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file that was named, else the first that exists in the usual places.
+    pub(crate) fn load(named: Option<&Path>) -> Result<Self> {
+        let file = match named {
+            Some(file) => Some(file.to_owned()),
+            None => usual_places().into_iter().find(|file| file.is_file()),
+        };
+        match file {
+            Some(file) => Self::read(&file),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(file: &Path) -> Result<Self> {
+        let shown = file.display();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Error::new(Code::Config, format!("`{shown}` cannot be read")).because(error)
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+            Error::new(Code::Config, format!("{shown}{place}: {}", error.message()))
+        })?;
+        config.file = Some(file.to_owned());
+        Ok(config)
+    }
+
+    /// Refuses a configuration that lies where scripts lie: whoever may write a script must not write its policy.
+    pub(crate) fn check_apart_from(&self, script_folder: &Path) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+        if !real.starts_with(script_folder) {
+            return Ok(());
+        }
+        let message = format!("`{}` lies in the script's own folder", file.display());
+        Err(Error::new(Code::Config, message)
+            .because("policy and secrets must come from somewhere that whoever edits scripts does not edit")
+            .hint("move it to ~/.config/mcrun/mcrun.toml or /etc/mcrun/mcrun.toml"))
+    }
+
+    /// This node's name.
+    pub(crate) fn node_name(&self) -> String {
+        self.node.name.clone().unwrap_or_else(|| {
+            rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("local").to_owned()
+        })
+    }
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+    home.map(|home| home.join("mcrun/mcrun.toml")).into_iter().chain([PathBuf::from("/etc/mcrun/mcrun.toml")]).collect()
+}

@@ -1,0 +1,300 @@
+//! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use effect::context::Shared;
+use effect::plan::Plan;
+use effect::policy::Grants;
+use effect::session::Decision;
+use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
+use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
+use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::bridge::{Bridge, Stop};
+use crate::exit::Exit;
+use crate::render::{Observe, Watch};
+use crate::{stdlib, wiring};
+
+/// A script that is about to be evaluated.
+pub(crate) struct Job {
+    pub(crate) id: RunId,
+    /// Its name within `root`.
+    pub(crate) name: String,
+    pub(crate) root: PathBuf,
+    pub(crate) source: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) params: Value,
+    pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
+    pub(crate) seed: u64,
+    pub(crate) mode: Mode,
+    pub(crate) past: Option<Past>,
+}
+
+/// What an earlier attempt at the run left.
+pub(crate) struct Past {
+    pub(crate) open: Vec<Open>,
+    pub(crate) decision: Option<Decision>,
+    /// Sources by module name, as pinned.
+    pub(crate) sources: HashMap<String, String>,
+    /// The last log line of each scope.
+    pub(crate) logged: HashMap<String, u64>,
+}
+
+/// How it ended, for people and for the journal.
+#[derive(Debug, Clone)]
+pub(crate) struct Finished {
+    pub(crate) state: RunState,
+    pub(crate) exit: Exit,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// What went wrong, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) error: Error,
+    pub(crate) place: Option<journal::Place>,
+    pub(crate) stack: Vec<StackFrame>,
+}
+
+impl Trouble {
+    fn new(error: Error) -> Self {
+        Self { error, place: None, stack: Vec::new() }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "error": self.error, "place": self.place, "stack": self.stack })
+    }
+}
+
+impl Finished {
+    fn ended(state: RunState, exit: Exit) -> Self {
+        Self { state, exit, trouble: None }
+    }
+
+    fn paused(trouble: Trouble) -> Self {
+        Self { state: RunState::Paused, exit: Exit::Waiting, trouble: Some(trouble) }
+    }
+}
+
+/// Runs a recorded run to its end, its pause or its interruption, and records which.
+pub(crate) async fn run(app: &App, job: Job, watch: Arc<dyn Watch>, lock: RunLock) -> Result<Finished> {
+    let id = job.id;
+    app.journal.set_state(&id, RunState::Running, None, None).await?;
+    let (session, ended) = evaluate(app, job, watch).await?;
+    let finished = conclude(app, &session, ended).await;
+    if finished.trouble.as_ref().is_some_and(|trouble| is_unrecordable(&trouble.error)) {
+        // The journal itself is the trouble: the run stays as it is recorded and can be resumed.
+        drop(lock);
+        return Ok(finished);
+    }
+    let outcome = finished.trouble.as_ref().map(Trouble::to_json);
+    app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await?;
+    drop(lock);
+    Ok(finished)
+}
+
+/// Evaluates a script without applying anything.
+pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Plan, Finished)> {
+    let (session, ended) = evaluate(app, job, watch).await?;
+    let finished = conclude(app, &session, ended).await;
+    Ok((session.take_plan(), finished))
+}
+
+async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session, Ended<Stop>)> {
+    let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    let policy = Policy::new(bound, &job.grants)?;
+    let registry = Arc::new(wiring::registry(app, &job.root));
+    let kinds: HashMap<_, _> = registry.names().collect();
+    let effects = registry.names().map(|(name, _)| name.to_owned()).collect();
+    let shared = Shared {
+        run: job.id,
+        node: app.node.clone(),
+        mode: job.mode,
+        policy,
+        secrets: Arc::new(wiring::secrets(app, &job.root)?),
+        sealer: app.sealer.clone(),
+        journal: app.journal.clone(),
+        clock: app.clock.clone(),
+        root: job.root.clone(),
+        overlay: Overlay::default(),
+    };
+    let resumed = job.past.is_some();
+    let past = job.past.unwrap_or_else(|| Past {
+        open: Vec::new(),
+        decision: None,
+        sources: HashMap::new(),
+        logged: HashMap::new(),
+    });
+    let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decision);
+    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
+    let params = RawValue::from_string(job.params.to_string())
+        .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    let launch = Launch {
+        program: "/proc/self/exe".into(),
+        limits: job.limits,
+        mode: if job.mode == Mode::Plan { script::Mode::Plan } else { script::Mode::Run },
+        effects,
+        args: job.args,
+        params,
+        seed: job.seed,
+        name: job.name,
+        source: job.source,
+        resumed,
+    };
+    let bridge = Bridge {
+        session: &session,
+        modules,
+        watch: &*watch,
+        kinds,
+        logged: past.logged,
+        planning: job.mode == Mode::Plan,
+        stopping: watch::Sender::new(false),
+        pinned: Mutex::new(Vec::new()),
+    };
+    let (interrupts, interrupt) = watch::channel(Interrupt::None);
+    let ended = tokio::select! {
+        ended = script::run(launch, &bridge, interrupt) => ended,
+        never = forward_signals(interrupts, &*watch) => match never {},
+    };
+    drop(bridge);
+    Ok((session, ended))
+}
+
+/// Ctrl-C once stops the run at its next effect, twice at once.
+async fn forward_signals(interrupts: watch::Sender<Interrupt>, watch: &dyn Watch) -> std::convert::Infallible {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    let mut level = Interrupt::None;
+    loop {
+        tokio::select! {
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+        }
+        level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        watch.interrupted(level == Interrupt::Hard);
+        interrupts.send_replace(level);
+    }
+}
+
+async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished {
+    match ended {
+        Ended::Done { .. } => match session.unclaimed() {
+            Some(divergence) => Finished::paused(Trouble::new(divergence)),
+            None => Finished::ended(RunState::Done, Exit::Done),
+        },
+        Ended::Failed(failure) => {
+            let trouble =
+                Trouble { error: failure.error, place: recorded_place(failure.place), stack: failure.stack };
+            if trouble.error.code == Code::RetriesExhausted {
+                return Finished::paused(trouble);
+            }
+            let exit = Exit::of(&trouble.error);
+            Finished { state: RunState::Failed, exit, trouble: Some(trouble) }
+        }
+        Ended::Limit(hit) => {
+            Finished::paused(Trouble { error: hit.error, place: recorded_place(hit.place), stack: hit.stack })
+        }
+        Ended::Diverged(divergence) => Finished::paused(diverged(&divergence)),
+        Ended::Lost(lost) => {
+            let error = lost.error.detail(format!("the worker ended with {}", lost.status));
+            Finished::paused(Trouble::new(error))
+        }
+        Ended::Stopped(Stop::Corridor(effect::Stop::Pause(error))) => Finished::paused(Trouble::new(error)),
+        Ended::Stopped(Stop::Corridor(effect::Stop::Broken(error))) | Ended::Host(error) => {
+            let exit = Exit::of(&error);
+            Finished { state: RunState::Paused, exit, trouble: Some(Trouble::new(error)) }
+        }
+        Ended::Stopped(Stop::Parked) => stopped(app, session, RunState::Waiting, Exit::Waiting).await,
+        Ended::Interrupted => stopped(app, session, RunState::Paused, Exit::Interrupted).await,
+    }
+}
+
+/// The operator stopped it, with Ctrl-C or with `mcrun cancel`.
+async fn stopped(app: &App, session: &Session, state: RunState, exit: Exit) -> Finished {
+    match app.journal.cancel_requested(session.run_id()).await {
+        Ok(true) => Finished {
+            state: RunState::Cancelled,
+            exit: Exit::Failed,
+            trouble: Some(Trouble::new(Error::new(Code::Cancelled, "the run was cancelled"))),
+        },
+        _ => Finished::ended(state, exit),
+    }
+}
+
+fn is_unrecordable(error: &Error) -> bool {
+    matches!(error.code, Code::DiskFull | Code::JournalBroken)
+}
+
+fn recorded_place(place: script::Place) -> Option<journal::Place> {
+    (place.line > 0).then_some(journal::Place { file: place.file, line: place.line })
+}
+
+fn diverged(divergence: &script::Divergence) -> Trouble {
+    let side = |side: &Option<script::Recorded>| match side {
+        Some(side) => format!("{}#{} {} (arguments {})", side.scope, side.counter, side.name, side.hash),
+        None => "nothing".to_owned(),
+    };
+    let mut error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
+        .detail(format!("recorded:  {}", side(&divergence.recorded)))
+        .detail(format!("requested: {}", side(&divergence.requested)))
+        .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history");
+    if let Some(arguments) = &divergence.arguments {
+        let shown: String = arguments.chars().take(400).collect();
+        error = error.detail(format!("with       {shown}"));
+    }
+    Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
+}
+
+/// Records a new run as pending and takes its lock.
+pub(crate) async fn create(app: &App, job: &Job, script: &Path) -> Result<RunLock> {
+    let new = NewRun {
+        id: job.id,
+        name: job.name.clone(),
+        script: script.display().to_string(),
+        args: job.args.clone(),
+        params: job.params.clone(),
+        grants: json!(job.grants),
+        limits: json!(job.limits),
+        seed: job.seed,
+        node: app.node.clone(),
+        source: job.source.clone(),
+        root: job.root.display().to_string(),
+    };
+    let lock = app.journal.lock_run(&job.id)?;
+    app.journal.create_run(new).await?;
+    Ok(lock)
+}
+
+/// What is needed to go on with a recorded run.
+pub(crate) async fn past(app: &App, run: &Run, decision: Option<Decision>) -> Result<Past> {
+    const PAGE: usize = 1000;
+    let mut logged: HashMap<String, u64> = HashMap::new();
+    let mut after = 0;
+    loop {
+        let lines = app.journal.logs(&run.id, after, PAGE).await?;
+        for entry in &lines {
+            let last = logged.entry(entry.line.scope.clone()).or_default();
+            *last = (*last).max(entry.line.number);
+            after = entry.order;
+        }
+        if lines.len() < PAGE {
+            break;
+        }
+    }
+    Ok(Past {
+        open: app.journal.open_entries(&run.id).await?,
+        decision,
+        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
+        logged,
+    })
+}

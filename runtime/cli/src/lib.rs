@@ -1,0 +1,63 @@
+//! The `mcrun` command: arguments, configuration, wiring of drivers and effects, rendering, exit codes.
+//!
+//! Owns what a person sees and types. Leaves what a run does to `script` (worker) and `effect` (corridor).
+
+mod app;
+mod arguments;
+mod bridge;
+mod commands;
+mod config;
+mod demo;
+mod execute;
+mod exit;
+mod health;
+mod reference;
+mod render;
+mod stdlib;
+mod wiring;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+use crate::exit::Exit;
+
+/// Runs the program with the process's own arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // Children of the same binary start before anything else is set up: they must stay small and quick.
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some("worker") => return script::worker_main(),
+        Some("shim") => return containers::process::shim_main(&words[2..]),
+        Some("demo-server") => return demo::main(&words[2..]),
+        _ => {}
+    }
+    ExitCode::from(run(words).code())
+}
+
+fn run(words: Vec<OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments::with_run(words)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let failed = error.use_stderr();
+            // Nothing is left to be said when the terminal is gone.
+            let _ = error.print();
+            return if failed { Exit::Usage } else { Exit::Done };
+        }
+    };
+    render::init_tracing(arguments.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = effect::Error::new(effect::Code::Internal, "the runtime cannot be started").because(error);
+            return render::failure(&error);
+        }
+    };
+    match runtime.block_on(commands::dispatch(arguments)) {
+        Ok(exit) => exit,
+        Err(error) => render::failure(&error),
+    }
+}

@@ -1,0 +1,16 @@
+//! Owns the table of `@std` modules that ship inside the binary.
+
+/// The source of `@std/NAME`.
+pub(crate) fn source(name: &str) -> Option<&'static str> {
+    MODULES.iter().find(|(module, _)| *module == name).map(|(_, source)| *source)
+}
+
+/// Every module of the standard library.
+pub(crate) const MODULES: &[(&str, &str)] = &[
+    ("check", include_str!("../../../stdlib/check.luau")),
+    ("data", include_str!("../../../stdlib/data.luau")),
+    ("definition", include_str!("../../../stdlib/definition.luau")),
+    ("deploy", include_str!("../../../stdlib/deploy.luau")),
+    ("placement", include_str!("../../../stdlib/placement.luau")),
+    ("services", include_str!("../../../stdlib/services.luau")),
+];

@@ -1,0 +1,55 @@
+//! Owns which drivers and effects are put together, and what fills the traits by which rooms need one another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use containers::effects::{Choice, World};
+use containers::{podman, process};
+use effect::{Registry, Result};
+use system::SecretStore;
+
+use crate::app::{App, state_folder};
+use crate::arguments::Global;
+use crate::config::{Config, Containers};
+use crate::health::{Probes, Services};
+
+/// The drivers of containers, as configured.
+pub(crate) fn containers(app: &App) -> Arc<World> {
+    container_world(&app.config, &app.state)
+}
+
+fn container_world(config: &Config, state: &Path) -> Arc<World> {
+    let choice = match config.drivers.containers {
+        Containers::Auto => Choice::Auto,
+        Containers::Podman => Choice::Podman,
+        Containers::Process => Choice::Process,
+    };
+    let podman = podman::Options { socket: config.drivers.podman.socket.clone(), state_dir: state.to_owned() };
+    let process = process::Options::new(state.to_owned(), "/proc/self/exe".into());
+    Arc::new(World::new(choice, podman, process, Arc::new(Probes)))
+}
+
+/// Every effect, ready to act.
+pub(crate) fn registry(app: &App, root: &Path) -> Registry {
+    assemble(containers(app), root)
+}
+
+/// Every effect, only to be looked at: nothing is opened.
+pub(crate) fn declarations(global: &Global) -> Result<Registry> {
+    // No state directory is needed to look at declarations; any path does.
+    let state = state_folder(global).unwrap_or_else(|_| "/".into());
+    Ok(assemble(container_world(&Config::default(), &state), Path::new("/")))
+}
+
+fn assemble(containers: Arc<World>, root: &Path) -> Registry {
+    let mut registry = Registry::default();
+    let system = system::World::new(root, Arc::new(Services(containers.clone())));
+    system::register(&mut registry, &system);
+    containers::effects::register(&mut registry, &containers);
+    registry
+}
+
+/// Where secrets come from.
+pub(crate) fn secrets(app: &App, root: &Path) -> Result<SecretStore> {
+    SecretStore::new(&app.config.secrets, root)
+}

@@ -1,0 +1,262 @@
+//! Owns `containers.ensure`: the spec compared field by field with the live object, and made so.
+
+use std::future::Future;
+
+use async_trait::async_trait;
+use effect::{Applied, Change, Context, Declared, Ensured, FieldChange, Need, Result, Sealer};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Container, World, check_node, key, opened, sealed};
+use crate::diff::{self, Diff, FieldDiff, SecretTags};
+use crate::driver::Driver;
+use crate::observed::{ImageDefaults, Observed};
+use crate::spec::{SecretMaterial, Secrets, Source, Spec};
+use crate::{Action, ImageDefaults as Image};
+
+/// Brings a container to the described state: creates it, changes it in place where that is possible, replaces it
+/// where a field needs that, and starts it when it does not run. One that is as described is left alone.
+///
+/// Every field is compared with the live object. Give `image` for a container or `exec` for a native program, which
+/// runs under a small supervisor that outlives mcrun. A field that is left out means what the image says.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub struct Ensure(Spec);
+
+impl Declared for Ensure {
+    const NAME: &'static str = "containers.ensure";
+    const CAPABILITY: &'static str = "containers:write:NAME";
+    const EXAMPLE: &'static str = r#"local web = ports.allocate { service = "hello", name = "web" }
+local made = containers.ensure {
+    name = "hello",
+    exec = { "/bin/sleep", "3600" },
+    env = { PORT = tostring(web) },
+    restart = "unless-stopped",
+}
+print(made.changed)"#;
+    type World = World;
+    type Output = Ensured<Container>;
+
+    fn subject(&self) -> String {
+        self.0.name.clone()
+    }
+
+    fn needs(&self, _world: &World) -> Result<Vec<Need>> {
+        let spec = &self.0;
+        let mut needs = vec![Need::write("containers", &spec.name)];
+        for mount in spec.mounts()? {
+            if let Source::Host(path) = mount.source {
+                let path = World::resolved(&path);
+                let need =
+                    if mount.read_only { Need::read("files", path) } else { Need::write("files", path) };
+                needs.push(if std::path::Path::new(&need.name).is_file() {
+                    need
+                } else {
+                    need.and_beneath()
+                });
+            }
+        }
+        if let Some(argv) = &spec.exec {
+            needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
+            if let Some(user) = &spec.user {
+                needs.push(Need::extra("containers", "users", user));
+            }
+        }
+        let dangerous = [
+            (spec.network.as_deref() == Some("host"), "host-network"),
+            (spec.privileged == Some(true), "privileged"),
+            (!spec.devices.is_empty(), "devices"),
+            (!spec.cap_add.is_empty(), "capabilities"),
+        ];
+        needs.extend(
+            dangerous
+                .iter()
+                .filter(|(used, _)| *used)
+                .map(|(_, word)| Need::extra("containers", word, &spec.name)),
+        );
+        Ok(needs)
+    }
+
+    fn lease(&self) -> Option<String> {
+        Some(self.0.service_name().to_owned())
+    }
+}
+
+#[async_trait]
+impl effect::Ensure for Ensure {
+    type State = Container;
+
+    fn key(&self, context: &Context) -> String {
+        key(context, self.0.node.as_deref(), &self.0.name)
+    }
+
+    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
+        check_node(context, self.0.node.as_deref())?;
+        let found = world.find(&self.0.name).await?;
+        Ok(found.map(|(_, observed)| sealed(observed, &context.sealer)))
+    }
+
+    async fn change(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&Container>,
+    ) -> Result<Change<Container>> {
+        let spec = &self.0;
+        let driver = world.driver_for(spec);
+        driver.check(spec)?;
+        for secret in spec.secrets.values() {
+            context.may_go(secret, &World::destination(&spec.name))?;
+        }
+        let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
+        diff::check_ownership(spec, live.as_ref())?;
+        let image = self.image(driver.as_ref()).await?;
+        let tags = self.tags(&context.sealer);
+        let found = compare(spec, image.as_ref(), live.as_ref(), &tags, driver.as_ref())?;
+        if found.action == Action::None {
+            return Ok(Change::none(before.cloned()));
+        }
+        let predicted = diff::predict(spec, image.as_ref(), live.as_ref(), &tags, driver.name())?;
+        let fields = found.fields.iter().map(|field| shown(field, &context.sealer)).collect();
+        let action = match found.action {
+            Action::Create => effect::Action::Create,
+            Action::Replace => effect::Action::Replace,
+            Action::Update | Action::None => effect::Action::Update,
+        };
+        let mut change = Change::to(action, Some(sealed(predicted, &context.sealer)), fields);
+        change.unknown = vec!["id", "pid", "started_at"];
+        Ok(match (action, live) {
+            (effect::Action::Replace, Some(live)) => change
+                .note("the old container is stopped before the new one starts")
+                .note(format!("what `{}` wrote outside its volumes is lost", live.name)),
+            _ => change,
+        })
+    }
+
+    async fn apply(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&Container>,
+        change: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        let spec = &self.0;
+        let driver = world.driver_for(spec);
+        if change.action == effect::Action::Replace
+            && let Some(before) = before
+        {
+            self.clear(world, before).await?;
+        }
+        if change.action == effect::Action::Update {
+            self.update(driver.as_ref(), context, before).await?;
+        } else {
+            let image = self.image(driver.as_ref()).await?;
+            let secrets = self.secrets(context).await?;
+            call(driver.create(spec, image.as_ref(), &secrets)).await?;
+        }
+        call(driver.start(&spec.name)).await?;
+        let observed =
+            driver.inspect(&spec.name).await?.ok_or_else(|| super::unknown_container(&spec.name))?;
+        Ok(Applied::to(sealed(observed, &context.sealer)))
+    }
+}
+
+impl Ensure {
+    /// Takes the old container away, whichever driver had it.
+    async fn clear(&self, world: &World, before: &Container) -> Result<()> {
+        let Some((driver, _)) = world.find(&before.name).await? else { return Ok(()) };
+        call(driver.stop(&before.name, None)).await?;
+        call(driver.remove(&before.name, true)).await
+    }
+
+    async fn update(&self, driver: &dyn Driver, context: &Context, before: Option<&Container>) -> Result<()> {
+        let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
+        let image = self.image(driver).await?;
+        let tags = self.tags(&context.sealer);
+        let found = compare(&self.0, image.as_ref(), live.as_ref(), &tags, driver)?;
+        let fields: Vec<FieldDiff> = found.fields.into_iter().filter(|field| field.path != "state").collect();
+        if fields.is_empty() { Ok(()) } else { call(driver.update(&self.0.name, &fields, &self.0)).await }
+    }
+
+    async fn image(&self, driver: &dyn Driver) -> Result<Option<ImageDefaults>> {
+        let Some(image) = &self.0.image else { return Ok(None) };
+        match driver.image_defaults(image).await? {
+            Some(defaults) => Ok(Some(defaults)),
+            None => Err(effect::Error::new(
+                effect::Code::ImageMissing,
+                format!("image `{image}` is not on this node"),
+            )
+            .hint("load or pull it first, such as `podman pull` or `podman load`")),
+        }
+    }
+
+    fn tags(&self, sealer: &Sealer) -> SecretTags {
+        self.0
+            .secrets
+            .iter()
+            .map(|(name, secret)| (name.clone(), World::secret_tag(secret, sealer)))
+            .collect()
+    }
+
+    async fn secrets(&self, context: &Context) -> Result<Secrets> {
+        let mut secrets = Secrets::new();
+        for (name, secret) in &self.0.secrets {
+            let value = context.reveal(secret, &World::destination(&self.0.name)).await?;
+            let tag = World::secret_tag(secret, &context.sealer);
+            secrets.insert(name.clone(), SecretMaterial { value, tag });
+        }
+        Ok(secrets)
+    }
+}
+
+/// One call of a driver, between two points at which a crash test may end the process.
+pub(super) async fn call<T>(driver: impl Future<Output = Result<T>>) -> Result<T> {
+    effect::reached("driver:before");
+    let done = driver.await;
+    effect::reached("driver:after");
+    done
+}
+
+fn compare(
+    spec: &Spec,
+    image: Option<&Image>,
+    live: Option<&Observed>,
+    tags: &SecretTags,
+    driver: &dyn Driver,
+) -> Result<Diff> {
+    let mut found = diff::diff(spec, image, live, tags, driver.features())?;
+    // A container of another driver is never changed in place.
+    if let Some(live) = live.filter(|live| live.driver != driver.name()) {
+        found.action = Action::Replace;
+        found.fields.insert(
+            0,
+            FieldDiff {
+                path: "driver".into(),
+                before: Some(live.driver.clone().into()),
+                after: Some(driver.name().into()),
+                replaces: true,
+                secret: false,
+            },
+        );
+    }
+    Ok(found)
+}
+
+/// A difference as people see it: what was found live and is as sensitive as a secret is sealed.
+fn shown(field: &FieldDiff, sealer: &Sealer) -> FieldChange {
+    let seal = |value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        serde_json::to_value(sealer.hide(text.as_bytes())).unwrap_or(Value::Null)
+    };
+    FieldChange {
+        path: field.path.clone(),
+        before: field.before.as_ref().map(|value| if field.secret { seal(value) } else { value.clone() }),
+        after: field.after.as_ref().map(|value| {
+            let is_hash = field.secret && field.path.starts_with("secrets.");
+            if is_hash { seal(value) } else { value.clone() }
+        }),
+        replaces: field.replaces,
+    }
+}

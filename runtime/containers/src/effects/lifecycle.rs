@@ -1,0 +1,254 @@
+//! Owns stop, start, restart and remove.
+
+use async_trait::async_trait;
+use effect::units::Span;
+use effect::{Act, Action, Applied, Change, Context, Declared, Ensured, FieldChange, Need, OnDoubt, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ensure::call;
+use super::{Container, World, check_node, key, sealed, unknown_container};
+use crate::observed::State;
+
+/// Stops a container and leaves it in place. One that does not run, or does not exist, is left alone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// The container's name.
+    name: String,
+    /// The time it gets before it is killed; its own stop time-out unless given.
+    timeout: Option<Span>,
+    /// The node; the local one unless given.
+    node: Option<String>,
+}
+
+/// Starts a container that exists. One that runs is left alone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// The container's name.
+    name: String,
+    /// The node; the local one unless given.
+    node: Option<String>,
+}
+
+/// Removes a container, stopping it first. Its volumes stay. One that does not exist is fine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Remove {
+    /// The container's name.
+    name: String,
+    /// Remove it although mcrun did not make it.
+    #[serde(default)]
+    foreign: bool,
+    /// The node; the local one unless given.
+    node: Option<String>,
+}
+
+/// Stops a container and starts it again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    /// The container's name.
+    name: String,
+    /// The time it gets before it is killed; its own stop time-out unless given.
+    timeout: Option<Span>,
+    /// What to do when it is unknown whether it took place; restarting once more unless given.
+    on_doubt: Option<OnDoubt>,
+    /// The node; the local one unless given.
+    node: Option<String>,
+}
+
+macro_rules! container_effect {
+    ($type:ty, $output:ty, $name:literal, $example:literal) => {
+        impl Declared for $type {
+            const NAME: &'static str = $name;
+            const CAPABILITY: &'static str = "containers:write:NAME";
+            const EXAMPLE: &'static str = $example;
+            type World = World;
+            type Output = $output;
+
+            fn subject(&self) -> String {
+                self.name.clone()
+            }
+
+            fn needs(&self, _world: &World) -> Result<Vec<Need>> {
+                Ok(vec![Need::write("containers", &self.name)])
+            }
+        }
+    };
+}
+
+container_effect!(
+    Stop,
+    Ensured<Container>,
+    "containers.stop",
+    r#"containers.stop { name = "hello", timeout = "20s" }"#
+);
+container_effect!(
+    Start,
+    Ensured<Container>,
+    "containers.start",
+    r#"if containers.get { name = "hello" } then
+    containers.start { name = "hello" }
+end"#
+);
+container_effect!(Remove, Ensured<Container>, "containers.remove", r#"containers.remove { name = "hello" }"#);
+container_effect!(
+    Restart,
+    (),
+    "containers.restart",
+    r#"if containers.get { name = "hello" } then
+    containers.restart { name = "hello" }
+end"#
+);
+
+async fn observe(
+    world: &World,
+    context: &Context,
+    node: Option<&str>,
+    name: &str,
+) -> Result<Option<Container>> {
+    check_node(context, node)?;
+    Ok(world.find(name).await?.map(|(_, observed)| sealed(observed, &context.sealer)))
+}
+
+fn state_change(before: &Container, to: State) -> Change<Container> {
+    let field = FieldChange {
+        path: "state".into(),
+        before: Some(Value::from(before.state.as_str())),
+        after: Some(Value::from(to.as_str())),
+        replaces: false,
+    };
+    let mut change = Change::to(Action::Update, Some(Container { state: to, ..before.clone() }), vec![field]);
+    change.unknown = vec!["pid", "started_at", "exit_code"];
+    change
+}
+
+#[async_trait]
+impl effect::Ensure for Stop {
+    type State = Container;
+
+    fn key(&self, context: &Context) -> String {
+        key(context, self.node.as_deref(), &self.name)
+    }
+
+    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
+        observe(world, context, self.node.as_deref(), &self.name).await
+    }
+
+    async fn change(&self, _: &World, _: &Context, before: Option<&Container>) -> Result<Change<Container>> {
+        Ok(match before {
+            Some(live) if live.state != State::Exited && live.state != State::Created => {
+                state_change(live, State::Exited)
+            }
+            _ => Change::none(before.cloned()),
+        })
+    }
+
+    async fn apply(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Container>,
+        _: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        let Some((driver, _)) = world.find(&self.name).await? else { return Ok(Applied::gone()) };
+        call(driver.stop(&self.name, self.timeout.map(|span| span.0))).await?;
+        let after = driver.inspect(&self.name).await?.map(|observed| sealed(observed, &context.sealer));
+        Ok(Applied { after, writes: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl effect::Ensure for Start {
+    type State = Container;
+
+    fn key(&self, context: &Context) -> String {
+        key(context, self.node.as_deref(), &self.name)
+    }
+
+    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
+        observe(world, context, self.node.as_deref(), &self.name).await
+    }
+
+    async fn change(&self, _: &World, _: &Context, before: Option<&Container>) -> Result<Change<Container>> {
+        match before {
+            None => Err(unknown_container(&self.name)),
+            Some(live) if live.is_up() => Ok(Change::none(Some(live.clone()))),
+            Some(live) => Ok(state_change(live, State::Running)),
+        }
+    }
+
+    async fn apply(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Container>,
+        _: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        call(driver.start(&self.name)).await?;
+        let after = driver.inspect(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        Ok(Applied::to(sealed(after, &context.sealer)))
+    }
+}
+
+#[async_trait]
+impl effect::Ensure for Remove {
+    type State = Container;
+
+    fn key(&self, context: &Context) -> String {
+        key(context, self.node.as_deref(), &self.name)
+    }
+
+    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
+        observe(world, context, self.node.as_deref(), &self.name).await
+    }
+
+    async fn change(&self, _: &World, _: &Context, before: Option<&Container>) -> Result<Change<Container>> {
+        let Some(live) = before else { return Ok(Change::none(None)) };
+        if !live.managed && !self.foreign {
+            return Err(effect::Error::new(
+                effect::Code::ForeignContainer,
+                format!("the container `{}` was not made by mcrun", self.name),
+            )
+            .hint("set `foreign = true` to remove it all the same"));
+        }
+        let change = Change::to(Action::Remove, None, Vec::new());
+        Ok(change.note(format!("what `{}` wrote outside its volumes is lost", self.name)))
+    }
+
+    async fn apply(
+        &self,
+        world: &World,
+        _: &Context,
+        _: Option<&Container>,
+        _: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        if let Some((driver, _)) = world.find(&self.name).await? {
+            call(driver.stop(&self.name, None)).await?;
+            call(driver.remove(&self.name, true)).await?;
+        }
+        Ok(Applied::gone())
+    }
+}
+
+#[async_trait]
+impl Act for Restart {
+    fn on_doubt(&self) -> OnDoubt {
+        // A second restart does no harm, so nobody needs to be asked.
+        self.on_doubt.unwrap_or(OnDoubt::Redo)
+    }
+
+    fn assume(&self) -> Option<Value> {
+        Some(Value::Null)
+    }
+
+    async fn act(&self, world: &World, context: &Context, _key: &str) -> Result<()> {
+        check_node(context, self.node.as_deref())?;
+        let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        call(driver.restart(&self.name, self.timeout.map(|span| span.0))).await
+    }
+}

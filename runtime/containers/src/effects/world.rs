@@ -1,0 +1,165 @@
+//! Owns the choice of driver: which one makes a spec, and which one has a container of a name.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use effect::{Code, Result, Secret};
+
+use crate::driver::Driver;
+use crate::observed::Observed;
+use crate::podman::{self, Podman};
+use crate::process::{self, Process};
+use crate::spec::{Health, Spec};
+
+/// `drivers.containers` of `mcrun.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// Images go to the engine that is found, native programs to the process driver.
+    #[default]
+    Auto,
+    /// Images go to podman; native programs to the process driver.
+    Podman,
+    /// Only native programs.
+    Process,
+}
+
+/// Probes the health of a container; the `system` crate's probes fill it in.
+#[async_trait]
+pub trait Prober: Send + Sync {
+    /// Waits until `health` passes at `port`, or fails with `MC-H001`.
+    async fn wait_healthy(
+        &self,
+        driver: Arc<dyn Driver>,
+        name: &str,
+        health: &Health,
+        port: Option<u16>,
+    ) -> Result<()>;
+}
+
+/// What the effects of the primitive need: the drivers, connected when first used.
+pub struct World {
+    choice: Choice,
+    engine: Arc<dyn Driver>,
+    engine_is_plausible: bool,
+    process: Arc<dyn Driver>,
+    pub(super) prober: Arc<dyn Prober>,
+}
+
+impl World {
+    /// The drivers as configured. Nothing is contacted yet.
+    #[must_use]
+    pub fn new(
+        choice: Choice,
+        podman: podman::Options,
+        process: process::Options,
+        prober: Arc<dyn Prober>,
+    ) -> Self {
+        let engine = Podman::new(podman);
+        let engine_is_plausible = choice == Choice::Podman || engine.is_plausible();
+        Self {
+            choice,
+            engine: Arc::new(engine),
+            engine_is_plausible,
+            process: Arc::new(Process::new(process)),
+            prober,
+        }
+    }
+
+    /// The engine for images.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn Driver> {
+        &self.engine
+    }
+
+    /// The driver of native programs.
+    #[must_use]
+    pub fn process(&self) -> &Arc<dyn Driver> {
+        &self.process
+    }
+
+    /// The driver that makes `spec`.
+    pub(super) fn driver_for(&self, spec: &Spec) -> &Arc<dyn Driver> {
+        if spec.exec.is_some() || self.choice == Choice::Process { &self.process } else { &self.engine }
+    }
+
+    /// The drivers that may have containers.
+    fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
+        let engine = (self.choice != Choice::Process && self.engine_is_plausible).then_some(&self.engine);
+        std::iter::once(&self.process).chain(engine)
+    }
+
+    /// That no engine answers matters only where one was chosen.
+    fn tolerate<T>(&self, answer: Result<T>) -> Result<Option<T>> {
+        match answer {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.code == Code::EngineUnavailable && self.choice == Choice::Auto => {
+                tracing::debug!(%error, "no container engine");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every container of every driver, by name.
+    ///
+    /// # Errors
+    /// When a driver that answers fails, or the chosen engine does not answer.
+    pub async fn list(&self) -> Result<Vec<Observed>> {
+        let mut containers = Vec::new();
+        for driver in self.drivers() {
+            containers.extend(self.tolerate(driver.list().await)?.unwrap_or_default());
+        }
+        containers.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(containers)
+    }
+
+    /// The container called `name` and the driver that has it.
+    ///
+    /// # Errors
+    /// When a driver that answers fails, or the chosen engine does not answer.
+    pub async fn find(&self, name: &str) -> Result<Option<(&Arc<dyn Driver>, Observed)>> {
+        for driver in self.drivers() {
+            if let Some(observed) = self.tolerate(driver.inspect(name).await)?.flatten() {
+                return Ok(Some((driver, observed)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The program's own path, by which it is known to the policy.
+    pub(super) fn program(argv: &[String]) -> PathBuf {
+        let path = PathBuf::from(argv.first().map(String::as_str).unwrap_or_default());
+        std::fs::canonicalize(&path).unwrap_or(path)
+    }
+
+    /// The path that a mount really reaches: links are followed before the policy looks at it.
+    pub(super) fn resolved(path: &str) -> String {
+        let mut missing = Vec::new();
+        let mut existing = PathBuf::from(path);
+        loop {
+            if let Ok(real) = std::fs::canonicalize(&existing) {
+                let full = missing.iter().rev().fold(real, |path: PathBuf, part| path.join(part));
+                return full.to_string_lossy().into_owned();
+            }
+            match (existing.file_name().map(ToOwned::to_owned), existing.parent().map(ToOwned::to_owned)) {
+                (Some(name), Some(parent)) => {
+                    missing.push(name);
+                    existing = parent;
+                }
+                _ => return path.to_owned(),
+            }
+        }
+    }
+
+    /// What a secret's destination is called for a container.
+    pub(super) fn destination(name: &str) -> String {
+        format!("containers:{name}")
+    }
+
+    /// The text by which a changed secret is noticed: the hashes of its parts.
+    pub(super) fn secret_tag(secret: &Secret, sealer: &effect::Sealer) -> String {
+        let text = serde_json::to_string(secret).expect("a secret handle is plain data");
+        sealer.tag(text.as_bytes())
+    }
+}

@@ -1,0 +1,367 @@
+//! Owns the translation of what libpod shows into the live object and the defaults of images.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use effect::units::{Size, Span};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::create::SECRETS_DIR;
+use crate::cgroup;
+use crate::diff::normal;
+use crate::observed::{
+    ImageDefaults, LABEL_HEALTH, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, Observed, State,
+};
+use crate::spec::{Health, Mount, Port, Protocol, Restart, Source, signal_name};
+
+/// Go writes absent lists and maps as null.
+fn nullable<'de, D: serde::Deserializer<'de>, T: Default + DeserializeOwned>(
+    value: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(value)?.unwrap_or_default())
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Inspected {
+    id: String,
+    name: String,
+    path: String,
+    #[serde(deserialize_with = "nullable")]
+    args: Vec<String>,
+    state: InspectedState,
+    image: String,
+    image_name: String,
+    restart_count: u32,
+    #[serde(deserialize_with = "nullable")]
+    mounts: Vec<InspectedMount>,
+    #[serde(deserialize_with = "nullable")]
+    bounding_caps: Vec<String>,
+    network_settings: NetworkSettings,
+    config: Config,
+    host_config: HostConfig,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedState {
+    status: String,
+    pid: u32,
+    exit_code: i32,
+    started_at: String,
+    cgroup_path: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedMount {
+    r#type: String,
+    name: String,
+    source: String,
+    destination: String,
+    #[serde(rename = "RW")]
+    writable: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkSettings {
+    #[serde(deserialize_with = "nullable")]
+    networks: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Config {
+    user: String,
+    #[serde(deserialize_with = "nullable")]
+    env: Vec<String>,
+    working_dir: String,
+    #[serde(deserialize_with = "nullable")]
+    labels: BTreeMap<String, String>,
+    stop_signal: i32,
+    stop_timeout: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    network_mode: String,
+    #[serde(deserialize_with = "nullable")]
+    port_bindings: BTreeMap<String, Option<Vec<PortBinding>>>,
+    restart_policy: RestartPolicy,
+    #[serde(deserialize_with = "nullable")]
+    cap_add: Vec<String>,
+    privileged: bool,
+    readonly_rootfs: bool,
+    memory: u64,
+    nano_cpus: u64,
+    #[serde(deserialize_with = "nullable")]
+    devices: Vec<Device>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct PortBinding {
+    host_ip: String,
+    host_port: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RestartPolicy {
+    name: String,
+    maximum_retry_count: u32,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Device {
+    path_on_host: String,
+    path_in_container: String,
+}
+
+impl Inspected {
+    /// The exact status word of the engine.
+    pub(super) fn status(&self) -> &str {
+        &self.state.status
+    }
+
+    /// A label of any kind.
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.config.labels.get(name).map(String::as_str)
+    }
+
+    pub(super) fn observed(self) -> Observed {
+        let state = state(&self.state.status);
+        let is_up = matches!(state, State::Running | State::Paused);
+        let argv = std::iter::once(self.path.clone()).chain(self.args.iter().cloned());
+        let (memory, cpus) = self.limits(is_up);
+        Observed {
+            driver: "podman".to_owned(),
+            state,
+            exit_code: (state == State::Exited).then_some(self.state.exit_code),
+            pid: Some(self.state.pid).filter(|pid| *pid > 0),
+            started_at: timestamp(&self.state.started_at),
+            restarts: self.restart_count,
+            managed: self.label(LABEL_MANAGED) == Some("1"),
+            service: self.label(LABEL_SERVICE).map(str::to_owned),
+            health: self.label(LABEL_HEALTH).and_then(|text| serde_json::from_str::<Health>(text).ok()),
+            image: Some(self.image_name.clone()),
+            image_id: Some(self.image.clone()),
+            native: false,
+            argv: argv.filter(|word| !(word.is_empty() && self.path.is_empty())).collect(),
+            env: variables(&self.config.env),
+            secrets: self.secrets(),
+            volumes: self.volumes(),
+            ports: self.ports(),
+            network: self.network(),
+            user: self.config.user.clone(),
+            restart: self.restart(),
+            cpus,
+            memory,
+            stop_signal: signal_name(self.config.stop_signal),
+            stop_timeout: Span::seconds(self.config.stop_timeout),
+            read_only: self.host_config.readonly_rootfs,
+            workdir: self.config.working_dir.clone(),
+            privileged: self.host_config.privileged,
+            devices: self.devices(),
+            cap_add: normal::set(&self.host_config.cap_add, normal::capability),
+            capabilities: normal::set(&self.bounding_caps, normal::capability),
+            labels: own_labels_removed(self.config.labels),
+            name: self.name,
+            id: self.id,
+        }
+    }
+
+    /// podman 4 changes a running container's limits without changing what `inspect` shows: the kernel knows.
+    fn limits(&self, is_up: bool) -> (Option<Size>, Option<f64>) {
+        let live = if is_up { cgroup::limits(&self.state.cgroup_path) } else { None };
+        live.map_or_else(
+            || {
+                let host = &self.host_config;
+                let memory = Some(Size(host.memory)).filter(|size| size.0 > 0);
+                (memory, Some(host.nano_cpus as f64 / 1e9).filter(|cpus| *cpus > 0.0))
+            },
+            |live| (live.memory, live.cpus),
+        )
+    }
+
+    /// A secret counts only while its file is in place: after a reboot the memory is empty.
+    fn secrets(&self) -> BTreeMap<String, String> {
+        let tags =
+            self.config.labels.iter().filter_map(|(name, tag)| Some((name.strip_prefix(LABEL_SECRET)?, tag)));
+        let in_place = tags.filter(|(name, _)| {
+            let target = format!("{SECRETS_DIR}/{name}");
+            self.mounts.iter().any(|mount| mount.destination == target && Path::new(&mount.source).exists())
+        });
+        in_place.map(|(name, tag)| (name.to_owned(), tag.clone())).collect()
+    }
+
+    fn volumes(&self) -> Vec<String> {
+        let is_secret = |mount: &&InspectedMount| {
+            mount
+                .destination
+                .strip_prefix(SECRETS_DIR)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .is_some_and(|name| self.config.labels.contains_key(&format!("{LABEL_SECRET}{name}")))
+        };
+        let shown = self.mounts.iter().filter(|mount| !is_secret(mount)).map(|mount| {
+            let source = match mount.r#type.as_str() {
+                "volume" => Source::Volume(mount.name.clone()),
+                _ => Source::Host(mount.source.clone()),
+            };
+            Mount { source, target: mount.destination.clone(), read_only: !mount.writable }.to_string()
+        });
+        let mut volumes: Vec<String> = shown.collect();
+        volumes.sort();
+        volumes
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        let mut ports: Vec<Port> = self
+            .host_config
+            .port_bindings
+            .iter()
+            .flat_map(|(inside, bindings)| {
+                let (container, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
+                let protocol = if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
+                bindings.iter().flatten().filter_map(move |binding| {
+                    let address = Some(binding.host_ip.clone());
+                    let address = address.filter(|text| !text.is_empty() && text != "0.0.0.0");
+                    let host = binding.host_port.parse().ok()?;
+                    Some(Port { host, container: container.parse().ok()?, address, protocol })
+                })
+            })
+            .collect();
+        ports.sort();
+        ports
+    }
+
+    /// Containers on any network of the engine have the mode `bridge`; the networks tell which.
+    fn network(&self) -> String {
+        let mode = self.host_config.network_mode.as_str();
+        match self.network_settings.networks.keys().next() {
+            Some(network) if mode == "bridge" => normal::network(network).to_owned(),
+            _ => mode.to_owned(),
+        }
+    }
+
+    fn restart(&self) -> Restart {
+        let policy = &self.host_config.restart_policy;
+        let max = Some(policy.maximum_retry_count).filter(|max| *max > 0);
+        let known = policy.name.parse::<Restart>().unwrap_or_default();
+        Restart { max, ..known }
+    }
+
+    fn devices(&self) -> Vec<String> {
+        let devices: Vec<String> = self
+            .host_config
+            .devices
+            .iter()
+            .map(|device| format!("{}:{}", device.path_on_host, device.path_in_container))
+            .collect();
+        normal::set(&devices, normal::device)
+    }
+}
+
+fn state(status: &str) -> State {
+    match status {
+        "created" | "configured" | "initialized" => State::Created,
+        "running" => State::Running,
+        "paused" => State::Paused,
+        "restarting" => State::Restarting,
+        "stopping" => State::Stopping,
+        "exited" | "stopped" => State::Exited,
+        _ => State::Broken,
+    }
+}
+
+/// In UTC; Go writes the year 1 for "never".
+fn timestamp(text: &str) -> Option<String> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    (at.as_second() > 0).then(|| at.to_string())
+}
+
+fn variables(list: &[String]) -> BTreeMap<String, String> {
+    let pairs = list.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn own_labels_removed(mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.retain(|name, _| !name.starts_with("mcrun."));
+    labels
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct InspectedImage {
+    id: String,
+    #[serde(deserialize_with = "nullable")]
+    repo_tags: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    config: ImageConfig,
+    healthcheck: Option<Healthcheck>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ImageConfig {
+    #[serde(deserialize_with = "nullable")]
+    entrypoint: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    cmd: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    env: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
+    volumes: BTreeMap<String, serde::de::IgnoredAny>,
+    #[serde(deserialize_with = "nullable")]
+    exposed_ports: BTreeMap<String, serde::de::IgnoredAny>,
+    user: String,
+    working_dir: String,
+    stop_signal: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Healthcheck {
+    #[serde(deserialize_with = "nullable")]
+    test: Vec<String>,
+}
+
+impl InspectedImage {
+    pub(super) fn defaults(self) -> ImageDefaults {
+        let config = self.config;
+        ImageDefaults {
+            id: self.id,
+            names: self.repo_tags,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            env: variables(&config.env),
+            labels: own_labels_removed(config.labels),
+            user: config.user,
+            workdir: config.working_dir,
+            stop_signal: Some(config.stop_signal).filter(|signal| !signal.is_empty()),
+            volumes: config.volumes.into_keys().collect(),
+            exposed: config.exposed_ports.into_keys().collect(),
+            health: self.healthcheck.and_then(Healthcheck::health),
+        }
+    }
+}
+
+impl Healthcheck {
+    fn health(self) -> Option<Health> {
+        let (kind, words) = self.test.split_first()?;
+        let argv = match kind.as_str() {
+            "CMD" => words.to_vec(),
+            "CMD-SHELL" => {
+                ["/bin/sh", "-c"].into_iter().map(str::to_owned).chain(words.iter().cloned()).collect()
+            }
+            _ => return None,
+        };
+        Some(Health { exec: Some(argv), ..Health::default() })
+    }
+}

@@ -1,0 +1,55 @@
+//! The conformance suite of the drivers: the same facts for each, against real podman and real processes. What a
+//! driver does not declare it has to refuse.
+
+#[path = "conformance/bench.rs"]
+mod bench;
+#[path = "conformance/facts.rs"]
+mod facts;
+#[path = "conformance/fields.rs"]
+mod fields;
+#[path = "conformance/podman.rs"]
+mod podman;
+#[path = "conformance/process.rs"]
+mod process;
+
+macro_rules! conformance {
+    ($($module:ident::$fact:ident)*) => {
+        mod with_podman {
+            $(#[tokio::test]
+            async fn $fact() {
+                if let Some(bench) = super::bench::Bench::podman() {
+                    super::$module::$fact(&bench).await;
+                }
+            })*
+        }
+        mod with_processes {
+            $(#[tokio::test]
+            async fn $fact() {
+                super::$module::$fact(&super::bench::Bench::process()).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    fields::programs_and_environments_changed_by_hand_are_repaired
+    fields::mounts_and_secrets_changed_by_hand_are_repaired
+    fields::networks_and_ports_changed_by_hand_are_repaired
+    fields::limits_and_privileges_changed_by_hand_are_repaired
+    fields::lifecycle_fields_changed_by_hand_are_repaired
+    facts::a_second_ensure_changes_nothing
+    facts::a_stopped_container_is_started_again
+    facts::repeated_calls_succeed
+    facts::a_replacement_cut_off_anywhere_is_completed
+    facts::output_is_recorded_line_by_line
+    facts::new_output_is_followed
+    facts::programs_run_inside
+    facts::the_stop_signal_arrives
+    facts::what_ignores_its_stop_signal_is_killed
+    facts::a_killed_program_is_restarted_by_its_policy
+    facts::an_early_exit_is_an_error_with_the_last_lines
+    facts::a_missing_program_is_named
+    facts::an_occupied_port_names_its_holder
+    facts::secrets_arrive_as_files_and_nowhere_else
+    facts::calls_on_nothing_are_coded_errors
+}

@@ -1,0 +1,93 @@
+//! What only podman can show.
+
+use containers::{Action, Driver as _, Secrets, Spec, check_ownership};
+use effect::Code;
+use effect::units::Size;
+
+use crate::bench::{Bench, IMAGE, podman_command};
+
+#[tokio::test]
+async fn limits_changed_behind_the_engine_are_seen_and_repaired_in_place() {
+    let Some(bench) = Bench::podman() else { return };
+    let mut spec = bench.sleeping("limits");
+    spec.memory = Some(Size(64 << 20));
+    spec.cpus = Some(0.5);
+    bench.ensured(&spec).await;
+    let before = bench.inspect(&spec).await.unwrap();
+    podman_command(&["update", "--memory", "128m", "--memory-swap", "256m", &spec.name]);
+    assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["memory"]);
+    podman_command(&["update", "--cpus", "0.75", &spec.name]);
+    assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["memory", "cpus"]);
+    assert_eq!(bench.ensured(&spec).await.action, Action::Update);
+    assert_eq!(bench.diff(&spec, &Secrets::new()).await.action, Action::None);
+    assert_eq!(bench.inspect(&spec).await.unwrap().pid, before.pid);
+}
+
+#[tokio::test]
+async fn a_foreign_container_is_left_alone_until_adopted() {
+    let Some(bench) = Bench::podman() else { return };
+    let mut spec = bench.sleeping("foreign");
+    podman_command(&["run", "--detach", "--stop-timeout", "0", "--name", &spec.name, IMAGE]);
+    let observed = bench.inspect(&spec).await;
+    assert_eq!(check_ownership(&spec, observed.as_ref()).unwrap_err().code, Code::ForeignContainer);
+    spec.adopt = true;
+    check_ownership(&spec, observed.as_ref()).unwrap();
+    assert_eq!(bench.ensured(&spec).await.action, Action::Replace);
+    assert!(bench.inspect(&spec).await.unwrap().managed);
+}
+
+#[tokio::test]
+async fn a_named_volume_outlives_its_container() {
+    let Some(bench) = Bench::podman() else { return };
+    let volume = bench.name("kept");
+    let mut spec = bench.sleeping("volume");
+    spec.volumes = vec![format!("{volume}:/data")];
+    bench.ensured(&spec).await;
+    bench.inside(&spec, "echo precious > /data/file").await;
+    spec.env.insert("VERSION".to_owned(), "2".to_owned());
+    assert_eq!(bench.ensured(&spec).await.action, Action::Replace);
+    assert_eq!(bench.inside(&spec, "cat /data/file").await, "precious");
+    let mounts = ["inspect", "--format", "{{range .Mounts}}{{println .Name}}{{end}}", &spec.name];
+    let mounted = podman_command(&mounts);
+    let anonymous = mounted.lines().find(|name| name.len() == 64).expect("the image has a volume of its own");
+    bench.driver.remove(&spec.name, true).await.unwrap();
+    let left = podman_command(&["volume", "ls", "--quiet"]);
+    assert!(left.lines().any(|name| name == volume));
+    assert!(!left.lines().any(|name| name == anonymous), "the image's own volume goes with its container");
+    podman_command(&["volume", "rm", &volume]);
+}
+
+#[tokio::test]
+async fn a_network_of_ones_own_is_joined() {
+    let Some(bench) = Bench::podman() else { return };
+    let network = bench.name("net");
+    podman_command(&["network", "create", &network]);
+    let mut spec = bench.sleeping("network");
+    bench.ensured(&spec).await;
+    spec.network = Some(network.clone());
+    assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["network"]);
+    bench.ensured(&spec).await;
+    assert_eq!(bench.inspect(&spec).await.unwrap().network, network);
+    bench.driver.remove(&spec.name, true).await.unwrap();
+    podman_command(&["network", "rm", &network]);
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_has_no_defaults_and_cannot_be_created() {
+    let Some(bench) = Bench::podman() else { return };
+    let image = "localhost/mcrun-no-such-image:1";
+    let spec = Spec { image: Some(image.to_owned()), ..bench.sleeping("noimage") };
+    assert_eq!(bench.driver.image_defaults(image).await.unwrap(), None);
+    let error = bench.driver.create(&spec, None, &Secrets::new()).await.unwrap_err();
+    assert_eq!(error.code, Code::ImageMissing, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_a_coded_error() {
+    let socket = Some(std::path::PathBuf::from("/no/such/podman.sock"));
+    let options = containers::podman::Options { socket, state_dir: "/no/such/state".into() };
+    let driver = containers::podman::Podman::new(options);
+    let error = driver.ping().await.unwrap_err();
+    assert_eq!(error.code, Code::EngineUnavailable);
+    assert!(error.cause.unwrap().contains("/no/such/podman.sock"));
+}

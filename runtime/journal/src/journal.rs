@@ -1,0 +1,361 @@
+//! Owns the handle on the journal: what the rest of the program calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::entry::{Begin, Begun, End, Entry, Open, Recorded};
+use crate::error::{Error, Result};
+use crate::id::RunId;
+use crate::lock::{self, Holder, Lease, RunLock};
+use crate::log::{Log, LogLine};
+use crate::probe;
+use crate::queue::Queue;
+use crate::reader::{self, Reader};
+use crate::record::{Record, Write};
+use crate::run::{Filter, NewRun, Run, RunState};
+use crate::schema;
+use crate::writer::{self, Change, Request};
+
+/// How the journal goes about its work.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long an end may wait for a begin to be committed with.
+    pub group_delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { group_delay: Duration::from_millis(2) }
+    }
+}
+
+/// The journal of one state directory. Clones share it; when the last one goes, what is queued is committed.
+///
+/// Futures of this type may be dropped at any time: what was asked for happens all the same.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    database: PathBuf,
+    clock: Arc<dyn Clock>,
+    queue: Arc<Queue>,
+    broken: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+    reader: Mutex<Option<Reader>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        *self.reader.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        self.queue.close();
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been reported by its thread; every request was answered.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("folder", &self.inner.folder).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of an end that was queued. It may be dropped: the end is committed all the same.
+#[derive(Debug)]
+#[must_use = "an end may be refused; drop the ticket on purpose if somebody else waits for it"]
+pub struct Ticket(oneshot::Receiver<Result<()>>);
+
+impl Ticket {
+    /// Waits until the end is durable.
+    pub async fn durable(self) -> Result<()> {
+        self.await
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(writer_is_gone())))
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, making what is not there.
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_with(folder, clock, Options::default())
+    }
+
+    /// Opens the journal in `folder` with `options`.
+    pub fn open_with(folder: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self> {
+        // Absolute, because SQLite reads a name that begins with `file:` as an address.
+        let folder = std::path::absolute(folder)
+            .map_err(|error| Error::Unusable { path: folder.to_owned(), cause: error.to_string() })?;
+        let (connection, database) = schema::open(&folder)?;
+        let queue = Arc::new(Queue::default());
+        let broken = Arc::new(AtomicBool::new(false));
+        let writer = writer::start(connection, &queue, &clock, &broken, options.group_delay)?;
+        let reader = Mutex::new(None);
+        let inner = Inner { folder, database, clock, queue, broken, writer: Some(writer), reader };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether a write or sync has failed, so that this process must stop.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        self.inner.broken.load(Ordering::Relaxed)
+    }
+
+    /// The clock that the journal was given.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// An id for a run that is made now.
+    pub fn next_id(&self) -> Result<RunId> {
+        let mut chance = [0; 4];
+        rustix::rand::getrandom(&mut chance, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| Error::Unusable { path: "/dev/urandom".into(), cause: errno.to_string() })?;
+        Ok(RunId::new(self.inner.clock.now(), u32::from_ne_bytes(chance)))
+    }
+
+    /// Waits until everything that was queued is durable; an error when an end was lost.
+    pub async fn barrier(&self) -> Result<()> {
+        self.change(Change::Barrier).await
+    }
+}
+
+/// Runs.
+impl Journal {
+    /// Records a run as pending. Durable on return.
+    pub async fn create_run(&self, run: NewRun) -> Result<()> {
+        self.change(Change::CreateRun(Box::new(run))).await
+    }
+
+    /// Puts a run into `state`. Durable on return, with everything that was queued before. A run of which an end was
+    /// lost to a full disk can neither wait nor be done.
+    pub async fn set_state(
+        &self,
+        run: &RunId,
+        state: RunState,
+        outcome: Option<Value>,
+        exit_code: Option<i32>,
+    ) -> Result<()> {
+        self.change(Change::SetState { run: *run, state, outcome, exit_code }).await
+    }
+
+    /// The run whose id begins with `prefix`.
+    pub async fn run(&self, prefix: &str) -> Result<Run> {
+        let prefix = prefix.to_owned();
+        self.read(move |connection| reader::runs::run(connection, &prefix)).await
+    }
+
+    /// The runs that `filter` lets through, newest first.
+    pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
+        self.read(move |connection| reader::runs::runs(connection, &filter)).await
+    }
+
+    /// Asks for the end of a run, whichever process executes it.
+    pub async fn request_cancel(&self, run: &RunId) -> Result<()> {
+        self.change(Change::RequestCancel(*run)).await
+    }
+
+    /// Whether somebody asked for the end of a run. Cheap enough to be asked again and again.
+    pub async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        let run = *run;
+        self.read_committed(move |connection| reader::runs::cancel_requested(connection, &run)).await
+    }
+
+    /// Pins the source of a module for every resume of the run. The first one stays.
+    pub async fn pin_source(&self, run: &RunId, module: &str, source: &str) -> Result<()> {
+        self.change(Change::Pin { run: *run, module: module.to_owned(), source: source.to_owned() }).await
+    }
+
+    /// The pinned sources of a run's modules, by module.
+    pub async fn sources(&self, run: &RunId) -> Result<BTreeMap<String, String>> {
+        let run = *run;
+        self.read(move |connection| reader::runs::sources(connection, &run)).await
+    }
+}
+
+/// Entries.
+impl Journal {
+    /// Writes that an effect is about to act. Durable on return, with everything that was queued before.
+    ///
+    /// When the identity has begun already, what was written first stays and is returned.
+    pub async fn begin(&self, run: &RunId, begin: Begin) -> Result<Begun> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.push(Request::Begin { run: *run, begin, answer });
+        answered.await.unwrap_or_else(|_| Err(writer_is_gone()))
+    }
+
+    /// Queues that an effect has ended; the order of calls is the order of completion. It is committed with the next
+    /// begin, or alone after the group delay.
+    pub fn end(&self, run: &RunId, end: End) -> Ticket {
+        self.queue_end(run, end, false)
+    }
+
+    /// Queues that an effect has ended and has it committed at once.
+    pub fn end_now(&self, run: &RunId, end: End) -> Ticket {
+        self.queue_end(run, end, true)
+    }
+
+    fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.push(Request::End { run: *run, end, urgent, answer });
+        probe::reached("end:enqueued");
+        Ticket(answered)
+    }
+
+    /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
+    /// large. None at the end only.
+    pub async fn history(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Recorded>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::history(connection, &run, after_order, limit)).await
+    }
+
+    /// The entries that have begun and not ended, in the order in which they began.
+    pub async fn open_entries(&self, run: &RunId) -> Result<Vec<Open>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::open(connection, &run)).await
+    }
+
+    /// Entries with everything that is stored: the completed ones beyond `after_order` in the order of completion, at
+    /// most `limit` and fewer where they are large; the page after the last of them holds the begun ones, with no order.
+    pub async fn entries(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Entry>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::entries(connection, &run, after_order, limit)).await
+    }
+
+    /// Queues a line of a run's log like an end. A line that is stored already is dropped.
+    pub fn log(&self, run: &RunId, line: LogLine) {
+        self.inner.queue.push(Request::Log { run: *run, line });
+    }
+
+    /// At most `limit` lines of a run's log beyond `after`.
+    pub async fn logs(&self, run: &RunId, after: u64, limit: usize) -> Result<Vec<Log>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::logs(connection, &run, after, limit)).await
+    }
+}
+
+/// Records.
+impl Journal {
+    /// The records of a kind, of one node or of all, sorted by node and name.
+    pub async fn records(&self, kind: &str, node: Option<&str>) -> Result<Vec<Record>> {
+        let (kind, node) = (kind.to_owned(), node.map(str::to_owned));
+        self.read(move |connection| reader::records::records(connection, &kind, node.as_deref())).await
+    }
+
+    /// One record.
+    pub async fn record(&self, kind: &str, node: &str, name: &str) -> Result<Option<Record>> {
+        let (kind, node, name) = (kind.to_owned(), node.to_owned(), name.to_owned());
+        self.read(move |connection| reader::records::record(connection, &kind, &node, &name)).await
+    }
+
+    /// Changes records outside any run, all or none. Durable on return.
+    pub async fn write(&self, writes: Vec<Write>) -> Result<()> {
+        self.change(Change::Write(writes)).await
+    }
+}
+
+/// Locks.
+impl Journal {
+    /// Takes the right to execute a run.
+    pub fn lock_run(&self, run: &RunId) -> Result<RunLock> {
+        let holder = self.holder(Some(*run), format!("run {run}"));
+        lock::lock_run(&self.locks(), &holder, run)
+    }
+
+    /// Takes the right to change a service, on behalf of `run` and for `why`.
+    pub fn lease(&self, node: &str, service: &str, run: &RunId, why: &str) -> Result<Lease> {
+        let holder = self.holder(Some(*run), format!("run {run}: {why}"));
+        lock::lease(&self.locks(), &holder, node, service)
+    }
+
+    /// Who executes a run, if anybody does.
+    #[must_use]
+    pub fn holder_of_run(&self, run: &RunId) -> Option<Holder> {
+        lock::holder_of_run(&self.locks(), run)
+    }
+
+    fn holder(&self, run: Option<RunId>, what: String) -> Holder {
+        Holder { pid: std::process::id(), run, what, since: self.inner.clock.now() }
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.inner.folder.join("locks")
+    }
+}
+
+/// The ways to the writer and the reader.
+impl Journal {
+    async fn change(&self, change: Change) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.queue.push(Request::Change { change, answer });
+        answered.await.unwrap_or_else(|_| Err(writer_is_gone()))
+    }
+
+    /// Reads what is committed, once everything queued so far is. What a broken journal holds can still be shown.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if !self.inner.queue.is_settled() {
+            match self.change(Change::Settle).await {
+                Ok(()) | Err(Error::Broken(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.read_committed(query).await
+    }
+
+    async fn read_committed<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.ask_reader(Box::new(move |connection| {
+            // Nobody waits any more: then nobody needs the answer.
+            let _ = answer.send(query(connection));
+        }))?;
+        answered.await.unwrap_or_else(|_| Err(Error::Sqlite("the reader is gone".into())))
+    }
+
+    fn ask_reader(&self, query: reader::Query) -> Result<()> {
+        let mut reader = self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.is_none() {
+            *reader = Some(Reader::start(&self.inner.database)?);
+        }
+        reader.as_ref().expect("it was started above").ask(query);
+        Ok(())
+    }
+}
+
+fn writer_is_gone() -> Error {
+    Error::Broken("the writer is gone".into())
+}

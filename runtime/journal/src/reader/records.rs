@@ -1,0 +1,38 @@
+//! Owns how records are read.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::id::RunId;
+use crate::record::Record;
+
+/// The records of a kind, of one node or of all.
+pub(crate) fn records(connection: &Connection, kind: &str, node: Option<&str>) -> Result<Vec<Record>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, node, name, value, run, at FROM records WHERE kind = ?1 AND (?2 IS NULL OR node = ?2)
+         ORDER BY node, name",
+    )?;
+    let rows = statement.query_map((kind, node), read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// One record.
+pub(crate) fn record(connection: &Connection, kind: &str, node: &str, name: &str) -> Result<Option<Record>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, node, name, value, run, at FROM records WHERE kind = ? AND node = ? AND name = ?",
+    )?;
+    Ok(statement.query_row((kind, node, name), read).optional()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let run: Option<String> = row.get("run")?;
+    Ok(Record {
+        kind: row.get("kind")?,
+        node: row.get("node")?,
+        name: row.get("name")?,
+        value: row.get("value")?,
+        run: run.and_then(|run| run.parse::<RunId>().ok()),
+        at: Timestamp(row.get("at")?),
+    })
+}

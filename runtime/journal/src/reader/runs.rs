@@ -1,0 +1,129 @@
+//! Owns how runs and their sources are read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+
+use super::text::{blob, json, moment, optional_json, word};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::RunId;
+use crate::run::{Filter, Run};
+use crate::schema;
+use crate::writer::number;
+
+/// How many of the runs that an ambiguous prefix could mean are named.
+const MATCHES: usize = 10;
+
+/// The run whose id begins with `prefix`.
+pub(crate) fn run(connection: &Connection, prefix: &str) -> Result<Run> {
+    let given = prefix.to_ascii_lowercase();
+    let mut statement = connection
+        .prepare_cached("SELECT * FROM runs WHERE id >= ?1 AND id < ?1 || '~' ORDER BY id DESC LIMIT ?2")?;
+    let rows = statement.query_map(params![given, MATCHES as i64], Found::read)?;
+    let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    match found.len() {
+        1 if !given.is_empty() => found.remove(0).complete(connection, &mut HashMap::new()),
+        0 | 1 => Err(Error::UnknownRun { given: prefix.to_owned() }),
+        _ => {
+            let matches = found.into_iter().map(|found| found.run.id).collect();
+            Err(Error::AmbiguousRun { given: prefix.to_owned(), matches })
+        }
+    }
+}
+
+/// The runs that `filter` lets through, newest first.
+pub(crate) fn runs(connection: &Connection, filter: &Filter) -> Result<Vec<Run>> {
+    let mut statement = connection
+        .prepare_cached("SELECT * FROM runs WHERE ?1 IS NULL OR state = ?1 ORDER BY number DESC LIMIT ?2")?;
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![filter.state.map(|state| state.as_str()), limit], Found::read)?;
+    let mut sources = HashMap::new();
+    rows.map(|found| found?.complete(connection, &mut sources)).collect()
+}
+
+/// Whether somebody asked for the end of a run.
+pub(crate) fn cancel_requested(connection: &Connection, run: &RunId) -> Result<bool> {
+    let number = number(connection, run)?;
+    let mut statement = connection.prepare_cached("SELECT cancel FROM runs WHERE number = ?")?;
+    Ok(statement.query_row([number], |row| row.get(0))?)
+}
+
+/// The pinned sources of a run's modules.
+pub(crate) fn sources(connection: &Connection, run: &RunId) -> Result<BTreeMap<String, String>> {
+    let number = number(connection, run)?;
+    let mut statement = connection.prepare_cached("SELECT module, blob FROM sources WHERE run = ?")?;
+    let rows = statement.query_map([number], |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?)))?;
+    rows.map(|row| {
+        let (module, hash) = row?;
+        Ok((module, blob(connection, &hash)?))
+    })
+    .collect()
+}
+
+/// A row of the runs, without what lies in other tables.
+struct Found {
+    number: i64,
+    source: [u8; 32],
+    run: Run,
+}
+
+impl Found {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let args = json(row, "args")?;
+        let run = Run {
+            id: word(row, "id")?,
+            name: row.get("name")?,
+            script: row.get("script")?,
+            args: serde_json::from_value(args).unwrap_or_default(),
+            params: json(row, "params")?,
+            grants: json(row, "grants")?,
+            limits: json(row, "limits")?,
+            seed: row.get::<_, i64>("seed")?.cast_unsigned(),
+            node: row.get("node")?,
+            source: Arc::from(""),
+            root: row.get("root")?,
+            state: word(row, "state")?,
+            outcome: optional_json(row, "outcome")?,
+            exit_code: row.get("exit_code")?,
+            cancel_requested: row.get("cancel")?,
+            created: Timestamp(row.get("created")?),
+            updated: Timestamp(row.get("updated")?),
+            started: moment(row, "started")?,
+            ended: moment(row, "ended")?,
+            effects: 0,
+            changed: 0,
+        };
+        Ok(Self { number: row.get("number")?, source: row.get("source")?, run })
+    }
+
+    fn complete(self, connection: &Connection, sources: &mut HashMap<[u8; 32], Arc<str>>) -> Result<Run> {
+        let Self { number, source, mut run } = self;
+        if let Some((effects, changed, at)) = last_entry(connection, number)? {
+            (run.effects, run.changed) = (effects, changed);
+            run.updated = run.updated.max(at);
+        }
+        run.source = match sources.get(&source) {
+            Some(known) => known.clone(),
+            None => {
+                let text: Arc<str> = blob(connection, &source)?.into();
+                sources.insert(source, text.clone());
+                text
+            }
+        };
+        Ok(run)
+    }
+}
+
+/// How many effects of a run have completed and changed something, and when the last one did.
+fn last_entry(connection: &Connection, number: i64) -> Result<Option<(u64, u64, Timestamp)>> {
+    let keys = schema::completed(number, 0);
+    let mut statement = connection.prepare_cached(
+        "SELECT key, changes, ended FROM entries WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query([keys.start(), keys.end()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let place = schema::place(row.get(0)?);
+    Ok(Some((u64::from(place), row.get::<_, u32>(1)?.into(), Timestamp(row.get(2)?))))
+}

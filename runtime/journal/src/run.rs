@@ -1,0 +1,174 @@
+//! Owns what is known about a run as a whole.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::id::RunId;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Recorded, not started.
+    Pending,
+    /// Being executed; without a holder of its lock it was interrupted and can be resumed.
+    Running,
+    /// Until a time or an event, without a worker.
+    Waiting,
+    /// Until somebody decides.
+    Paused,
+    /// Ended well.
+    Done,
+    /// Ended with an error.
+    Failed,
+    /// Ended on request.
+    Cancelled,
+}
+
+impl RunState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Running,
+        Self::Waiting,
+        Self::Paused,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether the state claims that every effect so far is recorded.
+    pub(crate) fn vouches_for_its_entries(self) -> bool {
+        matches!(self, Self::Waiting | Self::Done)
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for RunState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        known.ok_or_else(|| format!("`{text}` is no state of a run"))
+    }
+}
+
+/// A run to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// The script's file name.
+    pub name: String,
+    /// The script's path.
+    pub script: String,
+    /// The words after the file name.
+    pub args: Vec<String>,
+    /// The typed parameters.
+    pub params: Value,
+    /// What the run may do.
+    pub grants: Value,
+    /// How much the run may use.
+    pub limits: Value,
+    /// What its random numbers start from.
+    pub seed: u64,
+    /// The node it belongs to.
+    pub node: String,
+    /// The main source, pinned for every resume.
+    pub source: String,
+    /// The folder that `require` reads from.
+    pub root: String,
+}
+
+/// A run as recorded.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The script's file name.
+    pub name: String,
+    /// The script's path.
+    pub script: String,
+    /// The words after the file name.
+    pub args: Vec<String>,
+    /// The typed parameters.
+    pub params: Value,
+    /// What the run may do.
+    pub grants: Value,
+    /// How much the run may use.
+    pub limits: Value,
+    /// What its random numbers start from.
+    pub seed: u64,
+    /// The node it belongs to.
+    pub node: String,
+    /// The main source as pinned; shared between the runs of one listing.
+    #[serde(skip)]
+    pub source: Arc<str>,
+    /// The folder that `require` reads from.
+    pub root: String,
+    /// Where it stands.
+    pub state: RunState,
+    /// The error, or the reason of a pause.
+    pub outcome: Option<Value>,
+    /// The exit code of its outcome.
+    pub exit_code: Option<i32>,
+    /// Whether somebody asked for its end.
+    pub cancel_requested: bool,
+    /// When it was recorded.
+    pub created: Timestamp,
+    /// When its state changed or an effect of it completed last.
+    pub updated: Timestamp,
+    /// When it first ran.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How many effects have completed.
+    pub effects: u64,
+    /// How many of these changed something.
+    pub changed: u64,
+}
+
+/// Which runs to list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Only runs in this state.
+    pub state: Option<RunState>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { state: None, limit: 100 }
+    }
+}

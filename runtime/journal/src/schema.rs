@@ -1,0 +1,215 @@
+//! Owns the database file: its place, permissions, settings and tables.
+//!
+//! Entries and log lines are keyed by `run number << 32 | place in the run`, so that what belongs to a run lies together,
+//! in order, without an index: a history is one walk through a tree. An entry that has begun lies behind the run's
+//! completed ones and moves to its place among them when it ends: a durable step mostly costs one page.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, Result};
+
+/// The version of the tables that this program writes.
+const VERSION: u32 = 1;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// More than there are statements, so that each is prepared once.
+const STATEMENTS: usize = 64;
+
+const TABLES: &str = "
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    cancel INTEGER NOT NULL DEFAULT 0,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL,
+    started INTEGER,
+    ended INTEGER,
+    exit_code INTEGER,
+    outcome TEXT,
+    name TEXT NOT NULL,
+    script TEXT NOT NULL,
+    root TEXT NOT NULL,
+    node TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    source BLOB NOT NULL,
+    args TEXT NOT NULL,
+    params TEXT NOT NULL,
+    grants TEXT NOT NULL,
+    limits TEXT NOT NULL
+) STRICT;
+CREATE TABLE sources (
+    run INTEGER NOT NULL,
+    module TEXT NOT NULL,
+    blob BLOB NOT NULL,
+    PRIMARY KEY (run, module)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE blobs (
+    hash BLOB NOT NULL PRIMARY KEY,
+    data BLOB NOT NULL
+) STRICT;
+-- The columns that a replay reads come first, so that it skips the pages of the long ones. `changes` counts the changes
+-- of the run up to here.
+CREATE TABLE entries (
+    key INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    file TEXT,
+    line INTEGER,
+    status TEXT NOT NULL,
+    blob BLOB,
+    result TEXT,
+    changed INTEGER NOT NULL DEFAULT 0,
+    changes INTEGER NOT NULL DEFAULT 0,
+    begun INTEGER,
+    ended INTEGER,
+    until INTEGER,
+    before TEXT,
+    change TEXT,
+    arguments TEXT NOT NULL
+) STRICT;
+-- Belongs to no run. Behind the last row SQLite starts a new page and merges it again once the row moves; with this one
+-- behind every begun entry, a durable step writes 1.7 pages instead of 2.9.
+INSERT INTO entries (key, scope, counter, name, kind, hash, status, arguments)
+VALUES (0x7fffffffffffffff, '', 0, '', 'read', x'', 'cancelled', '');
+CREATE TABLE logs (
+    key INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    file TEXT,
+    line INTEGER,
+    message TEXT NOT NULL,
+    fields TEXT,
+    UNIQUE (run, scope, number)
+) STRICT;
+CREATE TABLE records (
+    kind TEXT NOT NULL,
+    node TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    run TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (kind, node, name)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand
+/// million of either are more than a disk holds.
+pub(crate) const LAST_COMPLETED: u32 = u32::MAX / 2;
+
+/// The key of what has `place` in the run with `number`.
+pub(crate) fn key(number: i64, place: u32) -> i64 {
+    number << 32 | i64::from(place)
+}
+
+/// The place in its run of what has `key`.
+pub(crate) fn place(key: i64) -> u32 {
+    u32::try_from(key & i64::from(u32::MAX)).expect("the mask leaves 32 bits")
+}
+
+/// The keys of a run's completed entries beyond the order `after`.
+pub(crate) fn completed(number: i64, after: u64) -> RangeInclusive<i64> {
+    let after = u32::try_from(after).unwrap_or(LAST_COMPLETED);
+    key(number, after) + 1..=key(number, LAST_COMPLETED)
+}
+
+/// The keys of a run's begun entries.
+pub(crate) fn begun(number: i64) -> RangeInclusive<i64> {
+    key(number, LAST_COMPLETED) + 1..=key(number, u32::MAX)
+}
+
+/// The keys of a run's log lines beyond the order `after`.
+pub(crate) fn logged(number: i64, after: u64) -> RangeInclusive<i64> {
+    let after = u32::try_from(after).unwrap_or(u32::MAX - 1);
+    key(number, after) + 1..=key(number, u32::MAX)
+}
+
+/// Opens the database in `folder` for the writer, making both when they are not there.
+pub(crate) fn open(folder: &Path) -> Result<(Connection, PathBuf)> {
+    let path = folder.join("journal.db");
+    make_folder(folder)?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = connect(&path, flags)?;
+    if version(&connection, &path)? != VERSION {
+        create(&mut connection, folder, &path)?;
+    }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok((connection, path))
+}
+
+/// Opens the database at `path` for reading beside an open writer.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Connection> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+}
+
+/// The version of the tables in the file, 0 when there are none; an error when it is a newer one.
+fn version(connection: &Connection, path: &Path) -> Result<u32> {
+    let found: u32 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| reading_failed(error, path))?;
+    if found > VERSION { Err(Error::Newer { found, known: VERSION }) } else { Ok(found) }
+}
+
+fn create(connection: &mut Connection, folder: &Path, path: &Path) -> Result<()> {
+    // Changing to WAL fails at once, without the busy time-out, when another process does the same: take turns.
+    let _turn = take_turn(&folder.join("journal.lock"))?;
+    if version(connection, path)? == VERSION {
+        return Ok(());
+    }
+    // By path and before anything is written: closing a descriptor of our own would free SQLite's locks on the file,
+    // and the log beside it takes over these permissions.
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| unusable(path, &error))?;
+    connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    Ok(transaction.commit()?)
+}
+
+fn take_turn(path: &Path) -> Result<File> {
+    let lock = || -> io::Result<File> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    lock().map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, cause: &dyn std::error::Error) -> Error {
+    Error::Unusable { path: path.to_owned(), cause: cause.to_string() }
+}
+
+/// Trouble with the first look into the file says more about the file than about the journal's work.
+fn reading_failed(error: rusqlite::Error, path: &Path) -> Error {
+    let text = error.to_string();
+    match Error::from(error) {
+        Error::Sqlite(cause) => Error::Unusable { path: path.to_owned(), cause },
+        Error::Broken(_) => Error::Unusable { path: path.to_owned(), cause: text },
+        other => other,
+    }
+}

@@ -1,0 +1,230 @@
+//! Owns every change of the database: one thread that takes whatever requests have arrived, applies them in one
+//! transaction, commits it once and then answers.
+//!
+//! A request that is refused for a reason of its own (a conflict, an unknown run) is refused before it changes
+//! anything, so the rest of its group goes on; any error of the database undoes the group whole.
+
+mod cache;
+mod entries;
+mod lost;
+mod records;
+mod request;
+mod runs;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::hooks::Wal;
+
+pub(crate) use self::cache::number;
+pub(crate) use self::request::{Change, Request};
+
+use self::cache::Cached;
+use self::lost::Lost;
+use self::request::Reply;
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Result};
+use crate::id::RunId;
+use crate::probe;
+use crate::queue::Queue;
+
+/// SQLite's own choice: about 4 MB of log, which a later open reads in a few milliseconds.
+const PAGES_BEFORE_CHECKPOINT: u32 = 1000;
+
+/// Starts the writer on its thread; it ends when `queue` is closed and empty.
+pub(crate) fn start(
+    connection: Connection,
+    queue: &Arc<Queue>,
+    clock: &Arc<dyn Clock>,
+    broken: &Arc<AtomicBool>,
+    delay: Duration,
+) -> Result<JoinHandle<()>> {
+    let queue = queue.clone();
+    let mut writer = Writer::new(connection, clock.clone(), broken.clone())?;
+    let thread = Builder::new().name("journal-writer".into()).spawn(move || {
+        let _release = ReleaseWaiting(&queue);
+        while let Some(group) = queue.next_group(delay) {
+            writer.process(group);
+        }
+        writer.close();
+    });
+    thread.map_err(|error| Error::Sqlite(format!("no thread for the writer: {error}")))
+}
+
+/// Lets everybody who waits know that the writer is gone, a panic included.
+struct ReleaseWaiting<'a>(&'a Queue);
+
+impl Drop for ReleaseWaiting<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    /// Shared with the handles, which only look whether it is set.
+    broken: Arc<AtomicBool>,
+    /// Why it is.
+    cause: Option<Error>,
+    runs: HashMap<RunId, Cached>,
+    lost: Lost,
+    /// Changes when another connection has committed: then `runs` may be out of date.
+    seen_version: i64,
+    /// Pages in the log, as the last commit left it.
+    logged_pages: Arc<AtomicU32>,
+}
+
+impl Writer {
+    fn new(mut connection: Connection, clock: Arc<dyn Clock>, broken: Arc<AtomicBool>) -> Result<Self> {
+        let logged_pages = Arc::new(AtomicU32::new(0));
+        let counted = logged_pages.clone();
+        // The hook takes the place of SQLite's own, so that no commit checkpoints.
+        connection.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+            counted.store(pages.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self {
+            connection,
+            clock,
+            broken,
+            cause: None,
+            runs: HashMap::new(),
+            lost: Lost::default(),
+            seen_version: 0,
+            logged_pages,
+        })
+    }
+
+    fn process(&mut self, group: Vec<Request>) {
+        if let Some(error) = &self.cause {
+            group.into_iter().for_each(|request| request.fail(error));
+            return;
+        }
+        match self.commit(&group) {
+            Ok(replies) => {
+                for (request, reply) in group.into_iter().zip(replies) {
+                    request.answer(reply);
+                }
+                self.checkpoint_when_due();
+            }
+            Err(error) => self.undo(group, &error),
+        }
+    }
+
+    fn commit(&mut self, group: &[Request]) -> Result<Vec<Result<Reply>>> {
+        let at = self.clock.now();
+        self.execute("BEGIN IMMEDIATE")?;
+        self.forget_what_others_changed()?;
+        let mut replies = Vec::with_capacity(group.len());
+        for request in group {
+            match self.apply(request, at) {
+                Err(error) if !error.is_of_one_request() => return Err(error),
+                reply => replies.push(reply),
+            }
+        }
+        group.iter().for_each(|request| probe::reached(request.points().0));
+        self.execute("COMMIT")?;
+        group.iter().for_each(|request| probe::reached(request.points().1));
+        Ok(replies)
+    }
+
+    fn apply(&mut self, request: &Request, at: Timestamp) -> Result<Reply> {
+        match request {
+            Request::Begin { run, begin, .. } => self.begin(run, begin, at).map(Reply::Begun),
+            Request::End { run, end, .. } => self.end(run, end, at).map(|()| Reply::Done),
+            Request::Log { run, line } => self.log(run, line).map(|()| Reply::Done),
+            Request::Change { change, .. } => self.change(change, at).map(|()| Reply::Done),
+        }
+    }
+
+    fn change(&mut self, change: &Change, at: Timestamp) -> Result<()> {
+        match change {
+            Change::CreateRun(run) => self.create_run(run, at),
+            Change::SetState { run, state, outcome, exit_code } => {
+                self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
+            }
+            Change::RequestCancel(run) => self.request_cancel(run),
+            Change::Pin { run, module, source } => self.pin(run, module, source),
+            Change::Write(writes) => self.write_records(writes, None, at),
+            Change::Barrier => self.lost.check_all(),
+            Change::Settle => Ok(()),
+        }
+    }
+
+    /// Undoes the group and tells everybody in it.
+    fn undo(&mut self, group: Vec<Request>, error: &Error) {
+        tracing::warn!(%error, requests = group.len(), "a group was not committed");
+        if !self.connection.is_autocommit()
+            && let Err(undoing) = self.execute("ROLLBACK")
+        {
+            tracing::warn!(error = %undoing, "the group could not be rolled back");
+        }
+        self.runs.clear();
+        if matches!(error, Error::Broken(_)) {
+            self.give_up(error);
+        }
+        for request in group {
+            if let Request::End { run, end, .. } = &request {
+                self.lost.add(*run, &end.identity, error);
+            }
+            request.fail(error);
+        }
+    }
+
+    fn give_up(&mut self, error: &Error) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.cause = Some(error.clone());
+    }
+
+    /// Drops what is remembered of runs when another process has written since.
+    fn forget_what_others_changed(&mut self) -> Result<()> {
+        let version = self
+            .connection
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get::<_, i64>(0))?;
+        if version != self.seen_version {
+            self.seen_version = version;
+            self.runs.clear();
+        }
+        Ok(())
+    }
+
+    fn execute(&self, statement: &str) -> Result<()> {
+        self.connection.prepare_cached(statement)?.execute([])?;
+        Ok(())
+    }
+
+    /// Checkpoints after the answers, so that nobody waits for it, and here rather than inside a commit, where SQLite
+    /// would swallow a failed sync.
+    fn checkpoint_when_due(&mut self) {
+        if self.logged_pages.load(Ordering::Relaxed) < PAGES_BEFORE_CHECKPOINT {
+            return;
+        }
+        self.logged_pages.store(0, Ordering::Relaxed);
+        let checkpoint = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")
+            .and_then(|mut statement| statement.query_row([], |_| Ok(())));
+        // No room or a busy reader leaves the log as it is, for the next time.
+        if let Err(error) = checkpoint.map_err(Error::from) {
+            tracing::warn!(%error, "a checkpoint failed");
+            if matches!(error, Error::Broken(_)) {
+                self.give_up(&error);
+            }
+        }
+    }
+
+    fn close(self) {
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the journal was not closed cleanly");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

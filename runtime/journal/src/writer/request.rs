@@ -1,0 +1,96 @@
+//! Owns what can be asked of the writer, and how it is answered.
+
+use serde_json::Value;
+use tokio::sync::oneshot::Sender;
+
+use crate::entry::{Begin, Begun, End};
+use crate::error::{Error, Result};
+use crate::id::RunId;
+use crate::log::LogLine;
+use crate::record::Write;
+use crate::run::{NewRun, RunState};
+
+/// One request to the writer.
+pub(crate) enum Request {
+    Begin { run: RunId, begin: Begin, answer: Sender<Result<Begun>> },
+    End { run: RunId, end: End, urgent: bool, answer: Sender<Result<()>> },
+    Log { run: RunId, line: LogLine },
+    Change { change: Change, answer: Sender<Result<()>> },
+}
+
+/// A request that is answered by its success.
+pub(crate) enum Change {
+    CreateRun(Box<NewRun>),
+    SetState {
+        run: RunId,
+        state: RunState,
+        outcome: Option<Value>,
+        exit_code: Option<i32>,
+    },
+    RequestCancel(RunId),
+    Pin {
+        run: RunId,
+        module: String,
+        source: String,
+    },
+    Write(Vec<Write>),
+    /// Nothing but the commit, and the news of lost ends.
+    Barrier,
+    /// Nothing but the commit.
+    Settle,
+}
+
+/// What a request comes to.
+pub(super) enum Reply {
+    Done,
+    Begun(Begun),
+}
+
+impl Request {
+    /// Whether somebody waits for it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        match self {
+            Self::Begin { .. } | Self::Change { .. } => true,
+            Self::End { urgent, .. } => *urgent,
+            Self::Log { .. } => false,
+        }
+    }
+
+    /// The names of the moments before and after its commit.
+    pub(super) fn points(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Begin { .. } => ("begin:before-commit", "begin:after-commit"),
+            Self::End { .. } => ("end:before-commit", "end:after-commit"),
+            Self::Log { .. } => ("log:before-commit", "log:after-commit"),
+            Self::Change { change, .. } => match change {
+                Change::CreateRun(_) => ("run:before-commit", "run:after-commit"),
+                Change::SetState { .. } => ("state:before-commit", "state:after-commit"),
+                Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
+                Change::Pin { .. } => ("source:before-commit", "source:after-commit"),
+                Change::Write(_) => ("write:before-commit", "write:after-commit"),
+                Change::Barrier | Change::Settle => ("barrier:before-commit", "barrier:after-commit"),
+            },
+        }
+    }
+
+    /// Tells whoever asked. Nobody may be there any more, which is their choice.
+    pub(super) fn answer(self, reply: Result<Reply>) {
+        match (self, reply) {
+            (Self::Begin { answer, .. }, Ok(Reply::Begun(begun))) => drop(answer.send(Ok(begun))),
+            (Self::End { answer, .. } | Self::Change { answer, .. }, Ok(_)) => drop(answer.send(Ok(()))),
+            (Self::Begin { .. } | Self::Log { .. }, Ok(_)) => {}
+            (request, Err(error)) => request.fail(&error),
+        }
+    }
+
+    /// Tells whoever asked that it came to nothing.
+    pub(super) fn fail(self, error: &Error) {
+        match self {
+            Self::Begin { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::End { answer, .. } | Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Log { run, line } => {
+                tracing::warn!(%run, %error, scope = line.scope, number = line.number, "a log line was lost");
+            }
+        }
+    }
+}

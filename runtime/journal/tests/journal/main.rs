@@ -1,0 +1,11 @@
+//! What the journal promises, from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test helper that cannot go on fails the test")]
+
+mod crash;
+mod entries;
+mod logs;
+mod opening;
+mod records;
+mod runs;
+mod support;

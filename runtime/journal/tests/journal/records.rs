@@ -1,0 +1,78 @@
+//! Records, with ends and alone.
+
+use journal::{Error, Expect, Write};
+
+use crate::support::{begin, completed, end_with, open_counters, started};
+
+fn port(name: &str, value: &str, expect: Expect) -> Write {
+    Write { kind: "port".into(), node: "rift".into(), name: name.into(), value: Some(value.into()), expect }
+}
+
+fn conflict(name: &str) -> Error {
+    Error::Conflict { kind: "port".into(), name: name.into() }
+}
+
+#[tokio::test]
+async fn records_change_together_with_the_end() {
+    let (_folder, journal, run) = started().await;
+    journal.end(&run, end_with(1, vec![port("web", "10000", Expect::Absent)])).await.unwrap();
+    let record = journal.record("port", "rift", "web").await.unwrap().unwrap();
+    assert_eq!((record.value.as_str(), record.run), ("10000", Some(run)));
+
+    let removal = Write { value: None, ..port("web", "", Expect::Present) };
+    journal.end(&run, end_with(2, vec![removal])).await.unwrap();
+    assert_eq!(journal.record("port", "rift", "web").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_conflict_leaves_nothing_of_its_end_and_everything_of_its_group() {
+    let (_folder, journal, run) = started().await;
+    for counter in 1..=3 {
+        journal.begin(&run, begin(counter)).await.unwrap();
+    }
+    let first = journal.end(&run, end_with(1, vec![port("web", "1", Expect::Absent)]));
+    let writes = vec![port("api", "2", Expect::Absent), port("web", "2", Expect::Absent)];
+    let second = journal.end(&run, end_with(2, writes));
+    let third = journal.end(&run, end_with(3, vec![port("db", "3", Expect::Any)]));
+    journal.barrier().await.unwrap();
+
+    first.await.unwrap();
+    assert_eq!(second.await, Err(conflict("web")));
+    third.await.unwrap();
+    assert_eq!(completed(&journal, &run).await, [1, 3]);
+    assert_eq!(open_counters(&journal, &run).await, [2]);
+    assert_eq!(journal.record("port", "rift", "api").await.unwrap(), None);
+    let ports = journal.records("port", None).await.unwrap();
+    let found: Vec<_> = ports.iter().map(|port| (port.name.as_str(), port.value.as_str())).collect();
+    assert_eq!(found, [("db", "3"), ("web", "1")]);
+}
+
+#[tokio::test]
+async fn a_write_outside_a_run_is_made_whole_or_not_at_all() {
+    let (_folder, journal, _run) = started().await;
+    let missing = port("web", "2", Expect::Present);
+    let refused = journal.write(vec![port("api", "1", Expect::Any), missing]).await;
+    assert_eq!(refused, Err(conflict("web")));
+    assert_eq!(journal.records("port", None).await.unwrap(), []);
+
+    journal.write(vec![port("api", "1", Expect::Any)]).await.unwrap();
+    journal.write(vec![port("api", "2", Expect::Present)]).await.unwrap();
+    let record = journal.record("port", "rift", "api").await.unwrap().unwrap();
+    assert_eq!((record.value.as_str(), record.run), ("2", None));
+}
+
+#[tokio::test]
+async fn records_are_told_apart_by_kind_and_node() {
+    let (_folder, journal, _run) = started().await;
+    let elsewhere = Write { node: "straylight".into(), ..port("web", "2", Expect::Any) };
+    let otherwise = Write { kind: "service".into(), ..port("web", "3", Expect::Any) };
+    journal.write(vec![port("web", "1", Expect::Any), elsewhere, otherwise]).await.unwrap();
+    let of = async |node| {
+        let records = journal.records("port", node).await.unwrap();
+        records.into_iter().map(|record| record.value).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Some("rift")).await, ["1"]);
+    assert_eq!(of(Some("straylight")).await, ["2"]);
+    assert_eq!(of(Some("orion")).await, [""; 0]);
+    assert_eq!(of(None).await, ["1", "2"]);
+}

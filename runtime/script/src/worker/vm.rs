@@ -1,0 +1,108 @@
+//! Owns the making of the VM: safety flags, library, prelude, sandbox, limits. Nothing of the script is touched here.
+
+use mlua::{Function, Lua, LuaOptions, StdLib, Table};
+
+use super::decode::Decoder;
+use super::encode::Encoder;
+use super::inbox::Inbox;
+use super::natives::{Natives, exceeded};
+use super::random::Streams;
+use super::{deadline, stack};
+use crate::protocol::{Mode, Module, Start, WhichLimit};
+
+/// Safety fixes of the VM that ship switched off. A flag that a later version no longer has is on by then.
+const SAFETY_FLAGS: [&str; 3] = ["LuauTableRobustOom", "LuauOptimizeStringSplit", "LuauTableMoveTimeoutFix"];
+
+const ERRORS: &str = include_str!("../prelude/errors.luau");
+const VALUES: &str = include_str!("../prelude/values.luau");
+const SCHEDULER: &str = include_str!("../prelude/scheduler.luau");
+const EFFECTS: &str = include_str!("../prelude/effects.luau");
+const DURABLE: &str = include_str!("../prelude/durable.luau");
+const MODULES: &str = include_str!("../prelude/modules.luau");
+const GLOBALS: &str = include_str!("../prelude/globals.luau");
+const MAIN: &str = include_str!("../prelude/main.luau");
+
+/// A VM that is ready to compile a script.
+pub(super) struct Prepared {
+    lua: Lua,
+    main: Function,
+    exec: std::time::Duration,
+}
+
+impl Prepared {
+    /// Runs the script. The prelude reports its end; this returns only when the runtime itself fails.
+    pub(super) fn run(&self, script: &Module) -> mlua::Result<()> {
+        deadline::arm(self.exec, deadline::now());
+        self.main.call((script.name.as_str(), script.source.as_str()))
+    }
+}
+
+/// Makes the VM for what the host asks to run.
+pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
+    for flag in SAFETY_FLAGS {
+        let _ = Lua::set_fflag(flag, true);
+    }
+    let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
+    let runtime = lua.create_table()?;
+    runtime.raw_set("sources", lua.create_table()?)?;
+    let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
+    let natives = Natives::new(
+        Inbox::new(&start.limits, start.resumed),
+        Streams::new(start.seed),
+        Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits),
+        start.limits.clone(),
+    );
+    let native = natives.table(&lua)?;
+
+    load(&lua, ERRORS)?.call::<()>((&native, &runtime))?;
+    load(&lua, VALUES)?.call::<()>((&native, &runtime, secrets, seals, unknowns))?;
+    natives.set_decoder(decoder(&runtime)?);
+    for chunk in [SCHEDULER, EFFECTS, DURABLE, MODULES] {
+        load(&lua, chunk)?.call::<()>((&native, &runtime))?;
+    }
+    let params = natives.decode(&lua, &start.params)?;
+    let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
+    let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
+    let plan = start.mode == Mode::Plan;
+    load(&lua, GLOBALS)?.call::<()>((&native, &runtime, lua.globals(), args, params, names, plan))?;
+    load(&lua, MAIN)?.call::<()>((&native, &runtime))?;
+    let main = runtime.raw_get("main")?;
+
+    lua.sandbox(true)?;
+    // Otherwise `_G` would be the read-only table behind the script's own globals.
+    let globals = lua.globals();
+    globals.raw_set("_G", &globals)?;
+    deadline::install(&lua)?;
+    lua.set_memory_limit(usize::try_from(start.limits.memory).unwrap_or(usize::MAX))?;
+    Ok(Prepared { lua, main, exec: start.limits.exec })
+}
+
+fn load(lua: &Lua, source: &str) -> mlua::Result<Function> {
+    lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function()
+}
+
+fn weak_table(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    let metatable = lua.create_table()?;
+    metatable.raw_set("__mode", "k")?;
+    table.set_metatable(Some(metatable))?;
+    Ok(table)
+}
+
+fn decoder(runtime: &Table) -> mlua::Result<Decoder> {
+    let values: Table = runtime.raw_get("values")?;
+    Ok(Decoder {
+        secret: values.raw_get("secret")?,
+        sealed: values.raw_get("sealed")?,
+        partial: values.raw_get("partial")?,
+    })
+}
+
+/// The text of an error of the runtime itself; an exhausted heap is reported as the limit that it is.
+pub(super) fn memory_or(error: &mlua::Error, prepared: &Prepared) -> String {
+    let text = error.to_string();
+    if text.contains("not enough memory") {
+        exceeded(WhichLimit::Memory, stack::here(&prepared.lua).unwrap_or_default());
+    }
+    text
+}

@@ -1,0 +1,146 @@
+//! Owns `ports.allocate`.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use effect::{
+    Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
+};
+use journal::{Expect, Write};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Allocation, BY_NAME, BY_NUMBER, allocations, check_service_name, decode, record_name, system};
+use crate::World;
+use crate::node::only_local;
+
+const FIRST: u16 = 10_000;
+const LAST: u16 = 60_000;
+const COUNT: u32 = (LAST - FIRST) as u32 + 1;
+
+/// Gives a service a port of its own, and returns the same number ever after.
+///
+/// The number lies between 10000 and 60000. What another service has and what the system uses is skipped. It is chosen
+/// from node, service and name, so a plan names the number that the run will use.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Allocate {
+    /// The service.
+    service: String,
+    /// What the service calls the port.
+    #[serde(default = "default_name")]
+    name: String,
+    /// The number to try first when none is recorded yet.
+    #[schemars(range(min = 1))]
+    preferred: Option<u16>,
+    /// The node; this one unless given.
+    node: Option<String>,
+}
+
+fn default_name() -> String {
+    "http".into()
+}
+
+impl Declared for Allocate {
+    const NAME: &'static str = "ports.allocate";
+    const CAPABILITY: &'static str = "ports:write:SERVICE";
+    const EXAMPLE: &'static str = "local web = ports.allocate { service = \"hello\", name = \"web\" }\nprint(web)";
+    type World = World;
+    type Output = Ensured<Allocation>;
+
+    fn subject(&self) -> String {
+        record_name(&self.service, &self.name)
+    }
+
+    fn needs(&self, _: &World) -> Result<Vec<Need>> {
+        check_service_name("service", &self.service)?;
+        check_service_name("port", &self.name)?;
+        Ok(vec![Need::write("ports", &self.service)])
+    }
+
+    fn lease(&self) -> Option<String> {
+        Some(self.service.clone())
+    }
+}
+
+impl Allocate {
+    fn node<'a>(&'a self, context: &'a Context) -> &'a str {
+        self.node.as_deref().unwrap_or(&context.node)
+    }
+
+    /// The numbers in the order in which they are tried.
+    fn candidates(&self, node: &str) -> impl Iterator<Item = u16> + use<> {
+        let hash = blake3::hash(format!("{node}\0{}\0{}", self.service, self.name).as_bytes());
+        let seed = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let from_hash = (0..COUNT).map(move |step| {
+            let offset = (seed % COUNT + step) % COUNT;
+            FIRST + u16::try_from(offset).expect("the offset is below the count of ports, which fits")
+        });
+        self.preferred.into_iter().chain(from_hash)
+    }
+
+    async fn choose(&self, context: &Context) -> Result<u16> {
+        let node = self.node(context);
+        let taken: BTreeSet<u16> = allocations(context, node).await?.iter().map(|taken| taken.port).collect();
+        self.candidates(node).find(|port| !taken.contains(port) && system::is_free(*port)).ok_or_else(|| {
+            Error::new(Code::NoPort, format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject()))
+        })
+    }
+}
+
+#[async_trait]
+impl Ensure for Allocate {
+    type State = Allocation;
+    const OWN_RECORDS: bool = true;
+
+    fn key(&self, context: &Context) -> String {
+        context.key("ports", self.node.as_deref(), &self.subject())
+    }
+
+    async fn observe(&self, _: &World, context: &Context) -> Result<Option<Allocation>> {
+        only_local(context, self.node.as_deref())?;
+        let record = context.journal.record(BY_NAME, self.node(context), &self.subject()).await?;
+        record.map(|record| decode(&record.value)).transpose()
+    }
+
+    async fn change(
+        &self,
+        _: &World,
+        context: &Context,
+        before: Option<&Allocation>,
+    ) -> Result<Change<Allocation>> {
+        if let Some(before) = before {
+            return Ok(Change::none(Some(before.clone())));
+        }
+        let port = self.choose(context).await?;
+        let after = Allocation { service: self.service.clone(), name: self.name.clone(), port };
+        let field = FieldChange { path: "port".into(), before: None, after: Some(json!(port)), replaces: false };
+        Ok(Change::to(Action::Create, Some(after), vec![field]))
+    }
+
+    async fn apply(
+        &self,
+        _: &World,
+        context: &Context,
+        _: Option<&Allocation>,
+        change: &Change<Allocation>,
+    ) -> Result<Applied<Allocation>> {
+        let Some(after) = change.after.clone() else {
+            return Err(Error::new(Code::Internal, "a port's allocation has no outcome"));
+        };
+        let write = |kind: &str, name: String, value: String| Write {
+            kind: kind.to_owned(),
+            node: self.node(context).to_owned(),
+            name,
+            value: Some(value),
+            // Another run that was faster makes the corridor compare again.
+            expect: Expect::Absent,
+        };
+        let writes = vec![
+            write(BY_NAME, after.record_name(), json!(after).to_string()),
+            write(BY_NUMBER, after.port.to_string(), json!(after.record_name()).to_string()),
+        ];
+        Ok(Applied::to(after).writing(writes))
+    }
+}

@@ -1,0 +1,170 @@
+//! Owns `registry.put`.
+
+use async_trait::async_trait;
+use effect::{
+    Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
+};
+use journal::{Expect, Write};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{RELEASE, Release, SERVICE, Service, decode, difference, release_key, release_name, releases};
+use crate::World;
+use crate::node::only_local;
+use crate::ports::check_service_name;
+
+/// How many releases of a service are kept.
+const KEPT: u64 = 100;
+
+/// Records the desired state of a service, which recovery and `mcrun status` compare against.
+///
+/// With `release` a new entry of its history is made, unless version and spec are those of the latest.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// The service.
+    service: String,
+    /// What it should be: any table.
+    spec: Map<String, Value>,
+    /// The release that this is.
+    release: Option<NewRelease>,
+    /// The node; this one unless given.
+    node: Option<String>,
+}
+
+/// A release to be recorded.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRelease {
+    /// Its version.
+    version: String,
+    /// What else should be noted with it: any table.
+    #[serde(default)]
+    details: Map<String, Value>,
+}
+
+impl Declared for Put {
+    const NAME: &'static str = "registry.put";
+    const CAPABILITY: &'static str = "registry:write:SERVICE";
+    const EXAMPLE: &'static str =
+        "registry.put { service = \"hello\", spec = { exec = { \"/bin/true\" } }, release = { version = \"v1.0.0\" } }";
+    type World = World;
+    type Output = Ensured<Service>;
+
+    fn subject(&self) -> String {
+        self.service.clone()
+    }
+
+    fn needs(&self, _: &World) -> Result<Vec<Need>> {
+        check_service_name("service", &self.service)?;
+        Ok(vec![Need::write("registry", &self.service)])
+    }
+
+    fn lease(&self) -> Option<String> {
+        Some(self.service.clone())
+    }
+}
+
+impl Put {
+    fn node<'a>(&'a self, context: &'a Context) -> &'a str {
+        self.node.as_deref().unwrap_or(&context.node)
+    }
+
+    /// The release that the change will record.
+    fn release(&self, context: &Context, after: &Service) -> Option<Release> {
+        let new = self.release.as_ref()?;
+        Some(Release {
+            service: self.service.clone(),
+            number: after.release?,
+            version: new.version.clone(),
+            spec: self.spec.clone(),
+            details: new.details.clone(),
+            at: context.now().0 as f64 / 1000.0,
+        })
+    }
+
+    fn write<T: serde::Serialize>(&self, context: &Context, kind: &str, name: String, value: &T) -> Write {
+        Write {
+            kind: kind.to_owned(),
+            node: self.node(context).to_owned(),
+            name,
+            value: Some(json!(value).to_string()),
+            expect: Expect::Any,
+        }
+    }
+}
+
+#[async_trait]
+impl Ensure for Put {
+    type State = Service;
+    const OWN_RECORDS: bool = true;
+
+    fn key(&self, context: &Context) -> String {
+        context.key("registry", self.node.as_deref(), &self.service)
+    }
+
+    async fn observe(&self, _: &World, context: &Context) -> Result<Option<Service>> {
+        only_local(context, self.node.as_deref())?;
+        let record = context.journal.record(SERVICE, self.node(context), &self.service).await?;
+        record.map(|record| decode(&record.value)).transpose()
+    }
+
+    async fn change(&self, _: &World, context: &Context, before: Option<&Service>) -> Result<Change<Service>> {
+        let version = |service: &Service| service.version.clone();
+        let wanted = self.release.as_ref().map(|release| release.version.clone());
+        let mut fields = difference::fields("spec", before.map(|before| &before.spec), &self.spec);
+        let before_version = before.and_then(version);
+        if wanted.is_some() && wanted != before_version {
+            fields.push(FieldChange {
+                path: "version".into(),
+                before: before_version.as_ref().map(|version| json!(version)),
+                after: wanted.as_ref().map(|version| json!(version)),
+                replaces: false,
+            });
+        }
+        if let (Some(before), true) = (before, fields.is_empty()) {
+            return Ok(Change::none(Some(before.clone())));
+        }
+        let latest = releases(context, self.node(context), &self.service).await?.first().map(|latest| latest.number);
+        let after = Service {
+            service: self.service.clone(),
+            spec: self.spec.clone(),
+            version: wanted.or(before_version),
+            release: match &self.release {
+                Some(_) => Some(latest.unwrap_or(0) + 1),
+                None => before.and_then(|before| before.release),
+            },
+        };
+        if let (true, Some(release)) = (context.planning(), self.release(context, &after)) {
+            let name = release_name(&self.service, release.number);
+            context.overlay.set(&release_key(context, self.node(context), &name), Some(&release));
+        }
+        let action = if before.is_some() { Action::Update } else { Action::Create };
+        Ok(Change::to(action, Some(after), fields))
+    }
+
+    async fn apply(
+        &self,
+        _: &World,
+        context: &Context,
+        _: Option<&Service>,
+        change: &Change<Service>,
+    ) -> Result<Applied<Service>> {
+        let Some(after) = change.after.clone() else {
+            return Err(Error::new(Code::Internal, "a service's record has no outcome"));
+        };
+        let mut writes = vec![self.write(context, SERVICE, self.service.clone(), &after)];
+        if let Some(release) = self.release(context, &after) {
+            let name = release_name(&self.service, release.number);
+            // Another run that was faster makes the corridor compare again.
+            writes.push(Write { expect: Expect::Absent, ..self.write(context, RELEASE, name, &release) });
+            let old = release.number.checked_sub(KEPT).filter(|old| *old > 0);
+            writes.extend(old.map(|old| Write {
+                value: None,
+                ..self.write(context, RELEASE, release_name(&self.service, old), &())
+            }));
+        }
+        Ok(Applied::to(after).writing(writes))
+    }
+}

@@ -1,0 +1,32 @@
+//! Owns what the effects of this crate need of their surroundings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::health::ServiceLogs;
+
+/// The surroundings of one run's effects.
+pub struct World {
+    root: PathBuf,
+    services: Arc<dyn ServiceLogs>,
+}
+
+impl World {
+    /// The world of a script in the folder `root`; `services` knows the log lines of services.
+    #[must_use]
+    pub fn new(root: &Path, services: Arc<dyn ServiceLogs>) -> Arc<Self> {
+        // Links above the script's folder are the operator's; only those that a script names are refused.
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Arc::new(Self { root, services })
+    }
+
+    /// The script's folder, against which relative paths are resolved.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn services(&self) -> &dyn ServiceLogs {
+        &*self.services
+    }
+}

@@ -1,0 +1,15 @@
+//! The effects of this crate through the corridor: real processes, files, sockets and a real journal.
+
+#![allow(clippy::unwrap_used, reason = "in tests and their helpers a panic is the failure")]
+
+mod bench;
+mod exec;
+mod exec_confined;
+mod files;
+mod health;
+mod http;
+mod ports;
+mod registry;
+mod secrets;
+mod server;
+mod time;
