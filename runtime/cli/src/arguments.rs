@@ -95,8 +95,8 @@ pub(crate) enum Command {
     /// List runs, newest first.
     Runs {
         /// Only runs in this state.
-        #[arg(long)]
-        state: Option<State>,
+        #[arg(long, value_name = "STATE")]
+        only: Option<State>,
         /// At most so many.
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: usize,

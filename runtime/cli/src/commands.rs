@@ -37,7 +37,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             evaluate::plan(app, &script, json, detailed_exitcode).await
         }
         Command::Resume { run, doubt, limit, json } => evaluate::resume(app, &run, doubt, &limit, json).await,
-        Command::Runs { state, limit, json } => runs::list(app, state, limit, json).await,
+        Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,

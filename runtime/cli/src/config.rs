@@ -29,8 +29,6 @@ pub(crate) struct Config {
 pub(crate) struct Node {
     /// Its name; the host name unless given.
     pub(crate) name: Option<String>,
-    /// The address by which other machines reach it.
-    pub(crate) address: Option<String>,
 }
 
 /// Which driver performs which primitive.

@@ -58,8 +58,6 @@ const FEATURES: &[Feature] = &[
 ];
 /// How long a container has to stay up before its start counts as one.
 const SETTLE: Duration = Duration::from_millis(30);
-/// The engine's own stop time-out, for calls that leave it to the container's.
-const LONGEST_STOP: Duration = Duration::from_secs(3600);
 const INSPECTIONS_AT_ONCE: usize = 8;
 const LAST_LINES: usize = 10;
 const LOG_TIMEOUT: Duration = Duration::from_secs(60);
@@ -95,7 +93,33 @@ impl Podman {
     }
 
     async fn inspect_raw(&self, name: &str) -> Result<Option<Inspected>> {
-        inspect(&self.client, name).await
+        match self.reference(name).await? {
+            Some(reference) => inspect(&self.client, &reference).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What the engine has to be told so that it means exactly the container called `name`. It takes the beginning of
+    /// an id for a name too, so a name that could be one, such as `db`, is looked up first.
+    async fn reference(&self, name: &str) -> Result<Option<String>> {
+        if !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(Some(encode(name)));
+        }
+        let filters = encode(&serde_json::json!({ "name": [format!("^{name}$")] }).to_string());
+        let found = listed(&self.client, &format!("&filters={filters}")).await?;
+        Ok(found.into_iter().next().map(|container| container.id))
+    }
+
+    async fn known_reference(&self, name: &str) -> Result<String> {
+        self.reference(name).await?.ok_or_else(|| unknown(name))
+    }
+
+    /// Whether an earlier call, cut off or answered into a broken connection, made exactly this container.
+    async fn is_created(&self, name: &str, hash: &str) -> Result<Option<bool>> {
+        let existing = self.inspect_raw(name).await?;
+        Ok(existing.map(|existing| {
+            existing.label(LABEL_SPEC) == Some(hash) && matches!(existing.status(), "created" | "configured")
+        }))
     }
 
     async fn last_lines(&self, name: &str) -> Vec<String> {
@@ -135,7 +159,8 @@ impl Podman {
     }
 
     async fn log_frames(&self, name: &str, query: &LogQuery, follow: bool) -> Result<Frames> {
-        let mut path = format!("/containers/{}/logs?stdout=true&stderr=true&timestamps=true", encode(name));
+        let reference = self.known_reference(name).await?;
+        let mut path = format!("/containers/{reference}/logs?stdout=true&stderr=true&timestamps=true");
         path.push_str(&format!("&follow={follow}"));
         if let Some(tail) = query.tail {
             path.push_str(&format!("&tail={tail}"));
@@ -185,14 +210,7 @@ impl Driver for Podman {
     }
 
     async fn list(&self) -> Result<Vec<Observed>> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Listed {
-            id: String,
-        }
-        let answer = self.client.call(&Call::get("/containers/json?all=true")).await?;
-        let listed: Option<Vec<Listed>> = answer.accept("list containers", &[])?.parse()?;
-        let mut pending = listed.unwrap_or_default().into_iter();
+        let mut pending = listed(&self.client, "").await?.into_iter();
         let mut tasks = JoinSet::new();
         let mut found = Vec::new();
         loop {
@@ -214,22 +232,19 @@ impl Driver for Podman {
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
         let hash = spec_hash(spec, image, secrets);
-        if let Some(existing) = self.inspect_raw(&spec.name).await? {
-            // Made by an earlier call that was cut off after the engine had finished.
-            let is_ours = existing.label(LABEL_SPEC) == Some(&hash);
-            if is_ours && matches!(existing.status(), "created" | "configured") {
-                return Store::new(REALM, &spec.name).write(secrets, reader(spec, image));
+        match self.is_created(&spec.name, &hash).await? {
+            None => {}
+            Some(true) => return Store::new(REALM, &spec.name).write(secrets, reader(spec, image)),
+            Some(false) => {
+                let message = format!("a container `{}` exists already", spec.name);
+                return Err(Error::new(Code::EngineFailed, message));
             }
-            return Err(Error::new(
-                Code::EngineFailed,
-                format!("a container `{}` exists already", spec.name),
-            ));
         }
         let store = Store::new(REALM, &spec.name);
         store.write(secrets, reader(spec, image))?;
         let body = create::body(spec, secrets, &store, &hash)?;
         let answer = self.client.call(&Call::post("/containers/create").json(&body)).await?;
-        if answer.status.is_success() {
+        if answer.status.is_success() || self.is_created(&spec.name, &hash).await? == Some(true) {
             return Ok(());
         }
         store.clear()?;
@@ -251,7 +266,12 @@ impl Driver for Podman {
     }
 
     async fn start(&self, name: &str) -> Result<()> {
-        let call = Call::post(format!("/containers/{}/start", encode(name))).within(2 * CALL_TIMEOUT);
+        let reference = self.known_reference(name).await?;
+        if self.inspect_raw(name).await?.is_some_and(|inspected| inspected.status() == "paused") {
+            let call = Call::post(format!("/containers/{reference}/unpause"));
+            self.client.call(&call).await?.accept(&format!("let `{name}` go on"), &[])?;
+        }
+        let call = Call::post(format!("/containers/{reference}/start")).within(2 * CALL_TIMEOUT);
         let answer = self.client.call(&call).await?;
         match answer.status.as_u16() {
             // 304: it runs already, which is what was wanted.
@@ -263,11 +283,11 @@ impl Driver for Podman {
     }
 
     async fn stop(&self, name: &str, timeout: Option<Duration>) -> Result<()> {
-        let mut path = format!("/containers/{}/stop", encode(name));
-        if let Some(timeout) = timeout {
-            path.push_str(&format!("?timeout={}", create::stop_seconds(timeout)));
-        }
-        let call = Call::post(path).within(timeout.unwrap_or(LONGEST_STOP) + CALL_TIMEOUT);
+        let Some(inspected) = self.inspect_raw(name).await? else { return Ok(()) };
+        let observed = inspected.observed();
+        let seconds = create::stop_seconds(timeout.unwrap_or(observed.stop_timeout.0));
+        let call = Call::post(format!("/containers/{}/stop?timeout={seconds}", observed.id))
+            .within(Duration::from_secs(seconds) + CALL_TIMEOUT);
         // 304: it does not run; 404: there is none; 409: it was never started.
         self.client.call(&call).await?.accept(&format!("stop `{name}`"), &[304, 404, 409])?;
         Ok(())
@@ -275,9 +295,11 @@ impl Driver for Podman {
 
     async fn remove(&self, name: &str, force: bool) -> Result<()> {
         // Anonymous volumes go with it; named ones stay. (`v` is the compat interface's name and does nothing here.)
-        let path = format!("/containers/{}?force={force}&volumes=true", encode(name));
-        let call = Call::delete(path).within(4 * CALL_TIMEOUT);
-        self.client.call(&call).await?.accept(&format!("remove `{name}`"), &[404])?;
+        if let Some(reference) = self.reference(name).await? {
+            let path = format!("/containers/{reference}?force={force}&volumes=true");
+            let call = Call::delete(path).within(4 * CALL_TIMEOUT);
+            self.client.call(&call).await?.accept(&format!("remove `{name}`"), &[404])?;
+        }
         Store::new(REALM, name).clear()
     }
 
@@ -324,7 +346,7 @@ impl Driver for Podman {
     }
 
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput> {
-        exec::run(&self.client, name, exec).await
+        exec::run(&self.client, name, &self.known_reference(name).await?, exec).await
     }
 
     async fn ping(&self) -> Result<String> {
@@ -333,9 +355,21 @@ impl Driver for Podman {
     }
 }
 
-async fn inspect(client: &Client, name: &str) -> Result<Option<Inspected>> {
-    let answer = client.call(&Call::get(format!("/containers/{}/json", encode(name)))).await?;
-    let answer = answer.accept(&format!("show `{name}`"), &[404])?;
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+}
+
+async fn listed(client: &Client, filters: &str) -> Result<Vec<Listed>> {
+    let answer = client.call(&Call::get(format!("/containers/json?all=true{filters}"))).await?;
+    let listed: Option<Vec<Listed>> = answer.accept("list containers", &[])?.parse()?;
+    Ok(listed.unwrap_or_default())
+}
+
+async fn inspect(client: &Client, reference: &str) -> Result<Option<Inspected>> {
+    let answer = client.call(&Call::get(format!("/containers/{reference}/json"))).await?;
+    let answer = answer.accept(&format!("show `{reference}`"), &[404])?;
     if answer.status.as_u16() == 404 { Ok(None) } else { answer.parse().map(Some) }
 }
 

@@ -344,6 +344,9 @@ impl Driver for Process {
         }
         supervise::stop(&folder, &program, force.then_some(Duration::ZERO)).await?;
         self.store(name).clear()?;
+        if let Some(group) = &program.group {
+            cgroup::remove(group);
+        }
         // Without its spec the program is gone, whatever else a cut-off removal leaves in the folder.
         let removed =
             fs::remove_file(folder.path().join("spec.json")).and_then(|()| fs::remove_dir_all(folder.path()));

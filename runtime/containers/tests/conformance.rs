@@ -1,6 +1,8 @@
 //! The conformance suite of the drivers: the same facts for each, against real podman and real processes. What a
 //! driver does not declare it has to refuse.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 #[path = "conformance/bench.rs"]
 mod bench;
 #[path = "conformance/facts.rs"]

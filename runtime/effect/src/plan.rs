@@ -149,6 +149,9 @@ pub struct Step {
     /// Where the script calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// The capabilities it takes, in the form `--allow` takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// Why the effect would fail, when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -191,6 +194,15 @@ impl Plan {
                 Action::Create | Action::Update | Action::Replace | Action::Remove | Action::Act
             )
         }) || !self.ends.is_empty()
+    }
+
+    /// Every capability that the script takes as far as the plan goes, each once.
+    #[must_use]
+    pub fn needs(&self) -> Vec<String> {
+        let mut needs: Vec<String> = self.steps.iter().flat_map(|step| step.needs.clone()).collect();
+        needs.sort();
+        needs.dedup();
+        needs
     }
 
     /// The capabilities that are missing, each once.

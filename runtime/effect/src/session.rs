@@ -168,9 +168,13 @@ impl Session {
             Ok(call) => call,
             Err(error) => return self.reject(&request, kind, error).await,
         };
-        let permitted = call.needs().and_then(|needs| context.policy.check(&request.identity.name, &needs));
+        let needs = match call.needs() {
+            Ok(needs) => needs,
+            Err(error) => return self.reject(&request, kind, error).await,
+        };
+        let permitted = context.policy.check(&request.identity.name, &needs);
         match (self.shared.mode, permitted) {
-            (Mode::Plan, permitted) => Ok(self.plan(&request, kind, &*call, &context, permitted).await),
+            (Mode::Plan, permitted) => Ok(self.plan(&request, kind, &*call, &context, (&needs, permitted)).await),
             (Mode::Run, Err(error)) => self.reject(&request, kind, error).await,
             (Mode::Run, Ok(())) => self.run(&request, kind, &*call, &context, open).await,
         }

@@ -74,6 +74,13 @@ pub fn fields<'a>(root: &'a Value, schema: &'a Value) -> Vec<Field<'a>> {
     Shape::new(root, &|name| name.to_owned()).fields(schema)
 }
 
+/// The schema itself, or the definition that it does nothing but refer to.
+#[must_use]
+pub fn resolved(root: &Value) -> &Value {
+    let reference = root.get("$ref").and_then(Value::as_str);
+    reference.and_then(|text| root.pointer(text.trim_start_matches('#'))).unwrap_or(root)
+}
+
 /// One field of a table.
 #[derive(Debug)]
 pub struct Field<'a> {
@@ -118,13 +125,15 @@ fn push_function(text: &mut String, declaration: &Declaration, names: &Names<'_>
 /// Parameter list and result type of an effect's function.
 fn signature(declaration: &Declaration, names: &Names<'_>) -> (String, String) {
     let result = result_type(declaration, &names.shape(names::Owner::result(declaration)));
+    let shape = names.shape(names::Owner::parameters(declaration));
+    let optional = if has_required(resolved(&declaration.parameters)) { "" } else { "?" };
     let parameters = if is_table(&declaration.parameters) {
-        let optional = if has_required(&declaration.parameters) { "" } else { "?" };
         format!("options: {}{optional}", parameters_name(declaration))
+    } else if is_table(resolved(&declaration.parameters)) {
+        format!("options: {}{optional}", shape.of(&declaration.parameters))
     } else if is_empty_table(&declaration.parameters) {
         String::new()
     } else {
-        let shape = names.shape(names::Owner::parameters(declaration));
         format!("value: {}", shape.of(&declaration.parameters))
     };
     (parameters, result)
@@ -159,8 +168,8 @@ fn documentation(declaration: &Declaration) -> String {
 fn push_type(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value) {
     push_doc(text, description(schema), "");
     let fields = shape.fields(schema);
-    let open_ended = schema.get("additionalProperties").is_some_and(|rest| *rest != Value::Bool(false));
-    if fields.is_empty() || open_ended {
+    let has_other_fields = schema.get("additionalProperties").is_some() && !is_closed(schema);
+    if fields.is_empty() || has_other_fields {
         text.push_str(&format!("export type {name} = {}\n", shape.of(schema)));
         return;
     }
@@ -169,6 +178,9 @@ fn push_type(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value) {
         push_doc(text, description(field.schema), "    ");
         let type_text = if field.optional { shape::optional(&field.type_text) } else { field.type_text };
         text.push_str(&format!("    {}: {type_text},\n", shape::key(field.name)));
+    }
+    if is_closed(schema) {
+        text.push_str(&format!("    {},\n", shape::NO_OTHER_FIELD));
     }
     text.push_str("}\n");
 }
@@ -188,13 +200,18 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
+/// Whether fields that it does not name are refused.
+fn is_closed(schema: &Value) -> bool {
+    schema.get("additionalProperties") == Some(&Value::Bool(false))
+}
+
 fn is_table(schema: &Value) -> bool {
     properties(schema).next().is_some()
 }
 
 fn is_empty_table(schema: &Value) -> bool {
     let kind = schema.get("type").and_then(Value::as_str);
-    let takes_any = schema.get("additionalProperties").is_some_and(|rest| *rest != Value::Bool(false));
+    let takes_any = schema.get("additionalProperties").is_some() && !is_closed(schema);
     kind == Some("null")
         || (kind == Some("object") && !is_table(schema) && !takes_any && schema.get("x-secret").is_none())
 }

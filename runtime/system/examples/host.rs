@@ -42,6 +42,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let identity = Identity { scope: String::new(), counter: 1, name: "exec.run".into() };
     let run: system::exec::Run =
         serde_json::from_value(serde_json::json!({ "argv": ["/bin/sh", "-c", text], "check": false }))?;
-    let output = run.act(&World::new(&folder, Arc::new(NoLogs)), &Context::new(Arc::new(shared), identity), "key").await?;
+    let output = run
+        .act(&World::new(&folder, Arc::new(NoLogs)), &Context::new(Arc::new(shared), identity), "key")
+        .await?;
     Ok(ExitCode::from(u8::try_from(output.code)?))
 }

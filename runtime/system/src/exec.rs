@@ -20,11 +20,11 @@ use crate::World;
 
 pub use confine::missing as confinement_missing;
 pub(crate) use process::{Ending, Failure, Process};
-pub use program::resolve;
 pub(crate) use program::environment;
-pub(crate) use run::folder;
+pub use program::resolve;
 pub use query::Query;
 pub use run::Run;
+pub(crate) use run::folder;
 
 /// How many of the last lines of output an error shows.
 const LINES_IN_ERRORS: usize = 12;

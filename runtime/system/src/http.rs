@@ -18,9 +18,9 @@ use url::Url;
 
 use crate::World;
 
+pub(crate) use address::resolve;
 pub(crate) use client::{Outgoing, send};
 pub use get::Get;
-pub(crate) use address::resolve;
 pub(crate) use get::{certificates, certificates_need, plain_headers, subject};
 pub use request::Request;
 
@@ -45,7 +45,8 @@ pub struct Response {
 
 /// Reads an address that a script wrote.
 pub(crate) fn parse(text: &str) -> Result<Url> {
-    let wrong = |why: String| Error::new(Code::Argument, format!("`{}` is not a web address: {why}", shown(text)));
+    let wrong =
+        |why: String| Error::new(Code::Argument, format!("`{}` is not a web address: {why}", shown(text)));
     let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("it starts with neither http:// nor https://".into()));

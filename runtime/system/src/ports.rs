@@ -83,6 +83,7 @@ pub(crate) fn check_service_name(what: &str, name: &str) -> Result<()> {
     if starts_well && name.len() <= 63 && name.chars().all(fits) {
         return Ok(());
     }
-    let message = format!("{what} `{}` is not a name: letters, digits, `-`, `_`, `.`", crate::exec::clip(name));
+    let message =
+        format!("{what} `{}` is not a name: letters, digits, `-`, `_`, `.`", crate::exec::clip(name));
     Err(Error::new(Code::Argument, message))
 }

@@ -77,8 +77,9 @@ fn release_key(context: &Context, node: &str, name: &str) -> String {
 }
 
 fn decode<T: DeserializeOwned>(value: &str) -> Result<T> {
-    serde_json::from_str(value)
-        .map_err(|error| Error::new(Code::JournalBroken, "a record of the registry cannot be decoded").because(error))
+    serde_json::from_str(value).map_err(|error| {
+        Error::new(Code::JournalBroken, "a record of the registry cannot be decoded").because(error)
+    })
 }
 
 /// The releases of a service, newest first: what is recorded and what the plan will have added.

@@ -110,10 +110,13 @@ pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bo
             show_trouble(trouble, &sources(&watch.sources, main));
         }
     }
-    let missing = plan.missing();
-    if !missing.is_empty() {
-        if !as_json {
-            render::note(format_args!("this script needs: {}", allow_arguments(&missing)));
+    let needs = plan.needs();
+    if !as_json && !needs.is_empty() {
+        render::note(format_args!("{} {}", render::styled(render::BOLD, "needs:"), allow_arguments(&needs)));
+    }
+    if !plan.missing().is_empty() {
+        if !as_json && !plan.ends.is_empty() {
+            render::note("a plan sees only as far as it may look: `--allow '*'` shows all that is needed and changes nothing");
         }
         return Ok(Exit::Denied);
     }

@@ -65,7 +65,7 @@ fn push_effect(text: &mut String, declaration: &Declaration) {
 }
 
 fn push_parameters(text: &mut String, parameters: &Value) {
-    let fields = types::fields(parameters, parameters);
+    let fields = types::fields(parameters, types::resolved(parameters));
     if !fields.is_empty() {
         text.push_str("\n**Parameters**\n");
         push_fields(text, &fields, true);

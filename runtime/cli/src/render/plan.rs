@@ -119,10 +119,13 @@ fn print_changed(plan: &Plan) {
         .iter()
         .filter(|step| step.error.is_none())
         .filter(|step| !matches!(step.action, Action::None | Action::Read | Action::Wait))
-        .map(|step| format!("{} {}", symbol(step.action).0, printable(&step.subject)))
+        .map(|step| {
+            let family = step.identity.name.split('.').next().unwrap_or_default();
+            format!("{} {family} {}", symbol(step.action).0, printable(&step.subject))
+        })
         .collect();
     if !changed.is_empty() {
-        out(format_args!("{} {}", styled(BOLD, "changes:"), changed.join("  ")));
+        out(format_args!("{} {}", styled(BOLD, "changes:"), changed.join(", ")));
     }
 }
 
@@ -132,6 +135,7 @@ struct Shown<'a> {
     plan: &'a Plan,
     counts: Value,
     has_changes: bool,
+    needs: Vec<String>,
     missing: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a effect::Error>,
@@ -148,6 +152,6 @@ pub(crate) fn plan_json(plan: &Plan, error: Option<&effect::Error>) -> Value {
         "wait": plan.count(Action::Wait),
         "unchanged": plan.count(Action::None),
     });
-    let shown = Shown { plan, counts, has_changes: plan.has_changes(), missing: plan.missing(), error };
+    let shown = Shown { plan, counts, has_changes: plan.has_changes(), needs: plan.needs(), missing: plan.missing(), error };
     serde_json::to_value(shown).unwrap_or(Value::Null)
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::client::{Call, Client};
 use super::frames::Frames;
-use super::{encode, unknown};
+use super::unknown;
 use crate::driver::{Exec, ExecOutput};
 use crate::output::Collected;
 
@@ -27,8 +27,8 @@ struct Status {
     running: bool,
 }
 
-pub(super) async fn run(client: &Client, name: &str, exec: &Exec) -> Result<ExecOutput> {
-    let session = open(client, name, exec).await?;
+pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
+    let session = open(client, name, reference, exec).await?;
     let mut output = Collected::new(exec.output_limit);
     let collect = async {
         let start =
@@ -64,7 +64,7 @@ pub(super) async fn run(client: &Client, name: &str, exec: &Exec) -> Result<Exec
     Ok(output)
 }
 
-async fn open(client: &Client, name: &str, exec: &Exec) -> Result<String> {
+async fn open(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<String> {
     let variables: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let body = json!({
         "Cmd": exec.argv,
@@ -74,7 +74,7 @@ async fn open(client: &Client, name: &str, exec: &Exec) -> Result<String> {
         "AttachStdout": true,
         "AttachStderr": true,
     });
-    let answer = client.call(&Call::post(format!("/containers/{}/exec", encode(name))).json(&body)).await?;
+    let answer = client.call(&Call::post(format!("/containers/{reference}/exec")).json(&body)).await?;
     match answer.status.as_u16() {
         404 => Err(unknown(name)),
         409 => Err(refused(name, answer.reason()).hint(format!("`{name}` has to run; start it first"))),

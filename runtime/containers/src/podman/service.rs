@@ -21,17 +21,8 @@ const LONGEST_SOCKET_PATH: usize = 100;
 /// The service ends by itself after this many idle seconds.
 const IDLE_SECONDS: &str = "--time=60";
 /// What the service needs of our environment; secrets that mcrun itself was given stay behind.
-const PASSED_ON: [&str; 9] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "LANG",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "REGISTRY_AUTH_FILE",
-    "_",
-];
+const PASSED_ON: [&str; 8] =
+    ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "DBUS_SESSION_BUS_ADDRESS", "REGISTRY_AUTH_FILE"];
 const PASSED_ON_PREFIXES: [&str; 3] = ["XDG_", "CONTAINERS_", "STORAGE_"];
 const PASSED_ON_SUFFIXES: [&str; 2] = ["_PROXY", "_proxy"];
 

@@ -91,3 +91,63 @@ async fn an_engine_that_is_not_there_is_a_coded_error() {
     assert_eq!(error.code, Code::EngineUnavailable);
     assert!(error.cause.unwrap().contains("/no/such/podman.sock"));
 }
+
+#[tokio::test]
+async fn the_beginning_of_an_id_is_not_a_name() {
+    let Some(bench) = Bench::podman() else { return };
+    let spec = bench.sleeping("prefix");
+    bench.ensured(&spec).await;
+    let id = bench.inspect(&spec).await.unwrap().id;
+    let prefix = &id[..12];
+    assert_eq!(bench.driver.inspect(prefix).await.unwrap(), None);
+    assert_eq!(bench.driver.start(prefix).await.unwrap_err().code, Code::ContainerUnknown);
+    bench.driver.stop(prefix, None).await.unwrap();
+    bench.driver.remove(prefix, true).await.unwrap();
+    assert!(bench.inspect(&spec).await.unwrap().is_up());
+    let named = Spec { name: prefix.chars().rev().collect(), ..spec.clone() };
+    bench.ensured(&named).await;
+    assert_eq!(bench.inspect(&named).await.unwrap().name, named.name);
+    bench.driver.remove(&named.name, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_paused_container_goes_on() {
+    let Some(bench) = Bench::podman() else { return };
+    let spec = bench.sleeping("paused");
+    bench.ensured(&spec).await;
+    podman_command(&["pause", &spec.name]);
+    assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["state"]);
+    bench.ensured(&spec).await;
+    assert_eq!(bench.diff(&spec, &Secrets::new()).await.action, Action::None);
+}
+
+#[tokio::test]
+async fn every_feature_of_containers_is_declared() {
+    use containers::Feature::*;
+    let driver = crate::bench::podman_driver();
+    let required = [
+        Image,
+        Entrypoint,
+        Secrets,
+        Volumes,
+        SamePathVolumes,
+        ReadOnlyVolumes,
+        NamedVolumes,
+        Ports,
+        PortMapping,
+        PortAddress,
+        UdpPorts,
+        Network,
+        HostNetwork,
+        User,
+        Cpus,
+        Memory,
+        ReadOnly,
+        Privileged,
+        Devices,
+        CapAdd,
+        UpdateMemory,
+        UpdateCpus,
+    ];
+    assert_eq!(required.iter().find(|feature| !driver.features().contains(feature)), None);
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use containers::{Action, Driver as _, LogQuery, Secrets, State};
+use containers::{Action, Driver as _, Feature, LogQuery, Secrets, State};
 use effect::units::Size;
 
 use crate::bench::{Bench, process_driver, secrets};
@@ -121,7 +121,7 @@ async fn settings_of_the_shim_change_without_a_restart() {
     let before = bench.inspect(&spec).await.unwrap();
     spec.restart = Some("always".parse().unwrap());
     spec.labels.insert("tier".to_owned(), "web".to_owned());
-    if bench.driver.features().contains(&containers::Feature::UpdateMemory) {
+    if bench.driver.features().contains(&Feature::UpdateMemory) {
         spec.memory = Some(Size(64 << 20));
     }
     assert_eq!(bench.ensured(&spec).await.action, Action::Update);
@@ -143,4 +143,28 @@ async fn a_limit_of_tries_is_kept() {
         bench.wait_until(&spec, "given up", |live| live.state == State::Exited && live.restarts == 2).await;
     assert_eq!(observed.exit_code, Some(1));
     assert_eq!(bench.lines(&spec).await, ["try", "try", "try"]);
+}
+
+#[tokio::test]
+async fn every_feature_of_native_programs_is_declared() {
+    let bench = Bench::process();
+    let declared = bench.driver.features();
+    let mut required = vec![
+        Feature::Exec,
+        Feature::Secrets,
+        Feature::SamePathVolumes,
+        Feature::Ports,
+        Feature::UdpPorts,
+        Feature::HostNetwork,
+        Feature::UpdateRestart,
+        Feature::UpdateStop,
+        Feature::UpdateLabels,
+    ];
+    // SAFETY: a plain system call.
+    if unsafe { libc::geteuid() } == 0 {
+        required.push(Feature::User);
+    }
+    assert_eq!(required.iter().find(|feature| !declared.contains(feature)), None);
+    let finding = containers::doctor::examine(bench.driver.as_ref()).await;
+    assert!(finding.available && finding.features.contains(&"exec".to_owned()), "{finding:?}");
 }

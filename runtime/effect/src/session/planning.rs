@@ -6,7 +6,7 @@ use super::{Request, Session};
 use crate::erased::{Call, EnsureCall, Operation, Planned};
 use crate::plan::Step;
 use crate::session::Answer;
-use crate::{Action, Context, Error, Kind, Result};
+use crate::{Action, Context, Error, Kind, Need, Result};
 
 impl Session {
     pub(super) async fn plan(
@@ -15,9 +15,10 @@ impl Session {
         kind: Kind,
         call: &dyn Call,
         context: &Context,
-        permitted: Result<()>,
+        (needs, permitted): (&[Need], Result<()>),
     ) -> Answer {
         let mut step = step(request, kind, call.subject());
+        step.needs = needs.iter().map(Need::to_string).collect();
         if let Err(denied) = permitted {
             // Going on with a value nobody may look at collects what else is missing.
             step.error = Some(self.attribute(denied, request));
@@ -77,6 +78,7 @@ fn step(request: &Request, kind: Kind, subject: String) -> Step {
         fields: Vec::new(),
         notes: Vec::new(),
         place: request.place.clone(),
+        needs: Vec::new(),
         error: None,
     }
 }

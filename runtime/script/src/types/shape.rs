@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::Field;
 
+/// Makes a table type refuse literals with fields that it does not name.
+pub(super) const NO_OTHER_FIELD: &str = "[string]: never";
+
 /// Translates the schemas of one root.
 pub(super) struct Shape<'a> {
     root: &'a Value,
@@ -120,7 +123,9 @@ impl<'a> Shape<'a> {
             parts.push(format!("{}: {type_text}", key(field.name)));
         }
         match schema.get("additionalProperties") {
-            Some(Value::Bool(false)) => {}
+            Some(Value::Bool(false)) if parts.is_empty() => {}
+            // Otherwise a literal with a misspelt field would pass the type check.
+            Some(Value::Bool(false)) => parts.push(NO_OTHER_FIELD.to_owned()),
             Some(rest @ Value::Object(_)) => parts.push(format!("[string]: {}", self.of(rest))),
             Some(_) => parts.push("[string]: any".to_owned()),
             None if parts.is_empty() => parts.push("[string]: any".to_owned()),

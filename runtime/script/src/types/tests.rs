@@ -44,7 +44,7 @@ fn every_shape_of_schema_has_its_type() {
         (json!({ "anyOf": [{}, { "type": "null" }] }), "any"),
         (
             json!({ "type": "object", "properties": { "end": { "type": "number" } }, "additionalProperties": false }),
-            "{ [\"end\"]: number? }",
+            "{ [\"end\"]: number?, [string]: never }",
         ),
     ];
     for (schema, expected) in cases {
@@ -66,10 +66,10 @@ fn an_ensure_returns_its_state_before_and_after() {
     assert!(text.contains("    write: (options: FilesWrite) -> Ensured<Stat>,\n"), "{text}");
     assert!(
         text.contains(
-            "export type FilesWrite = {\n    --- The path.\n    name: string,\n    mode: string?,\n}"
+            "export type FilesWrite = {\n    --- The path.\n    name: string,\n    mode: string?,\n    [string]: never,\n}"
         )
     );
-    assert!(text.contains("export type Stat = {\n    name: string,\n}\n"), "{text}");
+    assert!(text.contains("export type Stat = {\n    name: string,\n    [string]: never,\n}\n"), "{text}");
     assert!(text.contains("    --- Does one thing.\n    ---\n    --- And says so.\n    write:"), "{text}");
 }
 
@@ -91,6 +91,14 @@ fn a_table_without_required_fields_may_be_left_out() {
     let text =
         text_of(&[declaration("x.list", Kind::Read, parameters, json!({ "type": "array", "items": {} }))]);
     assert!(text.contains("    list: (options: XList?) -> { any },\n"), "{text}");
+}
+
+#[test]
+fn parameters_may_be_a_definition_themselves() {
+    let spec = named(json!({ "name": { "type": "string" } }));
+    let parameters = json!({ "$ref": "#/$defs/Spec", "$defs": { "Spec": spec } });
+    let text = text_of(&[declaration("x.ensure", Kind::Read, parameters, json!({ "type": "null" }))]);
+    assert!(text.contains("    ensure: (options: Spec) -> (),\n"), "{text}");
 }
 
 #[test]
@@ -125,8 +133,8 @@ fn definitions_that_differ_carry_their_primitive_and_so_does_what_refers_to_them
         declaration("a.x", Kind::Read, with_port("string"), json!({ "type": "null" })),
         declaration("b.x", Kind::Read, with_port("number"), json!({ "type": "null" })),
     ]);
-    assert!(text.contains("export type APort = {\n    name: string,\n}"), "{text}");
-    assert!(text.contains("export type BPort = {\n    name: number,\n}"), "{text}");
+    assert!(text.contains("export type APort = {\n    name: string,\n    [string]: never,\n}"), "{text}");
+    assert!(text.contains("export type BPort = {\n    name: number,\n    [string]: never,\n}"), "{text}");
     assert!(text.contains("export type BList = { BPort }\n"), "{text}");
     assert!(!text.contains("export type Port"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! Owns the making of the VM: safety flags, library, prelude, sandbox, limits. Nothing of the script is touched here.
 
+use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use super::decode::Decoder;
@@ -72,9 +73,22 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     // Otherwise `_G` would be the read-only table behind the script's own globals.
     let globals = lua.globals();
     globals.raw_set("_G", &globals)?;
+    lua.set_compiler(compiler(start.mode));
     deadline::install(&lua)?;
     lua.set_memory_limit(usize::try_from(start.limits.memory).unwrap_or(usize::MAX))?;
     Ok(Prepared { lua, main, exec: start.limits.exec })
+}
+
+/// The compiler and the VM have short cuts for well-known globals that would pass by our replacements.
+fn compiler(mode: Mode) -> Compiler {
+    let always = ["pcall", "xpcall", "tostring", "coroutine"];
+    let guarded_in_plans =
+        ["next", "pairs", "ipairs", "rawget", "rawset", "rawlen", "rawequal", "unpack", "tonumber", "table"];
+    let compiler = Compiler::new().set_mutable_globals(always);
+    match mode {
+        Mode::Run => compiler,
+        Mode::Plan => guarded_in_plans.into_iter().fold(compiler, Compiler::add_mutable_global),
+    }
 }
 
 fn load(lua: &Lua, source: &str) -> mlua::Result<Function> {

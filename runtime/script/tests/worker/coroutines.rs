@@ -74,7 +74,7 @@ fn nobody_can_answer_a_request_in_the_hosts_place() {
         "status\tnormal",
         "forged\tfalse\tcannot resume a coroutine that waits for an effect",
         "main\tfalse\tcannot resume a coroutine that belongs to the runtime",
-        "closed\tfalse\ttest.luau:12: cannot close a coroutine that belongs to the runtime or waits for an effect",
+        "closed\tfalse\tcannot close a coroutine that belongs to the runtime or waits for an effect",
         "a\ttrue\ta",
     ];
     assert_eq!(lines[..4], expected[..4].iter().map(ToString::to_string).collect::<Vec<_>>()[..]);

@@ -204,7 +204,7 @@ fn plain_find_and_split_behave_as_before() {
         print(pcall(string.find))
         "#,
     );
-    assert_eq!(lines[0], "2\t2\t2\t2\tnil");
+    assert_eq!(lines[0], "2\t2\tnil");
     assert_eq!(lines[1], "a|b||c\t1\ta|b|c");
     assert!(lines[2].starts_with("false"), "{lines:?}");
 }

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) progress: RefCell<Vec<Value>>,
     pub(crate) plan_ends: RefCell<Vec<PlanEnd>>,
     pub(crate) modules: HashMap<String, String>,
+    /// Finds modules in a real folder, where that matters.
+    pub(crate) folder: Option<script::Modules>,
     pub(crate) history: RefCell<VecDeque<HistoryItem>>,
     /// Names that `test.after` waits for.
     pub(crate) done: RefCell<Vec<String>>,
@@ -138,7 +140,10 @@ impl Effects for World {
         Ok(history.drain(..count).collect())
     }
 
-    async fn module(&self, _: &str, path: &str) -> Result<Module, Error> {
+    async fn module(&self, from: &str, path: &str) -> Result<Module, Error> {
+        if let Some(folder) = &self.folder {
+            return folder.resolve(from, path);
+        }
         match self.modules.get(path) {
             Some(source) => {
                 Ok(Module { name: path.trim_start_matches("./").to_owned(), source: source.clone() })

@@ -9,10 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use effect::{Code, Error, Result};
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    path_beneath_rules,
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    sock_filter,
 };
 
 /// Truncating became controllable with the third version; without it nothing is promised.
@@ -57,7 +59,8 @@ impl Confinement {
         unsafe {
             let refused = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
                 || libc::syscall(libc::SYS_landlock_restrict_self, self.rules.as_raw_fd(), 0) != 0
-                || libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) != 0;
+                || libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+                    != 0;
             if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
         }
     }
@@ -79,7 +82,10 @@ fn landlock_rules() -> Result<OwnedFd, String> {
             .handle_access(AccessFs::IoctlDev)?
             .scope(Scope::from_all(ABI::V6))?
             .create()?
-            .add_rules(path_beneath_rules(SINKS, AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev))
+            .add_rules(path_beneath_rules(
+                SINKS,
+                AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+            ))
     };
     let ruleset = build().map_err(|error: landlock::RulesetError| error.to_string())?;
     Option::<OwnedFd>::from(ruleset).ok_or_else(|| "the kernel has no Landlock".to_owned())
@@ -197,8 +203,21 @@ const OWN_ONLY: &[(i64, u8)] = &[
 
 /// Requests of ioctl that only ask: terminals, pipes, close-on-exec, sizes, attributes, extents.
 const ASKING_IOCTLS: &[u32] = &[
-    0x5401, 0x5413, 0x540f, 0x541b, 0x5421, 0x5450, 0x5451, 0x5452, 0x802c_542a, 0x8008_6601, 0xc020_660b, 0x8008_1272,
-    0x0000_1260, 0x0000_1268, 0x8004_7601,
+    0x5401,
+    0x5413,
+    0x540f,
+    0x541b,
+    0x5421,
+    0x5450,
+    0x5451,
+    0x5452,
+    0x802c_542a,
+    0x8008_6601,
+    0xc020_660b,
+    0x8008_1272,
+    0x0000_1260,
+    0x0000_1268,
+    0x8004_7601,
 ];
 
 fn filter(signals_are_scoped: bool) -> Result<BpfProgram, String> {
@@ -214,7 +233,8 @@ fn filter(signals_are_scoped: bool) -> Result<BpfProgram, String> {
     for (call, argument) in OWN_ONLY {
         rules.insert(*call, vec![SeccompRule::new(vec![differs(*argument, 0)?]).map_err(text)?]);
     }
-    let asking = ASKING_IOCTLS.iter().map(|request| differs(1, u64::from(*request))).collect::<Result<_, _>>()?;
+    let asking =
+        ASKING_IOCTLS.iter().map(|request| differs(1, u64::from(*request))).collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(asking).map_err(text)?]);
     let arch = std::env::consts::ARCH.try_into().map_err(text)?;
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
@@ -230,6 +250,7 @@ fn without_x32(program: BpfProgram) -> BpfProgram {
     }
     const LOAD_NUMBER: sock_filter = sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
     const SKIP_BELOW_X32: sock_filter = sock_filter { code: 0x35, jt: 0, jf: 1, k: 0x4000_0000 };
-    const RETURN_EPERM: sock_filter = sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::EPERM as u32 };
+    const RETURN_EPERM: sock_filter =
+        sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::EPERM as u32 };
     [LOAD_NUMBER, SKIP_BELOW_X32, RETURN_EPERM].into_iter().chain(program).collect()
 }

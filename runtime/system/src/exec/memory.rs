@@ -11,6 +11,9 @@ pub(super) fn file(content: &[u8]) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(fd);
     file.write_all(content)?;
     rustix::fs::fchmod(&file, Mode::RUSR)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     Ok(file.into())
 }

@@ -55,7 +55,10 @@ pub(crate) struct Ending {
 #[derive(Debug)]
 pub(crate) enum Failure {
     Start(io::Error),
-    TimedOut { after: Span, ending: Box<Ending> },
+    TimedOut {
+        after: Span,
+        ending: Box<Ending>,
+    },
     /// The watcher ended without a word: somebody killed it.
     Lost,
 }
@@ -79,7 +82,9 @@ impl Ending {
 
     /// The last lines, of the standard error when there are any.
     pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
-        let text = Some(self.stderr.end()).filter(|text| !text.trim().is_empty()).unwrap_or_else(|| self.stdout.end());
+        let text = Some(self.stderr.end())
+            .filter(|text| !text.trim().is_empty())
+            .unwrap_or_else(|| self.stdout.end());
         let mut lines: Vec<String> = text.lines().rev().take(count).map(clip).collect();
         lines.reverse();
         lines
@@ -203,6 +208,10 @@ fn prepare(control: RawFd, inherited: &[OwnedFd], confinement: Option<&Confineme
     // SAFETY: called between fork and exec; only system calls follow.
     unsafe {
         watcher::split(control)?;
+        // Whoever started mcrun may have left descriptors open that are no business of the program.
+        if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
         for fd in inherited {
             if libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) < 0 {
                 return Err(io::Error::last_os_error());

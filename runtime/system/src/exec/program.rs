@@ -31,7 +31,9 @@ pub fn resolve(name: &str, folder: &Path, env: &BTreeMap<String, String>) -> Res
         .filter_map(|folder| executable(&folder.join(name)).ok())
         .next()
         .filter(|_| !name.is_empty())
-        .ok_or_else(|| missing(format!("not found in {path}")).hint("give its full path, or set PATH in `env`"))
+        .ok_or_else(|| {
+            missing(format!("not found in {path}")).hint("give its full path, or set PATH in `env`")
+        })
 }
 
 fn executable(path: &Path) -> std::io::Result<PathBuf> {

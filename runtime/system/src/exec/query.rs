@@ -52,14 +52,19 @@ fn default_timeout() -> Span {
 
 impl Query {
     fn program(&self, world: &World) -> Result<PathBuf> {
-        program::resolve(self.argv.first().map_or("", String::as_str), &folder(world, self.cwd.as_deref()), &self.env)
+        program::resolve(
+            self.argv.first().map_or("", String::as_str),
+            &folder(world, self.cwd.as_deref()),
+            &self.env,
+        )
     }
 }
 
 impl Declared for Query {
     const NAME: &'static str = "exec.query";
     const CAPABILITY: &'static str = "exec:read:PROGRAM";
-    const EXAMPLE: &'static str = "local out = exec.query { argv = { \"uname\", \"-r\" } }\nprint(out.stdout)";
+    const EXAMPLE: &'static str =
+        "local out = exec.query { argv = { \"uname\", \"-r\" } }\nprint(out.stdout)";
     type World = World;
     type Output = Output;
 

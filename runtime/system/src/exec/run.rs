@@ -89,7 +89,8 @@ pub(crate) fn folder(world: &World, cwd: Option<&str>) -> PathBuf {
 impl Declared for Run {
     const NAME: &'static str = "exec.run";
     const CAPABILITY: &'static str = "exec:write:PROGRAM";
-    const EXAMPLE: &'static str = "local out = exec.run { argv = { \"echo\", \"hello\" }, timeout = \"10s\" }\nprint(out.stdout)";
+    const EXAMPLE: &'static str =
+        "local out = exec.run { argv = { \"echo\", \"hello\" }, timeout = \"10s\" }\nprint(out.stdout)";
     type World = World;
     type Output = Output;
 
@@ -125,7 +126,8 @@ impl Act for Run {
             program::check_name(name)?;
             let value = context.reveal(secret, &format!("exec:{}", path.display())).await?;
             let file = in_memory(&value)?;
-            environment.insert(format!("{name}_FILE").into(), format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+            environment
+                .insert(format!("{name}_FILE").into(), format!("/proc/self/fd/{}", file.as_raw_fd()).into());
             inherited.push(file);
             masks.push((secret.to_string(), value));
         }
@@ -152,8 +154,9 @@ impl Act for Run {
 }
 
 fn in_memory(value: &[u8]) -> Result<OwnedFd> {
-    memory::file(value)
-        .map_err(|error| Error::new(Code::ExecFailed, "a secret cannot be held in memory for the program").because(error))
+    memory::file(value).map_err(|error| {
+        Error::new(Code::ExecFailed, "a secret cannot be held in memory for the program").because(error)
+    })
 }
 
 fn mask(ending: &mut super::Ending, masks: &[(String, Zeroizing<Vec<u8>>)]) {

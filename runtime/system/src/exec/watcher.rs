@@ -98,7 +98,8 @@ unsafe fn settle(control: RawFd) {
         for signal in 1..=64 {
             libc::signal(signal, libc::SIG_DFL);
         }
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGPIPE] {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGPIPE]
+        {
             libc::signal(signal, libc::SIG_IGN);
         }
         libc::prctl(libc::PR_SET_NAME, c"mcrun-watch".as_ptr());
@@ -182,7 +183,9 @@ unsafe fn number(name: *const u8) -> Option<libc::pid_t> {
         // SAFETY: the caller's name is terminated by NUL, and nothing behind that is read.
         match unsafe { *name.add(place) } {
             0 => return (place > 0).then_some(value),
-            digit @ b'0'..=b'9' => value = value.wrapping_mul(10).wrapping_add(libc::pid_t::from(digit - b'0')),
+            digit @ b'0'..=b'9' => {
+                value = value.wrapping_mul(10).wrapping_add(libc::pid_t::from(digit - b'0'))
+            }
             _ => return None,
         }
     }
@@ -208,7 +211,8 @@ unsafe fn is_living_member(proc: RawFd, name: *const c_char, leader: libc::pid_t
         length
     };
     let Some(stat) = usize::try_from(length).ok().and_then(|length| text.get(..length)) else { return false };
-    state_and_session(stat).is_some_and(|(state, session)| session == leader && state != b'Z' && state != b'X')
+    state_and_session(stat)
+        .is_some_and(|(state, session)| session == leader && state != b'Z' && state != b'X')
 }
 
 /// Reads `PID (NAME) STATE PPID PGRP SESSION …`; a name may itself contain spaces and parentheses.

@@ -75,7 +75,12 @@ impl Ensure for Directory {
         observe(self.wanted(world)?, context).await
     }
 
-    async fn change(&self, world: &World, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
+    async fn change(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&Object>,
+    ) -> Result<Change<Object>> {
         self.wanted(world)?.change(context, before)
     }
 

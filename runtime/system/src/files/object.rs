@@ -39,6 +39,7 @@ pub struct Object {
     /// Its size in bytes; 0 for a folder.
     pub size: u64,
     /// Keyed hash of a file's content: equal for equal contents on this node, and says nothing about them elsewhere.
+    /// Absent for files too large to be looked into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
     /// Its permission bits.
@@ -61,10 +62,18 @@ impl Object {
     }
 }
 
-/// Which content an observation keeps, sealed: one of at most `limit` bytes, unless it has the hash already.
+/// What is kept of a content, so that it can be restored.
+pub(super) const RESTORABLE: u64 = 1 << 20;
+
+/// The largest content that is held in memory, whatever a caller allows.
+const LARGEST: u64 = 256 << 20;
+
+/// Which content an observation looks into and keeps.
 pub(super) struct Keep {
+    /// A content with this hash need not be kept: it is the one that is wanted.
     pub(super) unless: Option<String>,
-    pub(super) limit: u64,
+    /// A larger file than this and than what can be restored is not read at all.
+    pub(super) wanted_size: u64,
 }
 
 /// Looks at `path`; `None` when nothing is there.
@@ -80,11 +89,12 @@ pub(super) fn observe(path: &Path, sealer: &Sealer, keep: &Keep) -> Result<Optio
         owner: Owner { user: stat.st_uid, group: stat.st_gid }.to_string(),
         content: None,
     };
-    if kind == Kind::File {
-        let content = read_all(&place, u64::MAX)?;
+    let largest = RESTORABLE.max(keep.wanted_size);
+    if kind == Kind::File && object.size <= largest {
+        let content = read_all(&place, largest)?;
         object.size = content.len() as u64;
         let hash = sealer.tag(&content);
-        if keep.unless.as_ref() != Some(&hash) && object.size <= keep.limit {
+        if keep.unless.as_ref() != Some(&hash) && object.size <= RESTORABLE {
             object.content = Some(sealer.hide(&content));
         }
         object.hash = Some(hash);
@@ -123,8 +133,6 @@ pub(super) fn read_all(place: &Place, limit: u64) -> Result<Zeroizing<Vec<u8>>> 
     if kind_of(&stat) != Kind::File {
         return Err(refuse_kind(&place.path, kind_of(&stat)));
     }
-    // The largest content that is held in memory, whatever the caller allows.
-    const LARGEST: u64 = 256 << 20;
     let limit = limit.min(LARGEST);
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     if size > limit {

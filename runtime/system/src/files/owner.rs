@@ -39,7 +39,10 @@ impl Wish {
     /// The numbers behind it. Without a group it is the user's own.
     pub(super) fn resolve(&self) -> Result<Owner> {
         let unknown = |what: &str, name: &str| {
-            Error::new(Code::Argument, format!("owner `{}`: there is no {what} `{name}` on this node", self.0))
+            Error::new(
+                Code::Argument,
+                format!("owner `{}`: there is no {what} `{name}` on this node", self.0),
+            )
         };
         let (user_text, group_text) = match self.0.split_once(':') {
             Some((user, group)) => (user, Some(group)),

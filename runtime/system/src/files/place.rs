@@ -14,7 +14,8 @@ const LONGEST: usize = 4096;
 
 /// The absolute path that `text` stands for, relative to `root`. Textual: what it names need not exist.
 pub(crate) fn resolve(root: &Path, text: &str) -> Result<PathBuf> {
-    let refuse = |why: &str| Error::new(Code::FileRefused, format!("path `{}` {why}", crate::exec::clip(text)));
+    let refuse =
+        |why: &str| Error::new(Code::FileRefused, format!("path `{}` {why}", crate::exec::clip(text)));
     if text.is_empty() || text.contains('\0') || text.len() > LONGEST {
         return Err(refuse("is empty, too long or contains a NUL byte"));
     }
@@ -142,7 +143,9 @@ fn first_link(path: &Path) -> Option<PathBuf> {
 fn first_file(path: &Path) -> Option<PathBuf> {
     let is_file = |prefix: &PathBuf| {
         let found = rustix::fs::statat(CWD, prefix, AtFlags::SYMLINK_NOFOLLOW);
-        found.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory)
+        found.is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory
+        })
     };
     prefixes(path).into_iter().find(is_file)
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use effect::{Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result};
+use effect::{
+    Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
+};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use schemars::JsonSchema;
@@ -12,7 +14,7 @@ use serde_json::json;
 
 use super::object::{self, Keep, Kind, Object};
 use super::place::Place;
-use super::store::{RESTORABLE, sync_folder};
+use super::store::{NOT_RESTORABLE, sync_folder};
 use super::{blocking, key, resolve};
 use crate::World;
 use crate::node::only_local;
@@ -57,7 +59,7 @@ impl Ensure for Remove {
         only_local(context, self.node.as_deref())?;
         let path = resolve(world.root(), &self.path)?;
         let sealer = context.sealer.clone();
-        let keep = Keep { unless: None, limit: RESTORABLE };
+        let keep = Keep { unless: None, wanted_size: 0 };
         blocking(move || object::observe(&path, &sealer, &keep)).await
     }
 
@@ -77,7 +79,7 @@ impl Ensure for Remove {
         };
         let change = Change::to(Action::Remove, None, vec![field]);
         let kept = before.kind == Kind::Directory || before.content.is_some();
-        Ok(if kept { change } else { change.note("its content is too large to be kept for undo") })
+        Ok(if kept { change } else { change.note(NOT_RESTORABLE) })
     }
 
     async fn apply(
@@ -109,9 +111,12 @@ fn refuse_unless_empty(context: &Context, path: &Path) -> Result<()> {
         let planned = context.overlay.get::<Object>(&context.key("files", None, &inside.to_string_lossy()));
         if !matches!(planned, Some(None)) {
             let name = inside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Err(Error::new(Code::FileFailed, format!("the folder `{}` is not empty", path.display()))
-                .because(format!("it holds `{name}`"))
-                .hint("remove what lies in it first"));
+            return Err(Error::new(
+                Code::FileFailed,
+                format!("the folder `{}` is not empty", path.display()),
+            )
+            .because(format!("it holds `{name}`"))
+            .hint("remove what lies in it first"));
         }
     }
     Ok(())
@@ -125,7 +130,9 @@ fn remove(path: &Path, kind: Kind) -> Result<()> {
     };
     // Looked at once more: a link that took its place meanwhile is not ours to remove.
     match place.open_it(OFlags::PATH).and_then(rustix::fs::fstat) {
-        Ok(stat) if object::kind_of(&stat) != kind => return Err(object::refuse_kind(path, object::kind_of(&stat))),
+        Ok(stat) if object::kind_of(&stat) != kind => {
+            return Err(object::refuse_kind(path, object::kind_of(&stat)));
+        }
         Ok(_) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(place.failed("look at", errno)),
     }

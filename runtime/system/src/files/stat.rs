@@ -51,7 +51,8 @@ pub struct Status {
 impl Declared for Stat {
     const NAME: &'static str = "files.stat";
     const CAPABILITY: &'static str = "files:read:PATH";
-    const EXAMPLE: &'static str = "if files.stat({ path = \"/etc/hosts\" }).exists then print(\"it is there\") end";
+    const EXAMPLE: &'static str =
+        "if files.stat({ path = \"/etc/hosts\" }).exists then print(\"it is there\") end";
     type World = World;
     type Output = Status;
 

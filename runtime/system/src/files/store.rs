@@ -16,8 +16,8 @@ use super::object::{self, Keep, Kind, Object};
 use super::owner::{Owner, Wish};
 use super::place::Place;
 
-/// What is kept of a content, so that it can be restored.
-pub(super) const RESTORABLE: u64 = 1 << 20;
+/// The remark on a change that undo cannot take back whole.
+pub(super) const NOT_RESTORABLE: &str = "the old content is too large to be kept for undo";
 
 /// A described file or folder.
 pub(super) struct Wanted {
@@ -40,7 +40,11 @@ impl Wanted {
 
     /// What an observation before a change keeps.
     pub(super) fn keep(&self, sealer: &Sealer) -> Keep {
-        Keep { unless: self.content.as_ref().map(|content| sealer.tag(content)), limit: RESTORABLE }
+        let content = self.content.as_ref();
+        Keep {
+            unless: content.map(|content| sealer.tag(content)),
+            wanted_size: content.map_or(0, |content| content.len() as u64),
+        }
     }
 
     /// Compares what was found with what is wanted.
@@ -60,7 +64,11 @@ impl Wanted {
         Ok(match before {
             None => Change::to(Action::Create, Some(after), fields),
             Some(_) if fields.is_empty() => Change::none(Some(after.without_content())),
-            Some(_) => Change::to(Action::Update, Some(after), fields),
+            Some(before) => {
+                let lost = before.content.is_none() && before.hash != after.hash;
+                let change = Change::to(Action::Update, Some(after), fields);
+                if lost { change.note(NOT_RESTORABLE) } else { change }
+            }
         })
     }
 
@@ -68,7 +76,8 @@ impl Wanted {
         if let Some(before) = before.filter(|before| before.kind != self.kind()) {
             return Err(object::refuse_kind(&self.path, before.kind));
         }
-        let own = Owner { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() };
+        let own =
+            Owner { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() };
         let owner = self.owner.map(|owner| owner.to_string());
         Ok(Object {
             path: self.path.to_string_lossy().into_owned(),
@@ -76,7 +85,9 @@ impl Wanted {
             size: self.content.as_ref().map_or(0, |content| content.len() as u64),
             hash: self.content.as_ref().map(|content| context.sealer.tag(content)),
             mode: self.mode.or_else(|| before.map(|before| before.mode)).unwrap_or(self.new_mode),
-            owner: owner.or_else(|| before.map(|before| before.owner.clone())).unwrap_or_else(|| own.to_string()),
+            owner: owner
+                .or_else(|| before.map(|before| before.owner.clone()))
+                .unwrap_or_else(|| own.to_string()),
             content: self.content.as_ref().map(|content| context.sealer.hide(content)),
         })
     }
@@ -101,9 +112,14 @@ impl Wanted {
 
 /// What a plan shows of a content.
 fn content_line(object: &Object) -> Option<Value> {
-    let hash = object.hash.as_deref()?;
-    let short = &hash[..hash.len().min(12)];
-    Some(json!(format!("{} bytes, {short}", object.size)))
+    let size = match object.kind {
+        Kind::File => format!("{} bytes", object.size),
+        _ => return None,
+    };
+    Some(match object.hash.as_deref() {
+        Some(hash) => json!(format!("{size}, {}", &hash[..hash.len().min(12)])),
+        None => json!(size),
+    })
 }
 
 fn no_folder(path: &Path) -> Error {
@@ -115,7 +131,13 @@ fn no_folder(path: &Path) -> Error {
 }
 
 /// Puts the new content under a name of its own beside the old and renames it over: whoever reads sees one or the other.
-fn replace(place: &Place, content: &[u8], before: Option<&Object>, after: &Object, token: &str) -> Result<()> {
+fn replace(
+    place: &Place,
+    content: &[u8],
+    before: Option<&Object>,
+    after: &Object,
+    token: &str,
+) -> Result<()> {
     let temporary = temporary_name(place, token);
     let failed = |what: &str| {
         let what = what.to_owned();

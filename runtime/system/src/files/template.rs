@@ -55,8 +55,7 @@ pub struct Template {
 impl Declared for Template {
     const NAME: &'static str = "files.template";
     const CAPABILITY: &'static str = "files:write:PATH";
-    const EXAMPLE: &'static str =
-        "files.template { path = \"app.toml\", template = \"port = {{ port }}\\n\", values = { port = 8080 } }";
+    const EXAMPLE: &'static str = "files.template { path = \"app.toml\", template = \"port = {{ port }}\\n\", values = { port = 8080 } }";
     type World = World;
     type Output = Ensured<Object>;
 
@@ -75,7 +74,8 @@ impl Template {
         let mut secrets = BTreeMap::new();
         for (name, secret) in &self.secrets {
             let value = context.reveal(secret, &format!("files:{}", path.display())).await?;
-            let text = std::str::from_utf8(&value).map_err(|_| failure(&self.path, "a secret is not UTF-8 text"))?;
+            let text =
+                std::str::from_utf8(&value).map_err(|_| failure(&self.path, "a secret is not UTF-8 text"))?;
             secrets.insert(name.as_str(), Zeroizing::new(text.to_owned()));
         }
         let content = self.render(&secrets)?;
@@ -89,10 +89,14 @@ impl Template {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         // Configuration is not HTML, whatever the file's ending.
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+        let syntax =
+            SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failure(&self.path, &error.to_string()))?);
         environment.set_fuel(Some(FUEL));
-        let plain = self.values.iter().map(|(name, value)| (name.as_str(), minijinja::Value::from(minijinja::value::Serde(value))));
+        let plain = self
+            .values
+            .iter()
+            .map(|(name, value)| (name.as_str(), minijinja::Value::from(minijinja::value::Serde(value))));
         let hidden = secrets.iter().map(|(name, value)| (*name, minijinja::Value::from(value.as_str())));
         let values = minijinja::Value::from_pairs(plain.chain(hidden));
         let mut output = Zeroizing::new(Vec::new());
@@ -139,7 +143,12 @@ impl Ensure for Template {
         observe(self.wanted(world, context).await?, context).await
     }
 
-    async fn change(&self, world: &World, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
+    async fn change(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&Object>,
+    ) -> Result<Change<Object>> {
         self.wanted(world, context).await?.change(context, before)
     }
 

@@ -41,7 +41,8 @@ pub struct Write {
 impl Declared for Write {
     const NAME: &'static str = "files.write";
     const CAPABILITY: &'static str = "files:write:PATH";
-    const EXAMPLE: &'static str = "files.write { path = \"hello.txt\", content = \"hello\\n\", mode = \"0640\" }";
+    const EXAMPLE: &'static str =
+        "files.write { path = \"hello.txt\", content = \"hello\\n\", mode = \"0640\" }";
     type World = World;
     type Output = Ensured<Object>;
 
@@ -81,7 +82,12 @@ impl Ensure for Write {
         observe(self.wanted(world, context).await?, context).await
     }
 
-    async fn change(&self, world: &World, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
+    async fn change(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&Object>,
+    ) -> Result<Change<Object>> {
         self.wanted(world, context).await?.change(context, before)
     }
 

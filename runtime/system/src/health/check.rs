@@ -49,7 +49,8 @@ impl Failure {
     #[must_use]
     pub fn error(&self, target: &str, within: Duration) -> Error {
         let within = Span(Duration::from_millis(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
-        let tried = if self.attempts == 1 { "1 probe".to_owned() } else { format!("{} probes", self.attempts) };
+        let tried =
+            if self.attempts == 1 { "1 probe".to_owned() } else { format!("{} probes", self.attempts) };
         let message = format!("{target} did not become healthy within {within} ({tried})");
         Error::new(Code::Unhealthy, message).because(&self.last).retryable()
     }

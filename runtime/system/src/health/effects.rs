@@ -155,7 +155,9 @@ impl Check<'_> {
                 let mut error = failure.error(self.target, within);
                 if let Some(service) = self.service {
                     let lines = world.services().last_lines(service, LOG_LINES).await;
-                    error.details.extend(lines.iter().map(|line| format!("{service}: {}", crate::exec::clip(line))));
+                    error
+                        .details
+                        .extend(lines.iter().map(|line| format!("{service}: {}", crate::exec::clip(line))));
                 }
                 Err(error)
             }
@@ -185,7 +187,8 @@ macro_rules! timing {
 impl Declared for Http {
     const NAME: &'static str = "health.http";
     const CAPABILITY: &'static str = "health:read:URL";
-    const EXAMPLE: &'static str = "health.http { url = \"http://127.0.0.1:8080/v1/health\", within = \"10s\" }";
+    const EXAMPLE: &'static str =
+        "health.http { url = \"http://127.0.0.1:8080/v1/health\", within = \"10s\" }";
     type World = World;
     type Output = Healthy;
 
@@ -213,7 +216,9 @@ impl Wait for Http {
     async fn wait(&self, world: &World, context: &Context, until: Option<Timestamp>) -> Result<Healthy> {
         let probe = HttpProbe {
             url: crate::http::parse(&self.url)?,
-            statuses: self.status.map_or_else(Statuses::default, |status| Statuses { from: status, to: status }),
+            statuses: self
+                .status
+                .map_or_else(Statuses::default, |status| Statuses { from: status, to: status }),
             body_contains: self.body_contains.clone(),
             headers: crate::http::plain_headers(&self.headers)?,
             ca: crate::http::certificates(world, self.ca.as_deref())?,
@@ -228,7 +233,7 @@ impl Wait for Http {
 impl Declared for Tcp {
     const NAME: &'static str = "health.tcp";
     const CAPABILITY: &'static str = "health:read:HOST:PORT";
-    const EXAMPLE: &'static str = "health.tcp { address = \"127.0.0.1:5432\", within = \"10s\" }";
+    const EXAMPLE: &'static str = "health.tcp { address = \"127.0.0.1:8080\", within = \"10s\" }";
     type World = World;
     type Output = Healthy;
 

@@ -120,9 +120,10 @@ async fn http(probe: &HttpProbe, timeout: Duration) -> Result<String, String> {
         return Err(with_lines(&found, &answer.body));
     }
     match &probe.body_contains {
-        Some(text) if !answer.body.contains(text.as_str()) => {
-            Err(with_lines(&format!("{found}, but the body does not contain \"{}\"", clip(text)), &answer.body))
-        }
+        Some(text) if !answer.body.contains(text.as_str()) => Err(with_lines(
+            &format!("{found}, but the body does not contain \"{}\"", clip(text)),
+            &answer.body,
+        )),
         _ => Ok(found),
     }
 }

@@ -10,7 +10,9 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
 /// Resolves a host and refuses it when any of its addresses is one that is never contacted.
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     let failed = |cause: String| {
-        Error::new(Code::HttpFailed, format!("the host `{host}` cannot be resolved")).because(cause).retryable()
+        Error::new(Code::HttpFailed, format!("the host `{host}` cannot be resolved"))
+            .because(cause)
+            .retryable()
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<SocketAddr> =
@@ -20,9 +22,10 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     }
     match addresses.iter().find_map(|address| Some((address, refusal(address.ip())?))) {
         None => Ok(addresses),
-        Some((address, why)) => {
-            Err(Error::new(Code::HttpRefused, format!("`{host}` is at {}, {why}: that is never contacted", address.ip())))
-        }
+        Some((address, why)) => Err(Error::new(
+            Code::HttpRefused,
+            format!("`{host}` is at {}, {why}: that is never contacted", address.ip()),
+        )),
     }
 }
 
@@ -65,7 +68,9 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let high = |segments: [u16; 2]| Ipv4Addr::from((u32::from(segments[0]) << 16) | u32::from(segments[1]));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => Some(high([a, b])),
+        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
+            Some(high([a, b]))
+        }
         [0, 0, 0, 0, 0, 0, a, b] if a != 0 => Some(high([a, b])),
         _ => None,
     }
@@ -95,7 +100,8 @@ mod tests {
         ] {
             assert!(refusal(text.parse().unwrap()).is_some(), "{text}");
         }
-        for text in ["127.0.0.1", "::1", "10.0.0.1", "100.95.252.120", "192.0.2.1", "fd00::1", "2001:db8::1"] {
+        for text in ["127.0.0.1", "::1", "10.0.0.1", "100.95.252.120", "192.0.2.1", "fd00::1", "2001:db8::1"]
+        {
             assert!(refusal(text.parse().unwrap()).is_none(), "{text}");
         }
     }

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use effect::units::{Size, Span};
 use effect::{Code, Error, Result};
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, LOCATION};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, LOCATION,
+};
 use url::Url;
 
-use super::exchange::{Answer, exchange, failed};
 use super::Response;
+use super::exchange::{Answer, exchange, failed};
 
 /// A request as it goes out.
 pub(crate) struct Outgoing {
@@ -42,7 +44,10 @@ pub(crate) async fn send(
     }
 }
 
-async fn follow(mut request: Outgoing, admit: &(dyn Fn(&Url) -> Result<()> + Send + Sync)) -> Result<Response> {
+async fn follow(
+    mut request: Outgoing,
+    admit: &(dyn Fn(&Url) -> Result<()> + Send + Sync),
+) -> Result<Response> {
     let mut left = request.redirects;
     loop {
         let Outgoing { url, method, headers, body, ca, limit, .. } = &request;
@@ -50,7 +55,11 @@ async fn follow(mut request: Outgoing, admit: &(dyn Fn(&Url) -> Result<()> + Sen
         let target = redirect(&request, &answer)?;
         match target {
             Some(_) if left == 0 && request.redirects > 0 => {
-                let message = format!("`{}` redirects more than {} times", super::name(&request.url), request.redirects);
+                let message = format!(
+                    "`{}` redirects more than {} times",
+                    super::name(&request.url),
+                    request.redirects
+                );
                 return Err(Error::new(Code::HttpFailed, message));
             }
             Some(target) if left > 0 => {

@@ -59,7 +59,8 @@ pub(super) async fn exchange(
     if url.scheme() != "https" {
         return talk(url, stream, request, limit).await;
     }
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| failed(url, error))?;
+    let name =
+        ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| failed(url, error))?;
     let connector = TlsConnector::from(tls::config(ca).await?);
     let stream = connector.connect(name, stream).await.map_err(|error| failed(url, error))?;
     talk(url, stream, request, limit).await
@@ -146,5 +147,7 @@ async fn collect(url: &Url, mut body: Incoming, limit: Size) -> Result<Vec<u8>> 
 
 /// A failure on the way to `url` or back.
 pub(super) fn failed(url: &Url, cause: impl std::fmt::Display) -> Error {
-    Error::new(Code::HttpFailed, format!("the request to `{}` failed", super::name(url))).because(cause).retryable()
+    Error::new(Code::HttpFailed, format!("the request to `{}` failed", super::name(url)))
+        .because(cause)
+        .retryable()
 }

@@ -68,8 +68,7 @@ pub(super) fn default_redirects() -> u32 {
 impl Declared for Get {
     const NAME: &'static str = "http.get";
     const CAPABILITY: &'static str = "http:read:URL";
-    const EXAMPLE: &'static str =
-        "local answer = http.get { url = \"http://127.0.0.1:8080/v1/health\", timeout = \"5s\" }\nprint(answer.status)";
+    const EXAMPLE: &'static str = "local answer = http.get { url = \"http://127.0.0.1:8080/v1/health\", timeout = \"5s\" }\nprint(answer.status)";
     type World = World;
     type Output = Response;
 
@@ -126,7 +125,8 @@ pub(crate) fn plain_headers(given: &BTreeMap<String, String>) -> Result<HeaderMa
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     for (name, value) in given {
-        let wrong = || Error::new(Code::Argument, format!("header `{}` has a value that no header can have", name));
+        let wrong =
+            || Error::new(Code::Argument, format!("header `{}` has a value that no header can have", name));
         headers.insert(header_name(name)?, HeaderValue::from_str(value).map_err(|_| wrong())?);
     }
     Ok(headers)
@@ -143,7 +143,9 @@ pub(super) async fn add_secrets(
     for (name, secret) in given {
         let header = header_name(name)?;
         let value = context.reveal(secret, &format!("http:{}", super::name(url))).await?;
-        let wrong = || Error::new(Code::Argument, format!("the secret for header `{name}` cannot be a header's value"));
+        let wrong = || {
+            Error::new(Code::Argument, format!("the secret for header `{name}` cannot be a header's value"))
+        };
         let mut value = HeaderValue::from_bytes(&value).map_err(|_| wrong())?;
         value.set_sensitive(true);
         headers.insert(header.clone(), value);
@@ -155,7 +157,11 @@ pub(super) async fn add_secrets(
 fn header_name(name: &str) -> Result<HeaderName> {
     let wrong = |why: &str| Error::new(Code::Argument, format!("header `{}` {why}", crate::exec::clip(name)));
     let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("is not a header's name"))?;
-    if FRAMING.contains(&header.as_str()) { Err(wrong("follows from the request and cannot be set")) } else { Ok(header) }
+    if FRAMING.contains(&header.as_str()) {
+        Err(wrong("follows from the request and cannot be set"))
+    } else {
+        Ok(header)
+    }
 }
 
 /// The answer, unless it is a failure that the call wants as an error.

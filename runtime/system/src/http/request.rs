@@ -71,8 +71,7 @@ fn default_method() -> String {
 impl Declared for Request {
     const NAME: &'static str = "http.request";
     const CAPABILITY: &'static str = "http:write:URL";
-    const EXAMPLE: &'static str =
-        "http.request { url = \"http://127.0.0.1:8080/v1/jobs\", json = { kind = \"index\" }, on_doubt = \"redo\" }";
+    const EXAMPLE: &'static str = "http.request { url = \"http://127.0.0.1:8080/v1/jobs\", json = { kind = \"index\" }, on_doubt = \"redo\" }";
     type World = World;
     type Output = Response;
 
@@ -143,8 +142,9 @@ impl Act for Request {
         let mut headers = plain_headers(&self.headers)?;
         let body = self.body(&mut headers)?;
         let secret_headers = add_secrets(&mut headers, &self.secret_headers, &url, context).await?;
-        let key = HeaderValue::from_str(key)
-            .map_err(|error| Error::new(Code::Internal, "an idempotency key cannot be sent").because(error))?;
+        let key = HeaderValue::from_str(key).map_err(|error| {
+            Error::new(Code::Internal, "an idempotency key cannot be sent").because(error)
+        })?;
         headers.insert(HeaderName::from_static("idempotency-key"), key);
         let request = Outgoing {
             url,

@@ -45,7 +45,8 @@ fn from_system() -> Result<Arc<ClientConfig>> {
 
 fn from_file(path: &Path) -> Result<Arc<ClientConfig>> {
     let wrong = |cause: String| {
-        Error::new(Code::HttpFailed, format!("`{}` is not a file of certificates", path.display())).because(cause)
+        Error::new(Code::HttpFailed, format!("`{}` is not a file of certificates", path.display()))
+            .because(cause)
     };
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
     let mut roots = RootCertStore::empty();

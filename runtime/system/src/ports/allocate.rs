@@ -45,7 +45,8 @@ fn default_name() -> String {
 impl Declared for Allocate {
     const NAME: &'static str = "ports.allocate";
     const CAPABILITY: &'static str = "ports:write:SERVICE";
-    const EXAMPLE: &'static str = "local web = ports.allocate { service = \"hello\", name = \"web\" }\nprint(web)";
+    const EXAMPLE: &'static str =
+        "local web = ports.allocate { service = \"hello\", name = \"web\" }\nprint(web)";
     type World = World;
     type Output = Ensured<Allocation>;
 
@@ -84,7 +85,10 @@ impl Allocate {
         let node = self.node(context);
         let taken: BTreeSet<u16> = allocations(context, node).await?.iter().map(|taken| taken.port).collect();
         self.candidates(node).find(|port| !taken.contains(port) && system::is_free(*port)).ok_or_else(|| {
-            Error::new(Code::NoPort, format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject()))
+            Error::new(
+                Code::NoPort,
+                format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject()),
+            )
         })
     }
 }
@@ -115,7 +119,8 @@ impl Ensure for Allocate {
         }
         let port = self.choose(context).await?;
         let after = Allocation { service: self.service.clone(), name: self.name.clone(), port };
-        let field = FieldChange { path: "port".into(), before: None, after: Some(json!(port)), replaces: false };
+        let field =
+            FieldChange { path: "port".into(), before: None, after: Some(json!(port)), replaces: false };
         Ok(Change::to(Action::Create, Some(after), vec![field]))
     }
 

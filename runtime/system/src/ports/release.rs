@@ -88,7 +88,9 @@ impl Ensure for Release {
         let all = allocations(context, self.node(context)).await?;
         let ports: BTreeMap<String, u16> = all
             .into_iter()
-            .filter(|held| held.service == self.service && self.name.as_ref().is_none_or(|name| *name == held.name))
+            .filter(|held| {
+                held.service == self.service && self.name.as_ref().is_none_or(|name| *name == held.name)
+            })
             .map(|held| (held.name, held.port))
             .collect();
         Ok((!ports.is_empty()).then(|| Held { service: self.service.clone(), ports }))
@@ -126,9 +128,8 @@ impl Ensure for Release {
             expect: Expect::Any,
         };
         let held = before.into_iter().flat_map(|before| self.allocations(before));
-        let writes = held.flat_map(|held| {
-            [delete(BY_NAME, held.record_name()), delete(BY_NUMBER, held.port.to_string())]
-        });
+        let writes = held
+            .flat_map(|held| [delete(BY_NAME, held.record_name()), delete(BY_NUMBER, held.port.to_string())]);
         Ok(Applied::gone().writing(writes.collect()))
     }
 }

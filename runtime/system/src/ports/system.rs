@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// Whether `port` is free for TCP and UDP, for IPv4 and IPv6. Asked by binding it for a moment.
 pub(super) fn is_free(port: u16) -> bool {
-    let everywhere: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
-    everywhere.iter().all(|address| {
-        free(TcpListener::bind(address).map(drop)) && free(UdpSocket::bind(address).map(drop))
-    })
+    let everywhere: [SocketAddr; 2] =
+        [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
+    everywhere
+        .iter()
+        .all(|address| free(TcpListener::bind(address).map(drop)) && free(UdpSocket::bind(address).map(drop)))
 }
 
 /// A machine without IPv6 has nobody listening there.

@@ -7,7 +7,11 @@ use serde_json::{Map, Value};
 const MOST: usize = 100;
 
 /// Which fields of `after` differ from `before`, by their paths beneath `path`.
-pub(super) fn fields(path: &str, before: Option<&Map<String, Value>>, after: &Map<String, Value>) -> Vec<FieldChange> {
+pub(super) fn fields(
+    path: &str,
+    before: Option<&Map<String, Value>>,
+    after: &Map<String, Value>,
+) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     let empty = Map::new();
     objects(path, before.unwrap_or(&empty), after, &mut changes);
@@ -15,12 +19,22 @@ pub(super) fn fields(path: &str, before: Option<&Map<String, Value>>, after: &Ma
         let rest = changes.len() - MOST;
         changes.truncate(MOST);
         let more = Value::from(format!("{rest} more fields differ"));
-        changes.push(FieldChange { path: format!("{path}.…"), before: None, after: Some(more), replaces: false });
+        changes.push(FieldChange {
+            path: format!("{path}.…"),
+            before: None,
+            after: Some(more),
+            replaces: false,
+        });
     }
     changes
 }
 
-fn objects(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, changes: &mut Vec<FieldChange>) {
+fn objects(
+    path: &str,
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+    changes: &mut Vec<FieldChange>,
+) {
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     for name in after.keys().chain(gone) {
         values(&format!("{path}.{name}"), before.get(name), after.get(name), changes);
@@ -51,7 +65,8 @@ mod tests {
         let value = |value: Value| value.as_object().cloned().unwrap();
         let before = value(json!({ "image": "a:1", "env": { "A": "1", "B": "2" }, "old": true }));
         let after = value(json!({ "image": "a:2", "env": { "A": "1", "B": "3" } }));
-        let paths: Vec<String> = fields("spec", Some(&before), &after).into_iter().map(|field| field.path).collect();
+        let paths: Vec<String> =
+            fields("spec", Some(&before), &after).into_iter().map(|field| field.path).collect();
         assert_eq!(paths, ["spec.image", "spec.env.B", "spec.old"]);
         assert!(fields("spec", Some(&after), &after).is_empty());
     }

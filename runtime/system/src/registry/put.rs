@@ -47,8 +47,7 @@ pub struct NewRelease {
 impl Declared for Put {
     const NAME: &'static str = "registry.put";
     const CAPABILITY: &'static str = "registry:write:SERVICE";
-    const EXAMPLE: &'static str =
-        "registry.put { service = \"hello\", spec = { exec = { \"/bin/true\" } }, release = { version = \"v1.0.0\" } }";
+    const EXAMPLE: &'static str = "registry.put { service = \"hello\", spec = { exec = { \"/bin/true\" } }, release = { version = \"v1.0.0\" } }";
     type World = World;
     type Output = Ensured<Service>;
 
@@ -110,7 +109,12 @@ impl Ensure for Put {
         record.map(|record| decode(&record.value)).transpose()
     }
 
-    async fn change(&self, _: &World, context: &Context, before: Option<&Service>) -> Result<Change<Service>> {
+    async fn change(
+        &self,
+        _: &World,
+        context: &Context,
+        before: Option<&Service>,
+    ) -> Result<Change<Service>> {
         let version = |service: &Service| service.version.clone();
         let wanted = self.release.as_ref().map(|release| release.version.clone());
         let mut fields = difference::fields("spec", before.map(|before| &before.spec), &self.spec);
@@ -126,7 +130,8 @@ impl Ensure for Put {
         if let (Some(before), true) = (before, fields.is_empty()) {
             return Ok(Change::none(Some(before.clone())));
         }
-        let latest = releases(context, self.node(context), &self.service).await?.first().map(|latest| latest.number);
+        let latest =
+            releases(context, self.node(context), &self.service).await?.first().map(|latest| latest.number);
         let after = Service {
             service: self.service.clone(),
             spec: self.spec.clone(),

@@ -50,8 +50,7 @@ fn default_limit() -> u32 {
 impl Declared for Get {
     const NAME: &'static str = "registry.get";
     const CAPABILITY: &'static str = "registry:read:SERVICE";
-    const EXAMPLE: &'static str =
-        "local found = registry.get { service = \"hello\" }\nprint(if found then found.version else \"not deployed\")";
+    const EXAMPLE: &'static str = "local found = registry.get { service = \"hello\" }\nprint(if found then found.version else \"not deployed\")";
     type World = World;
     type Output = Option<Service>;
 
@@ -69,7 +68,9 @@ impl Declared for Get {
 impl Read for Get {
     async fn read(&self, _: &World, context: &Context) -> Result<Option<Service>> {
         only_local(context, self.node.as_deref())?;
-        if let Some(planned) = context.overlay.get(&context.key("registry", self.node.as_deref(), &self.service)) {
+        if let Some(planned) =
+            context.overlay.get(&context.key("registry", self.node.as_deref(), &self.service))
+        {
             return Ok(planned);
         }
         let node = self.node.as_deref().unwrap_or(&context.node);
@@ -81,7 +82,8 @@ impl Read for Get {
 impl Declared for List {
     const NAME: &'static str = "registry.list";
     const CAPABILITY: &'static str = "registry:read";
-    const EXAMPLE: &'static str = "for _, found in registry.list {} do print(found.service, found.version) end";
+    const EXAMPLE: &'static str =
+        "for _, found in registry.list {} do print(found.service, found.version) end";
     type World = World;
     type Output = Vec<Service>;
 
@@ -117,8 +119,7 @@ impl Read for List {
 impl Declared for Releases {
     const NAME: &'static str = "registry.releases";
     const CAPABILITY: &'static str = "registry:read:SERVICE";
-    const EXAMPLE: &'static str =
-        "for _, release in registry.releases { service = \"hello\" } do print(release.number, release.version) end";
+    const EXAMPLE: &'static str = "for _, release in registry.releases { service = \"hello\" } do print(release.number, release.version) end";
     type World = World;
     type Output = Vec<Release>;
 

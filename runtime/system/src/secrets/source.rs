@@ -59,8 +59,9 @@ impl SecretSource {
             }
         }
         let destinations = self.to.iter().map(|pattern| destination(pattern));
-        let destinations =
-            destinations.collect::<Result<_, _>>().map_err(|error: globset::Error| wrong(error.to_string()))?;
+        let destinations = destinations
+            .collect::<Result<_, _>>()
+            .map_err(|error: globset::Error| wrong(error.to_string()))?;
         Ok(Source { origin, destinations })
     }
 }
@@ -100,7 +101,8 @@ impl Source {
             }
             Origin::Env(variable) => {
                 let what = format!("its environment variable `{variable}`");
-                let value = std::env::var_os(variable).ok_or_else(|| failed(what.clone(), "it is not set".into()))?;
+                let value =
+                    std::env::var_os(variable).ok_or_else(|| failed(what.clone(), "it is not set".into()))?;
                 (Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value)), what)
             }
             Origin::Command(command) => {

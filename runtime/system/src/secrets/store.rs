@@ -31,7 +31,11 @@ impl SecretStore {
     /// `MC-U002` for a source that is not exactly one, lies in the script's folder, or has a malformed destination.
     pub fn new(sources: &BTreeMap<String, SecretSource>, root: &Path) -> Result<Self> {
         let checked = sources.iter().map(|(name, source)| Ok((name.clone(), source.check(name, root)?)));
-        Ok(Self { sources: checked.collect::<Result<_>>()?, values: Mutex::default(), revealed: std::sync::Mutex::default() })
+        Ok(Self {
+            sources: checked.collect::<Result<_>>()?,
+            values: Mutex::default(),
+            revealed: std::sync::Mutex::default(),
+        })
     }
 
     fn find(&self, name: &str) -> Result<&Source> {

@@ -18,7 +18,7 @@ use system::{SecretSource, SecretStore, ServiceLogs, World};
 use tempfile::TempDir;
 
 pub(crate) struct Bench {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     journal: Journal,
     sealer: Arc<Sealer>,
     secrets: BTreeMap<String, SecretSource>,
@@ -35,13 +35,17 @@ struct Logs;
 #[async_trait]
 impl ServiceLogs for Logs {
     async fn last_lines(&self, service: &str, count: usize) -> Vec<String> {
-        if service == "hello" { vec!["cannot open the database".to_owned(); count.min(1)] } else { Vec::new() }
+        if service == "hello" {
+            vec!["cannot open the database".to_owned(); count.min(1)]
+        } else {
+            Vec::new()
+        }
     }
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         for name in ["script", "state", "outside"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
@@ -79,7 +83,8 @@ impl Bench {
         let mut registry = Registry::default();
         system::register(&mut registry, &World::new(&root, Arc::new(Logs)));
         let run = self.new_run(&root).await;
-        let grants = Grants { allow: allow.iter().map(|text| (*text).to_owned()).collect(), deny: Vec::new() };
+        let grants =
+            Grants { allow: allow.iter().map(|text| (*text).to_owned()).collect(), deny: Vec::new() };
         let shared = Shared {
             run,
             node: "rift".into(),
@@ -93,7 +98,7 @@ impl Bench {
             overlay: Overlay::default(),
         };
         let session = Session::new(Arc::new(registry), shared, Arc::new(Nobody), Vec::new(), None);
-        Script { session, counter: AtomicU32::new(0) }
+        Script { session, counter: AtomicU32::new(0), _folder: self.folder.clone() }
     }
 
     async fn new_run(&self, root: &Path) -> RunId {
@@ -121,6 +126,8 @@ impl Bench {
 pub(crate) struct Script {
     session: Session,
     counter: AtomicU32,
+    /// The script's folder stays as long as the script.
+    _folder: Arc<TempDir>,
 }
 
 impl Script {
@@ -169,5 +176,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("{what} never came true"));
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what} never came true"));
 }

@@ -32,7 +32,8 @@ async fn a_failing_program_is_an_error_with_its_last_lines() {
 async fn the_environment_is_what_the_call_gives() {
     let script = Bench::new().run().await;
     let out = script.done("exec.run", json!({ "argv": ["env"], "env": { "GREETING": "hello" } })).await;
-    let mut names: Vec<&str> = out["stdout"].as_str().unwrap().lines().map(|line| line.split('=').next().unwrap()).collect();
+    let mut names: Vec<&str> =
+        out["stdout"].as_str().unwrap().lines().map(|line| line.split('=').next().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["GREETING", "MCRUN_IDEMPOTENCY_KEY", "PATH"]);
 }
@@ -63,7 +64,10 @@ async fn a_program_that_overstays_is_asked_and_then_killed_with_its_children() {
     let bench = Bench::new();
     let script = bench.run().await;
     let pids = bench.root().join("pids");
-    let text = format!("trap '' TERM; sleep 1000 & echo $! > {0}; echo $$ >> {0}; echo waiting; while :; do sleep 1000; done", pids.display());
+    let text = format!(
+        "trap '' TERM; sleep 1000 & echo $! > {0}; echo $$ >> {0}; echo waiting; while :; do sleep 1000; done",
+        pids.display()
+    );
     let error = script.fails("exec.run", json!({ "argv": shell(&text), "timeout": "300ms" })).await;
     assert_eq!(error.code, Code::TimedOut);
     assert_eq!(error.details, ["waiting"]);
@@ -131,12 +135,53 @@ async fn a_plan_lists_a_run_and_goes_on_with_what_is_assumed() {
     assert!(!bench.root().join("made").exists());
 }
 
+#[tokio::test]
+async fn a_run_that_is_given_up_ends_its_program() {
+    let bench = Bench::new();
+    let script = bench.run().await;
+    let pids = bench.root().join("pids");
+    let text = format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 1000", pids.display());
+    tokio::select! {
+        _ = script.call("exec.run", json!({ "argv": shell(&text) })) => panic!("the program ended"),
+        () = eventually("the program runs", || pids.exists()) => {}
+    }
+    for pid in read_pids(&pids) {
+        eventually("the process is gone", || !is_alive(pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_does_not_outlive_its_watcher() {
+    let bench = Bench::new();
+    let script = bench.run().await;
+    let pids = bench.root().join("pids");
+    let text = format!("echo $$ > {0}; kill -9 $PPID; sleep 1000", pids.display());
+    let error = script.fails("exec.run", json!({ "argv": shell(&text) })).await;
+    assert!(error.message.contains("watcher"), "{error}");
+    for pid in read_pids(&pids) {
+        eventually("the process is gone", || !is_alive(pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_need_not_read_its_input_and_gets_no_descriptor_but_three() {
+    let script = Bench::new().run().await;
+    let out = script
+        .done("exec.run", json!({ "argv": ["ls", "/proc/self/fd"], "stdin": "x".repeat(1 << 20) }))
+        .await;
+    // The fourth is the folder that `ls` reads.
+    assert_eq!(out["stdout"], "0\n1\n2\n3\n");
+}
+
 /// The host is an example program that performs one `exec.run`.
 #[tokio::test]
 async fn a_program_and_its_children_die_with_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let pids = folder.path().join("pids");
-    let text = format!("set -m; sleep 1000 & echo $! > {0}.new; echo $$ >> {0}.new; mv {0}.new {0}; sleep 1000", pids.display());
+    let text = format!(
+        "set -m; sleep 1000 & echo $! > {0}.new; echo $$ >> {0}.new; mv {0}.new {0}; sleep 1000",
+        pids.display()
+    );
     let mut host = start_host(folder.path(), &text);
     eventually("the program runs", || pids.exists()).await;
     host.kill().unwrap();

@@ -9,7 +9,10 @@ async fn attempt(bench: &Bench, text: &str) -> (i64, String) {
     let script = bench.run().await;
     let argv = ["/bin/sh", "-c", text];
     let out = script.done("exec.query", json!({ "argv": argv, "check": false })).await;
-    (out["code"].as_i64().unwrap(), format!("{}{}", out["stdout"].as_str().unwrap(), out["stderr"].as_str().unwrap()))
+    (
+        out["code"].as_i64().unwrap(),
+        format!("{}{}", out["stdout"].as_str().unwrap(), out["stderr"].as_str().unwrap()),
+    )
 }
 
 #[tokio::test]
@@ -53,7 +56,8 @@ async fn a_query_changes_nothing_whatever_it_tries() {
     let after = std::fs::metadata(&file).unwrap();
     assert_eq!(after.modified().unwrap(), before.modified().unwrap());
     assert_eq!(after.permissions(), before.permissions());
-    let left: Vec<_> = std::fs::read_dir(bench.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(bench.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(!Path::new("/tmp/mcrun-query-was-here").exists());
 }
@@ -67,7 +71,8 @@ async fn a_query_opens_no_socket() {
     let script = bench.run().await;
     let free = script.done("exec.run", json!({ "argv": ["bash", "-c", connect], "check": false })).await;
     assert_eq!(free["code"], 0, "{free}");
-    let confined = script.done("exec.query", json!({ "argv": ["bash", "-c", connect], "check": false })).await;
+    let confined =
+        script.done("exec.query", json!({ "argv": ["bash", "-c", connect], "check": false })).await;
     assert_ne!(confined["code"], 0);
     assert!(confined["stderr"].as_str().unwrap().contains("not permitted"), "{confined}");
 }

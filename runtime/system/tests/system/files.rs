@@ -42,7 +42,9 @@ async fn an_existing_file_keeps_its_mode_and_owner_unless_given() {
     script.done("files.write", json!({ "path": "a", "content": "new" })).await;
     let found = fs::metadata(&file).unwrap();
     assert_eq!((mode(&file), found.uid(), found.gid()), (0o604, 12, 34));
-    let changed = script.done("files.write", json!({ "path": "a", "content": "new", "mode": "0600", "owner": "root" })).await;
+    let changed = script
+        .done("files.write", json!({ "path": "a", "content": "new", "mode": "0600", "owner": "root" }))
+        .await;
     assert_eq!(changed["before"]["owner"], "12:34");
     assert_eq!(changed["after"]["owner"], "0:0");
     assert_eq!(mode(&file), 0o600);
@@ -71,7 +73,8 @@ async fn a_plan_shows_what_differs_and_later_reads_see_it() {
     plan.done("files.remove", json!({ "path": "b" })).await;
     assert_eq!(plan.done("files.stat", json!({ "path": "b" })).await, json!({ "exists": false }));
     let steps = plan.steps();
-    let paths = |index: usize| steps[index].fields.iter().map(|field| field.path.as_str()).collect::<Vec<_>>();
+    let paths =
+        |index: usize| steps[index].fields.iter().map(|field| field.path.as_str()).collect::<Vec<_>>();
     assert_eq!((steps[0].action, paths(0)), (Action::Update, vec!["content"]));
     assert_eq!((steps[1].action, paths(1)), (Action::Create, vec!["content", "mode"]));
     assert_eq!(steps[4].action, Action::Remove);
@@ -88,7 +91,12 @@ async fn links_and_dots_are_refused_and_named() {
     fs::write(root.join("real/file"), "x").unwrap();
     symlink("real", root.join("alias")).unwrap();
     symlink("real/file", root.join("link")).unwrap();
-    for (path, culprit) in [("alias/file", "alias"), ("link", "link"), ("a/../real/file", ".."), ("/proc/self/root/etc/hosts", "self")] {
+    for (path, culprit) in [
+        ("alias/file", "alias"),
+        ("link", "link"),
+        ("a/../real/file", ".."),
+        ("/proc/self/root/etc/hosts", "self"),
+    ] {
         for (effect, arguments) in [
             ("files.read", json!({ "path": path })),
             ("files.write", json!({ "path": path, "content": "y" })),
@@ -111,7 +119,10 @@ async fn a_pipe_is_refused_without_hanging() {
     let script = bench.run().await;
     script.done("exec.run", json!({ "argv": ["mkfifo", "pipe"] })).await;
     assert_eq!(script.fails("files.read", json!({ "path": "pipe" })).await.code, Code::FileRefused);
-    assert_eq!(script.fails("files.write", json!({ "path": "pipe", "content": "" })).await.code, Code::FileRefused);
+    assert_eq!(
+        script.fails("files.write", json!({ "path": "pipe", "content": "" })).await.code,
+        Code::FileRefused
+    );
 }
 
 #[tokio::test]
@@ -171,7 +182,8 @@ async fn what_a_kill_left_behind_does_not_stay() {
     let bench = Bench::new();
     let script = bench.run().await;
     script.done("files.write", json!({ "path": "a", "content": "1" })).await;
-    let names = || fs::read_dir(bench.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let names =
+        || fs::read_dir(bench.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(names(), ["a"]);
     // A folder that cannot be renamed over makes the last step fail.
     fs::remove_file(bench.root().join("a")).unwrap();
@@ -189,7 +201,9 @@ async fn a_template_is_rendered_strictly() {
     script.done("files.template", json!({ "path": "x.html", "template": template, "values": values })).await;
     let text = fs::read_to_string(bench.root().join("x.html")).unwrap();
     assert_eq!(text, "host a:80\nhost b:80\nend <&>\n");
-    let error = script.fails("files.template", json!({ "path": "x", "template": "{{ prot }}", "values": { "port": 1 } })).await;
+    let error = script
+        .fails("files.template", json!({ "path": "x", "template": "{{ prot }}", "values": { "port": 1 } }))
+        .await;
     assert_eq!(error.code, Code::TemplateFailed);
     assert!(error.cause.unwrap().contains("undefined"));
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
@@ -215,5 +229,27 @@ async fn a_secret_goes_only_into_files_that_it_names() {
     let error = script.fails("files.write", json!({ "path": "a.txt", "secret": db })).await;
     assert_eq!(error.code, Code::SecretPlace);
     let plan = bench.plan().await;
-    assert_eq!(plan.fails("files.write", json!({ "path": "a.txt", "secret": db })).await.code, Code::SecretPlace);
+    assert_eq!(
+        plan.fails("files.write", json!({ "path": "a.txt", "secret": db })).await.code,
+        Code::SecretPlace
+    );
+}
+
+#[tokio::test]
+async fn a_large_file_is_replaced_and_removed_with_a_remark() {
+    let bench = Bench::new();
+    let file = bench.root().join("large");
+    fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+    let plan = bench.plan().await;
+    plan.done("files.remove", json!({ "path": "large" })).await;
+    assert_eq!(plan.steps()[0].notes, ["the old content is too large to be kept for undo"]);
+    let script = bench.run().await;
+    let written = script.done("files.write", json!({ "path": "large", "content": "small" })).await;
+    assert_eq!(written["before"]["size"], 1_u64 << 40);
+    let content = "x".repeat(2 << 20);
+    let wanted = json!({ "path": "large", "content": content });
+    assert_eq!(script.done("files.write", wanted.clone()).await["changed"], true);
+    assert_eq!(script.done("files.write", wanted).await["changed"], false);
+    script.done("files.remove", json!({ "path": "large" })).await;
+    assert!(!file.exists());
 }

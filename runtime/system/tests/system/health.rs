@@ -43,7 +43,8 @@ async fn a_tcp_check_connects() {
     let error = script.fails("health.tcp", json!({ "address": address, "within": "60ms" })).await;
     assert_eq!(error.code, Code::Unhealthy);
     assert!(error.cause.unwrap().contains("refused"));
-    let error = script.fails("health.tcp", json!({ "address": "169.254.169.254:80", "within": "60ms" })).await;
+    let error =
+        script.fails("health.tcp", json!({ "address": "169.254.169.254:80", "within": "60ms" })).await;
     assert!(error.cause.unwrap().contains("never contacted"));
 }
 
@@ -51,7 +52,8 @@ async fn a_tcp_check_connects() {
 async fn an_exec_check_runs_a_program_and_needs_it_granted() {
     let bench = Bench::new();
     let script = bench.run().await;
-    let check = json!({ "argv": ["/bin/sh", "-c", "[ -e ready ] || { echo not yet; touch ready; exit 1; }"] });
+    let check =
+        json!({ "argv": ["/bin/sh", "-c", "[ -e ready ] || { echo not yet; touch ready; exit 1; }"] });
     assert_eq!(script.done("health.exec", check).await["attempts"], 2);
     let failing = json!({ "argv": ["/bin/sh", "-c", "echo broken; exit 7"], "within": "30ms" });
     let error = script.fails("health.exec", failing).await;

@@ -6,7 +6,9 @@ use crate::server::{Server, answer, redirect};
 
 #[tokio::test]
 async fn a_get_returns_status_headers_and_body() {
-    let server = Server::start(|request| answer(if request.line.contains("/here?a=1 ") { 200 } else { 404 }, "hello")).await;
+    let server =
+        Server::start(|request| answer(if request.line.contains("/here?a=1 ") { 200 } else { 404 }, "hello"))
+            .await;
     let script = Bench::new().run().await;
     let found = script.done("http.get", json!({ "url": server.url("/here?a=1") })).await;
     assert_eq!((found["status"].clone(), found["body"].clone()), (json!(200), json!("hello")));
@@ -21,7 +23,8 @@ async fn a_get_returns_status_headers_and_body() {
 async fn a_request_carries_json_and_an_idempotency_key() {
     let server = Server::start(|_| answer(201, "")).await;
     let script = Bench::new().run().await;
-    let made = script.done("http.request", json!({ "url": server.url("/jobs"), "json": { "a": [1, 2] } })).await;
+    let made =
+        script.done("http.request", json!({ "url": server.url("/jobs"), "json": { "a": [1, 2] } })).await;
     assert_eq!(made["status"], 201);
     let received = &server.received()[0];
     assert_eq!(received.line, "POST /jobs HTTP/1.1");
@@ -117,10 +120,19 @@ async fn what_cannot_be_sent_is_refused() {
 
 #[tokio::test]
 async fn tls_speaks_only_with_whom_it_trusts() {
-    let script = Bench::new().run().await;
-    let plain = Server::start(|_| answer(200, "")).await;
-    let url = format!("https://{}/", plain.address);
-    let error = script.fails("http.get", json!({ "url": url, "ca": "missing.pem" })).await;
+    let bench = Bench::new();
+    let script = bench.run().await;
+    let (server, authority) = Server::start_tls(|_| answer(200, "hello")).await;
+    std::fs::write(bench.root().join("ca.pem"), authority).unwrap();
+    let port = server.address.port();
+    let url = format!("https://localhost:{port}/");
+    let trusted = script.done("http.get", json!({ "url": url, "ca": "ca.pem" })).await;
+    assert_eq!(trusted["body"], "hello");
+    let error = script.fails("http.get", json!({ "url": url })).await;
     assert_eq!(error.code, Code::HttpFailed);
+    let other = format!("https://127.0.0.1:{port}/");
+    let error = script.fails("http.get", json!({ "url": other, "ca": "ca.pem" })).await;
+    assert!(error.cause.as_deref().unwrap().contains("not valid for name"), "{error}");
+    let error = script.fails("http.get", json!({ "url": url, "ca": "missing.pem" })).await;
     assert!(error.message.contains("missing.pem"), "{error}");
 }

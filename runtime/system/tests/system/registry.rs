@@ -20,7 +20,8 @@ async fn a_release_is_recorded_when_something_changed() {
     let found = script.done("registry.get", json!({ "service": "mcq" })).await;
     assert_eq!((found["version"].clone(), found["spec"]["image"].clone()), (json!("v2"), json!("mcq:2")));
     let releases = script.done("registry.releases", json!({ "service": "mcq" })).await;
-    let versions: Vec<_> = releases.as_array().unwrap().iter().map(|release| release["version"].clone()).collect();
+    let versions: Vec<_> =
+        releases.as_array().unwrap().iter().map(|release| release["version"].clone()).collect();
     assert_eq!(versions, ["v2", "v1"]);
     let limited = script.done("registry.releases", json!({ "service": "mcq", "limit": 1 })).await;
     assert_eq!(limited.as_array().unwrap().len(), 1);
@@ -31,9 +32,16 @@ async fn a_spec_without_release_changes_the_state_alone() {
     let bench = Bench::new();
     let script = bench.run().await;
     script.done("registry.put", put("v1", "mcq:1")).await;
-    let changed = script.done("registry.put", json!({ "service": "mcq", "spec": { "image": "mcq:1b" } })).await;
-    assert_eq!((changed["after"]["version"].clone(), changed["after"]["release"].clone()), (json!("v1"), json!(1)));
-    assert_eq!(script.done("registry.releases", json!({ "service": "mcq" })).await.as_array().unwrap().len(), 1);
+    let changed =
+        script.done("registry.put", json!({ "service": "mcq", "spec": { "image": "mcq:1b" } })).await;
+    assert_eq!(
+        (changed["after"]["version"].clone(), changed["after"]["release"].clone()),
+        (json!("v1"), json!(1))
+    );
+    assert_eq!(
+        script.done("registry.releases", json!({ "service": "mcq" })).await.as_array().unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -48,7 +56,11 @@ async fn the_list_and_a_plan_see_what_will_be() {
     let releases = plan.done("registry.releases", json!({ "service": "mcq" })).await;
     assert_eq!(releases.as_array().unwrap().len(), 2);
     let names = |list: Value| {
-        list.as_array().unwrap().iter().map(|one| one["service"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["service"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(plan.done("registry.list", json!({})).await), ["mcq", "new"]);
     plan.done("registry.remove", json!({ "service": "mcq" })).await;

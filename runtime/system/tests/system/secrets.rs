@@ -13,7 +13,12 @@ fn sources(source: SecretSource) -> BTreeMap<String, SecretSource> {
 
 fn command(argv: &[&str]) -> SecretSource {
     let command = argv.iter().map(|word| (*word).to_owned()).collect();
-    SecretSource { file: None, env: None, command: Some(command), to: vec!["containers:mcq*".into(), "http:https://api/**".into()] }
+    SecretSource {
+        file: None,
+        env: None,
+        command: Some(command),
+        to: vec!["containers:mcq*".into(), "http:https://api/**".into()],
+    }
 }
 
 #[tokio::test]
@@ -32,7 +37,8 @@ async fn unknown_and_ungranted_secrets_are_refused() {
     let error = bench.run().await.fails("secrets.get", json!("mcq/bd")).await;
     assert_eq!(error.code, Code::SecretUnknown);
     assert_eq!(error.hint.as_deref(), Some("did you mean `mcq/db`?"));
-    let error = bench.script(Mode::Run, &["secrets:read:other"]).await.fails("secrets.get", json!("mcq/db")).await;
+    let error =
+        bench.script(Mode::Run, &["secrets:read:other"]).await.fails("secrets.get", json!("mcq/db")).await;
     assert_eq!(error.missing, ["secrets:read:mcq/db"]);
 }
 
@@ -63,15 +69,20 @@ async fn destinations_are_patterns() {
 fn sources_are_exactly_one_and_outside_the_scripts_folder() {
     let bench = Bench::new();
     let root = bench.root();
-    let file = |path: &Path| SecretSource { file: Some(path.to_owned()), env: None, command: None, to: Vec::new() };
+    let file =
+        |path: &Path| SecretSource { file: Some(path.to_owned()), env: None, command: None, to: Vec::new() };
     let inside = root.join("password");
     std::fs::write(&inside, "x").unwrap();
     let alias = root.parent().unwrap().join("outside/alias");
     std::os::unix::fs::symlink(&inside, &alias).unwrap();
     let both = SecretSource { env: Some("HOME".into()), ..command(&["true"]) };
     let script = inside.to_str().unwrap();
-    for bad in [file(&inside), file(&alias), file(Path::new("relative")), both, command(&[]), command(&[script])] {
-        let error = SecretStore::new(&sources(bad.clone()), &root).err().unwrap_or_else(|| panic!("{bad:?} is accepted"));
+    for bad in
+        [file(&inside), file(&alias), file(Path::new("relative")), both, command(&[]), command(&[script])]
+    {
+        let error = SecretStore::new(&sources(bad.clone()), &root)
+            .err()
+            .unwrap_or_else(|| panic!("{bad:?} is accepted"));
         assert_eq!(error.code, Code::Config);
     }
 }

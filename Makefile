@@ -1,0 +1,42 @@
+# `make demo` shows the main job, `make test` proves it, `make bench` measures it.
+CARGO ?= cargo
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CONTAINERS_CONF ?= $(CURDIR)/runtime/containers/tests/containers.conf
+MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
+
+.PHONY: help build demo test test-tools lint docs bench install clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+build: ## build the program
+	$(CARGO) build --locked --release --package mcrun
+
+demo: build ## deploy a service with native processes only: plan, deploy, answer, second run
+	@tests/demo.sh $(MCRUN)
+
+test: test-tools lint ## install what tests need (MCRUN_TEST_INSTALL=0 skips that) and run everything
+	$(CARGO) nextest run --locked --workspace
+	$(CARGO) test --locked --workspace --doc --quiet
+	tests/demo.sh $(CARGO_TARGET_DIR)/debug/mcrun
+
+test-tools:
+	@tests/install.sh
+
+lint: ## formatting, lints, generated files in step
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) run --locked --quiet --package mcrun -- reference docs --check
+	tests/lint.sh
+
+docs: ## write the generated reference and error pages
+	$(CARGO) run --locked --quiet --package mcrun -- reference docs
+
+bench: build ## measure, with ratios against a baseline of the same run
+	$(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN)
+
+install: build ## install to PREFIX (/usr/local)
+	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun
+
+clean: ## remove what was built
+	$(CARGO) clean

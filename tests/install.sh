@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs what the tests need on a Debian machine: podman with runc, a static busybox for test images, nextest.
+set -eu
+if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
+    exit 0
+fi
+missing=""
+for pair in podman:podman runc:runc busybox:busybox-static python3:python3; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+if [ -n "$missing" ]; then
+    sudo=""
+    [ "$(id -u)" = 0 ] || sudo="sudo"
+    echo "installing for the tests:$missing (MCRUN_TEST_INSTALL=0 skips this)"
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
+fi
+if ! cargo nextest --version >/dev/null 2>&1; then
+    echo "installing cargo-nextest for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    cargo install --locked --quiet cargo-nextest
+fi

@@ -1,0 +1,4 @@
+//! The whole program, from the outside.
+
+mod harness;
+mod main_job;
