@@ -1,7 +1,20 @@
 //! Owns a place to run the program in: a folder of scripts, a state directory, and the cleaning up of what it started.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::processes;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcrun-probed");
+
+/// The longest that anything here waits for an event; a test that gets there fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// A folder, a state directory and the program.
 pub(crate) struct Place {
@@ -10,7 +23,9 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        place.configure("[drivers]\ncontainers = \"process\"\n");
+        place
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -21,18 +36,42 @@ impl Place {
         self.path().join("state")
     }
 
+    pub(crate) fn database(&self) -> PathBuf {
+        self.state().join("journal.db")
+    }
+
+    /// A path beneath the folder, as text.
+    pub(crate) fn at(&self, name: &str) -> String {
+        self.path().join(name).to_str().expect("temporary folders have plain names").to_owned()
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
+    /// Writes `mcrun.toml`, which lies apart from the scripts. Every place is a node of its own: ports are chosen from
+    /// the node's name, and two places must not choose the same.
+    pub(crate) fn configure(&self, text: &str) {
+        let node = self.path().file_name().and_then(|name| name.to_str()).expect("temporary folders have plain names");
+        fs::write(self.config(), format!("{text}[node]\nname = \"{node}\"\n")).expect("the place is writable");
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path().join("mcrun.toml")
+    }
+
     /// Writes a script and returns its path.
-    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn script(&self, name: &str, text: &str) -> String {
         let path = self.path().join("scripts").join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        fs::create_dir_all(path.parent().expect("it was joined")).expect("the place is writable");
+        fs::write(&path, text).expect("the place is writable");
+        path.to_str().expect("temporary folders have plain names").to_owned()
     }
 
     /// The program with `words`, ready to be started.
     #[expect(clippy::disallowed_methods, reason = "the suite starts the program under test")]
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcrun-probed"));
+        let mut command = Command::new(PROGRAM);
         command
             .args(words)
             .current_dir(self.path())
@@ -45,33 +84,129 @@ impl Place {
         command
     }
 
-    fn config(&self) -> PathBuf {
-        let path = self.path().join("mcrun.toml");
-        if !path.exists() {
-            std::fs::write(&path, "[drivers]\ncontainers = \"process\"\n").unwrap();
-        }
-        path
-    }
-
     pub(crate) fn run(&self, words: &[&str]) -> Seen {
         Seen::of(self.command(words).output().expect("the program starts"))
     }
 
-    pub(crate) fn start(&self, words: &[&str]) -> Child {
-        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    /// Runs it and checks its exit code.
+    #[track_caller]
+    pub(crate) fn ends(&self, code: i32, words: &[&str]) -> Seen {
+        let seen = self.run(words);
+        assert_eq!(seen.code, Some(code), "mcrun {}\n{seen}", words.join(" "));
+        seen
+    }
+
+    /// Runs it and reads its output as JSON, whatever it ends with.
+    #[track_caller]
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
+        let seen = self.run(words);
+        serde_json::from_str(&seen.stdout)
+            .unwrap_or_else(|error| panic!("mcrun {}: {error}\n{seen}", words.join(" ")))
+    }
+
+    /// Starts it with its output in files, so that nothing blocks it and nothing is lost when it is killed.
+    pub(crate) fn start(&self, words: &[&str]) -> Started {
+        self.start_with(words, &[])
+    }
+
+    pub(crate) fn start_with(&self, words: &[&str], variables: &[(&str, &str)]) -> Started {
+        let output = tempfile::tempdir_in(self.path()).expect("the place is writable");
+        let file = |name: &str| fs::File::create(output.path().join(name)).expect("the place is writable");
+        let mut command = self.command(words);
+        command.envs(variables.iter().copied()).stdout(file("stdout")).stderr(file("stderr"));
+        Started { child: command.spawn().expect("the program starts"), output }
+    }
+
+    /// Every run, newest first.
+    #[track_caller]
+    pub(crate) fn runs(&self) -> Vec<Value> {
+        self.json(&["runs", "--json"]).as_array().expect("a list of runs").clone()
+    }
+
+    /// The newest run.
+    #[track_caller]
+    pub(crate) fn newest(&self) -> Value {
+        self.runs().into_iter().next().expect("there is a run")
+    }
+
+    /// The newest run's id.
+    #[track_caller]
+    pub(crate) fn newest_id(&self) -> String {
+        self.newest()["id"].as_str().expect("a run has an id").to_owned()
+    }
+
+    /// The newest run in whole, with its entries.
+    #[track_caller]
+    pub(crate) fn newest_shown(&self) -> Value {
+        self.json(&["show", &self.newest_id(), "--json"])
+    }
+
+    /// Every container.
+    #[track_caller]
+    pub(crate) fn containers(&self) -> Vec<Value> {
+        self.json(&["ps", "--json"]).as_array().expect("a list of containers").clone()
+    }
+
+    /// One container.
+    #[track_caller]
+    pub(crate) fn container(&self, name: &str) -> Option<Value> {
+        self.containers().into_iter().find(|container| container["name"] == name)
     }
 }
 
 impl Drop for Place {
     /// Ends every native service that the test left running.
     fn drop(&mut self) {
-        let listed = self.run(&["ps", "--json"]);
-        let containers: Vec<serde_json::Value> = serde_json::from_str(&listed.stdout).unwrap_or_default();
-        for container in containers {
-            let name = container["name"].as_str().unwrap_or_default();
-            let script = self.script("clean.lua", &format!("containers.remove {{ name = \"{name}\" }}"));
-            self.run(&[script.to_str().unwrap(), "--allow", "containers"]);
+        if self.state().join("process").is_dir() {
+            let clean = "for _, made in containers.list {} do containers.remove { name = made.name } end\n";
+            let script = self.script("clean.lua", clean);
+            self.run(&[&script, "--allow", "containers"]);
+            // Where the state directory was made unusable, the shims are found by their arguments.
+            processes::end_shims_of(&self.state());
         }
+    }
+}
+
+/// A program that is under way; dropping it kills it.
+pub(crate) struct Started {
+    child: Child,
+    output: tempfile::TempDir,
+}
+
+impl Started {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.output.path().join("stderr")).unwrap_or_default()
+    }
+
+    fn stdout(&self) -> String {
+        fs::read_to_string(self.output.path().join("stdout")).unwrap_or_default()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Seen {
+        let status = until("the program ends", || self.child.try_wait().expect("it is our child"));
+        Seen { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -84,11 +219,51 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn of(output: Output) -> Self {
+    fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+
+    /// Checks that the error stream has every one of these texts.
+    #[track_caller]
+    pub(crate) fn says(&self, texts: &[&str]) -> &Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "`{text}` is missing\n{self}");
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "exit {:?}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Looks until there is something, and fails when that never comes.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "this never came: {what}");
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// The answer of a service of this machine, or nothing when it does not answer.
+pub(crate) fn visit(port: u64) -> Option<String> {
+    use std::io::{Read as _, Write as _};
+    let port = u16::try_from(port).expect("a port");
+    let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned())
 }

@@ -1,4 +1,21 @@
 //! The whole program, from the outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crash;
+mod doubt;
 mod harness;
 mod main_job;
+mod processes;
+mod service;
+
+/// Every file here is a module of this binary: a forgotten one would be a test that never runs.
+#[test]
+fn no_file_is_forgotten() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/suite");
+    let main = include_str!("main.rs");
+    let files = std::fs::read_dir(folder).expect("the folder of this file").flatten();
+    let modules = files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".rs")?.to_owned()));
+    let forgotten: Vec<String> =
+        modules.filter(|module| module != "main" && !main.contains(&format!("mod {module};\n"))).collect();
+    assert_eq!(forgotten, Vec::<String>::new(), "files that are no module of main.rs");
+}

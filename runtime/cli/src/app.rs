@@ -35,8 +35,9 @@ impl App {
 /// `--state` or `MCRUN_STATE`, else the XDG state directory.
 pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
     if let Some(state) = &global.state {
-        return std::path::absolute(state)
-            .map_err(|error| Error::new(Code::StateUnusable, "the state directory has no absolute path").because(error));
+        return std::path::absolute(state).map_err(|error| {
+            Error::new(Code::StateUnusable, "the state directory has no absolute path").because(error)
+        });
     }
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")

@@ -46,7 +46,8 @@ impl script::Effects for Bridge<'_> {
 
     async fn perform(&self, request: Request) -> Reply<Stop> {
         let Ok(counter) = u32::try_from(request.counter) else {
-            let error = effect::Error::new(effect::Code::WorkerProtocol, "the worker counts beyond four billion");
+            let error =
+                effect::Error::new(effect::Code::WorkerProtocol, "the worker counts beyond four billion");
             return Reply::Stop(Stop::Corridor(effect::Stop::Pause(error)));
         };
         let waits = self.kinds.get(request.name.as_str()) == Some(&Kind::Wait);
@@ -111,8 +112,15 @@ impl script::Effects for Bridge<'_> {
             script::Level::Error => journal::Level::Error,
         };
         let at = shared.clock.now();
-        let stored =
-            journal::LogLine { scope: line.scope, number: line.number, level, message, fields, at, place: place(line.place) };
+        let stored = journal::LogLine {
+            scope: line.scope,
+            number: line.number,
+            level,
+            message,
+            fields,
+            at,
+            place: place(line.place),
+        };
         shared.journal.log(&shared.run, stored);
     }
 

@@ -85,9 +85,8 @@ impl Config {
 
     fn read(file: &Path) -> Result<Self> {
         let shown = file.display();
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            Error::new(Code::Config, format!("`{shown}` cannot be read")).because(error)
-        })?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Error::new(Code::Config, format!("`{shown}` cannot be read")).because(error))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let place = line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -113,7 +112,13 @@ impl Config {
     /// This node's name.
     pub(crate) fn node_name(&self) -> String {
         self.node.name.clone().unwrap_or_else(|| {
-            rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("local").to_owned()
+            rustix::system::uname()
+                .nodename()
+                .to_str()
+                .ok()
+                .filter(|name| !name.is_empty())
+                .unwrap_or("local")
+                .to_owned()
         })
     }
 }
@@ -122,5 +127,8 @@ fn usual_places() -> Vec<PathBuf> {
     let home = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
-    home.map(|home| home.join("mcrun/mcrun.toml")).into_iter().chain([PathBuf::from("/etc/mcrun/mcrun.toml")]).collect()
+    home.map(|home| home.join("mcrun/mcrun.toml"))
+        .into_iter()
+        .chain([PathBuf::from("/etc/mcrun/mcrun.toml")])
+        .collect()
 }

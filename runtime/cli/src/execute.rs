@@ -169,8 +169,12 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
 }
 
 /// Ctrl-C once stops the run at its next effect, twice at once.
-async fn forward_signals(interrupts: watch::Sender<Interrupt>, watch: &dyn Watch) -> std::convert::Infallible {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+async fn forward_signals(
+    interrupts: watch::Sender<Interrupt>,
+    watch: &dyn Watch,
+) -> std::convert::Infallible {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return std::future::pending().await;
     };

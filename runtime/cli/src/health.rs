@@ -83,7 +83,9 @@ async fn inside(
     system::health::wait_until(timing, || async {
         match driver.exec(name, &exec).await {
             Ok(output) if output.code == 0 => Ok("exit code 0".to_owned()),
-            Ok(output) => Err(format!("exit code {}: {}", output.code, last_line(&output.stderr, &output.stdout))),
+            Ok(output) => {
+                Err(format!("exit code {}: {}", output.code, last_line(&output.stderr, &output.stdout)))
+            }
             Err(error) => Err(error.to_string()),
         }
     })
@@ -102,7 +104,9 @@ impl ServiceLogs for Services {
     async fn last_lines(&self, service: &str, count: usize) -> Vec<String> {
         let Ok(containers) = self.0.list().await else { return Vec::new() };
         let mut lines = Vec::new();
-        for container in containers.iter().filter(|c| c.name == service || c.service.as_deref() == Some(service)) {
+        for container in
+            containers.iter().filter(|c| c.name == service || c.service.as_deref() == Some(service))
+        {
             let Ok(Some((driver, _))) = self.0.find(&container.name).await else { continue };
             lines.extend(driver.logs(&container.name, &LogQuery::tail(count)).await.unwrap_or_default());
         }

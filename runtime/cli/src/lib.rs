@@ -52,7 +52,8 @@ fn run(words: Vec<OsString>) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let error = effect::Error::new(effect::Code::Internal, "the runtime cannot be started").because(error);
+            let error =
+                effect::Error::new(effect::Code::Internal, "the runtime cannot be started").because(error);
             return render::failure(&error);
         }
     };

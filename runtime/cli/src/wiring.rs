@@ -24,7 +24,8 @@ fn container_world(config: &Config, state: &Path) -> Arc<World> {
         Containers::Podman => Choice::Podman,
         Containers::Process => Choice::Process,
     };
-    let podman = podman::Options { socket: config.drivers.podman.socket.clone(), state_dir: state.to_owned() };
+    let podman =
+        podman::Options { socket: config.drivers.podman.socket.clone(), state_dir: state.to_owned() };
     let process = process::Options::new(state.to_owned(), "/proc/self/exe".into());
     Arc::new(World::new(choice, podman, process, Arc::new(Probes)))
 }

@@ -109,7 +109,9 @@ impl<'a> Checker<'a> {
                 Err(mistake) => {
                     let resolved = self.resolve(option);
                     choices.extend(resolved.get("const").cloned());
-                    choices.extend(resolved.get("enum").and_then(Value::as_array).into_iter().flatten().cloned());
+                    choices.extend(
+                        resolved.get("enum").and_then(Value::as_array).into_iter().flatten().cloned(),
+                    );
                     let is_null = resolved.get("type") == Some(&Value::from("null"));
                     if !is_null && furthest.as_ref().is_none_or(|best| mistake.depth > best.depth) {
                         furthest = Some(mistake);
@@ -130,7 +132,10 @@ impl<'a> Checker<'a> {
         let listed = choices.iter().map(|c| format!("{c}")).collect::<Vec<_>>().join(", ");
         let mut mistake = Mistake::new(path, format!("takes one of {listed}, not {}", shown(value)));
         let known = choices.iter().filter_map(Value::as_str);
-        mistake.hint = value.as_str().and_then(|given| nearest(given, known)).map(|near| format!("did you mean \"{near}\"?"));
+        mistake.hint = value
+            .as_str()
+            .and_then(|given| nearest(given, known))
+            .map(|near| format!("did you mean \"{near}\"?"));
         Err(mistake)
     }
 
@@ -145,16 +150,18 @@ impl<'a> Checker<'a> {
         if empty && names.contains(&"object") && !names.contains(&"array") {
             *value = Value::Object(Map::new());
         }
-        if let (Some(number), true) = (value.as_f64(), names.contains(&"integer")) {
-            if number.fract() == 0.0 && number.abs() < 9e15 && value.is_f64() {
+        if let (Some(number), true) = (value.as_f64(), names.contains(&"integer"))
+            && number.fract() == 0.0 && number.abs() < 9e15 && value.is_f64() {
                 *value = Value::from(number as i64);
             }
-        }
         let secret = |value: &Value| value.get("$secret").is_some();
         if secret(value) && schema.get("x-secret").is_none() {
             return Err(Mistake {
                 code: Code::SecretPlace,
-                hint: Some("secrets go only into fields of type Secret, such as `secrets` of `containers.ensure`".into()),
+                hint: Some(
+                    "secrets go only into fields of type Secret, such as `secrets` of `containers.ensure`"
+                        .into(),
+                ),
                 ..Mistake::new(path, "does not take a secret".into())
             });
         }
@@ -184,7 +191,12 @@ impl<'a> Checker<'a> {
         Err(Mistake::new(path, format!("takes {expected}, not {}", shown(value))))
     }
 
-    fn check_fields(&self, schema: &'a Value, fields: &mut Map<String, Value>, path: &Path<'_>) -> Result<(), Mistake> {
+    fn check_fields(
+        &self,
+        schema: &'a Value,
+        fields: &mut Map<String, Value>,
+        path: &Path<'_>,
+    ) -> Result<(), Mistake> {
         if schema.get("x-secret").is_some() {
             return Ok(());
         }
@@ -237,7 +249,9 @@ fn check_range(schema: &Value, value: &Value, path: &Path<'_>) -> Result<(), Mis
         _ => None,
     };
     match count {
-        Some((count, key)) if schema.get(key).and_then(Value::as_u64).is_some_and(|least| (count as u64) < least) => {
+        Some((count, key))
+            if schema.get(key).and_then(Value::as_u64).is_some_and(|least| (count as u64) < least) =>
+        {
             Err(Mistake::new(path, "is empty".into()))
         }
         _ => Ok(()),
@@ -246,10 +260,7 @@ fn check_range(schema: &Value, value: &Value, path: &Path<'_>) -> Result<(), Mis
 
 fn unknown_field(name: &str, known: &Map<String, Value>, path: &Path<'_>) -> Mistake {
     let shown: String = name.chars().take(64).collect();
-    let mut mistake = Mistake {
-        code: Code::UnknownField,
-        ..Mistake::new(path, String::new())
-    };
+    let mut mistake = Mistake { code: Code::UnknownField, ..Mistake::new(path, String::new()) };
     mistake.path = Path::Field(path, &shown).to_string();
     mistake.what = "is unknown".into();
     mistake.hint = Some(match nearest(name, known.keys().map(String::as_str)) {
@@ -315,7 +326,6 @@ mod tests {
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "kebab-case")]
-    #[expect(dead_code, reason = "only its schema is used")]
     enum Mode {
         Rolling,
         BlueGreen,
@@ -332,7 +342,10 @@ mod tests {
 
     #[test]
     fn mistakes_name_their_field() {
-        assert_eq!(verdict(json!({ "name": "a", "replicsa": 1 })), "`x.y`: field `replicsa` is unknown / did you mean `replicas`?");
+        assert_eq!(
+            verdict(json!({ "name": "a", "replicsa": 1 })),
+            "`x.y`: field `replicsa` is unknown / did you mean `replicas`?"
+        );
         assert_eq!(verdict(json!({})), "`x.y`: field `name` is missing / ");
         assert_eq!(verdict(json!({ "name": 1 })), "`x.y`: field `name` takes a string, not 1 / ");
         assert_eq!(
@@ -363,7 +376,10 @@ mod tests {
     fn secrets_go_only_where_secrets_are_asked_for() {
         let secret = json!({ "$secret": [{ "name": "db", "tag": "00" }] });
         assert!(verdict(json!({ "name": secret })).starts_with("`x.y`: field `name` does not take a secret"));
-        assert!(verdict(json!({ "name": "a", "env": { "A": secret } })).contains("`env.A` does not take a secret"));
+        assert!(
+            verdict(json!({ "name": "a", "env": { "A": secret } }))
+                .contains("`env.A` does not take a secret")
+        );
         assert!(verdict(json!({ "name": "a", "password": "x" })).contains("takes a secret"));
         assert!(verdict(json!({ "name": "a", "password": secret })).starts_with('{'));
     }

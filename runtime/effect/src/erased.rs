@@ -300,4 +300,3 @@ impl<E: Wait> WaitCall for WaitOf<E> {
         encode(&self.effect.wait(&self.world, context, until).await?)
     }
 }
-

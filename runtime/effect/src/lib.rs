@@ -17,7 +17,9 @@ pub mod session;
 pub mod units;
 
 pub use context::{Context, Mode};
-pub use declaration::{Act, Applied, Declared, Declaration, Doubt, Ensure, Ensured, Kind, OnDoubt, Read, Wait};
+pub use declaration::{
+    Act, Applied, Declaration, Declared, Doubt, Ensure, Ensured, Kind, OnDoubt, Read, Wait,
+};
 pub use error::{Code, Error, Result};
 pub use journal::{Timestamp, reached};
 pub use plan::{Action, Change, FieldChange, Overlay};

@@ -208,8 +208,12 @@ impl Plan {
     /// The capabilities that are missing, each once.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<String> =
-            self.steps.iter().filter_map(|step| step.error.as_ref()).flat_map(|e| e.missing.clone()).collect();
+        let mut missing: Vec<String> = self
+            .steps
+            .iter()
+            .filter_map(|step| step.error.as_ref())
+            .flat_map(|e| e.missing.clone())
+            .collect();
         missing.sort();
         missing.dedup();
         missing

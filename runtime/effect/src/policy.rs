@@ -119,7 +119,8 @@ struct Pattern {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, globset::Error> {
-        let matcher = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?.compile_matcher();
+        let matcher =
+            GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?.compile_matcher();
         Ok(Self { text: text.to_owned(), matcher })
     }
 
@@ -149,7 +150,10 @@ impl FromStr for Capability {
         let primitive = words.next().unwrap_or_default();
         let Some((primitive, extras)) = PRIMITIVES.iter().find(|(known, _)| *known == primitive) else {
             let known = PRIMITIVES.iter().map(|(name, _)| *name);
-            return Err(bad(format!("no primitive is called `{primitive}`{}", did_you_mean(primitive, known))));
+            return Err(bad(format!(
+                "no primitive is called `{primitive}`{}",
+                did_you_mean(primitive, known)
+            )));
         };
         let access = match words.next() {
             None => None,
@@ -257,7 +261,8 @@ impl Policy {
     /// # Errors
     /// `MC-P002` for a malformed or unknown capability.
     pub fn new(bound: Option<&[String]>, grants: &Grants) -> Result<Self> {
-        let parse = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
+        let parse =
+            |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
         let bound = bound.map(parse).transpose()?;
         let allowed = parse(&grants.allow)?;
         let grants_list = if allowed.is_empty() { bound.clone().unwrap_or_default() } else { allowed };
@@ -284,7 +289,8 @@ impl Policy {
             return Ok(());
         }
         let bounded = needs.iter().any(|need| {
-            !self.allows(need) && self.bound.as_deref().is_some_and(|list| !list.iter().any(|c| c.grants(need)))
+            !self.allows(need)
+                && self.bound.as_deref().is_some_and(|list| !list.iter().any(|c| c.grants(need)))
         });
         let mut error = Error::new(Code::Denied, format!("`{effect}` needs {}", join_quoted(&missing)));
         error.hint = Some(if bounded {
@@ -377,7 +383,10 @@ mod tests {
         let needs = [Need::write("files", "/srv/a b").and_beneath(), Need::write("containers", "x")];
         let error = policy(None, &[], &[]).check("containers.ensure", &needs).unwrap_err();
         assert_eq!(error.missing, ["files:write:/srv/a b/**", "containers:write:x"]);
-        assert_eq!(error.hint.unwrap(), "grant it with --allow 'files:write:/srv/a b/**' --allow containers:write:x");
+        assert_eq!(
+            error.hint.unwrap(),
+            "grant it with --allow 'files:write:/srv/a b/**' --allow containers:write:x"
+        );
         let granted = Grants { allow: error.missing, deny: vec![] };
         assert!(Policy::new(None, &granted).unwrap().check("containers.ensure", &needs).is_ok());
     }

@@ -174,7 +174,8 @@ impl Sealer {
         let key = random_key();
         // Written under another name and linked, so that no process ever reads half a key.
         let draft = path.with_extension(format!("{}.draft", std::process::id()));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&*key)?;
         file.sync_all()?;
         let linked = fs::hard_link(&draft, path);
@@ -212,7 +213,9 @@ impl Sealer {
     /// # Errors
     /// `MC-J007` when it was sealed with another key or was altered.
     pub fn open_hidden(&self, hidden: &Hidden) -> Result<Zeroizing<Vec<u8>>> {
-        let altered = || Error::new(Code::JournalBroken, "a sealed value cannot be opened with this state directory's key");
+        let altered = || {
+            Error::new(Code::JournalBroken, "a sealed value cannot be opened with this state directory's key")
+        };
         let bytes = STANDARD_NO_PAD.decode(&hidden.sealed).map_err(|_| altered())?;
         let (nonce, sealed) = bytes.split_first_chunk::<24>().ok_or_else(altered)?;
         let payload = Payload { msg: sealed, aad: hidden.tag.as_bytes() };

@@ -156,8 +156,11 @@ impl Session {
     /// A [`Stop`] when the run must not go on; an effect's own failure is an `Err` inside the answer.
     pub async fn perform(&self, request: Request) -> Result<Answer, Stop> {
         let open = self.claim(&request)?;
-        let context =
-            Context { shared: self.shared.clone(), identity: request.identity.clone(), resumed: open.is_some() };
+        let context = Context {
+            shared: self.shared.clone(),
+            identity: request.identity.clone(),
+            resumed: open.is_some(),
+        };
         let effect = match self.registry.find(&request.identity.name) {
             Ok(effect) => effect,
             Err(error) => return self.reject(&request, Kind::Read, error).await,
@@ -174,7 +177,9 @@ impl Session {
         };
         let permitted = context.policy.check(&request.identity.name, &needs);
         match (self.shared.mode, permitted) {
-            (Mode::Plan, permitted) => Ok(self.plan(&request, kind, &*call, &context, (&needs, permitted)).await),
+            (Mode::Plan, permitted) => {
+                Ok(self.plan(&request, kind, &*call, &context, (&needs, permitted)).await)
+            }
             (Mode::Run, Err(error)) => self.reject(&request, kind, error).await,
             (Mode::Run, Ok(())) => self.run(&request, kind, &*call, &context, open).await,
         }
@@ -188,13 +193,18 @@ impl Session {
         let last = progress.counters.entry(identity.scope.clone()).or_default();
         if open.is_none() && identity.counter != *last + 1 {
             let expected = *last + 1;
-            let error = Error::new(Code::WorkerProtocol, format!("the worker numbered `{identity}` where {expected} follows"));
+            let error = Error::new(
+                Code::WorkerProtocol,
+                format!("the worker numbered `{identity}` where {expected} follows"),
+            );
             return Err(Stop::Pause(error));
         }
         *last = (*last).max(identity.counter);
         drop(progress);
         match open {
-            Some(open) if open.identity.name != identity.name || open.arguments_hash != hash(&request.arguments) => {
+            Some(open)
+                if open.identity.name != identity.name || open.arguments_hash != hash(&request.arguments) =>
+            {
                 let requested = format!("{} {}", identity.name, request.arguments.get());
                 let recorded = format!("{} {}", open.identity.name, open.arguments);
                 Err(Stop::Pause(divergence(identity, &recorded, &requested, request.place.as_ref())))
@@ -373,7 +383,12 @@ impl Session {
         let progress = self.progress();
         let open = progress.open.values().next()?;
         let recorded = format!("{} {}", open.identity.name, open.arguments);
-        Some(divergence(&open.identity, &recorded, "nothing: the script did not ask for it", open.place.as_ref()))
+        Some(divergence(
+            &open.identity,
+            &recorded,
+            "nothing: the script did not ask for it",
+            open.place.as_ref(),
+        ))
     }
 
     /// The plan so far; empty outside a plan.

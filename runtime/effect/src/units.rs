@@ -85,7 +85,7 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        if millis % 1000 != 0 || millis == 0 {
+        if !millis.is_multiple_of(1000) || millis == 0 {
             return if millis == 0 { formatter.write_str("0s") } else { write!(formatter, "{millis}ms") };
         }
         let mut seconds = self.0.as_secs();
@@ -128,7 +128,7 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, shift) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-            if self.0 >= 1 << shift && self.0 % (1 << shift) == 0 {
+            if self.0 >= 1 << shift && self.0.is_multiple_of(1 << shift) {
                 return write!(formatter, "{}{unit}", self.0 >> shift);
             }
         }
@@ -222,7 +222,13 @@ macro_rules! unit {
     };
 }
 
-unit!(Span, SPAN_FORM, "30s", Some(|number| Span::from_seconds(number, &number.to_string())), ["string", "number"]);
+unit!(
+    Span,
+    SPAN_FORM,
+    "30s",
+    Some(|number| Span::from_seconds(number, &number.to_string())),
+    ["string", "number"]
+);
 unit!(Size, SIZE_FORM, "64MiB", Some(|number: f64| number.to_string().parse()), ["string", "number"]);
 unit!(Mode, MODE_FORM, "0640", None, "string");
 

@@ -1,4 +1,5 @@
 //! The corridor with a world of three small effects: what is recorded, repeated, refused and asked about.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::session::{Decision, Event, Observer, Request};
 use effect::{
-    Act, Action, Applied, Change, Code, Context, Declared, Doubt, Ensure, Ensured, Error, Mode, Need, OnDoubt, Overlay,
-    Policy, Read, Registry, Result, Sealer, Secrets, Session, Stop,
+    Act, Action, Applied, Change, Code, Context, Declared, Doubt, Ensure, Ensured, Error, Mode, Need,
+    OnDoubt, Overlay, Policy, Read, Registry, Result, Sealer, Secrets, Session, Stop,
 };
 use journal::{Expect, Identity, Journal, NewRun, Outcome, RunId, SystemClock, Write};
 use schemars::JsonSchema;
@@ -61,7 +62,7 @@ struct Number {
 }
 
 macro_rules! declared {
-    ($type:ty, $name:literal, $output:ty, |$self:ident| $subject:expr, $need:expr) => {
+    ($type:ty, $name:literal, $output:ty, $subject:expr, $needs:expr) => {
         impl Declared for $type {
             const NAME: &'static str = $name;
             const CAPABILITY: &'static str = "";
@@ -70,22 +71,22 @@ macro_rules! declared {
             type Output = $output;
 
             fn subject(&self) -> String {
-                let $self = self;
-                $subject
+                let subject: fn(&Self) -> String = $subject;
+                subject(self)
             }
 
             fn needs(&self, _: &World) -> Result<Vec<Need>> {
-                let $self = self;
-                Ok($need)
+                let needs: fn(&Self) -> Vec<Need> = $needs;
+                Ok(needs(self))
             }
         }
     };
 }
 
-declared!(Put, "boxes.put", Ensured<String>, |it| it.name.clone(), vec![Need::write("files", &it.name)]);
-declared!(Look, "boxes.look", Option<String>, |it| it.name.clone(), vec![Need::read("files", &it.name)]);
-declared!(Ring, "boxes.ring", u32, |_it| String::new(), vec![]);
-declared!(Number, "boxes.number", Ensured<u32>, |it| it.name.clone(), vec![]);
+declared!(Put, "boxes.put", Ensured<String>, |it| it.name.clone(), |it| vec![Need::write("files", &it.name)]);
+declared!(Look, "boxes.look", Option<String>, |it| it.name.clone(), |it| vec![Need::read("files", &it.name)]);
+declared!(Ring, "boxes.ring", u32, |_| String::new(), |_| vec![]);
+declared!(Number, "boxes.number", Ensured<u32>, |it| it.name.clone(), |_| vec![]);
 
 #[async_trait]
 impl Ensure for Put {
@@ -107,7 +108,13 @@ impl Ensure for Put {
         })
     }
 
-    async fn apply(&self, world: &World, _: &Context, _: Option<&String>, _: &Change<String>) -> Result<Applied<String>> {
+    async fn apply(
+        &self,
+        world: &World,
+        _: &Context,
+        _: Option<&String>,
+        _: &Change<String>,
+    ) -> Result<Applied<String>> {
         if self.content == "explode" {
             return Err(Error::new(Code::FileFailed, "it exploded"));
         }
@@ -173,7 +180,13 @@ impl Ensure for Number {
         })
     }
 
-    async fn apply(&self, _: &World, _: &Context, _: Option<&u32>, change: &Change<u32>) -> Result<Applied<u32>> {
+    async fn apply(
+        &self,
+        _: &World,
+        _: &Context,
+        _: Option<&u32>,
+        change: &Change<u32>,
+    ) -> Result<Applied<u32>> {
         let number = change.after.unwrap();
         let write = Write {
             kind: "number".into(),
@@ -237,7 +250,13 @@ impl Bench {
         Self { folder, world: Arc::default(), run }
     }
 
-    fn session(&self, mode: Mode, allow: &[&str], open_entries: Vec<journal::Open>, decision: Option<Decision>) -> Session {
+    fn session(
+        &self,
+        mode: Mode,
+        allow: &[&str],
+        open_entries: Vec<journal::Open>,
+        decision: Option<Decision>,
+    ) -> Session {
         let mut registry = Registry::default();
         registry.ensure::<Put>(&self.world);
         registry.read::<Look>(&self.world);
@@ -401,7 +420,8 @@ async fn an_act_in_doubt_pauses_until_the_operator_says() {
     assert_eq!(error.code, Code::InDoubt);
     assert!(error.hint.unwrap().contains(bench.run.as_str()));
 
-    let failed = perform(&bench.resumed(Some(Decision::Fail)).await, "boxes.ring", 1, arguments.clone()).await;
+    let failed =
+        perform(&bench.resumed(Some(Decision::Fail)).await, "boxes.ring", 1, arguments.clone()).await;
     assert_eq!(failed.unwrap_err().code, Code::InDoubt);
     assert!(bench.world.acts.lock().unwrap().is_empty());
 }
@@ -506,7 +526,8 @@ async fn a_plan_collects_every_missing_capability() {
 async fn records_commit_with_the_end_and_a_race_is_compared_again() {
     let bench = Bench::new().await;
     let session = bench.fresh();
-    let requests: Vec<Request> = (1..=5).map(|n| request("boxes.number", n, &json!({ "name": format!("n{n}") }))).collect();
+    let requests: Vec<Request> =
+        (1..=5).map(|n| request("boxes.number", n, &json!({ "name": format!("n{n}") }))).collect();
     for request in requests {
         session.perform(request).await.unwrap().unwrap();
     }

@@ -1,4 +1,5 @@
 //! The facts about `@std` in `stdlib/tests`, each in a VM of its own with effects that act on tables.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

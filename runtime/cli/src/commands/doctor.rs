@@ -72,7 +72,10 @@ fn configuration(global: &Global) -> Check {
     match Config::load(global.config.as_deref()) {
         Ok(config) => Check::good(
             "configuration",
-            config.file.as_ref().map_or("none, defaults are used".to_owned(), |file| file.display().to_string()),
+            config
+                .file
+                .as_ref()
+                .map_or("none, defaults are used".to_owned(), |file| file.display().to_string()),
         ),
         Err(error) => Check::of("configuration", Verdict::Bad, &error),
     }
@@ -82,7 +85,9 @@ fn secrets(global: &Global) -> Check {
     let count = Config::load(global.config.as_deref()).map_or(0, |config| config.secrets.len());
     Check::good(
         "secrets",
-        format!("{count} configured; copies in output are masked as far as they are literal, which is best effort"),
+        format!(
+            "{count} configured; copies in output are masked as far as they are literal, which is best effort"
+        ),
     )
 }
 

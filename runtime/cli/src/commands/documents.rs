@@ -36,7 +36,9 @@ pub(super) fn types(global: &Global, folder: Option<&Path>) -> Result<Exit> {
 pub(super) fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     let path = folder.join(name);
     let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
-    written.map_err(|error| Error::new(Code::FileFailed, format!("`{}` cannot be written", path.display())).because(error))
+    written.map_err(|error| {
+        Error::new(Code::FileFailed, format!("`{}` cannot be written", path.display())).because(error)
+    })
 }
 
 fn all_pages(global: &Global) -> Result<BTreeMap<String, String>> {
@@ -44,7 +46,8 @@ fn all_pages(global: &Global) -> Result<BTreeMap<String, String>> {
     let under = |folder: &str, pages: BTreeMap<String, String>| {
         pages.into_iter().map(|(name, text)| (format!("{folder}/{name}"), text)).collect::<Vec<_>>()
     };
-    let mut pages: BTreeMap<String, String> = under("reference", reference::pages(registry.declarations())).into_iter().collect();
+    let mut pages: BTreeMap<String, String> =
+        under("reference", reference::pages(registry.declarations())).into_iter().collect();
     pages.extend(under("errors", reference::error_pages()));
     pages.insert("reference/cli.md".into(), reference::command_line(&Arguments::command()));
     Ok(pages)
@@ -85,7 +88,8 @@ pub(super) fn explain(text: &str) -> Result<Exit> {
     let wanted = text.to_ascii_uppercase();
     let wanted = if wanted.starts_with("MC-") { wanted } else { format!("MC-{wanted}") };
     let code: Code = wanted.parse().map_err(|_| {
-        Error::new(Code::Usage, format!("`{text}` is not an error code")).hint("codes read MC-C003; docs/errors lists them")
+        Error::new(Code::Usage, format!("`{text}` is not an error code"))
+            .hint("codes read MC-C003; docs/errors lists them")
     })?;
     render::out(format_args!("{}: {}\n", render::styled(render::BOLD, code), code.title()));
     render::out(format_args!("{}\n\n{}", code.meaning(), code.remedy()));

@@ -116,7 +116,9 @@ pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bo
     }
     if !plan.missing().is_empty() {
         if !as_json && !plan.ends.is_empty() {
-            render::note("a plan sees only as far as it may look: `--allow '*'` shows all that is needed and changes nothing");
+            render::note(
+                "a plan sees only as far as it may look: `--allow '*'` shows all that is needed and changes nothing",
+            );
         }
         return Ok(Exit::Denied);
     }
@@ -156,10 +158,11 @@ pub(super) async fn resume(
 fn check_resumable(run: &Run) -> Result<()> {
     match run.state {
         RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused => Ok(()),
-        RunState::Done | RunState::Failed | RunState::Cancelled => {
-            Err(Error::new(Code::RunState, format!("run {} is {}, there is nothing to resume", run.id, run.state))
-                .hint("run the script again: finished `ensure` effects find nothing to do"))
-        }
+        RunState::Done | RunState::Failed | RunState::Cancelled => Err(Error::new(
+            Code::RunState,
+            format!("run {} is {}, there is nothing to resume", run.id, run.state),
+        )
+        .hint("run the script again: finished `ensure` effects find nothing to do")),
     }
 }
 
@@ -221,7 +224,10 @@ fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
         Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display())).because(cause)
     };
     let real = std::fs::canonicalize(file).map_err(|error| unreadable(&error))?;
-    let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(|| unreadable(&"its name is not UTF-8"))?;
+    let name = real
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| unreadable(&"its name is not UTF-8"))?;
     let root = real.parent().ok_or_else(|| unreadable(&"it is not a file"))?;
     Ok((root.to_owned(), name.to_owned()))
 }
@@ -241,11 +247,18 @@ fn params(settings: &[String]) -> Result<Value> {
 
 /// The seed of a run's random numbers: different for every run, the same for every replay.
 fn seed(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    id.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A job for a script that ships inside the binary.
-pub(super) fn shipped_job(app: &App, name: &str, source: &str, args: Vec<String>, allow: &[&str]) -> Result<Job> {
+pub(super) fn shipped_job(
+    app: &App,
+    name: &str,
+    source: &str,
+    args: Vec<String>,
+    allow: &[&str],
+) -> Result<Job> {
     let id = app.journal.next_id()?;
     Ok(Job {
         id,

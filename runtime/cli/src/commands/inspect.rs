@@ -30,7 +30,8 @@ pub(super) async fn ps(app: &App, all: bool, as_json: bool) -> Result<Exit> {
         render::json(&containers.iter().map(shown).collect::<Vec<_>>());
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["name", "service", "state", "driver", "image or program", "ports", "started"]);
+    let mut table =
+        Table::new(&["name", "service", "state", "driver", "image or program", "ports", "started"]);
     for container in &containers {
         table.row([
             container.name.clone(),

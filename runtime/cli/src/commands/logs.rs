@@ -21,21 +21,30 @@ pub(super) async fn logs(app: &App, subject: &str, follow: bool, tail: usize, as
     }
     match app.journal.run(subject).await {
         Ok(run) => of_run(app, &run, follow, tail, as_json).await,
-        Err(journal::Error::UnknownRun { .. }) => {
-            Err(Error::new(Code::RunUnknown, format!("`{subject}` is neither a run nor a service nor a container"))
-                .hint("`mcrun runs` lists runs, `mcrun ps` containers"))
-        }
+        Err(journal::Error::UnknownRun { .. }) => Err(Error::new(
+            Code::RunUnknown,
+            format!("`{subject}` is neither a run nor a service nor a container"),
+        )
+        .hint("`mcrun runs` lists runs, `mcrun ps` containers")),
         Err(error) => Err(error.into()),
     }
 }
 
 async fn containers_of(app: &App, subject: &str) -> Result<Vec<Observed>> {
     let mut found = wiring::containers(app).list().await?;
-    found.retain(|container| container.name == subject || (container.managed && container.service.as_deref() == Some(subject)));
+    found.retain(|container| {
+        container.name == subject || (container.managed && container.service.as_deref() == Some(subject))
+    });
     Ok(found)
 }
 
-async fn of_containers(app: &App, containers: Vec<Observed>, follow: bool, tail: usize, as_json: bool) -> Result<Exit> {
+async fn of_containers(
+    app: &App,
+    containers: Vec<Observed>,
+    follow: bool,
+    tail: usize,
+    as_json: bool,
+) -> Result<Exit> {
     let world = wiring::containers(app);
     let several = containers.len() > 1;
     let query = LogQuery::tail(tail);

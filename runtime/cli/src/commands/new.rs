@@ -21,7 +21,8 @@ pub(super) fn project(folder: &Path) -> Result<Exit> {
     write(folder, "deploy.lua", DEPLOY)?;
     write(folder, "README.md", README)?;
     write(folder, ".gitignore", ".mcrun/\n")?;
-    let global = crate::arguments::Global { state: None, config: None, yes: false, no_input: true, verbose: 0 };
+    let global =
+        crate::arguments::Global { state: None, config: None, yes: false, no_input: true, verbose: 0 };
     super::documents::types(&global, Some(folder))?;
     render::out(format_args!(
         "{}\n  cd {}\n  mcrun plan deploy.lua\n  mcrun deploy.lua --allow containers --allow exec --allow ports --allow health --allow registry",

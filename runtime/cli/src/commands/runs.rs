@@ -52,8 +52,13 @@ fn shown_state(app: &App, run: &Run) -> String {
 
 fn outcome_line(run: &Run) -> String {
     let error = run.outcome.as_ref().and_then(|outcome| outcome.get("error"));
-    let part = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
-    if error.is_some_and(|error| !error.is_null()) { format!("[{}] {}", part("code"), part("message")) } else { String::new() }
+    let part =
+        |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
+    if error.is_some_and(|error| !error.is_null()) {
+        format!("[{}] {}", part("code"), part("message"))
+    } else {
+        String::new()
+    }
 }
 
 fn run_json(app: &App, run: &Run) -> Value {
@@ -90,7 +95,12 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
         render::json(&shown);
         return Ok(Exit::Done);
     }
-    render::out(format_args!("{} {}  {}", render::styled(render::BOLD, "run"), run.id, shown_state(app, &run)));
+    render::out(format_args!(
+        "{} {}  {}",
+        render::styled(render::BOLD, "run"),
+        run.id,
+        shown_state(app, &run)
+    ));
     render::out(format_args!("script   {}", run.script));
     render::out(format_args!("started  {}", render::rfc3339(run.created)));
     if let Some(ended) = run.ended {
@@ -135,12 +145,16 @@ fn entry_line(entry: &Entry) -> String {
 
 fn show_outcome(run: &Run) {
     let Some(outcome) = &run.outcome else { return };
-    let Some(error) = outcome.get("error").cloned().and_then(|error| serde_json::from_value(error).ok()) else {
+    let Some(error) = outcome.get("error").cloned().and_then(|error| serde_json::from_value(error).ok())
+    else {
         return;
     };
     let place = outcome.get("place").cloned().and_then(|place| serde_json::from_value(place).ok());
-    let stack: Vec<script::StackFrame> =
-        outcome.get("stack").cloned().and_then(|stack| serde_json::from_value(stack).ok()).unwrap_or_default();
+    let stack: Vec<script::StackFrame> = outcome
+        .get("stack")
+        .cloned()
+        .and_then(|stack| serde_json::from_value(stack).ok())
+        .unwrap_or_default();
     let place: Option<journal::Place> = place;
     let source = place.as_ref().filter(|place| place.file == run.name).map(|_| &*run.source);
     render::out(render::trouble(&error, place.as_ref(), &stack, source));

@@ -60,6 +60,9 @@ fn push_arguments<'a>(text: &mut String, title: &str, arguments: impl Iterator<I
 fn row(arg: &Arg) -> String {
     let mut help =
         arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    if !help.is_empty() && !help.ends_with(['.', '!', '?']) {
+        help.push('.');
+    }
     let choices: Vec<String> = match arg.get_action() {
         ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count => Vec::new(),
         _ => arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect(),

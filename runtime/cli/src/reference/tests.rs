@@ -97,7 +97,7 @@ fn the_command_line_page_has_every_command_with_its_arguments() {
     let command = clap::Command::new("mcrun")
         .about("Runs.")
         .after_help("Exit codes: 0 done.")
-        .arg(clap::arg!(--state <DIR> "Where it is kept.").global(true))
+        .arg(clap::arg!(--state <DIR> "Where it is kept").global(true))
         .subcommand(clap::Command::new("worker").hide(true))
         .subcommand(
             clap::Command::new("plan")

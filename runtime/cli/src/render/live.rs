@@ -74,14 +74,9 @@ pub(crate) struct Totals {
 impl Live {
     pub(crate) fn new(run: String) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
-        let bars = on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self {
-            run,
-            bars,
-            under_way: Mutex::default(),
-            totals: Mutex::default(),
-            sources: Mutex::default(),
-        }
+        let bars =
+            on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Self { run, bars, under_way: Mutex::default(), totals: Mutex::default(), sources: Mutex::default() }
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -192,7 +187,8 @@ fn effect_line(
         (None, Action::Wait) => ("✓", GREEN),
         (None, Action::None | Action::Read) => ("=", DIM),
     };
-    let failure = error.map(|error| styled(RED, format_args!("  [{}] {}", error.code, printable(&error.message))));
+    let failure =
+        error.map(|error| styled(RED, format_args!("  [{}] {}", error.code, printable(&error.message))));
     format!(
         "{} {}{} {}  {}{}",
         styled(style, symbol),

@@ -14,8 +14,10 @@ pub(crate) fn plan(plan: &Plan, name: &str) {
         print_step(step);
     }
     for end in &plan.ends {
-        let place = end.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
-        let branch = if end.scope.is_empty() { "the plan".to_owned() } else { format!("the plan of `{}`", end.scope) };
+        let place =
+            end.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
+        let branch =
+            if end.scope.is_empty() { "the plan".to_owned() } else { format!("the plan of `{}`", end.scope) };
         out(format_args!(
             "{} {branch} ends{place}: {} is known only once the run is there",
             styled(CYAN, "…"),
@@ -29,7 +31,12 @@ pub(crate) fn plan(plan: &Plan, name: &str) {
 fn print_step(step: &Step) {
     let (symbol, style) = symbol(step.action);
     if let Some(error) = &step.error {
-        out(format_args!("{} {}  {}", styled(RED, "✗"), headline(step), styled(RED, format_args!("[{}] {}", error.code, printable(&error.message)))));
+        out(format_args!(
+            "{} {}  {}",
+            styled(RED, "✗"),
+            headline(step),
+            styled(RED, format_args!("[{}] {}", error.code, printable(&error.message)))
+        ));
         return;
     }
     if matches!(step.action, Action::None | Action::Read) {
@@ -46,7 +53,8 @@ fn print_step(step: &Step) {
 
 fn headline(step: &Step) -> String {
     let place = step.place.as_ref().map(|place| format!("{}:{}", place.file, place.line)).unwrap_or_default();
-    let scope = if step.identity.scope.is_empty() { String::new() } else { format!("{} ", step.identity.scope) };
+    let scope =
+        if step.identity.scope.is_empty() { String::new() } else { format!("{} ", step.identity.scope) };
     format!(
         "{} {}  {}",
         styled(BOLD, &step.identity.name),
@@ -152,6 +160,13 @@ pub(crate) fn plan_json(plan: &Plan, error: Option<&effect::Error>) -> Value {
         "wait": plan.count(Action::Wait),
         "unchanged": plan.count(Action::None),
     });
-    let shown = Shown { plan, counts, has_changes: plan.has_changes(), needs: plan.needs(), missing: plan.missing(), error };
+    let shown = Shown {
+        plan,
+        counts,
+        has_changes: plan.has_changes(),
+        needs: plan.needs(),
+        missing: plan.missing(),
+        error,
+    };
     serde_json::to_value(shown).unwrap_or(Value::Null)
 }

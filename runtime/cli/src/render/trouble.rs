@@ -7,7 +7,12 @@ use script::StackFrame;
 use super::{BOLD, CYAN, DIM, RED, printable, styled};
 
 /// The error as text. `source` is the script's or module's text, to show the line.
-pub(crate) fn trouble(error: &Error, place: Option<&Place>, stack: &[StackFrame], source: Option<&str>) -> String {
+pub(crate) fn trouble(
+    error: &Error,
+    place: Option<&Place>,
+    stack: &[StackFrame],
+    source: Option<&str>,
+) -> String {
     let mut lines = vec![format!(
         "{}{} {}",
         styled(RED, format_args!("error[{}]", error.code)),
@@ -50,7 +55,8 @@ fn place_lines(error: &Error, place: &Place, source: Option<&str>) -> Vec<String
 
 /// Luau knows lines only; the column is where the effect's name, or else the statement, stands on the line.
 fn column(line: &str, effect: Option<&str>) -> usize {
-    let start = effect.and_then(|effect| line.find(effect)).or_else(|| line.find(|c: char| !c.is_whitespace()));
+    let start =
+        effect.and_then(|effect| line.find(effect)).or_else(|| line.find(|c: char| !c.is_whitespace()));
     line[..start.unwrap_or(0)].chars().count() + 1
 }
 
@@ -68,7 +74,8 @@ mod tests {
         error.effect = Some("containers.ensure".into());
         let place = Place { file: "deploy.lua".into(), line: 2 };
         let source = "-- deploy\nlocal made = containers.ensure { name = \"mcq\" }\n";
-        let text = anstream::adapter::strip_str(&trouble(&error, Some(&place), &[], Some(source))).to_string();
+        let text =
+            anstream::adapter::strip_str(&trouble(&error, Some(&place), &[], Some(source))).to_string();
         assert_eq!(
             text,
             "error[MC-C003]: image `mcq:v9` is not on this node\n  --> deploy.lua:2:14\n2 | local made = containers.ensure { name = \"mcq\" }\ncause: connection refused\nhint: `mcrun images mcq` lists the tags that are cached here"

@@ -63,7 +63,11 @@ impl Session {
         let run = &self.shared.run;
         Error::new(
             Code::InDoubt,
-            format!("`{}`{} was begun and cut: it is unknown whether it took place", identity.name, at.unwrap_or_default()),
+            format!(
+                "`{}`{} was begun and cut: it is unknown whether it took place",
+                identity.name,
+                at.unwrap_or_default()
+            ),
         )
         .detail(format!("effect {identity}"))
         .hint(format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`"))

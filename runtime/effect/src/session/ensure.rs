@@ -25,13 +25,14 @@ impl Session {
         if ensure.own_records() {
             return self.ensure_records(request, ensure, context).await;
         }
-        let compared = match ensure.compare(context).await.and_then(|pending| Ok((pending.planned()?, pending))) {
-            Ok(compared) => compared,
-            Err(error) => {
-                let answer = self.end(request, Kind::Ensure, Ending::unchanged(Err(error))).await?;
-                return Ok((Action::None, answer));
-            }
-        };
+        let compared =
+            match ensure.compare(context).await.and_then(|pending| Ok((pending.planned()?, pending))) {
+                Ok(compared) => compared,
+                Err(error) => {
+                    let answer = self.end(request, Kind::Ensure, Ending::unchanged(Err(error))).await?;
+                    return Ok((Action::None, answer));
+                }
+            };
         let (planned, pending) = compared;
         match (planned.action, open) {
             (Action::None, None) => {
@@ -61,7 +62,9 @@ impl Session {
         // A resumed ensure keeps what its first begin found.
         let first = match &begun.before {
             Some(text) => Some(serde_json::from_str::<Value>(text).map_err(|error| {
-                Stop::Broken(Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error))
+                Stop::Broken(
+                    Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error),
+                )
             })?),
             None => None,
         };

@@ -16,8 +16,9 @@ pub(super) fn recorded_form(error: &Error) -> Box<str> {
 }
 
 pub(super) fn parse_error(text: &str) -> Result<Error> {
-    serde_json::from_str(text)
-        .map_err(|error| Error::new(Code::JournalBroken, "a recorded failure cannot be decoded").because(error))
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(Code::JournalBroken, "a recorded failure cannot be decoded").because(error)
+    })
 }
 
 /// The journal's failures under their codes.
@@ -34,10 +35,18 @@ pub fn journal_error(error: journal::Error) -> Error {
     };
     let hint = match &error {
         journal::Error::Newer { .. } => Some("use the newer mcrun, or another directory with `--state`"),
-        journal::Error::Full => Some("free some space, then `mcrun resume RUN`: nothing that was recorded is lost"),
-        journal::Error::Unusable { .. } => Some("check its permissions, or choose another with `--state` or MCRUN_STATE"),
-        journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Some("`mcrun runs` lists them"),
-        journal::Error::Locked { .. } => Some("the lock is freed when its holder ends; `mcrun runs` lists what is running"),
+        journal::Error::Full => {
+            Some("free some space, then `mcrun resume RUN`: nothing that was recorded is lost")
+        }
+        journal::Error::Unusable { .. } => {
+            Some("check its permissions, or choose another with `--state` or MCRUN_STATE")
+        }
+        journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => {
+            Some("`mcrun runs` lists them")
+        }
+        journal::Error::Locked { .. } => {
+            Some("the lock is freed when its holder ends; `mcrun runs` lists what is running")
+        }
         _ => None,
     };
     let described = Error::new(code, error.to_string());

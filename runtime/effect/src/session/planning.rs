@@ -31,7 +31,9 @@ impl Session {
             Operation::Act(act) => {
                 step.action = Action::Act;
                 step.notes.extend(act.summary());
-                Ok(act.assume().unwrap_or_else(|| sealed_value(&format!("the result of `{}`", request.identity.name))))
+                Ok(act
+                    .assume()
+                    .unwrap_or_else(|| sealed_value(&format!("the result of `{}`", request.identity.name))))
             }
             Operation::Wait(wait) => {
                 step.action = Action::Wait;

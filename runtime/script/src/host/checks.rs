@@ -1,13 +1,14 @@
 //! Owns what the host checks of a worker's words: counts, sizes and order. A worker that breaks one of these rules is
 //! not a script gone wrong but a VM gone wrong, and is ended.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::Limits;
 use crate::protocol::Asked;
 
 /// More open requests than any `parallel` of a sane script.
 const MOST_OPEN: usize = 65_536;
+const MOST_OPEN_BYTES: usize = 256 << 20;
 const MOST_REQUIRES: u64 = 10_000;
 const MOST_PLAN_ENDS: u64 = 100_000;
 const LONGEST_SCOPE: usize = 4096;
@@ -18,7 +19,8 @@ pub(super) struct Checks {
     argument: u64,
     names: HashSet<String>,
     last_id: u64,
-    open: HashSet<u64>,
+    open: HashMap<u64, usize>,
+    open_bytes: usize,
     answered: u64,
     acknowledged: u64,
     replayed: u64,
@@ -35,7 +37,8 @@ impl Checks {
             argument: limits.argument,
             names: effects.iter().cloned().collect(),
             last_id: 0,
-            open: HashSet::new(),
+            open: HashMap::new(),
+            open_bytes: 0,
             answered: 0,
             acknowledged: 0,
             replayed: 0,
@@ -60,11 +63,13 @@ impl Checks {
         if asked.scope.len() > LONGEST_SCOPE || asked.place.file.len() > LONGEST_FILE || asked.counter == 0 {
             return Err("an impossible identity".to_owned());
         }
-        if self.open.len() >= MOST_OPEN {
+        let size = asked.args.get().len();
+        if self.open.len() >= MOST_OPEN || self.open_bytes + size > MOST_OPEN_BYTES {
             return Err("too many open requests".to_owned());
         }
         self.last_id = asked.id;
-        self.open.insert(asked.id);
+        self.open.insert(asked.id, size);
+        self.open_bytes += size;
         self.requests += 1;
         Ok(())
     }
@@ -79,7 +84,7 @@ impl Checks {
     }
 
     pub(super) fn answer(&mut self, id: u64) {
-        self.open.remove(&id);
+        self.open_bytes -= self.open.remove(&id).unwrap_or_default();
         self.answered += 1;
     }
 
@@ -92,7 +97,7 @@ impl Checks {
         self.acknowledged = answered;
         let waits = answered == self.answered
             && open.len() == self.open.len()
-            && open.iter().all(|id| self.open.contains(id));
+            && open.iter().all(|id| self.open.contains_key(id));
         Ok(match (waits, progressed) {
             (true, _) => Blocked::Waits,
             (false, true) => Blocked::Progressed,

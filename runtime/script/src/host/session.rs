@@ -164,13 +164,13 @@ impl<'a, E: Effects> Session<'a, E> {
         self.wall.map_or(deadline, |wall| wall.min(deadline))
     }
 
-    fn overdue(&self) -> Option<WhichLimit> {
+    fn overdue(&mut self) -> Option<WhichLimit> {
         if self.wall.is_some_and(|wall| wall <= Instant::now()) {
             return Some(WhichLimit::Wall);
         }
         // A worker that has replayed all we sent waits for us, not we for it.
         let waits_for_history = self.history != History::Ended && self.replayed_all;
-        (self.deadline.passed() && !waits_for_history).then_some(WhichLimit::Execution)
+        (!waits_for_history && self.deadline.passed()).then_some(WhichLimit::Execution)
     }
 
     /// Takes in every frame that has arrived.

@@ -112,6 +112,8 @@ impl Walk<'_> {
             Value::Boolean(value) => self.out.push_str(if *value { "true" } else { "false" }),
             Value::Integer(number) => self.out.push_str(&number.to_string()),
             Value::Number(number) => return self.number(*number),
+            // Before it is escaped, which takes time and room.
+            Value::String(text) if text.as_bytes().len() > self.encoder.size => return Err(self.too_large()),
             Value::String(text) => match str::from_utf8(&text.as_bytes()) {
                 Ok(text) => self.text(text),
                 Err(_) if self.manner == Manner::Lenient => self.text(&text.to_string_lossy()),

@@ -45,7 +45,9 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     }
     let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
     let runtime = lua.create_table()?;
+    let plan = start.mode == Mode::Plan;
     runtime.raw_set("sources", lua.create_table()?)?;
+    runtime.raw_set("plan", plan)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
     let natives = Natives::new(
         Inbox::new(&start.limits, start.resumed),
@@ -64,8 +66,7 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     let params = natives.decode(&lua, &start.params)?;
     let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
     let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
-    let plan = start.mode == Mode::Plan;
-    load(&lua, GLOBALS)?.call::<()>((&native, &runtime, lua.globals(), args, params, names, plan))?;
+    load(&lua, GLOBALS)?.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
     load(&lua, MAIN)?.call::<()>((&native, &runtime))?;
     let main = runtime.raw_get("main")?;
 

@@ -29,7 +29,7 @@ fn cases() -> Vec<Case> {
 
 fn read(path: PathBuf) -> Case {
     let source = std::fs::read_to_string(&path).unwrap();
-    let mut limits: Limits = "exec=300ms,memory=32MiB,wall=20s,output=1MiB,effects=1000".parse().unwrap();
+    let mut limits: Limits = "exec=200ms,memory=32MiB,wall=20s,output=1MiB,effects=1000".parse().unwrap();
     let header = |name: &str| {
         let prefix = format!("-- {name}: ");
         source

@@ -163,6 +163,12 @@ impl Process {
         let (mut child, control) = self.start().map_err(Failure::Start)?;
         let transfer = transfer(&mut child, stdin, &mut stdout, &mut stderr);
         let verdict = attend(control, timeout.0, transfer).await;
+        if let (Verdict::Lost, Some(session)) =
+            (&verdict, child.id().and_then(|id| libc::pid_t::try_from(id).ok()))
+        {
+            // A failed join would only mean that the runtime is going down, and the host with it.
+            let _ = tokio::task::spawn_blocking(move || watcher::end_orphaned(session)).await;
+        }
         // The watcher is our child and ends right after its last word.
         let reaped = tokio::time::timeout(REAPING, child.wait()).await;
         tracing::trace!(?reaped, "the watcher is gone");

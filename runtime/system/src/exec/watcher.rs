@@ -69,7 +69,7 @@ unsafe fn watch(program: libc::pid_t, control: RawFd) -> ! {
             libc::poll(fds.as_mut_ptr(), 2, patience);
             let mut status: c_int = 0;
             if libc::waitpid(program, &raw mut status, libc::WNOHANG) == program {
-                kill_session(program);
+                end_session(program);
                 libc::send(control, (&raw const status).cast(), size_of::<c_int>(), libc::MSG_NOSIGNAL);
                 libc::_exit(0);
             }
@@ -82,7 +82,7 @@ unsafe fn watch(program: libc::pid_t, control: RawFd) -> ! {
                     -1 if *libc::__errno_location() == libc::EINTR => {}
                     _ => {
                         libc::kill(-program, libc::SIGKILL);
-                        kill_session(program);
+                        end_session(program);
                         libc::_exit(0);
                     }
                 }
@@ -116,25 +116,38 @@ unsafe fn pidfd_open(pid: libc::pid_t) -> RawFd {
     unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as RawFd }
 }
 
-/// Kills what is left in the session of the calling process, apart from itself, until nothing is.
-unsafe fn kill_session(program: libc::pid_t) {
-    // SAFETY: system calls on values that live on this stack.
+/// Kills what is left in the watcher's own session.
+unsafe fn end_session(program: libc::pid_t) {
+    // SAFETY: system calls without pointers.
     unsafe {
-        let leader = libc::getpid();
-        let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE_NANOS };
-        for _ in 0..ROUNDS {
-            match kill_members(leader) {
-                Some(0) => return,
-                Some(_) => {}
-                // No /proc to search: the program's own group is what can be reached.
-                None => {
-                    libc::kill(-program, libc::SIGKILL);
-                    return;
-                }
-            }
-            libc::nanosleep(&raw const pause, std::ptr::null_mut());
+        // Without /proc to search, the program's own group is what can be reached.
+        if !kill_session(libc::getpid()) {
+            libc::kill(-program, libc::SIGKILL);
         }
     }
+}
+
+/// Kills what is left of a session whose watcher was killed, for the host that has not yet reaped that watcher.
+pub(super) fn end_orphaned(session: libc::pid_t) {
+    // SAFETY: system calls only; the unreaped leader keeps the number from being given to another session.
+    unsafe { kill_session(session) };
+}
+
+/// Kills what is left in a session, apart from its leader, until nothing is; says whether it could be searched.
+unsafe fn kill_session(leader: libc::pid_t) -> bool {
+    let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE_NANOS };
+    for _ in 0..ROUNDS {
+        // SAFETY: system calls on values that live on this stack.
+        match unsafe { kill_members(leader) } {
+            Some(0) => return true,
+            // SAFETY: as above.
+            Some(_) => unsafe {
+                libc::nanosleep(&raw const pause, std::ptr::null_mut());
+            },
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Sends SIGKILL to every living member of the session and says how many there were; `None` without /proc.

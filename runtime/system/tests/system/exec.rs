@@ -155,7 +155,8 @@ async fn a_program_does_not_outlive_its_watcher() {
     let bench = Bench::new();
     let script = bench.run().await;
     let pids = bench.root().join("pids");
-    let text = format!("echo $$ > {0}; kill -9 $PPID; sleep 1000", pids.display());
+    let text =
+        format!("sleep 1000 & echo $! > {0}; echo $$ >> {0}; kill -9 $PPID; sleep 1000", pids.display());
     let error = script.fails("exec.run", json!({ "argv": shell(&text) })).await;
     assert!(error.message.contains("watcher"), "{error}");
     for pid in read_pids(&pids) {

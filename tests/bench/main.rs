@@ -1,0 +1,51 @@
+//! `make bench`: the figures that mcrun promises, each beside a baseline of the same run on the same machine.
+//! Prints a Markdown table; docs/benchmarks.md holds one with the machine it came from.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up is of no use")]
+#![expect(clippy::disallowed_macros, reason = "a table on standard output is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
+
+mod engine;
+mod steps;
+mod whole;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One row of the table.
+struct Row {
+    what: &'static str,
+    measured: String,
+    baseline: String,
+    ratio: String,
+    promise: &'static str,
+}
+
+fn main() {
+    let program = std::env::args_os().nth(1).map(PathBuf::from).expect("usage: mcrun-bench PATH-OF-MCRUN");
+    let mut rows = vec![whole::cold_start(&program)];
+    rows.extend(steps::durable_steps(&program));
+    rows.push(whole::resume(&program));
+    rows.extend(engine::rows(&program));
+    println!("| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |");
+    for row in rows {
+        println!("| {} | {} | {} | {} | {} |", row.what, row.measured, row.baseline, row.ratio, row.promise);
+    }
+}
+
+/// The middle of several measurements.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn micros(time: Duration) -> String {
+    format!("{:.0} µs", time.as_secs_f64() * 1e6)
+}
+
+fn ratio(measured: Duration, baseline: Duration) -> String {
+    format!("{:.2} ×", measured.as_secs_f64() / baseline.as_secs_f64())
+}
