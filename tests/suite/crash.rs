@@ -120,8 +120,8 @@ impl Deploy {
             let alive: Vec<Value> = processes::with_word(word).into_iter().map(Value::from).collect();
             assert_eq!(alive, [container["pid"].clone()], "at {position}: {name} runs once");
         }
-        let allocated: Value = serde_json::from_str(entries[0]["result"].as_str().unwrap()).unwrap();
-        let port = allocated.as_u64().expect("`ports.allocate` returns a number");
+        let variable = entries[5 - 1]["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let port = variable.and_then(|spec| spec["env"]["PORT"].as_str()?.parse().ok()).expect("web has a port");
         assert_eq!(visit(port).as_ref(), Some(&self.new), "at {position}");
     }
 }

@@ -110,6 +110,7 @@ fn cut(act: &dyn Cut, on_doubt: &str) -> Place {
     host.kill();
     until("the program dies with its host", || processes::with_word(&place.at("marker")).is_empty().then_some(()));
     assert_eq!(place.newest()["killed"], true);
+    assert_eq!(place.newest_shown()["entries"][0]["status"], "begun");
     act.let_go(&place);
     place
 }
@@ -195,7 +196,7 @@ fn a_run_whose_worker_is_killed_is_paused_and_resumed() {
         "a.lua",
         "local folder = args[1]\n\
          files.write { path = folder .. \"/begun\", content = \"x\" }\n\
-         while not files.stat { path = folder .. \"/go\" } do sleep(\"10ms\") end\n\
+         while not files.stat({ path = folder .. \"/go\" }).exists do sleep(\"10ms\") end\n\
          files.write { path = folder .. \"/ended\", content = \"x\" }\n",
     );
     let host = place.start(&[&script, &place.at(""), "--allow", "*"]);

@@ -110,7 +110,8 @@ pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(
 
 async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session, Ended<Stop>)> {
     let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
-    let policy = Policy::new(bound, &job.grants)?;
+    let state = std::fs::canonicalize(&app.state).unwrap_or_else(|_| app.state.clone());
+    let policy = Policy::new(bound, &job.grants)?.sealing_off(&[&state.to_string_lossy(), "/proc"])?;
     let registry = Arc::new(wiring::registry(app, &job.root));
     let kinds: HashMap<_, _> = registry.names().collect();
     let effects = registry.names().map(|(name, _)| name.to_owned()).collect();
@@ -199,10 +200,11 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
         Ended::Failed(failure) => {
             let trouble =
                 Trouble { error: failure.error, place: recorded_place(failure.place), stack: failure.stack };
-            if trouble.error.code == Code::RetriesExhausted {
-                return Finished::paused(trouble);
-            }
-            let exit = Exit::of(&trouble.error);
+            let exit = match Exit::of(&trouble.error) {
+                // A doubt that reached the script as an error: nothing is left to wait for.
+                Exit::Waiting => Exit::Failed,
+                exit => exit,
+            };
             Finished { state: RunState::Failed, exit, trouble: Some(trouble) }
         }
         Ended::Limit(hit) => {

@@ -46,7 +46,7 @@ impl Exit {
             Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
             Code::Denied => Exit::Denied,
             Code::Locked => Exit::Locked,
-            Code::InDoubt | Code::Divergence | Code::RetriesExhausted => Exit::Waiting,
+            Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,
             _ => Exit::Failed,
         }

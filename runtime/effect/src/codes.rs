@@ -105,9 +105,12 @@ codes! {
     WorkerSandbox "MC-S022" "the worker cannot be confined on this machine"
         "A part of the sandbox (seccomp, no_new_privs, resource limits) could not be set up, so the script was not started."
         "`mcrun doctor` lists what the kernel lacks.";
-    RetriesExhausted "MC-S031" "a retry used up its attempts and pauses the run"
-        "`retry` was told `on_exhausted = \"pause\"`: the last attempt failed and the run waits for you instead of failing."
-        "Mend the cause, which the message shows, then `mcrun resume RUN`.";
+    Paused "MC-S031" "the script paused the run"
+        "The script called `pause`, or `retry` used up its attempts and was told `on_exhausted = \"pause\"`. The run waits for you instead of failing."
+        "Mend the cause, which the message shows, then `mcrun resume RUN`: a retry starts another round of attempts.";
+    PlanEnds "MC-S032" "the plan of this branch ends here"
+        "The script looked at a value that nobody can know before the run, such as the result of an act. What it would do next depends on it, so the plan of this branch ends."
+        "Give the act `assume = { … }` to let the plan go on with a value you expect.";
     BadValue "MC-S030" "a value cannot leave the script"
         "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
         "The message names the field.";

@@ -115,18 +115,22 @@ pub struct Capability {
 struct Pattern {
     text: String,
     matcher: GlobMatcher,
+    /// For a pattern that ends in `/**`: what matches the folder itself, which it is meant to cover as well.
+    folder: Option<GlobMatcher>,
 }
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, globset::Error> {
-        let matcher =
-            GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?.compile_matcher();
-        Ok(Self { text: text.to_owned(), matcher })
+        let matcher = |text: &str| {
+            let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?;
+            Ok::<_, globset::Error>(glob.compile_matcher())
+        };
+        let folder = text.strip_suffix("/**").map(matcher).transpose()?;
+        Ok(Self { text: text.to_owned(), matcher: matcher(text)?, folder })
     }
 
     fn matches(&self, name: &str) -> bool {
-        // `/srv/mcq/**` is meant to cover the folder itself as well.
-        self.matcher.is_match(name) || self.text.strip_suffix("/**") == Some(name)
+        self.matcher.is_match(name) || self.folder.as_ref().is_some_and(|folder| folder.is_match(name))
     }
 
     /// The text before the first wildcard.
@@ -214,6 +218,7 @@ impl Capability {
         access && self.covers_primitive(need) && self.touches_name(need)
     }
 
+    /// A folder is denied together with everything above it that would include it.
     fn touches_name(&self, need: &Need) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         let folder = format!("{}/", need.name.trim_end_matches('/'));
@@ -267,6 +272,18 @@ impl Policy {
         let allowed = parse(&grants.allow)?;
         let grants_list = if allowed.is_empty() { bound.clone().unwrap_or_default() } else { allowed };
         Ok(Self { bound, grants: grants_list, denials: parse(&grants.deny)? })
+    }
+
+    /// The same policy with folders that no grant opens: mcrun's own state, and `/proc`, where the host's environment
+    /// lies.
+    ///
+    /// # Errors
+    /// `MC-P002` when a folder's name cannot be written as a pattern.
+    pub fn sealing_off(mut self, folders: &[&str]) -> Result<Self> {
+        for folder in folders {
+            self.denials.push(format!("files:read:{}/**", globset::escape(folder)).parse()?);
+        }
+        Ok(self)
     }
 
     /// Whether one need is met.
@@ -360,6 +377,17 @@ mod tests {
         assert!(!policy(None, &["files:write:/srv/mcq"], &[]).allows(&mount));
         assert!(!policy(None, &["files:write:/srv/mcq/*"], &[]).allows(&mount));
         assert!(!policy(None, &["files:write:/srv/**"], &["files:read:/srv/mcq/keys/**"]).allows(&mount));
+    }
+
+    #[test]
+    fn no_grant_opens_a_folder_that_is_sealed_off() {
+        let policy = policy(None, &["*"], &[]).sealing_off(&["/var/lib/mc[1]"]).unwrap();
+        assert!(!policy.allows(&Need::read("files", "/var/lib/mc[1]/seal.key")));
+        assert!(!policy.allows(&Need::write("files", "/var/lib/mc[1]")));
+        assert!(!policy.allows(&Need::read("files", "/var/lib").and_beneath()));
+        assert!(!policy.allows(&Need::read("files", "/").and_beneath()));
+        assert!(policy.allows(&Need::read("files", "/var/lib/other")));
+        assert!(policy.allows(&Need::write("containers", "x")));
     }
 
     #[test]

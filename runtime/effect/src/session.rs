@@ -254,6 +254,12 @@ impl Session {
             self.state(RunState::Waiting).await?;
         }
         let result = wait.wait(context, begun.until).await;
+        if let Err(error) = &result
+            && error.code == Code::Paused
+        {
+            // Not ended: the resume goes on from here.
+            return Err(Stop::Pause(self.attribute(error.clone(), request)));
+        }
         if parks {
             self.state(RunState::Running).await?;
         }

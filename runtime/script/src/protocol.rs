@@ -303,8 +303,10 @@ pub(crate) enum ToHost {
 /// The identity of a set of arguments: the first 16 bytes of the BLAKE3 hash of their canonical JSON text, in hex.
 #[must_use]
 pub fn arguments_hash(canonical: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let hash = blake3::hash(canonical.as_bytes());
-    hash.to_hex()[..32].to_owned()
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    hash.as_bytes()[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Appends `frame` with its length to `buffer`.

@@ -10,6 +10,7 @@ pub mod files;
 pub mod health;
 pub mod http;
 mod node;
+pub mod pause;
 pub mod ports;
 pub mod registry;
 pub mod secrets;
@@ -28,6 +29,7 @@ pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
     files::register(registry, world);
     health::register(registry, world);
     http::register(registry, world);
+    pause::register(registry, world);
     ports::register(registry, world);
     registry::register(registry, world);
     secrets::register(registry, world);

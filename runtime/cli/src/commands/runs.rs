@@ -78,7 +78,8 @@ async fn entries(app: &App, run: &Run) -> Result<Vec<Entry>> {
     loop {
         let after = entries.iter().rev().find_map(|entry: &Entry| entry.order).unwrap_or(0);
         let page = app.journal.entries(&run.id, after, PAGE).await?;
-        let is_last = page.len() < PAGE;
+        // What has begun and not ended comes as a page of its own, behind all others.
+        let is_last = page.last().is_none_or(|entry| entry.order.is_none());
         entries.extend(page);
         if is_last {
             return Ok(entries);

@@ -47,30 +47,21 @@ impl Session {
             (OnDoubt::Redo, _) => Decision::Redo,
             (OnDoubt::Fail, _) => Decision::Fail,
             (OnDoubt::Ask, Some(decision)) => decision,
-            (OnDoubt::Ask, None) => return Err(Stop::Pause(self.in_doubt(request))),
+            (OnDoubt::Ask, None) => {
+                let run = &self.shared.run;
+                let hint = format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`");
+                return Err(Stop::Pause(in_doubt(request).hint(hint)));
+            }
         };
         Ok(match decision {
             Decision::Redo => Verdict::Again,
             // The result is lost with the process that had it; `assume` is the script's own word for it.
             Decision::Done => Verdict::Ended(Ok(act.assume().unwrap_or(Value::Null))),
-            Decision::Fail => Verdict::Ended(Err(self.in_doubt(request))),
+            Decision::Fail => {
+                let hint = "look whether it took place before the script is run again";
+                Verdict::Ended(Err(in_doubt(request).hint(hint)))
+            }
         })
-    }
-
-    fn in_doubt(&self, request: &Request) -> Error {
-        let at = request.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line));
-        let identity = &request.identity;
-        let run = &self.shared.run;
-        Error::new(
-            Code::InDoubt,
-            format!(
-                "`{}`{} was begun and cut: it is unknown whether it took place",
-                identity.name,
-                at.unwrap_or_default()
-            ),
-        )
-        .detail(format!("effect {identity}"))
-        .hint(format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`"))
     }
 
     /// The same for every attempt at this very act, and for nothing else.
@@ -83,6 +74,13 @@ impl Session {
 enum Verdict {
     Again,
     Ended(crate::Result<Value>),
+}
+
+fn in_doubt(request: &Request) -> Error {
+    let at = request.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
+    let identity = &request.identity;
+    let message = format!("`{}`{at} was begun and cut: it is unknown whether it took place", identity.name);
+    Error::new(Code::InDoubt, message).detail(format!("effect {identity}"))
 }
 
 fn ending(act: &dyn ActCall, result: crate::Result<Value>) -> Ending {

@@ -22,7 +22,7 @@ struct Open {
     counter: u64,
     name: String,
     /// Gone once the request has been sent.
-    args: Option<Box<RawValue>>,
+    args: Option<String>,
     place: Place,
 }
 
@@ -77,7 +77,6 @@ impl Inbox {
         args: String,
         place: Place,
     ) -> u64 {
-        let args = RawValue::from_string(args).expect("the encoder writes JSON");
         let scope: Rc<str> = scope.into();
         self.last_id += 1;
         let id = self.last_id;
@@ -141,7 +140,7 @@ impl Inbox {
         };
         let open = self.open.remove(&id).expect("identities name open requests");
         let args = open.args.as_ref().expect("held requests keep their arguments");
-        if open.name != item.name || arguments_hash(args.get()) != item.hash {
+        if open.name != item.name || arguments_hash(args) != item.hash {
             diverged(&item, Some(&open));
         }
         self.replayed += 1;
@@ -212,6 +211,7 @@ impl Inbox {
 
 fn send(id: u64, open: &mut Open) {
     if let Some(args) = open.args.take() {
+        let args = RawValue::from_string(args).expect("the encoder writes JSON");
         pipe::send(&ToHost::Request(Asked {
             id,
             scope: open.scope.as_ref().to_owned(),
@@ -234,9 +234,9 @@ fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
         scope: open.scope.as_ref().to_owned(),
         counter: open.counter,
         name: open.name.clone(),
-        hash: open.args.as_ref().map(|args| arguments_hash(args.get())).unwrap_or_default(),
+        hash: open.args.as_deref().map(arguments_hash).unwrap_or_default(),
     });
-    let arguments = open.and_then(|open| open.args.as_ref()).map(|args| args.get().to_owned());
+    let arguments = open.and_then(|open| open.args.clone());
     let place = open.map(|open| open.place.clone()).unwrap_or_default();
     let divergence = Divergence { recorded: Some(recorded), requested, arguments, place };
     pipe::finish(&ToHost::Diverged(Box::new(divergence)))

@@ -92,11 +92,18 @@ impl Natives {
         lua.create_function(move |lua, arguments| method(&natives, lua, arguments))
     }
 
-    /// `(name, scope, counter, argument)` → the request's number, or nothing, a code, a message and a hint.
+    /// `(name, scope, counter, argument, file?, line?)` → the request's number, or nothing, a code, a message and a hint.
     fn request(
         &self,
         lua: &Lua,
-        (name, scope, counter, argument): (String, LuaString, u64, Value),
+        (name, scope, counter, argument, file, line): (
+            String,
+            LuaString,
+            u64,
+            Value,
+            Option<String>,
+            Option<u32>,
+        ),
     ) -> mlua::Result<MultiValue> {
         let args = match self.encoder.arguments(&argument) {
             Ok(args) => args,
@@ -108,7 +115,10 @@ impl Natives {
                 return (Value::Nil, code.as_str(), message, hint).into_lua_multi(lua);
             }
         };
-        let place = stack::place_here(lua)?;
+        let place = match (file, line) {
+            (Some(file), Some(line)) => Place { file, line },
+            _ => stack::place_here(lua)?,
+        };
         let mut inbox = self.inbox.borrow_mut();
         if self.limits.effects.is_some_and(|most| inbox.asked() >= most) {
             exceeded(WhichLimit::Effects, stack::here(lua)?);

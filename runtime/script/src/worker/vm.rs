@@ -47,6 +47,7 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     let runtime = lua.create_table()?;
     let plan = start.mode == Mode::Plan;
     runtime.raw_set("sources", lua.create_table()?)?;
+    runtime.raw_set("own_sources", lua.create_table()?)?;
     runtime.raw_set("plan", plan)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
     let natives = Natives::new(
