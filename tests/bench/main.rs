@@ -11,6 +11,26 @@ mod whole;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `make bench`. Every figure stands beside a baseline that was measured in the same run on the same machine;
+compare ratios, not absolutes. Medians of whole commands, the release binary, a state directory on the same disk as the
+baseline's database.
+";
+
+/// Processors, memory and kernel, as far as they matter for a comparison.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
+        .unwrap_or_else(|| "unknown processor".to_owned());
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{count} × {model}, Linux {}", kernel.trim())
+}
+
 /// One row of the table.
 struct Row {
     what: &'static str,
@@ -26,6 +46,7 @@ fn main() {
     rows.extend(steps::durable_steps(&program));
     rows.push(whole::resume(&program));
     rows.extend(engine::rows(&program));
+    println!("{INTRODUCTION}\nMachine: {}.\n", machine());
     println!("| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |");
     for row in rows {
         println!("| {} | {} | {} | {} | {} |", row.what, row.measured, row.baseline, row.ratio, row.promise);

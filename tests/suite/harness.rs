@@ -184,15 +184,13 @@ impl Started {
         let _ = self.child.wait();
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
+    /// What it has written to its error stream so far.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.output.path().join("stderr")).unwrap_or_default()
     }
 
-    fn stdout(&self) -> String {
+    /// What it has written to its standard output so far.
+    pub(crate) fn shown(&self) -> String {
         fs::read_to_string(self.output.path().join("stdout")).unwrap_or_default()
     }
 
@@ -200,7 +198,7 @@ impl Started {
     #[track_caller]
     pub(crate) fn end(mut self) -> Seen {
         let status = until("the program ends", || self.child.try_wait().expect("it is our child"));
-        Seen { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+        Seen { code: status.code(), stdout: self.shown(), stderr: self.stderr() }
     }
 }
 

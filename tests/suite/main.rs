@@ -1,9 +1,13 @@
 //! The whole program, from the outside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod codes;
 mod crash;
 mod doubt;
+mod errors;
+mod errors_of_state;
 mod harness;
+mod interrupt;
 mod main_job;
 mod processes;
 mod service;

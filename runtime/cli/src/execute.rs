@@ -220,20 +220,21 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
             let exit = Exit::of(&error);
             Finished { state: RunState::Paused, exit, trouble: Some(Trouble::new(error)) }
         }
-        Ended::Stopped(Stop::Parked) => stopped(app, session, RunState::Waiting, Exit::Waiting).await,
-        Ended::Interrupted => stopped(app, session, RunState::Paused, Exit::Interrupted).await,
+        Ended::Stopped(Stop::Parked) | Ended::Interrupted => stopped(app, session).await,
     }
 }
 
 /// The operator stopped it, with Ctrl-C or with `mcrun cancel`.
-async fn stopped(app: &App, session: &Session, state: RunState, exit: Exit) -> Finished {
-    match app.journal.cancel_requested(session.run_id()).await {
-        Ok(true) => Finished {
-            state: RunState::Cancelled,
-            exit: Exit::Failed,
-            trouble: Some(Trouble::new(Error::new(Code::Cancelled, "the run was cancelled"))),
-        },
-        _ => Finished::ended(state, exit),
+async fn stopped(app: &App, session: &Session) -> Finished {
+    let run = session.run_id();
+    if app.journal.cancel_requested(run).await.unwrap_or(false) {
+        let trouble = Some(Trouble::new(Error::new(Code::Cancelled, "the run was cancelled")));
+        return Finished { state: RunState::Cancelled, exit: Exit::Failed, trouble };
+    }
+    match app.journal.run(run.as_str()).await {
+        // A sleep that was given up left the state as it was: the run waits on.
+        Ok(run) if run.state == RunState::Waiting => Finished::ended(RunState::Waiting, Exit::Waiting),
+        _ => Finished::ended(RunState::Paused, Exit::Interrupted),
     }
 }
 

@@ -22,11 +22,36 @@ use crate::{Code, Error, Result};
 
 /// A secret in an argument: the names of its parts, never their values. Made by `secrets.get`, joined with `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Joined")]
 pub struct Secret {
     /// The parts in order.
     #[serde(rename = "$secret")]
     pub parts: Vec<Part>,
+}
+
+/// A secret as a script hands it over: joining nests.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Joined {
+    #[serde(rename = "$secret")]
+    parts: Vec<JoinedPart>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JoinedPart {
+    Inner(Joined),
+    Part(Part),
+}
+
+impl From<Joined> for Secret {
+    fn from(joined: Joined) -> Self {
+        let flat = |part| match part {
+            JoinedPart::Inner(inner) => Secret::from(inner).parts,
+            JoinedPart::Part(part) => vec![part],
+        };
+        Self { parts: joined.parts.into_iter().flat_map(flat).collect() }
+    }
 }
 
 /// A piece of a secret.
@@ -253,6 +278,16 @@ mod tests {
         assert_eq!(hidden, sealer.hide(b"hunter2"));
         assert!(Sealer::ephemeral().open_hidden(&hidden).is_err());
         assert!(!serde_json::to_string(&hidden).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn joined_secrets_become_one_list_of_parts() {
+        let text = r#"{"$secret":["user:",{"$secret":[{"name":"db","tag":"00"}]},{"$secret":["@",{"$secret":[{"name":"host","tag":"01"}]}]}]}"#;
+        let secret: Secret = serde_json::from_str(text).unwrap();
+        assert_eq!(secret.names().collect::<Vec<_>>(), ["db", "host"]);
+        assert_eq!(secret.parts.len(), 4);
+        let again: Secret = serde_json::from_str(&serde_json::to_string(&secret).unwrap()).unwrap();
+        assert_eq!(again, secret);
     }
 
     #[test]

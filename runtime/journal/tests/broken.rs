@@ -1,5 +1,5 @@
 //! That a write which fails for another reason than a full disk puts the journal out of use. The system's limit on the
-//! size of files makes it fail, in a child process: this test's program, run again for its other test.
+//! size of files makes it fail, in a child process: this test's program, run again under that limit.
 
 #![allow(clippy::unwrap_used, reason = "a test helper that cannot go on fails the test")]
 
@@ -13,21 +13,25 @@ use journal::{Error, Filter};
 use support::{add_run, begin, open};
 
 /// In blocks of 512 bytes: the tables fit, a megabyte does not.
-const LIMIT: &str = "trap '' XFSZ; ulimit -f 400; exec \"$0\" --exact --ignored --nocapture child";
+const LIMIT: &str =
+    "trap '' XFSZ; ulimit -f 400; exec \"$0\" --exact --nocapture a_failed_write_puts_the_journal_out_of_use";
+const UNDER_LIMIT: &str = "MCRUN_UNDER_LIMIT";
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the limit is for a whole process")]
 fn a_failed_write_puts_the_journal_out_of_use() {
+    if std::env::var_os(UNDER_LIMIT).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(under_limit());
+    }
     let program = std::env::current_exe().unwrap();
-    let child = Command::new("sh").args(["-c", LIMIT]).arg(program).output().unwrap();
+    let child = Command::new("sh").args(["-c", LIMIT]).arg(program).env(UNDER_LIMIT, "1").output().unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
     assert!(output.contains("1 passed"), "{output}");
 }
 
-#[tokio::test]
-#[ignore = "run by the other test, under a limit"]
-async fn child() {
+async fn under_limit() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     let run = add_run(&journal).await;

@@ -75,14 +75,11 @@ impl Seed<'_> {
     }
 }
 
-/// What a person sees of a secret: its reference if that is a name, else the reference's own name.
+/// What a person sees of a secret: the names of its parts.
 fn secret_name(reference: &str) -> String {
     match serde_json::from_str(reference) {
-        Ok(serde_json::Value::String(name)) => name,
-        Ok(serde_json::Value::Object(fields)) => {
-            fields.get("name").and_then(|name| name.as_str()).unwrap_or("unnamed").to_owned()
-        }
-        _ => "unnamed".to_owned(),
+        Ok(parts) => effect::Secret { parts }.names().collect::<Vec<_>>().join(" .. "),
+        Err(_) => "unnamed".to_owned(),
     }
 }
 

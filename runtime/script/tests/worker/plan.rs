@@ -74,7 +74,7 @@ fn later_effects_stay_refused_although_the_error_is_caught() {
     assert!(planned(source, &world));
     assert_eq!(world.asked().len(), 1);
     assert_eq!(world.plan_ends.borrow().len(), 1);
-    assert_eq!(world.messages()[1], "false\tMC-S031");
+    assert_eq!(world.messages()[1], "false\tMC-S032");
 }
 
 #[test]

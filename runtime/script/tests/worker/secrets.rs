@@ -16,10 +16,10 @@ fn a_secret_goes_back_as_it_came() {
         &world,
     );
     let asked = world.asked();
-    assert_eq!(asked[1], r##"#2 test.echo {"password":{"$secret":"mcq/db"}}"##);
+    assert_eq!(asked[1], r##"#2 test.echo {"password":{"$secret":[{"name":"mcq/db","tag":"00"}]}}"##);
     assert_eq!(
         asked[2],
-        r##"#3 test.echo {"url":{"$secret":["postgres://",{"$secret":"mcq/db"},"@host"]}}"##
+        r##"#3 test.echo {"url":{"$secret":["postgres://",{"$secret":[{"name":"mcq/db","tag":"00"}]},"@host"]}}"##
     );
 }
 
@@ -53,7 +53,7 @@ fn what_is_shown_of_a_secret_is_its_name() {
         &world,
     );
     assert_eq!(world.messages(), ["secret(mcq/db)\tsecret(mcq/db, other)", "with", "secret"]);
-    assert_eq!(world.lines.borrow()[1].fields.as_ref().unwrap().get(), r#"{"s":{"$secret":"mcq/db"}}"#);
+    assert_eq!(world.lines.borrow()[1].fields.as_ref().unwrap().get(), r#"{"s":{"$secret":[{"name":"mcq/db","tag":"00"}]}}"#);
     let raised = failure("error(secrets.get 'mcq/db')");
     assert_eq!(raised.error.message, "the script raised secret(mcq/db)");
 }

@@ -106,7 +106,7 @@ impl World {
             }
             "test.json" => Ok(serde_json::from_str(args["text"].as_str().unwrap()).unwrap()),
             "test.act" => Ok(json!({ "$sealed": "the result of test.act" })),
-            "secrets.get" => Ok(json!({ "$secret": args })),
+            "secrets.get" => Ok(json!({ "$secret": [{ "name": args, "tag": "00" }] })),
             other => panic!("no answer for {other}"),
         }
     }

@@ -1,0 +1,110 @@
+//! What happens when the state directory is not as it should be: a coded error, and nothing that was recorded is lost.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::errors::{shown, shows};
+use crate::harness::{Place, until};
+use crate::processes;
+
+fn database(place: &Place) -> rusqlite::Connection {
+    rusqlite::Connection::open(place.database()).expect("the database is there")
+}
+
+#[test]
+fn a_state_directory_of_a_newer_version() {
+    let place = Place::new();
+    place.ends(0, &["runs"]);
+    database(&place).pragma_update(None, "user_version", 9999).unwrap();
+    let before = fs::read(place.database()).unwrap();
+    shows!("state_newer", place, &["runs"]);
+    assert_eq!(fs::read(place.database()).unwrap(), before, "nothing is touched");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used() {
+    let place = Place::new();
+    fs::write(place.state(), "a file").unwrap();
+    shows!("state_unusable", place, &["runs"]);
+}
+
+#[test]
+fn a_journal_that_is_damaged() {
+    let place = Place::new();
+    place.ends(0, &["runs"]);
+    let mut bytes = fs::read(place.database()).unwrap();
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    fs::write(place.database(), bytes).unwrap();
+    shows!("journal_broken", place, &["runs"]);
+}
+
+#[test]
+fn a_script_that_left_its_history() {
+    let place = Place::new();
+    let script = place.script("a.lua", "files.write { path = args[1] .. \"/one\", content = \"x\" }\nsleep(\"1h\")\n");
+    let host = place.start(&[&script, place.path().to_str().unwrap(), "--allow", "*"]);
+    let run = until("the run waits", || {
+        let run = place.runs().into_iter().next()?;
+        (run["state"] == "waiting").then(|| run["id"].as_str().unwrap().to_owned())
+    });
+    processes::signal(host.pid(), Signal::INT);
+    host.end();
+    // The source is pinned; only somebody who edits the journal can change it.
+    let changed = database(&place)
+        .execute("UPDATE blobs SET data = CAST(replace(CAST(data AS TEXT), '/one', '/two') AS BLOB)", [])
+        .unwrap();
+    assert!(changed > 0);
+    shows!("divergence", place, &["resume", &run]);
+    assert_eq!((place.newest()["state"].as_str(), place.read("two").as_str()), (Some("paused"), ""));
+    shows!("divergence_again", place, &["resume", &run]);
+}
+
+/// A file system of one megabyte that is gone with the test.
+struct Small<'a>(&'a Place);
+
+impl<'a> Small<'a> {
+    fn mount(place: &'a Place) -> Self {
+        fs::create_dir(place.state()).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        let mounted = rustix::mount::mount("mcrun-test", place.state(), "tmpfs", flags, Some(c"size=1m"));
+        mounted.expect("this test mounts a small file system: run it as root");
+        Self(place)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        // A failed test must not fail again here; the file system goes with its last user.
+        let _ = rustix::mount::unmount(self.0.state(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let place = Place::new();
+    let _small = Small::mount(&place);
+    let script = place.script(
+        "a.lua",
+        "local text = string.rep(\"x\", 40000)\n\
+         for index = 1, 60 do\n    files.write { path = `{args[1]}/{index}`, content = text .. index }\nend\n",
+    );
+    let out = place.at("out");
+    fs::create_dir(&out).unwrap();
+    let seen = place.run(&[&script, &out, "--allow", "*"]);
+    assert_eq!(seen.code, Some(1), "{seen}");
+    let last: Vec<&str> = seen.stderr.lines().filter(|line| !line.starts_with('+')).collect();
+    let seen = crate::harness::Seen { stderr: last.join("\n"), ..seen };
+    insta::assert_snapshot!("disk_full", shown(&place, &seen));
+
+    let written = fs::read_dir(&out).unwrap().count();
+    assert!((1..60).contains(&written), "{written} files");
+    let options = "size=64m".to_owned();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount_remount(place.state(), flags, options.as_str()).unwrap();
+    let run = place.newest();
+    assert_eq!(run["resumable"], true, "{run:#}");
+    place.ends(0, &["resume", run["id"].as_str().unwrap()]);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 60);
+    assert_eq!(place.newest_shown()["entries"].as_array().unwrap().len(), 60);
+}
