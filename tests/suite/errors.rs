@@ -180,6 +180,15 @@ fn a_script_that_never_ends() {
 }
 
 #[test]
+fn a_retry_that_pauses_the_run() {
+    let (place, script) = script(
+        "retry({ times = 2, on_exhausted = \"pause\" }, function()\n    http.get { url = \"http://127.0.0.1:1/\" }\nend)\n",
+    );
+    shows!("retries_exhausted", place, &[&script, "--allow", "*"]);
+    assert_eq!(place.newest()["resumable"], true);
+}
+
+#[test]
 fn words_that_are_not_understood() {
     let (place, script) = script("print(1)\n");
     shows!("bad_limit", place, &[&script, "--limit", "memroy=1GiB"]);

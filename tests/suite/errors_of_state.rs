@@ -42,8 +42,8 @@ fn a_journal_that_is_damaged() {
 #[test]
 fn a_script_that_left_its_history() {
     let place = Place::new();
-    let script = place.script("a.lua", "files.write { path = args[1] .. \"/one\", content = \"x\" }\nsleep(\"1h\")\n");
-    let host = place.start(&[&script, place.path().to_str().unwrap(), "--allow", "*"]);
+    let script = place.script("a.lua", "files.write { path = \"one\", content = \"x\" }\nsleep(\"1h\")\n");
+    let host = place.start(&[&script, "--allow", "*"]);
     let run = until("the run waits", || {
         let run = place.runs().into_iter().next()?;
         (run["state"] == "waiting").then(|| run["id"].as_str().unwrap().to_owned())
@@ -52,12 +52,25 @@ fn a_script_that_left_its_history() {
     host.end();
     // The source is pinned; only somebody who edits the journal can change it.
     let changed = database(&place)
-        .execute("UPDATE blobs SET data = CAST(replace(CAST(data AS TEXT), '/one', '/two') AS BLOB)", [])
+        .execute("UPDATE blobs SET data = CAST(replace(CAST(data AS TEXT), '"one"', '"two"') AS BLOB)", [])
         .unwrap();
     assert!(changed > 0);
     shows!("divergence", place, &["resume", &run]);
-    assert_eq!((place.newest()["state"].as_str(), place.read("two").as_str()), (Some("paused"), ""));
+    assert_eq!((place.newest()["state"].as_str(), place.read("scripts/two").as_str()), (Some("paused"), ""));
     shows!("divergence_again", place, &["resume", &run]);
+}
+
+#[test]
+fn a_node_without_a_free_port() {
+    let place = Place::new();
+    let script = place.script("a.lua", "ports.allocate { service = \"web\" }\n");
+    place.ends(0, &["runs"]);
+    let node = place.path().file_name().unwrap().to_str().unwrap();
+    let fill = "WITH RECURSIVE number(n) AS (SELECT 10000 UNION ALL SELECT n + 1 FROM number WHERE n < 60000)
+        INSERT INTO records SELECT 'port', ?1, 'old/p' || n,
+            json_object('service', 'old', 'name', 'p' || n, 'port', n), NULL, 0 FROM number";
+    database(&place).execute(fill, [node]).unwrap();
+    shows!("no_port", place, &[&script, "--allow", "*"]);
 }
 
 /// A file system of one megabyte that is gone with the test.

@@ -9,6 +9,7 @@ mod errors_of_state;
 mod harness;
 mod interrupt;
 mod main_job;
+mod plan_equals_apply;
 mod processes;
 mod service;
 
