@@ -17,7 +17,10 @@ fn files_beneath(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
             files_beneath(&path, found);
-        } else if path.extension().is_some_and(|kind| ["rs", "luau", "snap"].iter().any(|known| kind == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|kind| ["rs", "luau", "snap"].iter().any(|known| kind == *known))
+        {
             found.push(path);
         }
     }
@@ -45,9 +48,9 @@ fn every_code_is_provoked_by_a_test() {
     let tests: String = files.iter().map(|path| tests_in(path)).collect();
     let mentions = |code: Code| {
         let variant = format!("Code::{code:?}");
-        let rust = tests.match_indices(&variant).any(|(at, _)| {
-            !tests[at + variant.len()..].starts_with(|next: char| next.is_alphanumeric())
-        });
+        let rust = tests
+            .match_indices(&variant)
+            .any(|(at, _)| !tests[at + variant.len()..].starts_with(|next: char| next.is_alphanumeric()));
         rust || tests.contains(code.as_str())
     };
     let missing: Vec<String> = Code::ALL

@@ -46,7 +46,11 @@ impl Deploy {
         fs::write(place.at("out/old.conf"), "gone\n").unwrap();
         let (old, new) = (place.at("old"), place.at("new"));
         let words = |script: String, message: &str| -> Vec<String> {
-            let settings = [format!("message={message}"), format!("mcrun={PROGRAM}"), format!("out={}", place.at("out"))];
+            let settings = [
+                format!("message={message}"),
+                format!("mcrun={PROGRAM}"),
+                format!("out={}", place.at("out")),
+            ];
             let settings = settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
             [script, "--allow".into(), "*".into()].into_iter().chain(settings).collect()
         };
@@ -81,7 +85,10 @@ impl Deploy {
                 Some(run) => self.run(&["resume", run["id"].as_str().unwrap()], ("MCRUN_CRASH_AT", &fatal)),
                 None => self.run(&self.words(), ("MCRUN_CRASH_AT", &fatal)),
             };
-            assert!(seen.code == Some(0) || (seen.code.is_none() && !fatal.is_empty()), "at {position}: {seen}");
+            assert!(
+                seen.code == Some(0) || (seen.code.is_none() && !fatal.is_empty()),
+                "at {position}: {seen}"
+            );
             let later = self.recorded();
             if let (Some(earlier), Some(later)) = (&earlier, &later) {
                 check_nothing_completed_is_repeated(position, earlier, later);
@@ -99,11 +106,19 @@ impl Deploy {
         assert_eq!(entries.len(), EFFECTS, "at {position}: {entries:#?}");
         for (index, entry) in entries.iter().enumerate() {
             let what = format!("at {position}: {entry:#}");
-            assert_eq!((&entry["order"], &entry["identity"]["counter"]), (&(index + 1).into(), &(index + 1).into()), "{what}");
+            assert_eq!(
+                (&entry["order"], &entry["identity"]["counter"]),
+                (&(index + 1).into(), &(index + 1).into()),
+                "{what}"
+            );
             assert_eq!(entry["status"], "done", "{what}");
         }
         assert_eq!(before(&entries[2])["size"], 4, "at {position}: the first `before` of b.conf is kept");
-        assert_eq!(before(&entries[4])["argv"][2], *self.old, "at {position}: the first `before` of web is kept");
+        assert_eq!(
+            before(&entries[4])["argv"][2],
+            *self.old,
+            "at {position}: the first `before` of web is kept"
+        );
         assert_eq!(before(&entries[5]), Value::Null, "at {position}: side was not there");
         assert_eq!(before(&entries[9])["size"], 5, "at {position}: the first `before` of old.conf is kept");
 
@@ -120,8 +135,10 @@ impl Deploy {
             let alive: Vec<Value> = processes::with_word(word).into_iter().map(Value::from).collect();
             assert_eq!(alive, [container["pid"].clone()], "at {position}: {name} runs once");
         }
-        let variable = entries[5 - 1]["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let port = variable.and_then(|spec| spec["env"]["PORT"].as_str()?.parse().ok()).expect("web has a port");
+        let variable =
+            entries[5 - 1]["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let port =
+            variable.and_then(|spec| spec["env"]["PORT"].as_str()?.parse().ok()).expect("web has a port");
         assert_eq!(visit(port).as_ref(), Some(&self.new), "at {position}");
     }
 }
@@ -144,7 +161,10 @@ fn check_nothing_completed_is_repeated(position: usize, earlier: &Value, later: 
         assert!(later.contains(completed), "at {position}: this was done again: {completed:#}");
     }
     for begun in entries(earlier).iter().filter(|entry| entry["status"] == "begun") {
-        let now = later.iter().find(|entry| entry["identity"] == begun["identity"]).expect("an entry never goes away");
+        let now = later
+            .iter()
+            .find(|entry| entry["identity"] == begun["identity"])
+            .expect("an entry never goes away");
         let kept = |entry: &Value| ["before", "change", "begun_at"].map(|field| entry[field].clone());
         assert_eq!(kept(now), kept(begun), "at {position}: what was written at first stays");
     }
@@ -186,7 +206,11 @@ fn a_deploy_killed_at_any_point_is_resumed_to_the_same_end() {
             });
         }
     });
-    assert_eq!(failed.into_inner().unwrap(), Vec::<usize>::new(), "positions that did not end well, of {points}");
+    assert_eq!(
+        failed.into_inner().unwrap(),
+        Vec::<usize>::new(),
+        "positions that did not end well, of {points}"
+    );
 }
 
 fn kill_at(position: usize) {

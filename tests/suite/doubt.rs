@@ -64,10 +64,13 @@ impl Server {
             for mut connection in listener.incoming().flatten() {
                 let lines = BufReader::new(connection.try_clone().unwrap()).lines().map_while(Result::ok);
                 let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-                let key = head.iter().find_map(|line| Some(line.to_lowercase().strip_prefix("idempotency-key: ")?.to_owned()));
+                let key = head
+                    .iter()
+                    .find_map(|line| Some(line.to_lowercase().strip_prefix("idempotency-key: ")?.to_owned()));
                 seen.lock().unwrap().extend(key);
                 if answering.load(Ordering::SeqCst) {
-                    let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    let _ = connection
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 } else {
                     kept.push(connection);
                 }
@@ -108,7 +111,9 @@ fn cut(act: &dyn Cut, on_doubt: &str) -> Place {
     let before = act.keys(&place).len();
     until("the act has begun", || (act.keys(&place).len() > before).then_some(()));
     host.kill();
-    until("the program dies with its host", || processes::with_word(&place.at("marker")).is_empty().then_some(()));
+    until("the program dies with its host", || {
+        processes::with_word(&place.at("marker")).is_empty().then_some(())
+    });
     assert_eq!(place.newest()["killed"], true);
     assert_eq!(place.newest_shown()["entries"][0]["status"], "begun");
     act.let_go(&place);

@@ -8,8 +8,13 @@ use crate::processes;
 /// What was shown, without what differs from run to run.
 pub(crate) fn shown(place: &Place, seen: &Seen) -> String {
     let folder = std::fs::canonicalize(place.path()).expect("the place is there");
-    let node = place.path().file_name().and_then(|name| name.to_str()).expect("temporary folders have plain names");
-    let text = format!("exit {}\n{}", seen.code.map_or("by signal".to_owned(), |code| code.to_string()), seen.stderr);
+    let node =
+        place.path().file_name().and_then(|name| name.to_str()).expect("temporary folders have plain names");
+    let text = format!(
+        "exit {}\n{}",
+        seen.code.map_or("by signal".to_owned(), |code| code.to_string()),
+        seen.stderr
+    );
     let mut text = text
         .replace(folder.to_str().expect("a plain name"), "PLACE")
         .replace(place.path().to_str().expect("a plain name"), "PLACE")
@@ -27,7 +32,9 @@ pub(crate) fn shown(place: &Place, seen: &Seen) -> String {
 /// `12 ms` and `0.07 s` as `N ms` and `N s`.
 fn without_times(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
-    let is_time = |index: usize| words[index].parse::<f64>().is_ok() && matches!(words.get(index + 1), Some(&("ms" | "s")));
+    let is_time = |index: usize| {
+        words[index].parse::<f64>().is_ok() && matches!(words.get(index + 1), Some(&("ms" | "s")))
+    };
     let words = (0..words.len()).map(|index| if is_time(index) { "N" } else { words[index] });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -56,8 +63,13 @@ fn a_script_that_does_not_compile() {
 
 #[test]
 fn a_run_time_error_in_a_module() {
-    let (place, script) = script("local util = require(\"./lib/util\")\n\nlocal function outer()\n    return util.port({})\nend\nouter()\n");
-    place.script("lib/util.luau", "local util = {}\n\nfunction util.port(service)\n    return service.ports.http\nend\n\nreturn util\n");
+    let (place, script) = script(
+        "local util = require(\"./lib/util\")\n\nlocal function outer()\n    return util.port({})\nend\nouter()\n",
+    );
+    place.script(
+        "lib/util.luau",
+        "local util = {}\n\nfunction util.port(service)\n    return service.ports.http\nend\n\nreturn util\n",
+    );
     shows!("run_time_error", place, &[&script]);
 }
 
@@ -89,7 +101,9 @@ fn a_denied_effect() {
 
 #[test]
 fn an_effect_where_none_can_be() {
-    let (place, script) = script("local list = { 3, 1, 2 }\ntable.sort(list, function(a, b)\n    now()\n    return a < b\nend)\n");
+    let (place, script) = script(
+        "local list = { 3, 1, 2 }\ntable.sort(list, function(a, b)\n    now()\n    return a < b\nend)\n",
+    );
     shows!("effect_place", place, &[&script]);
 }
 
@@ -118,13 +132,17 @@ fn a_module_outside_of_the_folder() {
 #[test]
 fn an_engine_that_is_not_there() {
     let (place, script) = script("containers.ensure { name = \"web\", image = \"example/web:v1\" }\n");
-    place.configure("[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"/nonexistent/podman.sock\"\n");
+    place.configure(
+        "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"/nonexistent/podman.sock\"\n",
+    );
     shows!("no_engine", place, &[&script, "--allow", "*"]);
 }
 
 #[test]
 fn an_image_that_is_not_there() {
-    let (place, script) = script("containers.ensure { name = \"mcrun-test-missing\", image = \"localhost/mcrun-test/missing:v1\" }\n");
+    let (place, script) = script(
+        "containers.ensure { name = \"mcrun-test-missing\", image = \"localhost/mcrun-test/missing:v1\" }\n",
+    );
     place.configure("[drivers]\ncontainers = \"podman\"\n");
     shows!("no_image", place, &[&script, "--allow", "*"]);
     // Started for this state directory, and it would stay for a minute.
@@ -150,12 +168,18 @@ fn an_occupied_port_and_who_holds_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let ports = format!("ports = {{ {{ host = {port}, container = {port} }} }}");
-    let (place, script) = script(&format!("containers.ensure {{ name = \"web\", exec = {{ \"/bin/sleep\", \"60\" }}, {ports} }}\n"));
+    let (place, script) = script(&format!(
+        "containers.ensure {{ name = \"web\", exec = {{ \"/bin/sleep\", \"60\" }}, {ports} }}\n"
+    ));
     let mut seen = place.run(&[&script, "--allow", "*"]);
-    seen.stderr = seen.stderr.replace(&port.to_string(), "PORT").replace(&std::process::id().to_string(), "PID");
+    seen.stderr =
+        seen.stderr.replace(&port.to_string(), "PORT").replace(&std::process::id().to_string(), "PID");
     // The test's thread may give the process another name.
     let name = std::fs::read_to_string("/proc/self/comm").unwrap();
-    insta::assert_snapshot!("occupied_port", shown(&place, &seen).replace(&format!("`{}`", name.trim()), "`HOLDER`"));
+    insta::assert_snapshot!(
+        "occupied_port",
+        shown(&place, &seen).replace(&format!("`{}`", name.trim()), "`HOLDER`")
+    );
 }
 
 #[test]
@@ -169,7 +193,8 @@ fn a_service_that_never_becomes_healthy() {
 
 #[test]
 fn a_program_that_fails() {
-    let (place, script) = script("exec.run { argv = { \"/bin/sh\", \"-c\", \"echo broken >&2; exit 3\" } }\n");
+    let (place, script) =
+        script("exec.run { argv = { \"/bin/sh\", \"-c\", \"echo broken >&2; exit 3\" } }\n");
     shows!("exit_status", place, &[&script, "--allow", "*"]);
 }
 

@@ -52,8 +52,13 @@ impl Place {
     /// Writes `mcrun.toml`, which lies apart from the scripts. Every place is a node of its own: ports are chosen from
     /// the node's name, and two places must not choose the same.
     pub(crate) fn configure(&self, text: &str) {
-        let node = self.path().file_name().and_then(|name| name.to_str()).expect("temporary folders have plain names");
-        fs::write(self.config(), format!("{text}[node]\nname = \"{node}\"\n")).expect("the place is writable");
+        let node = self
+            .path()
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("temporary folders have plain names");
+        fs::write(self.config(), format!("{text}[node]\nname = \"{node}\"\n"))
+            .expect("the place is writable");
     }
 
     pub(crate) fn config(&self) -> PathBuf {

@@ -88,7 +88,8 @@ fn ctrl_c_lets_the_running_effect_end() {
     assert_eq!(seen.code, Some(130), "{seen}");
     let run = place.newest_shown();
     assert_eq!(run["state"], "paused");
-    let statuses: Vec<&Value> = run["entries"].as_array().unwrap().iter().map(|entry| &entry["status"]).collect();
+    let statuses: Vec<&Value> =
+        run["entries"].as_array().unwrap().iter().map(|entry| &entry["status"]).collect();
     assert_eq!(statuses, ["done", "done"], "{run:#}");
     assert_eq!(place.read("last"), "");
 
@@ -155,7 +156,10 @@ fn a_run_that_waits_can_be_cancelled() {
     interrupt(&host);
     host.end();
     place.ends(0, &["cancel", &run]);
-    assert_eq!((&place.newest()["state"], &place.newest()["resumable"]), (&"cancelled".into(), &false.into()));
+    assert_eq!(
+        (&place.newest()["state"], &place.newest()["resumable"]),
+        (&"cancelled".into(), &false.into())
+    );
     place.ends(1, &["cancel", &run]).says(&["MC-J009"]);
     place.ends(1, &["resume", &run]).says(&["MC-J009"]);
 }
@@ -174,18 +178,23 @@ fn a_run_has_one_holder() {
     let holder = format!("process {}", resumed.pid());
     // Until the first has taken the run, the second would take it: it is only asked once the first holds the lock.
     let lock = place.state().join("locks").join(format!("run-{run}"));
-    until("the run is held", || fs::read_to_string(&lock).ok()?.contains(&resumed.pid().to_string()).then_some(()));
+    until("the run is held", || {
+        fs::read_to_string(&lock).ok()?.contains(&resumed.pid().to_string()).then_some(())
+    });
     place.ends(5, &["resume", &run]).says(&["MC-J003", &holder]);
     resumed.kill();
     let again = place.start(&["resume", &run]);
-    until("the kernel has freed the lock", || fs::read_to_string(&lock).ok()?.contains(&again.pid().to_string()).then_some(()));
+    until("the kernel has freed the lock", || {
+        fs::read_to_string(&lock).ok()?.contains(&again.pid().to_string()).then_some(())
+    });
 }
 
 #[test]
 fn a_service_has_one_deploy_at_a_time() {
     let place = Place::new();
     let deploy = |name: &str, seconds: u32, rest: &str| {
-        let made = format!("containers.ensure {{ name = \"web\", exec = {{ \"/bin/sleep\", \"{seconds}\" }} }}\n");
+        let made =
+            format!("containers.ensure {{ name = \"web\", exec = {{ \"/bin/sleep\", \"{seconds}\" }} }}\n");
         place.script(name, &format!("{made}{rest}"))
     };
     let wait = "exec.run { argv = { \"/bin/sh\", \"-c\", \"echo x >> times; until [ -e go ]; do sleep 0.02; done\" }, cwd = args[1] }\n";

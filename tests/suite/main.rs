@@ -3,6 +3,7 @@
 
 mod codes;
 mod crash;
+mod docs;
 mod doubt;
 mod errors;
 mod errors_of_state;
@@ -11,6 +12,7 @@ mod interrupt;
 mod main_job;
 mod plan_equals_apply;
 mod processes;
+mod sandbox;
 mod service;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.

@@ -6,7 +6,8 @@ use crate::harness::{Place, until, visit};
 use crate::processes;
 use crate::service::{Deploy, deploy, ports};
 
-const GRANTS: &[&str] = &["--allow", "containers", "--allow", "exec", "--allow", "health", "--allow", "registry"];
+const GRANTS: &[&str] =
+    &["--allow", "containers", "--allow", "exec", "--allow", "health", "--allow", "registry"];
 
 fn with_grants<'a>(words: &[&'a str]) -> Vec<&'a str> {
     words.iter().chain(GRANTS).copied().collect()
@@ -53,22 +54,37 @@ fn what_is_listed_has_the_documented_shape() {
     let place = Place::new();
     deploy(&place, 0, &[]);
     let containers = place.containers();
-    let shown: Vec<_> = containers.iter().map(|c| (&c["name"], &c["service"], &c["state"], &c["driver"])).collect();
+    let shown: Vec<_> =
+        containers.iter().map(|c| (&c["name"], &c["service"], &c["state"], &c["driver"])).collect();
     assert_eq!(shown, [(&"web".into(), &"web".into(), &"running".into(), &"process".into())]);
-    assert_eq!(containers[0]["env"], serde_json::json!(["LEVEL", "PORT"]), "values of the environment stay hidden");
+    assert_eq!(
+        containers[0]["env"],
+        serde_json::json!(["LEVEL", "PORT"]),
+        "values of the environment stay hidden"
+    );
 
     let status = place.json(&["status", "--json"]);
     assert_eq!((&status[0]["service"], &status[0]["version"]), (&"web".into(), &"v1".into()));
-    assert_eq!((&status[0]["state"], &status[0]["containers"][0]["name"]), (&"running".into(), &"web".into()));
+    assert_eq!(
+        (&status[0]["state"], &status[0]["containers"][0]["name"]),
+        (&"running".into(), &"web".into())
+    );
 
     let run = place.newest();
-    assert_eq!((&run["state"], &run["exit_code"], &run["name"]), (&"done".into(), &0.into(), &"deploy.lua".into()));
+    assert_eq!(
+        (&run["state"], &run["exit_code"], &run["name"]),
+        (&"done".into(), &0.into(), &"deploy.lua".into())
+    );
     assert_eq!((&run["resumable"], &run["killed"]), (&false.into(), &false.into()));
 
     let entries = place.newest_shown()["entries"].as_array().unwrap().clone();
-    let ensured = entries.iter().find(|entry| entry["identity"]["name"] == "containers.ensure").expect("its entry");
+    let ensured =
+        entries.iter().find(|entry| entry["identity"]["name"] == "containers.ensure").expect("its entry");
     assert_eq!(ensured["identity"]["scope"], "deploy/web");
-    assert_eq!((&ensured["kind"], &ensured["status"], &ensured["changed"]), (&"ensure".into(), &"done".into(), &true.into()));
+    assert_eq!(
+        (&ensured["kind"], &ensured["status"], &ensured["changed"]),
+        (&"ensure".into(), &"done".into(), &true.into())
+    );
 
     let log = place.ends(0, &["logs", &place.newest_id(), "--json"]);
     let lines: Vec<Value> = log.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -81,7 +97,10 @@ fn the_outcome_of_a_run_can_be_had_as_json() {
     let script = place.script("a.lua", "print(\"text\")\nfail(\"enough\")\n");
     let outcome = place.json(&["run", &script, "--json"]);
     assert_eq!((&outcome["state"], &outcome["exit_code"]), (&"failed".into(), &1.into()));
-    assert_eq!((&outcome["error"]["code"], &outcome["error"]["message"]), (&"MC-S003".into(), &"enough".into()));
+    assert_eq!(
+        (&outcome["error"]["code"], &outcome["error"]["message"]),
+        (&"MC-S003".into(), &"enough".into())
+    );
     assert_eq!(outcome["place"], serde_json::json!({ "file": "a.lua", "line": 2 }));
 }
 
@@ -98,7 +117,8 @@ fn what_a_service_says_is_kept() {
         let lines: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (lines.len() == 2).then_some(lines)
     });
-    let mut streams: Vec<_> = said.iter().map(|line| (line["line"].as_str(), line["stream"].as_str())).collect();
+    let mut streams: Vec<_> =
+        said.iter().map(|line| (line["line"].as_str(), line["stream"].as_str())).collect();
     streams.sort_unstable();
     assert_eq!(streams, [(Some("one"), Some("stdout")), (Some("two"), Some("stderr"))]);
 }
@@ -200,7 +220,8 @@ fn a_service_outlives_the_program_that_started_it() {
     let place = Place::new();
     let port = ports(&deploy(&place, 0, &[]))[0];
     let web = place.container("web").unwrap();
-    let service = processes::all().into_iter().find(|process| u64::from(process.pid) == pid(&web)).expect("it runs");
+    let service =
+        processes::all().into_iter().find(|process| u64::from(process.pid) == pid(&web)).expect("it runs");
     assert_ne!(service.parent, std::process::id());
     assert_eq!(visit(port).as_deref(), Some("first"));
 }
@@ -214,5 +235,9 @@ fn a_plan_of_a_deploy_is_data_too() {
     let needs: Vec<_> = plan["needs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(needs.contains(&"containers:write:web"), "{needs:?}");
     let steps = plan["steps"].as_array().unwrap();
-    assert!(steps.iter().any(|step| step["action"] == "create" && step["identity"]["name"] == "containers.ensure"));
+    assert!(
+        steps
+            .iter()
+            .any(|step| step["action"] == "create" && step["identity"]["name"] == "containers.ensure")
+    );
 }

@@ -8,6 +8,18 @@ use serde_json::{Value, json};
 use crate::harness::{PROGRAM, Place};
 use crate::service::Deploy;
 
+/// The same without what is sealed: a hidden value has a keyed hash, which is compared, and a box that differs each time.
+fn without_boxes(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) if fields.contains_key("$hidden") => json!({ "$hidden": fields["$hidden"] }),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| (name.clone(), without_boxes(field))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_boxes).collect(),
+        other => other.clone(),
+    }
+}
+
 /// What a plan or a run says of one effect.
 #[derive(Debug, PartialEq)]
 struct Said {
@@ -26,7 +38,7 @@ fn identity(of: &Value) -> (String, u64, String) {
 fn planned(plan: &Value) -> Effects {
     let steps = plan["steps"].as_array().expect("a plan has steps");
     let said = |step: &Value| {
-        let fields = if step["fields"].is_null() { json!([]) } else { step["fields"].clone() };
+        let fields = if step["fields"].is_null() { json!([]) } else { without_boxes(&step["fields"]) };
         Said { action: step["action"].as_str().unwrap().to_owned(), fields }
     };
     let effects: Effects = steps.iter().map(|step| (identity(step), said(step))).collect();
@@ -41,7 +53,9 @@ fn applied(run: &Value, planned: &Effects) -> Effects {
     let said = |entry: &Value| {
         let change: Option<Value> = entry["change"].as_str().map(|text| serde_json::from_str(text).unwrap());
         let (action, fields) = match (entry["kind"].as_str().unwrap(), &change) {
-            ("ensure", Some(change)) => (change["action"].as_str().unwrap(), change["fields"].clone()),
+            ("ensure", Some(change)) => {
+                (change["action"].as_str().unwrap(), without_boxes(&change["fields"]))
+            }
             ("ensure", None) if entry["changed"] == true => match planned.get(&identity(entry)) {
                 Some(said) if said.action != "none" => (said.action.as_str(), said.fields.clone()),
                 _ => ("a change that was not planned", Value::Null),
@@ -81,7 +95,12 @@ fn of_the_demo() {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/demo/hello.lua");
     let program = format!("mcrun={PROGRAM}");
     compare(&place, "demo", &[demo, "--allow", "*", "--set", &program], true);
-    compare(&place, "changed demo", &[demo, "--allow", "*", "--set", &program, "--set", "message=changed"], true);
+    compare(
+        &place,
+        "changed demo",
+        &[demo, "--allow", "*", "--set", &program, "--set", "message=changed"],
+        true,
+    );
 }
 
 fn roll_outs(strategy: &str) {
@@ -143,7 +162,12 @@ fn of_every_field_of_a_native_service() {
 #[test]
 fn of_what_is_done_to_a_service() {
     let place = Place::new();
-    compare_script(&place, "ensure", "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n", true);
+    compare_script(
+        &place,
+        "ensure",
+        "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n",
+        true,
+    );
     compare_script(&place, "stop", "containers.stop { name = \"web\" }\n", true);
     compare_script(&place, "start", "containers.start { name = \"web\" }\n", true);
     compare_script(&place, "restart", "containers.restart { name = \"web\" }\n", false);
@@ -172,7 +196,10 @@ fn of_files() {
         ("directory", "files.directory { path = \"e\", mode = \"0700\" }"),
         ("directory mode", "files.directory { path = \"e\", mode = \"0750\" }"),
         ("inside", "files.directory { path = \"f\" } files.write { path = \"f/g\", content = \"x\" }"),
-        ("remove", "files.remove { path = \"a\" } files.remove { path = \"f/g\" } files.remove { path = \"f\" }"),
+        (
+            "remove",
+            "files.remove { path = \"a\" } files.remove { path = \"f/g\" } files.remove { path = \"f\" }",
+        ),
     ] {
         compare_script(&place, what, text, true);
     }
@@ -188,13 +215,25 @@ fn of_files() {
 fn of_ports_and_registry() {
     let place = Place::new();
     for (what, text, settles) in [
-        ("allocate", "ports.allocate { service = \"a\" } ports.allocate { service = \"a\", name = \"admin\" }", true),
-        ("used", "files.write { path = \"port\", content = tostring(ports.allocate { service = \"b\" }) }", true),
+        (
+            "allocate",
+            "ports.allocate { service = \"a\" } ports.allocate { service = \"a\", name = \"admin\" }",
+            true,
+        ),
+        (
+            "used",
+            "files.write { path = \"port\", content = tostring(ports.allocate { service = \"b\" }) }",
+            true,
+        ),
         ("release", "ports.release { service = \"a\", name = \"admin\" }", true),
         ("put", "registry.put { service = \"a\", spec = { x = 1 }, release = { version = \"1\" } }", true),
         ("change", "registry.put { service = \"a\", spec = { x = 2 }, release = { version = \"2\" } }", true),
         ("remove", "registry.remove { service = \"a\" } ports.release { service = \"a\" }", true),
-        ("allocate and release", "ports.allocate { service = \"c\" } ports.release { service = \"c\" }", false),
+        (
+            "allocate and release",
+            "ports.allocate { service = \"c\" } ports.release { service = \"c\" }",
+            false,
+        ),
     ] {
         compare_script(&place, what, text, settles);
     }
@@ -219,7 +258,8 @@ fn what_nobody_can_know_ends_the_plan_with_a_note() {
     let place = Place::new();
     let script = place.script("a.lua", "local out = exec.run { argv = { \"/bin/true\" } }\nfiles.write { path = \"a\", content = \"x\" }\nif out.code == 0 then files.write { path = \"b\", content = \"x\" } end\n");
     let plan = place.json(&["plan", &script, "--json", "--allow", "*"]);
-    let names: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["identity"]["name"].clone()).collect();
+    let names: Vec<_> =
+        plan["steps"].as_array().unwrap().iter().map(|step| step["identity"]["name"].clone()).collect();
     assert_eq!(names, ["exec.run", "files.write"]);
     assert_eq!(plan["ends"][0]["place"]["line"], 3, "{:#}", plan["ends"]);
     assert_eq!(plan["has_changes"], true);

@@ -32,7 +32,9 @@ fn read(pid: u32) -> Option<Process> {
 
 /// The worker of a host, once there is one.
 pub(crate) fn worker_of(host: u32) -> Option<u32> {
-    let is_worker = |process: &Process| process.parent == host && process.words.get(1).is_some_and(|word| word == "worker");
+    let is_worker = |process: &Process| {
+        process.parent == host && process.words.get(1).is_some_and(|word| word == "worker")
+    };
     all().into_iter().find(is_worker).map(|process| process.pid)
 }
 

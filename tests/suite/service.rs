@@ -30,7 +30,8 @@ impl Deploy {
     /// With these settings, `message=second`.
     pub(crate) fn new(place: &Place, settings: &[&str]) -> Self {
         let script = place.script("deploy.lua", DEPLOY);
-        let mut words = vec![script, "--allow".into(), "*".into(), "--set".into(), format!("mcrun={PROGRAM}")];
+        let mut words =
+            vec![script, "--allow".into(), "*".into(), "--set".into(), format!("mcrun={PROGRAM}")];
         for setting in settings {
             words.extend(["--set".into(), (*setting).into()]);
         }

@@ -130,9 +130,9 @@ pub(crate) enum Command {
     Resume {
         /// The run's id or its beginning.
         run: String,
-        /// What became of the act in doubt.
-        #[arg(long)]
-        doubt: Option<Doubt>,
+        /// What became of the act in doubt: redo, done or fail; SCOPE#N=redo where there are several.
+        #[arg(long, value_name = "WORD")]
+        doubt: Vec<Doubt>,
         /// Set a limit for the rest of the run.
         #[arg(long, value_name = "NAME=VALUE")]
         limit: Vec<String>,
@@ -243,14 +243,46 @@ pub(crate) enum State {
 }
 
 /// An operator's word on an act in doubt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Doubt {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// Scope and counter; the only act in doubt unless given.
+    pub(crate) identity: Option<(String, u32)>,
+    pub(crate) word: DoubtWord,
+}
+
+/// What the operator may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DoubtWord {
     /// Do it again.
     Redo,
     /// It took place.
     Done,
     /// Raise an error in the script.
     Fail,
+}
+
+impl std::str::FromStr for Doubt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (identity, word) = match text.rsplit_once('=') {
+            Some((identity, word)) => (Some(identity), word),
+            None => (None, text),
+        };
+        let word = match word {
+            "redo" => DoubtWord::Redo,
+            "done" => DoubtWord::Done,
+            "fail" => DoubtWord::Fail,
+            other => return Err(format!("`{other}` is not redo, done or fail")),
+        };
+        let identity = identity.map(|identity| {
+            let parts = identity
+                .rsplit_once('#')
+                .and_then(|(scope, counter)| Some((scope.to_owned(), counter.parse().ok()?)));
+            parts.ok_or_else(|| format!("`{identity}` is not SCOPE#N, as `mcrun show` prints it"))
+        });
+        Ok(Self { identity: identity.transpose()?, word })
+    }
 }
 
 /// Puts `run` before a file name that stands where a command is expected.

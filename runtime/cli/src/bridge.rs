@@ -100,7 +100,8 @@ impl script::Effects for Bridge<'_> {
         }
         let shared = self.session.shared();
         let message = shared.secrets.mask(&line.message).into_owned();
-        let fields = line.fields.as_ref().map(|fields| shared.secrets.mask(fields.get()).into_owned());
+        let fields = line.fields.as_ref().and_then(|fields| serde_json::from_str(fields.get()).ok());
+        let fields = fields.map(|fields| self.session.masked(fields).to_string());
         self.watch.log(line.level, &line.scope, &message, fields.as_deref());
         if self.planning {
             return;

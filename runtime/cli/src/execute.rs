@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
-use effect::session::Decision;
+use effect::session::Decisions;
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
 use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame};
@@ -41,7 +41,7 @@ pub(crate) struct Job {
 /// What an earlier attempt at the run left.
 pub(crate) struct Past {
     pub(crate) open: Vec<Open>,
-    pub(crate) decision: Option<Decision>,
+    pub(crate) decisions: Decisions,
     /// Sources by module name, as pinned.
     pub(crate) sources: HashMap<String, String>,
     /// The last log line of each scope.
@@ -85,19 +85,27 @@ impl Finished {
 }
 
 /// Runs a recorded run to its end, its pause or its interruption, and records which.
-pub(crate) async fn run(app: &App, job: Job, watch: Arc<dyn Watch>, lock: RunLock) -> Result<Finished> {
+pub(crate) async fn run(app: &App, job: Job, watch: Arc<dyn Watch>, _lock: RunLock) -> Result<Finished> {
     let id = job.id;
-    app.journal.set_state(&id, RunState::Running, None, None).await?;
-    let (session, ended) = evaluate(app, job, watch).await?;
-    let finished = conclude(app, &session, ended).await;
-    if finished.trouble.as_ref().is_some_and(|trouble| is_unrecordable(&trouble.error)) {
-        // The journal itself is the trouble: the run stays as it is recorded and can be resumed.
-        drop(lock);
+    if app.journal.cancel_requested(&id).await? {
+        let finished = cancelled();
+        app.journal.set_state(&id, finished.state, None, Some(finished.exit.code().into())).await?;
         return Ok(finished);
     }
+    app.journal.set_state(&id, RunState::Running, None, None).await?;
+    let finished = match evaluate(app, job, watch).await {
+        Ok((session, ended)) => conclude(app, &session, ended).await,
+        // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
+        Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
+    };
     let outcome = finished.trouble.as_ref().map(Trouble::to_json);
-    app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await?;
-    drop(lock);
+    let recorded =
+        app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await;
+    match (recorded, &finished.trouble) {
+        // The journal itself is the trouble: the run stays as it is recorded, and the first cause is what counts.
+        (Err(error), Some(_)) => tracing::debug!(%error, "the run's end is not recorded"),
+        (recorded, _) => recorded?,
+    }
     Ok(finished)
 }
 
@@ -127,14 +135,15 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         root: job.root.clone(),
         overlay: Overlay::default(),
     };
+    let job_id = job.id;
     let resumed = job.past.is_some();
     let past = job.past.unwrap_or_else(|| Past {
         open: Vec::new(),
-        decision: None,
+        decisions: Decisions::default(),
         sources: HashMap::new(),
         logged: HashMap::new(),
     });
-    let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decision);
+    let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions);
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
@@ -163,15 +172,20 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
     let ended = tokio::select! {
         ended = script::run(launch, &bridge, interrupt) => ended,
-        never = forward_signals(interrupts, &*watch) => match never {},
+        never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
     };
     drop(bridge);
     Ok((session, ended))
 }
 
-/// Ctrl-C once stops the run at its next effect, twice at once.
-async fn forward_signals(
+/// How often a run looks whether somebody asked for its end; a signal is quicker and may get lost.
+const CANCEL_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Ctrl-C once stops the run at its next effect, twice at once; `mcrun cancel` counts as once.
+async fn forward_interrupts(
     interrupts: watch::Sender<Interrupt>,
+    app: &App,
+    run: &RunId,
     watch: &dyn Watch,
 ) -> std::convert::Infallible {
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -184,6 +198,11 @@ async fn forward_signals(
         tokio::select! {
             Some(()) = interrupt.recv() => {}
             Some(()) = terminate.recv() => {}
+            () = tokio::time::sleep(CANCEL_CHECK), if level == Interrupt::None => {
+                if !matches!(app.journal.cancel_requested(run).await, Ok(true)) {
+                    continue;
+                }
+            }
         }
         level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
         watch.interrupted(level == Interrupt::Hard);
@@ -198,6 +217,9 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
             None => Finished::ended(RunState::Done, Exit::Done),
         },
         Ended::Failed(failure) => {
+            if let Some(divergence) = session.unclaimed() {
+                return Finished::paused(Trouble::new(divergence));
+            }
             let trouble =
                 Trouble { error: failure.error, place: recorded_place(failure.place), stack: failure.stack };
             let exit = match Exit::of(&trouble.error) {
@@ -215,7 +237,11 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
             let error = lost.error.detail(format!("the worker ended with {}", lost.status));
             Finished::paused(Trouble::new(error))
         }
-        Ended::Stopped(Stop::Corridor(effect::Stop::Pause(error))) => Finished::paused(Trouble::new(error)),
+        Ended::Stopped(Stop::Corridor(effect::Stop::Pause(error))) => {
+            let exit = Exit::of(&error);
+            let exit = if exit == Exit::Failed { Exit::Waiting } else { exit };
+            Finished { exit, ..Finished::paused(Trouble::new(error)) }
+        }
         Ended::Stopped(Stop::Corridor(effect::Stop::Broken(error))) | Ended::Host(error) => {
             let exit = Exit::of(&error);
             Finished { state: RunState::Paused, exit, trouble: Some(Trouble::new(error)) }
@@ -238,8 +264,9 @@ async fn stopped(app: &App, session: &Session) -> Finished {
     }
 }
 
-fn is_unrecordable(error: &Error) -> bool {
-    matches!(error.code, Code::DiskFull | Code::JournalBroken)
+fn cancelled() -> Finished {
+    let error = Error::new(Code::Cancelled, "the run was cancelled");
+    Finished { state: RunState::Cancelled, exit: Exit::Failed, trouble: Some(Trouble::new(error)) }
 }
 
 fn recorded_place(place: script::Place) -> Option<journal::Place> {
@@ -283,7 +310,7 @@ pub(crate) async fn create(app: &App, job: &Job, script: &Path) -> Result<RunLoc
 }
 
 /// What is needed to go on with a recorded run.
-pub(crate) async fn past(app: &App, run: &Run, decision: Option<Decision>) -> Result<Past> {
+pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
     const PAGE: usize = 1000;
     let mut logged: HashMap<String, u64> = HashMap::new();
     let mut after = 0;
@@ -300,7 +327,7 @@ pub(crate) async fn past(app: &App, run: &Run, decision: Option<Decision>) -> Re
     }
     Ok(Past {
         open: app.journal.open_entries(&run.id).await?,
-        decision,
+        decisions: Decisions::default(),
         sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         logged,
     })

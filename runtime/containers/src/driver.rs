@@ -2,6 +2,7 @@
 //! A call may be cut off anywhere and is then simply made again: every one of them is idempotent.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +33,15 @@ pub trait Driver: Send + Sync {
     /// `MC-A001` for an impossible spec, `MC-C006` for a field that the driver cannot do.
     fn check(&self, spec: &Spec) -> Result<()> {
         crate::features::check(self.name(), self.features(), spec)
+    }
+
+    /// Refuses, by looking at files only, a spec that could not be started on this node. What the plan makes until then
+    /// is not there yet: `is_planned` tells.
+    ///
+    /// # Errors
+    /// `MC-C009` for a program that cannot run, `MC-A001` for a field that names what is not there.
+    fn check_node(&self, _spec: &Spec, _is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Result<()> {
+        Ok(())
     }
 
     /// What the image says for omitted fields; `None` when it is not on this node.

@@ -201,12 +201,7 @@ impl Process {
 
     fn write_secrets(&self, spec: &Spec, secrets: &Secrets) -> Result<()> {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let user = match &spec.user {
-            Some(text) => users::resolve(text)
-                .map(|user| (user.user, user.group))
-                .map_err(|problem| Error::new(Code::Argument, format!("user: {problem}")))?,
-            None => own,
-        };
+        let user = user(spec)?.map_or(own, |user| (user.user, user.group));
         let store = self.store(&spec.name);
         store.write(secrets, Reader::User(user.0, user.1))?;
         if user != own && !secrets.is_empty() {
@@ -254,6 +249,15 @@ impl Driver for Process {
         })
     }
 
+    fn check_node(&self, spec: &Spec, is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Result<()> {
+        user(spec)?;
+        let program = Path::new(spec.exec.iter().flatten().next().map_or("", String::as_str));
+        if !is_planned(program) {
+            check_program(&spec.name, program)?;
+        }
+        check_mounts(spec, is_planned)
+    }
+
     async fn image_defaults(&self, _image: &str) -> Result<Option<ImageDefaults>> {
         Ok(None)
     }
@@ -278,14 +282,7 @@ impl Driver for Process {
         let name = &spec.name;
         let program = self.program(spec, secrets);
         check_program(name, Path::new(program.argv.first().map_or("", String::as_str)))?;
-        for mount in spec.mounts()? {
-            if !Path::new(&mount.target).exists() {
-                return Err(Error::new(
-                    Code::Argument,
-                    format!("volumes: `{}` does not exist", mount.target),
-                ));
-            }
-        }
+        check_mounts(spec, &|_| false)?;
         let folder = self.folder(name);
         if folder.is_supervised() {
             return Err(Error::new(Code::EngineFailed, format!("a native program `{name}` runs already")));
@@ -409,6 +406,22 @@ fn check_program(name: &str, program: &Path) -> Result<()> {
         return Err(missing(&"it is not an executable file"));
     }
     Ok(())
+}
+
+/// A native program sees the host's files: what it mounts has to be there.
+fn check_mounts(spec: &Spec, is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Result<()> {
+    for mount in spec.mounts()? {
+        let target = Path::new(&mount.target);
+        if !target.exists() && !is_planned(target) {
+            return Err(Error::new(Code::Argument, format!("volumes: `{}` does not exist", mount.target)));
+        }
+    }
+    Ok(())
+}
+
+fn user(spec: &Spec) -> Result<Option<users::User>> {
+    let resolved = spec.user.as_deref().map(users::resolve).transpose();
+    resolved.map_err(|problem| Error::new(Code::Argument, format!("user: {problem}")))
 }
 
 fn broken(name: &str, cause: std::io::Error) -> Error {

@@ -151,9 +151,12 @@ impl<'a> Checker<'a> {
             *value = Value::Object(Map::new());
         }
         if let (Some(number), true) = (value.as_f64(), names.contains(&"integer"))
-            && number.fract() == 0.0 && number.abs() < 9e15 && value.is_f64() {
-                *value = Value::from(number as i64);
-            }
+            && number.fract() == 0.0
+            && number.abs() < 9e15
+            && value.is_f64()
+        {
+            *value = Value::from(number as i64);
+        }
         let secret = |value: &Value| value.get("$secret").is_some();
         if secret(value) && schema.get("x-secret").is_none() {
             return Err(Mistake {

@@ -82,6 +82,9 @@ pub(crate) trait ActCall: Send + Sync {
     fn on_doubt(&self) -> OnDoubt;
     fn assume(&self) -> Option<Value>;
     fn summary(&self) -> Option<String>;
+    /// The result that is told when the operator says that the act took place: the script's own word for it, or
+    /// nothing where nothing is a result.
+    fn result_of_done(&self) -> Option<Value>;
     async fn act(&self, context: &Context, key: &str) -> Result<Value>;
     async fn ask(&self, context: &Context, key: &str) -> Result<Doubt<Value>>;
 }
@@ -267,6 +270,11 @@ impl<E: Act> ActCall for ActOf<E> {
 
     fn summary(&self) -> Option<String> {
         self.effect.summary()
+    }
+
+    fn result_of_done(&self) -> Option<Value> {
+        let nothing = || serde_json::from_value::<E::Output>(Value::Null).is_ok().then_some(Value::Null);
+        self.effect.assume().or_else(nothing)
     }
 
     async fn act(&self, context: &Context, key: &str) -> Result<Value> {

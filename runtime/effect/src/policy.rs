@@ -222,7 +222,11 @@ impl Capability {
     fn touches_name(&self, need: &Need) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         let folder = format!("{}/", need.name.trim_end_matches('/'));
-        pattern.matches(&need.name) || (need.subtree && pattern.literal_prefix().starts_with(&folder))
+        let prefix = pattern.literal_prefix();
+        // Which of a tree's files a wildcard means cannot be told from names alone: when it may mean one, it counts.
+        let may_lie_beneath =
+            prefix.starts_with(&folder) || (prefix != pattern.text && folder.starts_with(prefix));
+        pattern.matches(&need.name) || (need.subtree && may_lie_beneath)
     }
 }
 
@@ -259,9 +263,20 @@ pub struct Grants {
     pub deny: Vec<String>,
 }
 
+impl Grants {
+    /// What is granted when the command line says `self`: without `--allow` the operator's bound, so that a run records
+    /// what it really was granted and keeps it when the configuration widens.
+    #[must_use]
+    pub fn or_bound(mut self, bound: Option<&[String]>) -> Self {
+        if self.allow.is_empty() {
+            self.allow = bound.unwrap_or_default().to_vec();
+        }
+        self
+    }
+}
+
 impl Policy {
-    /// The policy of a run: `allow` and `deny` from the command line within the operator's `bound` from `mcrun.toml`.
-    /// Without `allow` the bound itself is granted; without either, nothing is.
+    /// The policy of a run: exactly its grants, within the operator's `bound` from `mcrun.toml`.
     ///
     /// # Errors
     /// `MC-P002` for a malformed or unknown capability.
@@ -269,9 +284,7 @@ impl Policy {
         let parse =
             |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
         let bound = bound.map(parse).transpose()?;
-        let allowed = parse(&grants.allow)?;
-        let grants_list = if allowed.is_empty() { bound.clone().unwrap_or_default() } else { allowed };
-        Ok(Self { bound, grants: grants_list, denials: parse(&grants.deny)? })
+        Ok(Self { bound, grants: parse(&grants.allow)?, denials: parse(&grants.deny)? })
     }
 
     /// The same policy with folders that no grant opens: mcrun's own state, and `/proc`, where the host's environment
@@ -340,8 +353,9 @@ mod tests {
 
     fn policy(bound: Option<&[&str]>, allow: &[&str], deny: &[&str]) -> Policy {
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let grants = Grants { allow: own(allow), deny: own(deny) };
-        Policy::new(bound.map(own).as_deref(), &grants).unwrap()
+        let bound = bound.map(own);
+        let grants = Grants { allow: own(allow), deny: own(deny) }.or_bound(bound.as_deref());
+        Policy::new(bound.as_deref(), &grants).unwrap()
     }
 
     #[test]
@@ -376,7 +390,11 @@ mod tests {
         assert!(policy(None, &["files:write:/srv/**"], &[]).allows(&mount));
         assert!(!policy(None, &["files:write:/srv/mcq"], &[]).allows(&mount));
         assert!(!policy(None, &["files:write:/srv/mcq/*"], &[]).allows(&mount));
-        assert!(!policy(None, &["files:write:/srv/**"], &["files:read:/srv/mcq/keys/**"]).allows(&mount));
+        for denial in ["/srv/mcq/keys/**", "/srv/*/keys/**", "/srv/**/*.key", "/**"] {
+            let denial = format!("files:read:{denial}");
+            assert!(!policy(None, &["files:write:/srv/**"], &[&denial]).allows(&mount), "{denial}");
+        }
+        assert!(policy(None, &["files:write:/srv/**"], &["files:read:/etc/**"]).allows(&mount));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::context::Shared;
 use crate::erased::{Call, Operation, ReadCall, WaitCall};
 use crate::plan::Plan;
-use crate::{Action, Code, Context, Error, Kind, Mode, Registry, Result};
+use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
 pub use outcome::journal_error;
 use outcome::{parse_error, raw, recorded_form};
@@ -87,6 +87,21 @@ pub trait Observer: Send + Sync {
     fn event(&self, event: Event<'_>);
 }
 
+/// The operator's words on acts in doubt.
+#[derive(Debug, Clone, Default)]
+pub struct Decisions {
+    /// For the only act in doubt.
+    pub only: Option<Decision>,
+    /// For named ones, by scope and counter.
+    pub named: HashMap<(String, u32), Decision>,
+}
+
+impl Decisions {
+    fn on(&self, identity: &Identity) -> Option<Decision> {
+        self.named.get(&(identity.scope.clone(), identity.counter)).copied().or(self.only)
+    }
+}
+
 /// The operator's word on an act in doubt: `resume --doubt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -103,7 +118,7 @@ pub struct Session {
     registry: Arc<Registry>,
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,
-    decision: Option<Decision>,
+    decisions: Decisions,
     turnstile: Turnstile,
     progress: Mutex<Progress>,
 }
@@ -116,7 +131,11 @@ struct Progress {
     open: BTreeMap<(String, u32), Open>,
     /// How far the recorded history has been handed to the worker.
     replayed: u64,
-    leases: HashMap<String, Arc<Lease>>,
+    leases: HashMap<String, Lease>,
+    /// Requests under way that only wait for a long time, and all others.
+    parked: usize,
+    working: usize,
+    shown_waiting: bool,
     plan: Plan,
 }
 
@@ -128,7 +147,7 @@ impl Session {
         shared: Shared,
         observer: Arc<dyn Observer>,
         open: Vec<Open>,
-        decision: Option<Decision>,
+        decisions: Decisions,
     ) -> Self {
         let open = open
             .into_iter()
@@ -138,7 +157,7 @@ impl Session {
             registry,
             shared: Arc::new(shared),
             observer,
-            decision,
+            decisions,
             turnstile: Turnstile::default(),
             progress: Mutex::new(Progress { open, ..Progress::default() }),
         }
@@ -166,13 +185,16 @@ impl Session {
             Err(error) => return self.reject(&request, Kind::Read, error).await,
         };
         let kind = effect.kind();
-        let admitted = parse_arguments(&request).and_then(|value| effect.decode(value));
-        let call = match admitted {
-            Ok(call) => call,
-            Err(error) => return self.reject(&request, kind, error).await,
-        };
-        let needs = match call.needs() {
-            Ok(needs) => needs,
+        let admitted = parse_arguments(&request).and_then(|value| {
+            let mut secrets = secrets_in(&value);
+            let call = effect.decode(value)?;
+            let mut needs = call.needs()?;
+            // A handle proves nothing: it comes from the worker.
+            needs.append(&mut secrets);
+            Ok((call, needs))
+        });
+        let (call, needs) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => return self.reject(&request, kind, error).await,
         };
         let permitted = context.policy.check(&request.identity.name, &needs);
@@ -221,15 +243,24 @@ impl Session {
         context: &Context,
         open: Option<Open>,
     ) -> Result<Answer, Stop> {
+        if let (Some(service), true) = (call.lease(), kind != Kind::Read) {
+            self.hold(&service).map_err(|error| Stop::Pause(self.attribute(error, request)))?;
+        }
         let subject = call.subject();
         let started = self.shared.clock.now();
         self.observer.event(Event::Started { identity: &request.identity, kind, subject: &subject });
+        let parks = matches!(call.operation(), Operation::Wait(wait) if wait.parks());
+        let under_way = UnderWay::new(self, parks);
+        self.show_state().await?;
         let (action, answer) = match call.operation() {
             Operation::Read(read) => (Action::Read, self.read(request, read, context).await?),
-            Operation::Ensure(ensure) => self.ensure(request, ensure, call.lease(), context, open).await?,
+            Operation::Ensure(ensure) => self.ensure(request, ensure, context, open).await?,
             Operation::Act(act) => (Action::Act, self.act(request, act, context, open).await?),
             Operation::Wait(wait) => (Action::Wait, self.wait(request, wait, context).await?),
         };
+        drop(under_way);
+        self.show_state().await?;
+        self.check_journal(&answer).await?;
         self.observer.event(Event::Ended {
             identity: &request.identity,
             kind,
@@ -241,6 +272,42 @@ impl Session {
         Ok(answer)
     }
 
+    /// Holds the lease of a service until the run ends.
+    fn hold(&self, service: &str) -> Result<()> {
+        let mut progress = self.progress();
+        if progress.leases.contains_key(service) {
+            return Ok(());
+        }
+        let why = format!("changes service {service}");
+        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
+        progress.leases.insert(service.to_owned(), lease);
+        Ok(())
+    }
+
+    /// An effect that could not read or write our own records is no matter of the script: the run stops.
+    async fn check_journal(&self, answer: &Answer) -> Result<(), Stop> {
+        match answer {
+            Err(error) if matches!(error.code, Code::DiskFull | Code::JournalBroken) => {
+                Ok(self.journal().barrier().await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows the run as waiting while all that is under way only waits.
+    async fn show_state(&self) -> Result<(), Stop> {
+        let state = {
+            let mut progress = self.progress();
+            let waits = progress.parked > 0 && progress.working == 0;
+            if waits == progress.shown_waiting {
+                return Ok(());
+            }
+            progress.shown_waiting = waits;
+            if waits { RunState::Waiting } else { RunState::Running }
+        };
+        Ok(self.journal().set_state(&self.shared.run, state, None, None).await?)
+    }
+
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
         let result = read.read(context).await;
         self.end(request, Kind::Read, Ending::unchanged(result)).await
@@ -249,25 +316,14 @@ impl Session {
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let parks = wait.parks();
-        if parks {
-            self.state(RunState::Waiting).await?;
-        }
         let result = wait.wait(context, begun.until).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {
             // Not ended: the resume goes on from here.
-            return Err(Stop::Pause(self.attribute(error.clone(), request)));
-        }
-        if parks {
-            self.state(RunState::Running).await?;
+            return Err(Stop::Pause(self.attribute(self.masked_error(error.clone()), request)));
         }
         self.end(request, Kind::Wait, Ending::unchanged(result)).await
-    }
-
-    async fn state(&self, state: RunState) -> Result<(), Stop> {
-        Ok(self.journal().set_state(&self.shared.run, state, None, None).await?)
     }
 
     /// Ends a request that never reached its effect.
@@ -302,8 +358,8 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: before.before.map(|value| value.to_string()),
-            change: before.change.map(|value| value.to_string()),
+            before: before.before.map(|value| self.masked(value).to_string()),
+            change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
         };
         Ok(self.journal().begin(&self.shared.run, begin).await?)
@@ -318,8 +374,8 @@ impl Session {
     async fn record(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, journal::Error> {
         let answer = ending
             .result
-            .map_err(|error| self.attribute(self.masked_error(error), request))
-            .and_then(|value| raw(&self.masked(value)));
+            .and_then(|value| bounded(raw(&self.masked(value))?))
+            .map_err(|error| self.attribute(self.masked_error(error), request));
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
             Err(error) => journal::Outcome::Failed(recorded_form(error)),
@@ -330,7 +386,7 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: ending.before.map(|value| value.to_string()),
+            before: ending.before.map(|value| self.masked(value).to_string()),
             outcome,
             writes: ending.writes,
             changed: ending.changed,
@@ -347,8 +403,9 @@ impl Session {
         recorded.map(|()| answer)
     }
 
-    /// A result without literal copies of secrets: what a program printed may contain one.
-    fn masked(&self, value: Value) -> Value {
+    /// A value without literal copies of secrets: what a program printed may contain one.
+    #[must_use]
+    pub fn masked(&self, value: Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.shared.secrets.mask(&text).into_owned()),
             Value::Array(items) => Value::Array(items.into_iter().map(|item| self.masked(item)).collect()),
@@ -374,6 +431,9 @@ impl Session {
     pub async fn next_history(&self, limit: usize) -> Result<Vec<Recorded>> {
         let after = self.progress().replayed;
         let items = self.journal().history(&self.shared.run, after, limit).await?;
+        for item in items.iter().filter(|item| item.identity.name == "secrets.get") {
+            self.reveal_again(&item.outcome).await;
+        }
         let mut progress = self.progress();
         for item in &items {
             progress.replayed = item.order;
@@ -381,6 +441,16 @@ impl Session {
             *last = (*last).max(item.identity.counter);
         }
         Ok(items)
+    }
+
+    /// A secret that an earlier attempt got is masked in this one too.
+    async fn reveal_again(&self, outcome: &journal::Outcome) {
+        let secret = outcome.text().and_then(|text| serde_json::from_str::<crate::Secret>(text).ok());
+        for name in secret.iter().flat_map(crate::Secret::names) {
+            if let Err(error) = self.shared.secrets.reveal(name).await {
+                tracing::debug!(%error, "a secret of the recorded history cannot be masked");
+            }
+        }
     }
 
     /// What was begun before the run was resumed and not asked for again: the script has left its history.
@@ -423,6 +493,27 @@ impl Session {
     }
 }
 
+/// Counts a request as long as it is under way, however it ends.
+struct UnderWay<'a> {
+    session: &'a Session,
+    parks: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(session: &'a Session, parks: bool) -> Self {
+        let mut progress = session.progress();
+        *(if parks { &mut progress.parked } else { &mut progress.working }) += 1;
+        Self { session, parks }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut progress = self.session.progress();
+        *(if self.parks { &mut progress.parked } else { &mut progress.working }) -= 1;
+    }
+}
+
 /// What a begin records.
 #[derive(Default)]
 struct Before {
@@ -450,6 +541,32 @@ impl Ending {
 fn parse_arguments(request: &Request) -> Result<Value> {
     serde_json::from_str(request.arguments.get())
         .map_err(|error| Error::new(Code::WorkerProtocol, "the arguments are not JSON").because(error))
+}
+
+/// The capabilities for the secrets that arguments refer to.
+fn secrets_in(value: &Value) -> Vec<Need> {
+    match value {
+        Value::Object(fields) if fields.contains_key("$secret") => {
+            let secret = serde_json::from_value::<crate::Secret>(value.clone());
+            secret.iter().flat_map(crate::Secret::names).map(|name| Need::read("secrets", name)).collect()
+        }
+        Value::Object(fields) => fields.values().flat_map(secrets_in).collect(),
+        Value::Array(items) => items.iter().flat_map(secrets_in).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What is recorded is what the script gets, so a result that cannot reach it is an error on both sides.
+fn bounded(result: Box<RawValue>) -> Result<Box<RawValue>> {
+    const GREATEST_RESULT: usize = 16 << 20;
+    if result.get().len() <= GREATEST_RESULT {
+        return Ok(result);
+    }
+    let message = format!(
+        "the result has {} bytes, more than the {GREATEST_RESULT} that an effect may return",
+        result.get().len()
+    );
+    Err(Error::new(Code::TooLarge, message).hint("ask for less, or put it into a file"))
 }
 
 /// The hash by which a resumed run recognises its arguments.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
-use effect::session::{Decision, Event, Observer, Request};
+use effect::session::{Decision, Decisions, Event, Observer, Request};
 use effect::{
     Act, Action, Applied, Change, Code, Context, Declared, Doubt, Ensure, Ensured, Error, Mode, Need,
     OnDoubt, Overlay, Policy, Read, Registry, Result, Sealer, Secrets, Session, Stop,
@@ -61,6 +61,13 @@ struct Number {
     name: String,
 }
 
+/// Takes a secret.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Seal {
+    secret: effect::Secret,
+}
+
 macro_rules! declared {
     ($type:ty, $name:literal, $output:ty, $subject:expr, $needs:expr) => {
         impl Declared for $type {
@@ -86,6 +93,7 @@ macro_rules! declared {
 declared!(Put, "boxes.put", Ensured<String>, |it| it.name.clone(), |it| vec![Need::write("files", &it.name)]);
 declared!(Look, "boxes.look", Option<String>, |it| it.name.clone(), |it| vec![Need::read("files", &it.name)]);
 declared!(Ring, "boxes.ring", u32, |_| String::new(), |_| vec![]);
+declared!(Seal, "boxes.seal", usize, |_| String::new(), |_| vec![]);
 declared!(Number, "boxes.number", Ensured<u32>, |it| it.name.clone(), |_| vec![]);
 
 #[async_trait]
@@ -128,6 +136,13 @@ impl Read for Look {
     async fn read(&self, world: &World, context: &Context) -> Result<Option<String>> {
         let planned = context.overlay.get::<String>(&context.key("boxes", None, &self.name));
         Ok(planned.unwrap_or_else(|| world.boxes.lock().unwrap().get(&self.name).cloned()))
+    }
+}
+
+#[async_trait]
+impl Read for Seal {
+    async fn read(&self, _: &World, _: &Context) -> Result<usize> {
+        Ok(self.secret.names().count())
     }
 }
 
@@ -262,6 +277,7 @@ impl Bench {
         registry.read::<Look>(&self.world);
         registry.act::<Ring>(&self.world);
         registry.ensure::<Number>(&self.world);
+        registry.read::<Seal>(&self.world);
         let grants = Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), deny: vec![] };
         let shared = Shared {
             run: self.run,
@@ -275,7 +291,8 @@ impl Bench {
             root: "/".into(),
             overlay: Overlay::default(),
         };
-        Session::new(Arc::new(registry), shared, Arc::new(Unwatched), open_entries, decision)
+        let decisions = Decisions { only: decision, ..Decisions::default() };
+        Session::new(Arc::new(registry), shared, Arc::new(Unwatched), open_entries, decisions)
     }
 
     fn fresh(&self) -> Session {
@@ -435,6 +452,48 @@ async fn the_operators_word_on_an_act_in_doubt_counts() {
         assert_eq!(perform(&session, "boxes.ring", 1, json!({ "assume": 5 })).await.unwrap(), expected);
         assert_eq!(bench.world.acts.lock().unwrap().len(), rung);
     }
+}
+
+#[tokio::test]
+async fn done_without_a_known_result_is_asked_again() {
+    let bench = Bench::new().await;
+    bench.cut("boxes.ring", 1, &json!({}), None).await;
+    let error = stop(&bench.resumed(Some(Decision::Done)).await, "boxes.ring", 1, json!({})).await;
+    assert_eq!(error.code, Code::InDoubt);
+    assert!(error.hint.unwrap().contains("assume"));
+}
+
+#[tokio::test]
+async fn every_act_in_doubt_is_named() {
+    let bench = Bench::new().await;
+    bench.cut("boxes.ring", 1, &json!({}), None).await;
+    bench.cut("boxes.ring", 2, &json!({}), None).await;
+    let error = stop(&bench.resumed(None).await, "boxes.ring", 1, json!({})).await;
+    assert_eq!(error.details, ["effect #1 boxes.ring", "effect #2 boxes.ring as well"]);
+    assert!(error.hint.unwrap().contains("--doubt #1=redo"));
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_reach_the_script_is_recorded_as_the_error_it_gets() {
+    let bench = Bench::new().await;
+    bench.world.boxes.lock().unwrap().insert("a".into(), "x".repeat(17 << 20));
+    let session = bench.fresh();
+    let error = perform(&session, "boxes.look", 1, json!({ "name": "a" })).await.unwrap_err();
+    assert_eq!(error.code, Code::TooLarge);
+    settle(&session).await;
+    assert_eq!(bench.entries().await[0].status, journal::Status::Failed);
+}
+
+#[tokio::test]
+async fn a_secret_in_an_argument_takes_its_capability() {
+    let bench = Bench::new().await;
+    let session = bench.session(Mode::Run, &["files"], vec![], None);
+    let secret = json!({ "$secret": [{ "name": "db", "tag": "00" }] });
+    let error =
+        perform(&session, "boxes.put", 1, json!({ "name": "a", "content": secret })).await.unwrap_err();
+    assert_eq!(error.code, Code::SecretPlace);
+    let error = perform(&session, "boxes.seal", 2, json!({ "secret": secret })).await.unwrap_err();
+    assert_eq!((error.code, error.missing), (Code::Denied, vec!["secrets:read:db".to_owned()]));
 }
 
 #[tokio::test]

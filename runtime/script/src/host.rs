@@ -1,8 +1,9 @@
 //! Owns the host's side of the pipe: what it offers to whoever performs effects ([`Effects`]) and what a run can end
-//! with ([`Ended`]). Processes are started in [`spawn`], bytes counted in [`pipe`], the conversation is [`session`].
+//! with ([`Ended`]). Processes are started in [`spawn`], bytes counted in [`pipe`], the conversation is [`session`], its end [`drain`].
 
 mod checks;
 mod deadline;
+mod drain;
 mod pipe;
 mod session;
 mod spawn;
@@ -104,7 +105,9 @@ pub trait Effects {
         let _ = landlock;
     }
 
-    /// The run is about to stop: effects that only wait should reply [`Reply::Stop`] now. Called at most once.
+    /// The run is about to stop: effects that only wait should reply [`Reply::Stop`] when they are polled next. Such a
+    /// stop is the run's end only if nothing else ran ([`Ended::Stopped`] instead of [`Ended::Interrupted`]); one that
+    /// comes later counts as an effect's own. Called at most once.
     fn stopping(&self) {}
 }
 
@@ -113,7 +116,7 @@ pub trait Effects {
 pub enum Interrupt {
     /// Nothing.
     None,
-    /// Start no further effect; end when the running ones have ended and are recorded.
+    /// Start no further effect; end when the running ones have ended and are recorded, however long that takes.
     Soft,
     /// End at once.
     Hard,
@@ -176,7 +179,8 @@ pub struct Lost {
     pub status: String,
 }
 
-/// Runs a script to its end. Everything the run asks for passes through `effects`.
+/// Runs a script to its end. Everything the run asks for passes through `effects`. Effects that outlast a run that
+/// failed, was lost or passed a limit are dropped after half a second.
 ///
 /// The worker dies with the thread that calls this (its parent-death signal follows the thread), so call it from one
 /// that lives as long as the run.

@@ -7,7 +7,8 @@ mod store;
 
 use std::sync::Arc;
 
-use effect::Registry;
+use effect::{Code, Error, Registry, Result};
+use serde_json::Value;
 
 use crate::World;
 
@@ -18,4 +19,16 @@ pub use store::SecretStore;
 /// Registers `secrets.get`.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.read::<Get>(world);
+}
+
+/// Refuses a secret inside of free JSON: its handle would go out as its name, which nobody means.
+pub(crate) fn refuse(value: &Value, field: &str, hint: &str) -> Result<()> {
+    match value {
+        Value::Object(fields) if fields.contains_key("$secret") => {
+            Err(Error::new(Code::SecretPlace, format!("{field} does not take a secret")).hint(hint))
+        }
+        Value::Object(fields) => fields.values().try_for_each(|value| refuse(value, field, hint)),
+        Value::Array(items) => items.iter().try_for_each(|value| refuse(value, field, hint)),
+        _ => Ok(()),
+    }
 }

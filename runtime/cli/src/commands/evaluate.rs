@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use effect::policy::{Grants, allow_arguments};
-use effect::session::Decision;
+use effect::session::{Decision, Decisions};
 use effect::{Code, Error, Mode, Result};
 use journal::{Run, RunState};
 use script::{Limits, Modules};
@@ -131,7 +131,7 @@ pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bo
 pub(super) async fn resume(
     app: &App,
     prefix: &str,
-    doubt: Option<Doubt>,
+    doubts: &[Doubt],
     limits: &[String],
     json: bool,
 ) -> Result<Exit> {
@@ -140,12 +140,8 @@ pub(super) async fn resume(
     // Read again under the lock: its former holder may have gone on meanwhile.
     let run = app.journal.run(run.id.as_str()).await?;
     check_resumable(&run)?;
-    let decision = doubt.map(|doubt| match doubt {
-        Doubt::Redo => Decision::Redo,
-        Doubt::Done => Decision::Done,
-        Doubt::Fail => Decision::Fail,
-    });
-    let past = execute::past(app, &run, decision).await?;
+    let mut past = execute::past(app, &run).await?;
+    past.decisions = decisions(&past.open, doubts)?;
     let mut job = recorded_job(&run)?;
     for limit in limits {
         job.limits.set(limit)?;
@@ -153,6 +149,41 @@ pub(super) async fn resume(
     job.past = Some(past);
     app.config.check_apart_from(&job.root)?;
     follow(app, job, lock, json).await
+}
+
+/// The operator's words, each on an act that is in doubt.
+fn decisions(open: &[journal::Open], doubts: &[Doubt]) -> Result<Decisions> {
+    let acts: Vec<&journal::Identity> =
+        open.iter().filter(|entry| entry.kind == journal::Kind::Act).map(|entry| &entry.identity).collect();
+    let wrong = |message: String| {
+        let mut error = Error::new(Code::Usage, message);
+        error.details = acts.iter().map(|identity| format!("in doubt: {identity}")).collect();
+        error
+    };
+    let mut decisions = Decisions::default();
+    for doubt in doubts {
+        let decision = match doubt.word {
+            arguments::DoubtWord::Redo => Decision::Redo,
+            arguments::DoubtWord::Done => Decision::Done,
+            arguments::DoubtWord::Fail => Decision::Fail,
+        };
+        match &doubt.identity {
+            Some((scope, counter)) => {
+                if !acts.iter().any(|identity| identity.scope == *scope && identity.counter == *counter) {
+                    return Err(wrong(format!("`{scope}#{counter}` is not in doubt")));
+                }
+                decisions.named.insert((scope.clone(), *counter), decision);
+            }
+            None if acts.is_empty() => return Err(wrong("nothing is in doubt in this run".into())),
+            None if acts.len() > 1 => {
+                return Err(
+                    wrong("several acts are in doubt".into()).hint("say for each: `--doubt SCOPE#N=redo`")
+                );
+            }
+            None => decisions.only = Some(decision),
+        }
+    }
+    Ok(decisions)
 }
 
 fn check_resumable(run: &Run) -> Result<()> {
@@ -188,8 +219,9 @@ fn recorded_job(run: &Run) -> Result<Job> {
 /// What the command line asks for.
 fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let limits = limits(&script.grants)?;
-    let grants = Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() };
     let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    let grants =
+        Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() }.or_bound(bound);
     effect::Policy::new(bound, &grants)?;
     let (root, name) = split(&script.file)?;
     app.config.check_apart_from(&root)?;
@@ -257,7 +289,7 @@ pub(super) fn shipped_job(
     name: &str,
     source: &str,
     args: Vec<String>,
-    allow: &[&str],
+    grants: Grants,
 ) -> Result<Job> {
     let id = app.journal.next_id()?;
     Ok(Job {
@@ -268,7 +300,7 @@ pub(super) fn shipped_job(
         args,
         params: json!({}),
         limits: Limits::default(),
-        grants: Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), deny: Vec::new() },
+        grants,
         seed: seed(id.as_str()),
         mode: Mode::Run,
         past: None,

@@ -169,6 +169,11 @@ pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
     app.journal.request_cancel(&run.id).await?;
     match app.journal.lock_run(&run.id) {
         Ok(_lock) => {
+            // Read again under the lock: its former holder may have come to an end meanwhile.
+            let run = app.journal.run(run.id.as_str()).await?;
+            if !is_resumable(&run) {
+                return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
+            }
             app.journal.set_state(&run.id, RunState::Cancelled, None, Some(1)).await?;
             render::note(format_args!("run {} is cancelled", run.id));
         }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 
+use effect::policy::Grants;
 use effect::{Code, Error, Result};
 
 use super::evaluate;
@@ -11,18 +12,31 @@ use crate::execute;
 use crate::exit::Exit;
 use crate::render;
 
-/// A container that is gone comes back with all that its record needs; the operator's policy stays the bound.
-const ALLOW: &[&str] = &["*"];
-
 pub(super) async fn operate(app: &App, operation: &str, service: &str) -> Result<Exit> {
     if operation == "undeploy" {
         confirm(app, &format!("Remove `{service}`: its containers, ports and record?"))?;
     }
     let source = format!("--!strict\nrequire(\"@std/services\").{operation}(args[1])\n");
     let name = format!("{operation}.luau");
-    let job = evaluate::shipped_job(app, &name, &source, vec![service.to_owned()], ALLOW)?;
+    let grants = grants(app, service).await?;
+    let job = evaluate::shipped_job(app, &name, &source, vec![service.to_owned()], grants)?;
     let lock = execute::create(app, &job, Path::new(&name)).await?;
     evaluate::follow(app, job, lock, false).await
+}
+
+/// What the run was granted that recorded the service, and the service's own records. A record is a script's word: it
+/// must not do more in the operator's hands than that script could.
+async fn grants(app: &App, service: &str) -> Result<Grants> {
+    let own = ["registry", "ports"].map(|primitive| format!("{primitive}:write:{service}"));
+    let record = app.journal.record("service", &app.node, service).await?;
+    let writer = match record.and_then(|record| record.run) {
+        Some(run) => app.journal.run(run.as_str()).await.ok(),
+        None => None,
+    };
+    let recorded = writer.and_then(|run| serde_json::from_value::<Grants>(run.grants).ok());
+    let mut grants = recorded.unwrap_or_default();
+    grants.allow.extend(own);
+    Ok(grants)
 }
 
 /// Asks before something goes away that nothing brings back.

@@ -1,6 +1,7 @@
 //! Owns `containers.ensure`: the spec compared field by field with the live object, and made so.
 
 use std::future::Future;
+use std::path::Path;
 
 use async_trait::async_trait;
 use effect::{Applied, Change, Context, Declared, Ensured, FieldChange, Need, Result, Sealer};
@@ -51,7 +52,7 @@ print(made.changed)"#;
                 let path = World::resolved(&path);
                 let need =
                     if mount.read_only { Need::read("files", path) } else { Need::write("files", path) };
-                needs.push(if std::path::Path::new(&need.name).is_file() {
+                needs.push(if Path::new(&need.name).is_file() {
                     need
                 } else {
                     need.and_beneath()
@@ -60,8 +61,11 @@ print(made.changed)"#;
         }
         if let Some(argv) = &spec.exec {
             needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
-            if let Some(user) = &spec.user {
-                needs.push(Need::extra("containers", "users", user));
+            if let Some(probe) = spec.health.as_ref().and_then(|health| health.exec.as_ref()) {
+                needs.push(Need::write("exec", World::program(probe).to_string_lossy()));
+            }
+            if spec.user.is_some() {
+                needs.push(Need::extra("containers", "users", &spec.name));
             }
         }
         let dangerous = [
@@ -94,7 +98,7 @@ impl effect::Ensure for Ensure {
 
     async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
         check_node(context, self.0.node.as_deref())?;
-        let found = world.find(&self.0.name).await?;
+        let found = world.find_for(&self.0).await?;
         Ok(found.map(|(_, observed)| sealed(observed, &context.sealer)))
     }
 
@@ -117,6 +121,9 @@ impl effect::Ensure for Ensure {
         let found = compare(spec, image.as_ref(), live.as_ref(), &tags, driver.as_ref())?;
         if found.action == Action::None {
             return Ok(Change::none(before.cloned()));
+        }
+        if found.action != Action::Update || found.fields.iter().any(|field| field.path == "state") {
+            driver.check_node(spec, &|path| is_planned(context, path))?;
         }
         let predicted = diff::predict(spec, image.as_ref(), live.as_ref(), &tags, driver.name())?;
         let fields = found.fields.iter().map(|field| shown(field, &context.sealer)).collect();
@@ -144,16 +151,17 @@ impl effect::Ensure for Ensure {
     ) -> Result<Applied<Container>> {
         let spec = &self.0;
         let driver = world.driver_for(spec);
-        if change.action == effect::Action::Replace
-            && let Some(before) = before
-        {
-            self.clear(world, before).await?;
-        }
+        self.permitted(world, context)?;
         if change.action == effect::Action::Update {
             self.update(driver.as_ref(), context, before).await?;
         } else {
+            // Whatever can still fail does so while the old container runs.
             let image = self.image(driver.as_ref()).await?;
             let secrets = self.secrets(context).await?;
+            if change.action == effect::Action::Replace {
+                self.clear(world).await?;
+                self.permitted(world, context)?;
+            }
             call(driver.create(spec, image.as_ref(), &secrets)).await?;
         }
         call(driver.start(&spec.name)).await?;
@@ -164,11 +172,16 @@ impl effect::Ensure for Ensure {
 }
 
 impl Ensure {
+    /// Asks the policy again: a link on the way to a mount or program may have been bent since the request was checked.
+    fn permitted(&self, world: &World, context: &Context) -> Result<()> {
+        context.policy.check(Self::NAME, &self.needs(world)?)
+    }
+
     /// Takes the old container away, whichever driver had it.
-    async fn clear(&self, world: &World, before: &Container) -> Result<()> {
-        let Some((driver, _)) = world.find(&before.name).await? else { return Ok(()) };
-        call(driver.stop(&before.name, None)).await?;
-        call(driver.remove(&before.name, true)).await
+    async fn clear(&self, world: &World) -> Result<()> {
+        let Some((driver, old)) = world.find_for(&self.0).await? else { return Ok(()) };
+        call(driver.stop(&old.name, None)).await?;
+        call(driver.remove(&old.name, true)).await
     }
 
     async fn update(&self, driver: &dyn Driver, context: &Context, before: Option<&Container>) -> Result<()> {
@@ -209,6 +222,14 @@ impl Ensure {
         }
         Ok(secrets)
     }
+}
+
+/// Whether an earlier effect of the plan makes the file, or something beneath it.
+fn is_planned(context: &Context, path: &Path) -> bool {
+    let key = context.key("files", None, &World::resolved(&path.to_string_lossy()));
+    let beneath = context.overlay.beneath::<Value>(&format!("{key}/"));
+    context.overlay.get::<Value>(&key).flatten().is_some()
+        || beneath.iter().any(|(_, planned)| planned.is_some())
 }
 
 /// One call of a driver, between two points at which a crash test may end the process.

@@ -76,6 +76,11 @@ macro_rules! container_effect {
             fn needs(&self, _world: &World) -> Result<Vec<Need>> {
                 Ok(vec![Need::write("containers", &self.name)])
             }
+
+            /// The service is the container's own name unless given, and only a look at the live object could tell more.
+            fn lease(&self) -> Option<String> {
+                Some(self.name.clone())
+            }
         }
     };
 }

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ensure::call;
-use super::{World, check_node, unknown_container};
+use super::{Container, World, check_node, key, unknown_container};
 use crate::driver::{Exec, LogQuery};
 
-/// Reads the last lines of a container's output.
+/// Reads the last lines of a container's output. In a plan, one that an earlier effect only will have made has none yet:
+/// the list is empty.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Logs {
@@ -63,7 +64,13 @@ end"#;
 impl Read for Logs {
     async fn read(&self, world: &World, context: &Context) -> Result<Vec<Line>> {
         check_node(context, self.node.as_deref())?;
-        let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        let planned = context.overlay.get::<Container>(&key(context, self.node.as_deref(), &self.name));
+        let found = if let Some(None) = planned { None } else { world.find(&self.name).await? };
+        let driver = match (found, planned) {
+            (Some((driver, _)), _) => driver,
+            (None, Some(Some(_))) => return Ok(Vec::new()),
+            (None, _) => return Err(unknown_container(&self.name)),
+        };
         let lines = driver.logs(&self.name, &LogQuery::tail(self.tail.unwrap_or(100))).await?;
         let stream = |line: &crate::LogLine| match line.stream {
             crate::Stream::Stdout => "stdout".to_owned(),
@@ -77,6 +84,9 @@ impl Read for Logs {
 }
 
 /// Runs a program inside a running container, once.
+///
+/// Beside a native program it runs on the host. It then takes what running it without a container takes: `exec:write` for
+/// the program, an absolute path, and `containers:users` where `user` is given.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Exec")]
@@ -137,6 +147,10 @@ end"#;
     fn needs(&self, _world: &World) -> Result<Vec<Need>> {
         Ok(vec![Need::write("containers", &self.name)])
     }
+
+    fn lease(&self) -> Option<String> {
+        Some(self.name.clone())
+    }
 }
 
 #[async_trait]
@@ -155,7 +169,11 @@ impl Act for ExecIn {
 
     async fn act(&self, world: &World, context: &Context, _key: &str) -> Result<Output> {
         check_node(context, self.node.as_deref())?;
-        let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        let (driver, observed) =
+            world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        if observed.native {
+            context.policy.check(Self::NAME, &on_host(&self.name, "argv", &self.argv, self.user.is_some())?)?;
+        }
         let mut exec = Exec::new(self.argv.clone());
         exec.env = self.env.clone();
         exec.workdir = self.workdir.clone();
@@ -184,7 +202,21 @@ impl Act for ExecIn {
     }
 }
 
-/// Waits until a container's own health check passes. The container must have one.
+/// What a program beside the native program `name` takes: there is nothing between it and the host.
+fn on_host(name: &str, field: &str, argv: &[String], as_user: bool) -> Result<Vec<Need>> {
+    let program = argv.first().map_or("", String::as_str);
+    if !program.starts_with('/') {
+        let problem = format!("field `{field}[1]`: `{program}` is not an absolute path of a program");
+        return Err(Error::new(Code::Argument, problem)
+            .hint(format!("`{name}` is a native program: what runs beside it runs on the host")));
+    }
+    let mut needs = vec![Need::write("exec", World::program(argv).to_string_lossy())];
+    needs.extend(as_user.then(|| Need::extra("containers", "users", name)));
+    Ok(needs)
+}
+
+/// Waits until a container's own health check passes. The container must have one. A check that runs a program beside a
+/// native one takes `exec:write` for it, as in `containers.ensure`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitHealthy {
@@ -233,6 +265,9 @@ impl Wait for WaitHealthy {
         })?;
         if self.within.is_some() {
             health.within = self.within;
+        }
+        if let Some(argv) = health.exec.as_ref().filter(|_| observed.native) {
+            context.policy.check(Self::NAME, &on_host(&self.name, "health.exec", argv, false)?)?;
         }
         let port = health.port.or_else(|| observed.ports.first().map(|port| port.host));
         world.prober.wait_healthy(driver.clone(), &self.name, &health, port).await

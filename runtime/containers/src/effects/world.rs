@@ -89,7 +89,7 @@ impl World {
         std::iter::once(&self.process).chain(engine)
     }
 
-    /// That no engine answers matters only where one was chosen.
+    /// Goes on without an engine that does not answer, unless it was chosen.
     fn tolerate<T>(&self, answer: Result<T>) -> Result<Option<T>> {
         match answer {
             Ok(found) => Ok(Some(found)),
@@ -117,14 +117,21 @@ impl World {
     /// The container called `name` and the driver that has it.
     ///
     /// # Errors
-    /// When a driver that answers fails, or the chosen engine does not answer.
+    /// When a driver fails. An engine that is there and does not answer may have the container: that it is unknown would
+    /// be a guess.
     pub async fn find(&self, name: &str) -> Result<Option<(&Arc<dyn Driver>, Observed)>> {
         for driver in self.drivers() {
-            if let Some(observed) = self.tolerate(driver.inspect(name).await)?.flatten() {
+            if let Some(observed) = driver.inspect(name).await? {
                 return Ok(Some((driver, observed)));
             }
         }
         Ok(None)
+    }
+
+    /// The container that stands where `spec` is to stand. A native program does not wait for an engine to answer.
+    pub(super) async fn find_for(&self, spec: &Spec) -> Result<Option<(&Arc<dyn Driver>, Observed)>> {
+        let found = self.find(&spec.name).await;
+        if spec.exec.is_some() { Ok(self.tolerate(found)?.flatten()) } else { found }
     }
 
     /// The program's own path, by which it is known to the policy.

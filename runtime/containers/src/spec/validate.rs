@@ -59,6 +59,13 @@ impl Spec {
                         format!("`{program}` is not an absolute path of a program"),
                     ));
                 }
+                let probe = self.health.iter().filter_map(|health| health.exec.as_ref()).find_map(|argv| argv.first());
+                if let Some(probe) = probe.filter(|probe| !probe.starts_with('/')) {
+                    return Err(wrong(
+                        "health.exec[1]",
+                        format!("`{probe}` is not an absolute path of a program"),
+                    ));
+                }
                 if self.cmd.is_some() || self.entrypoint.is_some() {
                     return Err(wrong(
                         "cmd",

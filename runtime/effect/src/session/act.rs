@@ -22,9 +22,9 @@ impl Session {
                 Verdict::Again => {}
                 Verdict::Ended(result) => return self.end(request, Kind::Act, ending(act, result)).await,
             }
-        } else {
-            self.begin(request, Kind::Act, Before::default()).await?;
         }
+        // Also when it was begun before: every end that the script has seen meanwhile becomes durable first.
+        self.begin(request, Kind::Act, Before::default()).await?;
         let result = act.act(context, &key).await;
         self.end(request, Kind::Act, ending(act, result)).await
     }
@@ -43,24 +43,41 @@ impl Session {
             Ok(Doubt::Unknown) => {}
             Err(error) => tracing::debug!(%error, "the driver cannot say what became of the act"),
         }
-        let decision = match (act.on_doubt(), self.decision) {
+        let decision = match (act.on_doubt(), self.decisions.on(&request.identity)) {
             (OnDoubt::Redo, _) => Decision::Redo,
             (OnDoubt::Fail, _) => Decision::Fail,
             (OnDoubt::Ask, Some(decision)) => decision,
-            (OnDoubt::Ask, None) => {
-                let run = &self.shared.run;
-                let hint = format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`");
-                return Err(Stop::Pause(in_doubt(request).hint(hint)));
-            }
+            (OnDoubt::Ask, None) => return Err(Stop::Pause(self.question(request))),
         };
         Ok(match decision {
             Decision::Redo => Verdict::Again,
             // The result is lost with the process that had it; `assume` is the script's own word for it.
-            Decision::Done => Verdict::Ended(Ok(act.assume().unwrap_or(Value::Null))),
+            Decision::Done => match act.result_of_done() {
+                Some(result) => Verdict::Ended(Ok(result)),
+                None => {
+                    let hint = "its result is lost: only `redo` or `fail`, or `assume = { … }` in the script for the next time";
+                    return Err(Stop::Pause(in_doubt(request).hint(hint)));
+                }
+            },
             Decision::Fail => {
                 let hint = "look whether it took place before the script is run again";
                 Verdict::Ended(Err(in_doubt(request).hint(hint)))
             }
+        })
+    }
+
+    /// What the operator is asked, with every other act that is in doubt as well.
+    fn question(&self, request: &Request) -> Error {
+        let run = &self.shared.run;
+        let progress = self.progress();
+        let others: Vec<_> = progress.open.values().filter(|open| open.kind == Kind::Act).collect();
+        let mut question = in_doubt(request);
+        question.details.extend(others.iter().map(|open| format!("effect {} as well", open.identity)));
+        question.hint(if others.is_empty() {
+            format!("look, then say `mcrun resume {run} --doubt redo`, `--doubt done` or `--doubt fail`")
+        } else {
+            let identity = format!("{}#{}", request.identity.scope, request.identity.counter);
+            format!("look, then say for each `mcrun resume {run} --doubt {identity}=redo` (or done, or fail)")
         })
     }
 
@@ -77,7 +94,8 @@ enum Verdict {
 }
 
 fn in_doubt(request: &Request) -> Error {
-    let at = request.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
+    let at =
+        request.place.as_ref().map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
     let identity = &request.identity;
     let message = format!("`{}`{at} was begun and cut: it is unknown whether it took place", identity.name);
     Error::new(Code::InDoubt, message).detail(format!("effect {identity}"))

@@ -1,7 +1,5 @@
 //! Owns the way of an `ensure`: read, begin with what was there before, apply, end.
 
-use std::sync::Arc;
-
 use journal::{Open, Write};
 use serde_json::{Value, json};
 
@@ -18,7 +16,6 @@ impl Session {
         &self,
         request: &Request,
         ensure: &dyn EnsureCall,
-        lease: Option<String>,
         context: &Context,
         open: Option<Open>,
     ) -> Result<(Action, Answer), Stop> {
@@ -39,7 +36,7 @@ impl Session {
                 let answer = self.end(request, Kind::Ensure, Ending::unchanged(Ok(planned.result))).await?;
                 Ok((Action::None, answer))
             }
-            (_, open) => self.apply(request, planned, &*pending, lease, context, open.is_some()).await,
+            (_, open) => self.apply(request, planned, &*pending, context, open.is_some()).await,
         }
     }
 
@@ -48,14 +45,9 @@ impl Session {
         request: &Request,
         planned: Planned,
         pending: &dyn Pending,
-        lease: Option<String>,
         context: &Context,
         begun_before: bool,
     ) -> Result<(Action, Answer), Stop> {
-        if let Some(Err(error)) = lease.map(|service| self.hold(&service)) {
-            let answer = self.end(request, Kind::Ensure, Ending::unchanged(Err(error))).await?;
-            return Ok((Action::None, answer));
-        }
         let change = json!({ "action": planned.action, "fields": planned.fields, "notes": planned.notes });
         let before = Before { before: planned.before.clone(), change: Some(change), until: None };
         let begun = self.begin(request, Kind::Ensure, before).await?;
@@ -82,7 +74,8 @@ impl Session {
                 changed: true,
                 at_once: false,
             },
-            Err(error) => Ending { before: first, ..Ending::unchanged(Err(error)) },
+            // Cut in the middle of its work, it may have changed something.
+            Err(error) => Ending { before: first, changed: true, ..Ending::unchanged(Err(error)) },
         };
         let action = match (planned.action, begun_before) {
             (Action::None, true) => Action::Update,
@@ -130,18 +123,6 @@ impl Session {
             at_once: false,
         };
         Ok((planned.action, ending))
-    }
-
-    /// Holds the lease of a service until the run ends.
-    fn hold(&self, service: &str) -> Result<()> {
-        let mut progress = self.progress();
-        if progress.leases.contains_key(service) {
-            return Ok(());
-        }
-        let why = format!("run {}", self.shared.run);
-        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
-        progress.leases.insert(service.to_owned(), Arc::new(lease));
-        Ok(())
     }
 }
 

@@ -40,10 +40,14 @@ impl Session {
                 wait.promise()
             }
         };
-        let answer = answer.map_err(|error| self.attribute(error, request));
+        let answer = answer.map_err(|error| self.attribute(self.masked_error(error), request));
         step.error = answer.as_ref().err().cloned();
+        for field in &mut step.fields {
+            field.before = field.before.take().map(|value| self.masked(value));
+            field.after = field.after.take().map(|value| self.masked(value));
+        }
         self.progress().plan.steps.push(step);
-        answer.and_then(|value| super::raw(&value))
+        answer.and_then(|value| super::bounded(super::raw(&self.masked(value))?))
     }
 
     pub(super) fn plan_rejection(&self, request: &Request, kind: Kind, error: Error) -> Answer {

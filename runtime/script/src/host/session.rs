@@ -1,11 +1,13 @@
 //! Owns the conversation with one worker: starts what it asks for, writes what completes, and ends it when it is over,
 //! when it breaks a rule or when it takes too long.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::{Pin, pin};
 use std::process::ExitStatus;
+use std::rc::Rc;
 
 use effect::{Code, Error};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 
 use super::checks::{Blocked, Checks};
 use super::deadline::Deadline;
+use super::drain::drain;
 use super::pipe::{self, Incoming, Outgoing};
 use super::spawn::Worker;
 use super::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request};
@@ -31,11 +34,16 @@ const HISTORY_AHEAD: usize = 1 << 20;
 /// One history frame is closed when it reaches this size.
 const HISTORY_FRAME: usize = 256 << 10;
 
-type Task<'a, S> = Pin<Box<dyn Future<Output = Event<S>> + 'a>>;
+pub(super) type Task<'a, S> = Pin<Box<dyn Future<Output = Event<S>> + 'a>>;
 
 /// Something that the run's effects came back with.
-enum Event<S> {
-    Replied { id: u64, reply: Reply<S> },
+pub(super) enum Event<S> {
+    Replied {
+        id: u64,
+        reply: Reply<S>,
+    },
+    /// The run ended before this effect's turn came.
+    NotStarted,
     Module(Result<Module, Error>),
     History(Result<Vec<HistoryItem>, Error>),
 }
@@ -65,6 +73,10 @@ pub(super) struct Session<'a, E: Effects> {
     history: History,
     replayed_all: bool,
     tasks: FuturesUnordered<Task<'a, E::Stop>>,
+    /// The conversation is over: no further effect is started.
+    over: Rc<Cell<bool>>,
+    /// Where the script last asked for something.
+    last_place: Place,
 }
 
 impl<'a, E: Effects> Session<'a, E> {
@@ -89,6 +101,8 @@ impl<'a, E: Effects> Session<'a, E> {
             incoming: Incoming::new(),
             outgoing: Outgoing::new(),
             tasks: FuturesUnordered::new(),
+            over: Rc::default(),
+            last_place: Place::default(),
         }
     }
 
@@ -97,9 +111,9 @@ impl<'a, E: Effects> Session<'a, E> {
             Ok(()) => self.converse(&mut interrupt).await,
             Err(error) => self.broken(&error).await,
         };
+        self.over.set(true);
         self.worker.end().await;
-        self.drain(&mut interrupt).await;
-        ended
+        drain(self.tasks, self.effects, ended, &mut interrupt).await
     }
 
     fn start(&mut self) -> Result<(), FrameError> {
@@ -254,9 +268,15 @@ impl<'a, E: Effects> Session<'a, E> {
         let effects = self.effects;
         let Asked { id, scope, counter, name, args, place } = asked;
         let hash = arguments_hash(args.get());
+        self.last_place.clone_from(&place);
         let request = Request { id, scope, counter, name, args, hash, place };
-        self.tasks
-            .push(Box::pin(async move { Event::Replied { id, reply: effects.perform(request).await } }));
+        let over = self.over.clone();
+        self.tasks.push(Box::pin(async move {
+            if over.get() {
+                return Event::NotStarted;
+            }
+            Event::Replied { id, reply: effects.perform(request).await }
+        }));
         Ok(Continue(()))
     }
 
@@ -279,6 +299,7 @@ impl<'a, E: Effects> Session<'a, E> {
         let pushed = match event {
             Event::Replied { id, reply: Reply::Answer(answer) } => self.answer(id, answer),
             Event::Replied { reply: Reply::Stop(stop), .. } => return Break(Ended::Stopped(stop)),
+            Event::NotStarted => Ok(()),
             Event::Module(module) => {
                 let outcome =
                     module.and_then(|module| within_source_limit(module, self.launch.limits.source));
@@ -335,7 +356,11 @@ impl<'a, E: Effects> Session<'a, E> {
     }
 
     fn limit(&self, which: WhichLimit, place: Place, stack: Vec<crate::protocol::Frame>) -> Ended<E::Stop> {
-        Ended::Limit(LimitHit { which, error: limit_error(which, &self.launch.limits), place, stack })
+        let mut error = limit_error(which, &self.launch.limits);
+        if place.line == 0 && self.last_place.line > 0 {
+            error = error.detail(format!("after {}:{}", self.last_place.file, self.last_place.line));
+        }
+        Ended::Limit(LimitHit { which, error, place, stack })
     }
 
     async fn lost(&mut self) -> Ended<E::Stop> {
@@ -359,25 +384,6 @@ impl<'a, E: Effects> Session<'a, E> {
     async fn broken(&mut self, error: &FrameError) -> Ended<E::Stop> {
         self.worker.end().await;
         Ended::Host(too_long(error))
-    }
-
-    /// Lets the effects that still run come to their end, so that they are recorded; a hard interrupt does not wait.
-    async fn drain(&mut self, interrupt: &mut watch::Receiver<Interrupt>) {
-        if self.tasks.is_empty() {
-            return;
-        }
-        self.effects.stopping();
-        let tasks = &mut self.tasks;
-        let ended = async { while tasks.next().await.is_some() {} };
-        let hard = async {
-            if interrupt.wait_for(|asked| *asked == Interrupt::Hard).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = ended => {}
-            () = hard => {}
-        }
     }
 }
 

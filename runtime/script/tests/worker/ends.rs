@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use effect::Code;
-use script::{Ended, Interrupt, Launch, Limits, run};
-use tokio::sync::watch;
+use script::{Ended, Launch, Limits};
 
-use crate::support::{World, block_on, failure, launch, printed, run_with};
+use crate::support::{World, failure, launch, printed, run_with};
 
 #[test]
 fn a_syntax_error_has_its_line() {
@@ -41,7 +40,7 @@ fn errors_of_every_type_are_reported() {
     }
 }
 
-fn limit(source: &str, set: &[&str]) -> script::LimitHit {
+pub(crate) fn limit(source: &str, set: &[&str]) -> script::LimitHit {
     let mut limits = Limits::default();
     for setting in set {
         limits.set(setting).unwrap();
@@ -85,6 +84,13 @@ fn a_native_call_that_never_ends_is_killed() {
 }
 
 #[test]
+fn a_kill_is_reported_with_the_last_known_place() {
+    let source = "test.echo {}\nstring.find(string.rep('a', 100000), string.rep('.-', 50) .. 'b')";
+    let hit = limit(source, &["exec=100ms"]);
+    assert_eq!(hit.error.details, ["after test.luau:1"]);
+}
+
+#[test]
 fn each_other_limit_has_its_code() {
     let cases = [
         ("while true do test.echo {} end", "effects=10", Code::LimitEffects),
@@ -113,55 +119,6 @@ fn a_source_above_its_limit_is_not_even_started() {
     let ended = run_with(Launch { limits, ..launch("print('too long')") }, &world);
     assert!(matches!(ended, Ended::Failed(failed) if failed.error.code == Code::LimitSource));
     assert_eq!(world.landlock.get(), None);
-}
-
-#[test]
-fn an_effect_may_stop_the_run() {
-    let ended = run_with(launch("test.stop {} print('not reached')"), &World::default());
-    assert!(matches!(ended, Ended::Stopped(reason) if reason == "as asked"));
-}
-
-#[test]
-fn an_interrupt_lets_running_effects_end() {
-    let world = World::default();
-    let ended = block_on(async {
-        let (ask, interrupt) = watch::channel(Interrupt::None);
-        let asking = async {
-            while world.requests.borrow().is_empty() {
-                tokio::task::yield_now().await;
-            }
-            ask.send(Interrupt::Soft).unwrap();
-            std::future::pending().await
-        };
-        let source =
-            "parallel { a = function() test.hang {} end, b = function() test.after { name = 'b' } end }";
-        tokio::select! {
-            ended = run(launch(source), &world, interrupt) => ended,
-            ended = asking => ended,
-        }
-    });
-    assert!(matches!(ended, Ended::Interrupted), "{ended:?}");
-    assert_eq!(world.completed.borrow().len(), 1);
-}
-
-#[test]
-fn an_interrupt_ends_a_spinning_script() {
-    let world = World::default();
-    let ended = block_on(async {
-        let (ask, interrupt) = watch::channel(Interrupt::None);
-        let asking = async {
-            while world.lines.borrow().is_empty() {
-                tokio::task::yield_now().await;
-            }
-            ask.send(Interrupt::Soft).unwrap();
-            std::future::pending().await
-        };
-        tokio::select! {
-            ended = run(launch("print('go') while true do end"), &world, interrupt) => ended,
-            ended = asking => ended,
-        }
-    });
-    assert!(matches!(ended, Ended::Interrupted), "{ended:?}");
 }
 
 #[test]
@@ -207,4 +164,21 @@ fn plain_find_and_split_behave_as_before() {
     assert_eq!(lines[0], "2\t2\tnil");
     assert_eq!(lines[1], "a|b||c\t1\ta|b|c");
     assert!(lines[2].starts_with("false"), "{lines:?}");
+}
+
+#[test]
+fn no_way_of_making_text_shows_an_address() {
+    let lines = printed(
+        r#"
+        local named = setmetatable({}, { __tostring = function() return "named" end })
+        print(tostring({}), `{{}}|{print}|{named}`, ("%*|%5s|%s|%%"):format({}, named, coroutine.create(print)))
+        print(`{1}|{nil}|{true}|{"x"}`, ("%d|%q|%5.1f"):format(3, "y", 0.25))
+        print(select(2, pcall(string.format, "%s|%d", {}, {})))
+        print(pcall(string.format, "%s %s", {}))
+        "#,
+    );
+    assert_eq!(lines[0], "table\ttable|function|named\ttable|named|thread|%");
+    assert_eq!(lines[1], "1|nil|true|x\t3|\"y\"|  0.2");
+    assert!(lines[2].ends_with("(number expected, got table)"), "{lines:?}");
+    assert!(lines[3].starts_with("false"), "{lines:?}");
 }

@@ -53,7 +53,10 @@ fn what_is_shown_of_a_secret_is_its_name() {
         &world,
     );
     assert_eq!(world.messages(), ["secret(mcq/db)\tsecret(mcq/db, other)", "with", "secret"]);
-    assert_eq!(world.lines.borrow()[1].fields.as_ref().unwrap().get(), r#"{"s":{"$secret":[{"name":"mcq/db","tag":"00"}]}}"#);
+    assert_eq!(
+        world.lines.borrow()[1].fields.as_ref().unwrap().get(),
+        r#"{"s":{"$secret":[{"name":"mcq/db","tag":"00"}]}}"#
+    );
     let raised = failure("error(secrets.get 'mcq/db')");
     assert_eq!(raised.error.message, "the script raised secret(mcq/db)");
 }

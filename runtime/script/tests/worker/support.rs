@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 /// Every effect that the tests know; what each does is in [`World::answer`].
-const EFFECTS: [&str; 13] = [
+const EFFECTS: [&str; 16] = [
     "now",
     "sleep",
     "pause",
@@ -26,6 +26,9 @@ const EFFECTS: [&str; 13] = [
     "test.meet",
     "test.stop",
     "test.hang",
+    "test.slow",
+    "test.stuck",
+    "test.break",
     "test.json",
     "test.act",
     "secrets.get",
@@ -75,6 +78,14 @@ impl World {
         }
     }
 
+    /// Over a while after the run has begun to stop.
+    async fn outlast_the_run(&self) {
+        self.until(|| self.stopping.get()).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn answer(&self, request: &Request) -> Result<Value, Error> {
         let args: Value = serde_json::from_str(request.args.get()).unwrap();
         match request.name.as_str() {
@@ -104,6 +115,11 @@ impl World {
                 self.until(|| self.met.get() >= 2).await;
                 Ok(Value::Bool(true))
             }
+            "test.slow" => {
+                self.outlast_the_run().await;
+                Ok(Value::Null)
+            }
+            "test.stuck" => std::future::pending().await,
             "test.json" => Ok(serde_json::from_str(args["text"].as_str().unwrap()).unwrap()),
             "test.act" => Ok(json!({ "$sealed": "the result of test.act" })),
             "secrets.get" => Ok(json!({ "$secret": [{ "name": args, "tag": "00" }] })),
@@ -123,6 +139,10 @@ impl Effects for World {
         if request.name == "test.hang" {
             self.until(|| self.stopping.get()).await;
             return Reply::Stop("given up".to_owned());
+        }
+        if request.name == "test.break" {
+            self.outlast_the_run().await;
+            return Reply::Stop("broken".to_owned());
         }
         let answer = self.answer(&request).await.map(raw);
         let outcome = match &answer {

@@ -85,6 +85,9 @@ impl Template {
     }
 
     fn render(&self, secrets: &BTreeMap<&str, Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
+        for value in self.values.values() {
+            crate::secrets::refuse(value, "`files.template`: field `values`", "secrets go into `secrets`")?;
+        }
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         // Configuration is not HTML, whatever the file's ending.

@@ -18,7 +18,7 @@ use super::get::{
     plain_headers, subject,
 };
 use super::{Outgoing, Response, name, parse, send};
-use crate::World;
+use crate::{World, secrets};
 
 /// Sends a request that may change something, once, and returns its answer.
 ///
@@ -105,25 +105,12 @@ impl Request {
             }
             (Some(text), None) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             (None, Some(value)) => {
-                refuse_secrets(value)?;
+                secrets::refuse(value, "`http.request`: field `json`", "secrets go into `secret_headers`")?;
                 headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
                 Ok(Bytes::from(value.to_string()))
             }
             (None, None) => Ok(Bytes::new()),
         }
-    }
-}
-
-/// A secret's handle inside of free JSON would go out as its name, which nobody means.
-fn refuse_secrets(value: &Value) -> Result<()> {
-    match value {
-        Value::Object(fields) if fields.contains_key("$secret") => {
-            Err(Error::new(Code::SecretPlace, "`http.request`: field `json` does not take a secret")
-                .hint("secrets go into `secret_headers`"))
-        }
-        Value::Object(fields) => fields.values().try_for_each(refuse_secrets),
-        Value::Array(items) => items.iter().try_for_each(refuse_secrets),
-        _ => Ok(()),
     }
 }
 

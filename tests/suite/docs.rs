@@ -1,0 +1,119 @@
+//! Documents and program say the same, and every example runs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::Place;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn pages() -> Vec<(String, String)> {
+    let folder =
+        fs::read_dir(root().join("docs/reference")).expect("`mcrun reference docs` has been run").flatten();
+    let pages = folder.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "md"));
+    let page =
+        |path: PathBuf| (path.display().to_string(), fs::read_to_string(&path).expect("pages are text"));
+    pages.map(|entry| page(entry.path())).collect()
+}
+
+/// The blocks of these languages in a page.
+fn blocks(page: &str, languages: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if line.strip_prefix("```").is_some_and(|language| languages.contains(&language)) {
+            found.push(lines.by_ref().take_while(|line| *line != "```").collect::<Vec<_>>().join("\n"));
+        }
+    }
+    found
+}
+
+/// Mistakes of the example itself. That this machine lacks an engine, a file or a secret is none.
+const MISTAKES: &[&str] =
+    &["MC-S001", "MC-S002", "MC-S004", "MC-A001", "MC-A002", "MC-A003", "MC-P002", "MC-Z001"];
+
+fn check(place: &Place, origin: &str, example: &str) {
+    let script = place.script("example.lua", example);
+    let seen = place.run(&["plan", &script, "--allow", "*"]);
+    let said = format!("{}{}", seen.stdout, seen.stderr);
+    let mistakes: Vec<_> = MISTAKES.iter().filter(|code| said.contains(*code)).collect();
+    assert!(mistakes.is_empty() && seen.code.is_some_and(|code| code < 2), "{origin}:\n{example}\n\n{seen}");
+}
+
+fn effects() -> BTreeSet<String> {
+    let pages = pages();
+    let headings =
+        pages.iter().flat_map(|(_, page)| page.lines()).filter_map(|line| line.strip_prefix("## "));
+    let is_effect =
+        |name: &str| name.contains('.') && name.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c));
+    headings.map(|heading| heading.trim_matches('`').to_owned()).filter(|name| is_effect(name)).collect()
+}
+
+#[test]
+fn the_pages_are_those_that_the_program_writes() {
+    let place = Place::new();
+    let docs = root().join("docs");
+    place.ends(0, &["reference", docs.to_str().expect("a plain path"), "--check"]);
+}
+
+#[test]
+fn every_example_of_the_reference_plans() {
+    let place = Place::new();
+    let mut count = 0;
+    for (path, page) in pages() {
+        for example in blocks(&page, &["lua", "luau"]) {
+            check(&place, &path, &example);
+            count += 1;
+        }
+    }
+    assert!(count >= 30, "{count} examples");
+}
+
+#[test]
+fn every_example_of_the_readme_plans() {
+    let place = Place::new();
+    let readme = root().join("README.md");
+    let examples = blocks(&fs::read_to_string(&readme).expect("there is a README"), &["lua", "luau"]);
+    assert!(!examples.is_empty());
+    examples.iter().for_each(|example| check(&place, "README.md", example));
+}
+
+#[test]
+fn the_type_definitions_have_every_effect() {
+    let place = Place::new();
+    let types = place.ends(0, &["types"]).stdout;
+    let effects = effects();
+    assert!(effects.len() >= 30, "{effects:?}");
+    for effect in effects {
+        let (family, name) = effect.split_once('.').expect("`effects` lets no other through");
+        let declared =
+            types.split(&format!("declare {family}: {{")).nth(1).and_then(|rest| rest.split("\n}").next());
+        assert!(declared.is_some_and(|body| body.contains(&format!("    {name}: "))), "{effect} has no type");
+    }
+}
+
+#[test]
+fn the_shipped_scripts_plan() {
+    let place = Place::new();
+    let program = format!("mcrun={}", crate::harness::PROGRAM);
+    let demo = root().join("scripts/demo/hello.lua");
+    place.ends(0, &["plan", demo.to_str().expect("a plain path"), "--allow", "*", "--set", &program]);
+}
+
+#[test]
+fn what_is_generated_for_shells_and_readers_is_there() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.ends(0, &["completions", shell]).stdout.contains("undeploy"), "{shell}");
+    }
+    assert!(place.ends(0, &["man"]).stdout.contains(".TH"));
+    let doctor: serde_json::Value = place.json(&["doctor", "--json"]);
+    let names: Vec<_> =
+        doctor.as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    for name in ["configuration", "sandbox", "state directory", "containers: process"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+}
