@@ -84,16 +84,19 @@ impl Finished {
     }
 }
 
-/// Runs a recorded run to its end, its pause or its interruption, and records which.
-pub(crate) async fn run(app: &App, job: Job, watch: Arc<dyn Watch>, _lock: RunLock) -> Result<Finished> {
+/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way; the
+/// worker starts meanwhile, because the journal keeps whatever an effect writes behind it.
+pub(crate) async fn run(
+    app: &App,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    _lock: RunLock,
+    begun: impl Future<Output = journal::Result<()>>,
+) -> Result<Finished> {
     let id = job.id;
-    if app.journal.cancel_requested(&id).await? {
-        let finished = cancelled();
-        app.journal.set_state(&id, finished.state, None, Some(finished.exit.code().into())).await?;
-        return Ok(finished);
-    }
-    app.journal.set_state(&id, RunState::Running, None, None).await?;
-    let finished = match evaluate(app, job, watch).await {
+    let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
+    begun?;
+    let finished = match evaluated {
         Ok((session, ended)) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
@@ -251,16 +254,10 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
 }
 
 /// The operator stopped it, with Ctrl-C or with `mcrun cancel`.
-async fn stopped(app: &App, session: &Session) -> Finished {
-    let run = session.run_id();
-    if app.journal.cancel_requested(run).await.unwrap_or(false) {
-        let trouble = Some(Trouble::new(Error::new(Code::Cancelled, "the run was cancelled")));
-        return Finished { state: RunState::Cancelled, exit: Exit::Failed, trouble };
-    }
-    match app.journal.run(run.as_str()).await {
-        // A sleep that was given up left the state as it was: the run waits on.
-        Ok(run) if run.state == RunState::Waiting => Finished::ended(RunState::Waiting, Exit::Waiting),
-        _ => Finished::ended(RunState::Paused, Exit::Interrupted),
+async fn stopped(app: &App, session: &Session, state: RunState, exit: Exit) -> Finished {
+    match app.journal.cancel_requested(session.run_id()).await {
+        Ok(true) => cancelled(),
+        _ => Finished::ended(state, exit),
     }
 }
 
@@ -289,9 +286,9 @@ fn diverged(divergence: &script::Divergence) -> Trouble {
     Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
 }
 
-/// Records a new run as pending and takes its lock.
-pub(crate) async fn create(app: &App, job: &Job, script: &Path) -> Result<RunLock> {
-    let new = NewRun {
+/// A new run as it is recorded.
+pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
+    NewRun {
         id: job.id,
         name: job.name.clone(),
         script: script.display().to_string(),
@@ -303,10 +300,15 @@ pub(crate) async fn create(app: &App, job: &Job, script: &Path) -> Result<RunLoc
         node: app.node.clone(),
         source: job.source.clone(),
         root: job.root.display().to_string(),
-    };
-    let lock = app.journal.lock_run(&job.id)?;
-    app.journal.create_run(new).await?;
-    Ok(lock)
+    }
+}
+
+/// Records a new run that is under way, in one commit.
+pub(crate) async fn begin(app: &App, new: NewRun) -> journal::Result<()> {
+    let id = new.id;
+    let (created, running) =
+        tokio::join!(app.journal.create_run(new), app.journal.set_state(&id, RunState::Running, None, None));
+    created.and(running)
 }
 
 /// What is needed to go on with a recorded run.

@@ -53,8 +53,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// The user, as `"name"`, `"uid"` or `"uid:gid"`. A native program's is one of the host and takes the capability
-    /// `containers:users`. In an image it needs none beyond those of `ensure`, also where it is not the image's own: it
-    /// is no more than a number inside the container, though it counts for the host's files in `volumes`.
+    /// `containers:users`. In an image it takes none, also where it is not the image's own: it is a number inside the
+    /// container, which reaches the host only through `volumes`, and these take `files`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// When to start again after an exit: `"no"` (the default), `"on-failure"`, `"on-failure:5"`, `"always"` or

@@ -18,6 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
@@ -34,6 +35,9 @@ use crate::queue::Queue;
 
 /// SQLite's own choice: about 4 MB of log, which a later open reads in a few milliseconds.
 const PAGES_BEFORE_CHECKPOINT: u32 = 1000;
+/// A shorter log is left for the next open, which reads it in less time than the syncs of a checkpoint take: a short
+/// command stays short.
+const PAGES_LEFT_AT_CLOSE: u32 = 200;
 
 /// Starts the writer on its thread; it ends when `queue` is closed and empty.
 pub(crate) fn start(
@@ -220,6 +224,10 @@ impl Writer {
     }
 
     fn close(self) {
+        let leave = self.logged_pages.load(Ordering::Relaxed) <= PAGES_LEFT_AT_CLOSE;
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave) {
+            tracing::debug!(%error, "the log is checkpointed at the close");
+        }
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the journal was not closed cleanly");
         }

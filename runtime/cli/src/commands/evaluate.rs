@@ -22,24 +22,36 @@ type Sources = HashMap<String, String>;
 
 pub(super) async fn run(app: &App, script: &Script, json: bool) -> Result<Exit> {
     let job = job(app, script, Mode::Run)?;
-    let lock = execute::create(app, &job, &script.file).await?;
-    follow(app, job, lock, json).await
+    start(app, job, &script.file, json).await
 }
 
-/// Runs a job whose run is recorded and locked, and tells how it ended.
-pub(super) async fn follow(app: &App, job: Job, lock: journal::RunLock, json: bool) -> Result<Exit> {
+/// Records and runs a new job.
+pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Result<Exit> {
+    let lock = app.journal.lock_run(&job.id)?;
+    let begun = execute::begin(app, execute::new_run(app, &job, script));
+    follow(app, job, lock, begun, json).await
+}
+
+/// Runs a job whose run is locked, and tells how it ended.
+async fn follow(
+    app: &App,
+    job: Job,
+    lock: journal::RunLock,
+    begun: impl Future<Output = journal::Result<()>>,
+    json: bool,
+) -> Result<Exit> {
     let id = job.id;
     let main = (job.name.clone(), job.source.clone());
     if json {
         let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-        let finished = execute::run(app, job, watch, lock).await?;
+        let finished = execute::run(app, job, watch, lock, begun).await?;
         render::json(&outcome_json(&id.to_string(), &finished));
         return Ok(finished.exit);
     }
     let started = app.clock.now();
     let name = job.name.clone();
     let live = Arc::new(Live::new(id.to_string()));
-    let finished = execute::run(app, job, live.clone(), lock).await?;
+    let finished = execute::run(app, job, live.clone(), lock, begun).await?;
     if let Some(trouble) = &finished.trouble {
         let sources = sources(&live.sources, main);
         show_trouble(trouble, &sources);
@@ -148,7 +160,12 @@ pub(super) async fn resume(
     }
     job.past = Some(past);
     app.config.check_apart_from(&job.root)?;
-    follow(app, job, lock, json).await
+    if run.cancel_requested {
+        app.journal.set_state(&run.id, RunState::Cancelled, None, Some(Exit::Failed.code().into())).await?;
+        return Err(Error::new(Code::Cancelled, format!("run {} was cancelled", run.id)));
+    }
+    let begun = app.journal.set_state(&run.id, RunState::Running, None, None);
+    follow(app, job, lock, begun, json).await
 }
 
 /// The operator's words, each on an act that is in doubt.

@@ -8,7 +8,6 @@ use effect::{Code, Error, Result};
 
 use super::evaluate;
 use crate::app::App;
-use crate::execute;
 use crate::exit::Exit;
 use crate::render;
 
@@ -20,8 +19,7 @@ pub(super) async fn operate(app: &App, operation: &str, service: &str) -> Result
     let name = format!("{operation}.luau");
     let grants = grants(app, service).await?;
     let job = evaluate::shipped_job(app, &name, &source, vec![service.to_owned()], grants)?;
-    let lock = execute::create(app, &job, Path::new(&name)).await?;
-    evaluate::follow(app, job, lock, false).await
+    evaluate::start(app, job, Path::new(&name), false).await
 }
 
 /// What the run was granted that recorded the service, and the service's own records. A record is a script's word: it

@@ -52,11 +52,7 @@ print(made.changed)"#;
                 let path = World::resolved(&path);
                 let need =
                     if mount.read_only { Need::read("files", path) } else { Need::write("files", path) };
-                needs.push(if Path::new(&need.name).is_file() {
-                    need
-                } else {
-                    need.and_beneath()
-                });
+                needs.push(if Path::new(&need.name).is_file() { need } else { need.and_beneath() });
             }
         }
         if let Some(argv) = &spec.exec {

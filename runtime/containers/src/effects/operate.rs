@@ -172,7 +172,9 @@ impl Act for ExecIn {
         let (driver, observed) =
             world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
         if observed.native {
-            context.policy.check(Self::NAME, &on_host(&self.name, "argv", &self.argv, self.user.is_some())?)?;
+            context
+                .policy
+                .check(Self::NAME, &on_host(&self.name, "argv", &self.argv, self.user.is_some())?)?;
         }
         let mut exec = Exec::new(self.argv.clone());
         exec.env = self.env.clone();

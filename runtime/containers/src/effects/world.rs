@@ -117,8 +117,7 @@ impl World {
     /// The container called `name` and the driver that has it.
     ///
     /// # Errors
-    /// When a driver fails. An engine that is there and does not answer may have the container: that it is unknown would
-    /// be a guess.
+    /// When a driver fails, and also when an engine that is there does not answer: it may well have the container.
     pub async fn find(&self, name: &str) -> Result<Option<(&Arc<dyn Driver>, Observed)>> {
         for driver in self.drivers() {
             if let Some(observed) = driver.inspect(name).await? {

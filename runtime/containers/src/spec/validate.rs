@@ -59,7 +59,11 @@ impl Spec {
                         format!("`{program}` is not an absolute path of a program"),
                     ));
                 }
-                let probe = self.health.iter().filter_map(|health| health.exec.as_ref()).find_map(|argv| argv.first());
+                let probe = self
+                    .health
+                    .iter()
+                    .filter_map(|health| health.exec.as_ref())
+                    .find_map(|argv| argv.first());
                 if let Some(probe) = probe.filter(|probe| !probe.starts_with('/')) {
                     return Err(wrong(
                         "health.exec[1]",
@@ -285,6 +289,15 @@ mod tests {
         assert!(refusal(|spec| spec.cpus = Some(0.0)).starts_with("cpus: "));
         assert!(refusal(|spec| spec.memory = Some(effect::units::Size(1))).starts_with("memory: "));
         assert!(refusal(|spec| spec.health = Some(Health::default())).starts_with("health: "));
+    }
+
+    #[test]
+    fn a_probe_beside_a_native_program_has_an_absolute_path() {
+        let probe = Health { exec: Some(vec!["curl".to_owned()]), ..Health::default() };
+        assert!(refusal(|spec| spec.health = Some(probe.clone())).starts_with("health.exec[1]: "));
+        let mut image = Spec { exec: None, image: Some("x".to_owned()), ..native() };
+        image.health = Some(probe);
+        image.validate().unwrap();
     }
 
     #[test]

@@ -83,12 +83,11 @@ fn processes_that_open_a_fresh_directory_at_once_all_succeed() {
 }
 
 #[tokio::test]
-async fn a_closed_journal_is_one_file_and_opens_again() {
+async fn a_closed_journal_opens_again() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
     let id = add_run(&journal).await;
     assert_eq!(journal.runs(Filter::default()).await.unwrap().len(), 1);
     drop(journal);
-    assert!(!folder.path().join("journal.db-wal").exists());
     assert_eq!(open(folder.path()).run(id.as_str()).await.unwrap().id, id);
 }

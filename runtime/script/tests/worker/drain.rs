@@ -49,7 +49,7 @@ fn an_effect_may_stop_the_run() {
 
 #[test]
 fn the_first_stop_is_the_end() {
-    let ended = run_with(launch(&both("test.stop", "test.break")), &World::default());
+    let ended = run_with(launch(&both("test.stop", "test.crash")), &World::default());
     assert!(matches!(ended, Ended::Stopped(reason) if reason == "as asked"));
 }
 
@@ -80,7 +80,7 @@ fn an_interrupt_of_a_run_that_acts_and_waits_does_not_park_it() {
 
 #[test]
 fn a_stop_that_comes_while_others_end_is_the_end() {
-    for source in [both("test.hang", "test.break"), both("test.slow", "test.break")] {
+    for source in [both("test.hang", "test.crash"), both("test.slow", "test.crash")] {
         let world = World::default();
         let ended = interrupted(&source, &world, &[Interrupt::Soft], asked_for(2));
         assert!(matches!(&ended, Ended::Stopped(reason) if reason == "broken"), "{source}: {ended:?}");
@@ -122,7 +122,7 @@ fn effects_that_end_soon_after_a_limit_are_recorded() {
 
 #[test]
 fn a_stop_does_not_hide_a_limit() {
-    assert_eq!(limit("test.break {}", &["wall=50ms"]).error.code, Code::LimitWall);
+    assert_eq!(limit("test.crash {}", &["wall=50ms"]).error.code, Code::LimitWall);
     assert_eq!(limit("test.hang {}", &["wall=50ms"]).error.code, Code::LimitWall);
 }
 

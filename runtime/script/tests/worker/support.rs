@@ -28,7 +28,7 @@ const EFFECTS: [&str; 16] = [
     "test.hang",
     "test.slow",
     "test.stuck",
-    "test.break",
+    "test.crash",
     "test.json",
     "test.act",
     "secrets.get",
@@ -140,7 +140,7 @@ impl Effects for World {
             self.until(|| self.stopping.get()).await;
             return Reply::Stop("given up".to_owned());
         }
-        if request.name == "test.break" {
+        if request.name == "test.crash" {
             self.outlast_the_run().await;
             return Reply::Stop("broken".to_owned());
         }
