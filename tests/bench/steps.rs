@@ -165,7 +165,7 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         root: "/".into(),
         overlay: Overlay::default(),
     };
-    let session = Session::new(Arc::new(registry), shared, Arc::new(Unwatched), Vec::new(), None);
+    let session = Session::new(Arc::new(registry), shared, Arc::new(Unwatched), Vec::new(), effect::session::Decisions::default());
     let launch = Launch {
         program: program.to_owned(),
         limits: Limits::default(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::{PROGRAM, Place, Seen, visit};
+use crate::harness::{PROGRAM, Place, Seen, data, visit};
 use crate::processes;
 
 /// Ten effects. `web` runs already and is replaced, `b.conf` is there and is changed, `old.conf` goes away.
@@ -135,10 +135,8 @@ impl Deploy {
             let alive: Vec<Value> = processes::with_word(word).into_iter().map(Value::from).collect();
             assert_eq!(alive, [container["pid"].clone()], "at {position}: {name} runs once");
         }
-        let variable =
-            entries[5 - 1]["arguments"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let port =
-            variable.and_then(|spec| spec["env"]["PORT"].as_str()?.parse().ok()).expect("web has a port");
+        let spec = data(&entries[4]["arguments"]);
+        let port = spec["env"]["PORT"].as_str().and_then(|port| port.parse().ok()).expect("web has a port");
         assert_eq!(visit(port).as_ref(), Some(&self.new), "at {position}");
     }
 }
@@ -148,7 +146,7 @@ fn entries(run: &Value) -> Vec<Value> {
 }
 
 fn before(entry: &Value) -> Value {
-    entry["before"].as_str().map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+    data(&entry["before"])
 }
 
 fn is_begun(run: &Value, name: &str) -> bool {

@@ -36,6 +36,10 @@ fn a_journal_that_is_damaged() {
     let mut bytes = fs::read(place.database()).unwrap();
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
     fs::write(place.database(), bytes).unwrap();
+    // A log that was left there would bring the pages back.
+    for log in ["journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(place.state().join(log));
+    }
     shows!("journal_broken", place, &["runs"]);
 }
 

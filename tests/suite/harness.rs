@@ -246,6 +246,14 @@ impl std::fmt::Display for Seen {
     }
 }
 
+/// A part of an entry, be it shown as data or as the text that is stored.
+pub(crate) fn data(part: &Value) -> Value {
+    match part {
+        Value::String(text) => serde_json::from_str(text).expect("what is stored is JSON"),
+        shown => shown.clone(),
+    }
+}
+
 /// Looks until there is something, and fails when that never comes.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

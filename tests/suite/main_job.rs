@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Place, until, visit};
+use crate::harness::{Place, data, until, visit};
 use crate::processes;
 use crate::service::{Deploy, deploy, ports};
 
@@ -166,7 +166,7 @@ fn a_rolling_deploy_replaces_one_replica_after_the_other() {
         .iter()
         .filter(|entry| entry["kind"] != "read")
         .filter_map(|entry| {
-            let arguments: Value = serde_json::from_str(entry["arguments"].as_str()?).ok()?;
+            let arguments = data(&entry["arguments"]);
             Some(format!("{} {}", entry["identity"]["name"].as_str()?, arguments["name"].as_str()?))
         })
         .filter(|step| step.starts_with("containers"))

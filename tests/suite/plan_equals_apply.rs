@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PROGRAM, Place};
+use crate::harness::{PROGRAM, Place, data};
 use crate::service::Deploy;
 
 /// The same without what is sealed: a hidden value has a keyed hash, which is compared, and a box that differs each time.
@@ -51,7 +51,7 @@ fn planned(plan: &Value) -> Effects {
 fn applied(run: &Value, planned: &Effects) -> Effects {
     let entries = run["entries"].as_array().expect("a run has entries");
     let said = |entry: &Value| {
-        let change: Option<Value> = entry["change"].as_str().map(|text| serde_json::from_str(text).unwrap());
+        let change = Some(data(&entry["change"])).filter(|change| !change.is_null());
         let (action, fields) = match (entry["kind"].as_str().unwrap(), &change) {
             ("ensure", Some(change)) => {
                 (change["action"].as_str().unwrap(), without_boxes(&change["fields"]))

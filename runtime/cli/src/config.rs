@@ -93,7 +93,21 @@ impl Config {
             Error::new(Code::Config, format!("{shown}{place}: {}", error.message()))
         })?;
         config.file = Some(file.to_owned());
+        config.check().map_err(|error| {
+            let wrong = Error::new(Code::Config, format!("{shown}: {}", error.message));
+            error.hint.into_iter().fold(wrong, Error::hint)
+        })?;
         Ok(config)
+    }
+
+    /// What the syntax cannot tell: capabilities and secrets that make no sense.
+    fn check(&self) -> Result<()> {
+        if let Some(policy) = &self.policy {
+            effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
+        }
+        // No script lies in this folder, so only the sources themselves are looked at.
+        system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
+        Ok(())
     }
 
     /// Refuses a configuration that lies where scripts lie: whoever may write a script must not write its policy.

@@ -191,8 +191,8 @@ async fn forward_interrupts(
     run: &RunId,
     watch: &dyn Watch,
 ) -> std::convert::Infallible {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
     else {
         return std::future::pending().await;
     };
@@ -201,6 +201,7 @@ async fn forward_interrupts(
         tokio::select! {
             Some(()) = interrupt.recv() => {}
             Some(()) = terminate.recv() => {}
+            Some(()) = hangup.recv() => {}
             () = tokio::time::sleep(CANCEL_CHECK), if level == Interrupt::None => {
                 if !matches!(app.journal.cancel_requested(run).await, Ok(true)) {
                     continue;
@@ -208,7 +209,8 @@ async fn forward_interrupts(
             }
         }
         level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
-        watch.interrupted(level == Interrupt::Hard);
+        let is_cancelled = app.journal.cancel_requested(run).await.unwrap_or(false);
+        watch.interrupted(level == Interrupt::Hard, is_cancelled);
         interrupts.send_replace(level);
     }
 }
@@ -254,10 +256,15 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
 }
 
 /// The operator stopped it, with Ctrl-C or with `mcrun cancel`.
-async fn stopped(app: &App, session: &Session, state: RunState, exit: Exit) -> Finished {
-    match app.journal.cancel_requested(session.run_id()).await {
-        Ok(true) => cancelled(),
-        _ => Finished::ended(state, exit),
+async fn stopped(app: &App, session: &Session) -> Finished {
+    let run = session.run_id();
+    if app.journal.cancel_requested(run).await.unwrap_or(false) {
+        return cancelled();
+    }
+    match app.journal.run(run.as_str()).await {
+        // A sleep that was given up left the state as it was: the run waits on.
+        Ok(run) if run.state == RunState::Waiting => Finished::ended(RunState::Waiting, Exit::Waiting),
+        _ => Finished::ended(RunState::Paused, Exit::Interrupted),
     }
 }
 

@@ -44,7 +44,7 @@ impl Exit {
     pub(crate) fn of(error: &Error) -> Self {
         match error.code {
             Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
-            Code::Denied => Exit::Denied,
+            Code::Denied | Code::SecretPlace => Exit::Denied,
             Code::Locked => Exit::Locked,
             Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,

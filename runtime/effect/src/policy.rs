@@ -308,6 +308,25 @@ impl Policy {
             && !self.denials.iter().any(|capability| capability.denies(need))
     }
 
+    /// What the operator can do about a refusal.
+    fn advice(&self, needs: &[Need], missing: &[String]) -> String {
+        let refused = || needs.iter().filter(|need| !self.allows(need));
+        let denial = refused().find_map(|need| self.denials.iter().find(|denial| denial.denies(need)));
+        let outside = self.bound.as_ref().is_some_and(|bound| {
+            refused().any(|need| !bound.iter().any(|capability| capability.grants(need)))
+        });
+        match denial {
+            Some(denial) => format!("it is denied by `{denial}`, which no `--allow` overrides"),
+            None if outside => {
+                "the operator's policy in mcrun.toml does not contain it: `--allow` cannot widen that".into()
+            }
+            None => format!(
+                "grant it with {}; `mcrun plan FILE --allow '*'` lists all that a script needs",
+                allow_arguments(missing)
+            ),
+        }
+    }
+
     /// The policy function: every need must be met.
     ///
     /// # Errors
@@ -318,16 +337,8 @@ impl Policy {
         if missing.is_empty() {
             return Ok(());
         }
-        let bounded = needs.iter().any(|need| {
-            !self.allows(need)
-                && self.bound.as_deref().is_some_and(|list| !list.iter().any(|c| c.grants(need)))
-        });
         let mut error = Error::new(Code::Denied, format!("`{effect}` needs {}", join_quoted(&missing)));
-        error.hint = Some(if bounded {
-            "the operator's policy in mcrun.toml does not contain it: `--allow` cannot widen that".into()
-        } else {
-            format!("grant it with {}", allow_arguments(&missing))
-        });
+        error.hint = Some(self.advice(needs, &missing));
         error.missing = missing;
         Err(error)
     }

@@ -121,6 +121,8 @@ pub struct Session {
     decisions: Decisions,
     turnstile: Turnstile,
     progress: Mutex<Progress>,
+    /// Why an end that nobody waited for could not be recorded.
+    lost: Arc<Mutex<Option<journal::Error>>>,
 }
 
 #[derive(Default)]
@@ -160,6 +162,7 @@ impl Session {
             decisions,
             turnstile: Turnstile::default(),
             progress: Mutex::new(Progress { open, ..Progress::default() }),
+            lost: Arc::default(),
         }
     }
 
@@ -174,6 +177,7 @@ impl Session {
     /// # Errors
     /// A [`Stop`] when the run must not go on; an effect's own failure is an `Err` inside the answer.
     pub async fn perform(&self, request: Request) -> Result<Answer, Stop> {
+        self.check_ends()?;
         let open = self.claim(&request)?;
         let context = Context {
             shared: self.shared.clone(),
@@ -395,8 +399,7 @@ impl Session {
         let recorded = if ending.at_once || !entry.writes.is_empty() {
             self.journal().end_now(&self.shared.run, entry).durable().await
         } else {
-            // Dropping the ticket does not drop the end: the next begin, or the group's delay, commits it.
-            drop(self.journal().end(&self.shared.run, entry));
+            self.watch_over(self.journal().end(&self.shared.run, entry));
             Ok(())
         };
         turn.pass().await;
@@ -422,6 +425,22 @@ impl Session {
         error.cause = error.cause.as_deref().map(mask);
         error.details = error.details.iter().map(|line| mask(line)).collect();
         error
+    }
+
+    /// The next begin, or the group's delay, commits the end; nobody waits for it, but a script must not go on for long
+    /// when it could not be recorded.
+    fn watch_over(&self, ticket: journal::Ticket) {
+        let lost = self.lost.clone();
+        tokio::spawn(async move {
+            if let Err(error) = ticket.await {
+                lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        });
+    }
+
+    fn check_ends(&self) -> Result<(), Stop> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The next recorded completions, at most `limit`, for the worker to replay from; empty at their end.

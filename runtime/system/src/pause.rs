@@ -39,7 +39,8 @@ pub struct Cause {
 impl Declared for Pause {
     const NAME: &'static str = "pause";
     const CAPABILITY: &'static str = "";
-    const EXAMPLE: &'static str = "if args[1] == \"by-hand\" then\n    pause { reason = \"switch the old router off\" }\nend";
+    const EXAMPLE: &'static str =
+        "if args[1] == \"by-hand\" then\n    pause { reason = \"switch the old router off\" }\nend";
     type World = World;
     type Output = ();
 

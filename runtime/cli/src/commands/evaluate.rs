@@ -59,9 +59,9 @@ async fn follow(
     let totals = live.totals();
     let seconds = (app.clock.now().0 - started.0) as f64 / 1000.0;
     render::note(format_args!(
-        "{} {name}: {} effects, {} changed, {seconds:.2} s  {}",
+        "{} {name}: {}, {} changed, {seconds:.2} s  {}",
         render::styled(render::BOLD, word(&finished)),
-        totals.effects,
+        render::count(totals.effects, "effect"),
         totals.changed,
         render::styled(render::DIM, format_args!("run {id}"))
     ));

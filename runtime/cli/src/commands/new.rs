@@ -25,7 +25,7 @@ pub(super) fn project(folder: &Path) -> Result<Exit> {
         crate::arguments::Global { state: None, config: None, yes: false, no_input: true, verbose: 0 };
     super::documents::types(&global, Some(folder))?;
     render::out(format_args!(
-        "{}\n  cd {}\n  mcrun plan deploy.lua\n  mcrun deploy.lua --allow containers --allow exec --allow ports --allow health --allow registry",
+        "{}\n  cd {}\n  mcrun plan deploy.lua --allow '*'\n  mcrun deploy.lua --allow containers --allow exec --allow ports --allow health --allow registry",
         render::styled(render::BOLD, "next:"),
         folder.display()
     ));

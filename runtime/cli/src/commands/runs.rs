@@ -1,7 +1,7 @@
 //! Owns `runs`, `show` and `cancel`.
 
 use effect::{Code, Error, Result};
-use journal::{Entry, Filter, Run, RunState, Status};
+use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -72,13 +72,13 @@ fn is_resumable(run: &Run) -> bool {
     matches!(run.state, RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused)
 }
 
+/// Every entry: the completed ones in their order, then those that are begun.
 async fn entries(app: &App, run: &Run) -> Result<Vec<Entry>> {
     const PAGE: usize = 1000;
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     loop {
-        let after = entries.iter().rev().find_map(|entry: &Entry| entry.order).unwrap_or(0);
+        let after = entries.iter().rev().find_map(|entry| entry.order).unwrap_or(0);
         let page = app.journal.entries(&run.id, after, PAGE).await?;
-        // What has begun and not ended comes as a page of its own, behind all others.
         let is_last = page.last().is_none_or(|entry| entry.order.is_none());
         entries.extend(page);
         if is_last {
@@ -87,12 +87,24 @@ async fn entries(app: &App, run: &Run) -> Result<Vec<Entry>> {
     }
 }
 
+/// An entry with its recorded texts as the values they are.
+fn entry_json(entry: &Entry) -> Value {
+    let mut shown = serde_json::to_value(entry).unwrap_or(Value::Null);
+    for name in ["arguments", "before", "change", "result"] {
+        let value = shown[name].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        if let Some(value) = value {
+            shown[name] = value;
+        }
+    }
+    shown
+}
+
 pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit> {
     let run = app.journal.run(prefix).await?;
     let entries = entries(app, &run).await?;
     if as_json {
         let mut shown = run_json(app, &run);
-        shown["entries"] = serde_json::to_value(&entries).unwrap_or(Value::Null);
+        shown["entries"] = entries.iter().map(entry_json).collect();
         render::json(&shown);
         return Ok(Exit::Done);
     }
@@ -122,26 +134,48 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
 }
 
 fn entry_line(entry: &Entry) -> String {
-    let (symbol, style) = match (entry.status, entry.changed) {
+    let (symbol, style) = match (entry.status, action(entry).as_deref()) {
         (Status::Begun, _) => ("…", render::YELLOW),
         (Status::Failed, _) => ("✗", render::RED),
         (Status::Cancelled, _) => ("-", render::DIM),
-        (Status::Done, true) => ("~", render::GREEN),
-        (Status::Done, false) => ("=", render::DIM),
+        (Status::Done, Some("create")) => ("+", render::GREEN),
+        (Status::Done, Some("replace")) => ("-/+", render::YELLOW),
+        (Status::Done, Some("remove")) => ("-", render::YELLOW),
+        (Status::Done, _) if entry.kind == Kind::Act => ("!", render::GREEN),
+        (Status::Done, _) if entry.changed => ("~", render::YELLOW),
+        (Status::Done, _) => ("=", render::DIM),
     };
     let place = entry.place.as_ref().map(ToString::to_string).unwrap_or_default();
     let took = match (entry.begun_at, entry.ended_at) {
         (Some(begun), Some(ended)) => format!("{} ms", ended.0 - begun.0),
+        (Some(begun), None) => format!("begun {}, in doubt once nobody executes it", render::rfc3339(begun)),
         _ => String::new(),
     };
+    let details = render::styled(render::DIM, format_args!("{took}  {place}"));
     format!(
-        "  {} {} {} {}  {}",
+        "  {} {} {}  {details}",
         render::styled(style, symbol),
         entry.identity,
-        entry.status,
-        took,
-        render::styled(render::DIM, place)
+        render::printable(&subject(entry))
     )
+}
+
+/// What happened, as the begin recorded it.
+fn action(entry: &Entry) -> Option<String> {
+    let change: Value = serde_json::from_str(entry.change.as_deref()?).ok()?;
+    Some(change.get("action")?.as_str()?.to_owned())
+}
+
+/// What an effect was about, as its arguments tell.
+fn subject(entry: &Entry) -> String {
+    const TELLING: [&str; 7] = ["name", "service", "path", "url", "argv", "address", "reason"];
+    let arguments: Value = serde_json::from_str(&entry.arguments).unwrap_or(Value::Null);
+    let told = TELLING.iter().find_map(|name| arguments.get(name)).unwrap_or(&arguments);
+    match told {
+        Value::String(text) => text.clone(),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    }
 }
 
 fn show_outcome(run: &Run) {

@@ -5,36 +5,58 @@ use std::path::Path;
 
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
+use journal::RunId;
 
 use super::evaluate;
 use crate::app::App;
 use crate::exit::Exit;
-use crate::render;
+use crate::{render, wiring};
 
 pub(super) async fn operate(app: &App, operation: &str, service: &str) -> Result<Exit> {
+    let record = app.journal.record("service", &app.node, service).await?;
+    let (body, grants) = match record {
+        Some(record) => (
+            format!("require(\"@std/services\").{operation}(args[1])"),
+            grants(app, service, record.run).await,
+        ),
+        None => (container_body(app, operation, service).await?, own_container(service)),
+    };
     if operation == "undeploy" {
         confirm(app, &format!("Remove `{service}`: its containers, ports and record?"))?;
     }
-    let source = format!("--!strict\nrequire(\"@std/services\").{operation}(args[1])\n");
-    let name = format!("{operation}.luau");
-    let grants = grants(app, service).await?;
-    let job = evaluate::shipped_job(app, &name, &source, vec![service.to_owned()], grants)?;
+    let name = format!("{operation} {service}");
+    let job = evaluate::shipped_job(app, &name, &format!("{body}\n"), vec![service.to_owned()], grants)?;
     evaluate::start(app, job, Path::new(&name), false).await
+}
+
+/// The one line for a container that a script made without a record.
+async fn container_body(app: &App, operation: &str, name: &str) -> Result<String> {
+    let world = wiring::containers(app);
+    let found = world.find(name).await?;
+    if !found.is_some_and(|(_, container)| container.managed) {
+        return Err(Error::new(Code::ServiceUnknown, format!("there is no service `{name}`"))
+            .hint("`mcrun status` lists the services, `mcrun ps` the containers"));
+    }
+    let operation = if operation == "undeploy" { "remove" } else { operation };
+    Ok(format!("containers.{operation} {{ name = args[1] }}"))
+}
+
+fn own_container(name: &str) -> Grants {
+    Grants { allow: vec![format!("containers:write:{name}")], deny: Vec::new() }
 }
 
 /// What the run was granted that recorded the service, and the service's own records. A record is a script's word: it
 /// must not do more in the operator's hands than that script could.
-async fn grants(app: &App, service: &str) -> Result<Grants> {
+async fn grants(app: &App, service: &str, writer: Option<RunId>) -> Grants {
     let own = ["registry", "ports"].map(|primitive| format!("{primitive}:write:{service}"));
-    let record = app.journal.record("service", &app.node, service).await?;
-    let writer = match record.and_then(|record| record.run) {
+    let writer = match writer {
         Some(run) => app.journal.run(run.as_str()).await.ok(),
         None => None,
     };
     let recorded = writer.and_then(|run| serde_json::from_value::<Grants>(run.grants).ok());
     let mut grants = recorded.unwrap_or_default();
     grants.allow.extend(own);
-    Ok(grants)
+    grants
 }
 
 /// Asks before something goes away that nothing brings back.

@@ -18,7 +18,8 @@ pub(crate) trait Watch: Send + Sync {
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>);
     fn progress(&self, scope: &str, value: &str);
     fn module(&self, module: &Module);
-    fn interrupted(&self, hard: bool);
+    /// `cancelled` tells that somebody gave the run up.
+    fn interrupted(&self, hard: bool, cancelled: bool);
 }
 
 /// Hands the corridor's events on.
@@ -32,7 +33,7 @@ impl Observer for Observe {
 
 /// Shows nothing but what the script logs: for plans and JSON output.
 pub(crate) struct Silent {
-    /// Whether log lines are shown at all.
+    /// Whether log lines are shown, marked as those of a plan. What a script prints is its result and not shown.
     pub(crate) logs: bool,
     pub(crate) sources: Mutex<HashMap<String, String>>,
 }
@@ -41,8 +42,8 @@ impl Watch for Silent {
     fn event(&self, _: Event<'_>) {}
 
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
-        if self.logs && level != Level::Debug {
-            note(log_line(level, scope, message, fields));
+        if self.logs && !matches!(level, Level::Debug | Level::Print) {
+            note(format_args!("{} {}", styled(DIM, "would log:"), log_line(level, scope, message, fields)));
         }
     }
 
@@ -52,7 +53,7 @@ impl Watch for Silent {
         remember(&self.sources, module);
     }
 
-    fn interrupted(&self, _: bool) {}
+    fn interrupted(&self, _: bool, _: bool) {}
 }
 
 /// Shows a run as it goes.
@@ -96,7 +97,8 @@ impl Live {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
             bar.set_style(style);
         }
-        bar.set_message(format!("{}{} {}", branch(&identity.scope), identity.name, printable(subject)));
+        let scope = if identity.scope.is_empty() { String::new() } else { format!("{} ", identity.scope) };
+        bar.set_message(printable(&format!("{scope}{} {subject}", identity.name)));
         bar.enable_steady_tick(Duration::from_millis(100));
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), bar);
     }
@@ -151,9 +153,11 @@ impl Watch for Live {
         remember(&self.sources, module);
     }
 
-    fn interrupted(&self, hard: bool) {
+    fn interrupted(&self, hard: bool, cancelled: bool) {
         let run = &self.run;
-        self.print(if hard {
+        self.print(if cancelled {
+            "cancelled: stopping at the next effect".to_owned()
+        } else if hard {
             format!("stopping at once; `mcrun resume {run}` goes on")
         } else {
             format!("stopping at the next effect; Ctrl-C again stops at once. `mcrun resume {run}` goes on")

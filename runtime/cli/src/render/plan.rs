@@ -19,7 +19,7 @@ pub(crate) fn plan(plan: &Plan, name: &str) {
         let branch =
             if end.scope.is_empty() { "the plan".to_owned() } else { format!("the plan of `{}`", end.scope) };
         out(format_args!(
-            "{} {branch} ends{place}: {} is known only once the run is there",
+            "{} {branch} ends{place}: what comes next depends on {}",
             styled(CYAN, "…"),
             printable(&end.note)
         ));
@@ -43,7 +43,9 @@ fn print_step(step: &Step) {
         return;
     }
     out(format_args!("{} {}", styled(style, symbol), headline(step)));
-    for field in &step.fields {
+    // The registry repeats what the containers above already say.
+    let repeats = step.identity.name.starts_with("registry.");
+    for field in step.fields.iter().filter(|field| !(repeats && field.path.starts_with("spec"))) {
         out(format_args!("      {}", field_line(field)));
     }
     for note in &step.notes {
@@ -117,7 +119,12 @@ fn summary(plan: &Plan, name: &str) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let counted = if shown.is_empty() { "nothing to do".to_owned() } else { shown.join(", ") };
+    let is_whole = plan.ends.is_empty() && plan.steps.iter().all(|step| step.error.is_none());
+    let counted = match (shown.is_empty(), is_whole) {
+        (false, _) => shown.join(", "),
+        (true, true) => "nothing to do".to_owned(),
+        (true, false) => "not known".to_owned(),
+    };
     format!("{} {name}: {counted}", styled(BOLD, "plan"))
 }
 

@@ -26,10 +26,14 @@ pub(crate) fn trouble(
         lines.push(format!("{} {}", styled(DIM, "cause:"), printable(cause)));
     }
     lines.extend(error.details.iter().map(|line| format!("  {}", printable(line))));
-    if stack.len() > 1 {
+    // Frames of the standard library say nothing about the script.
+    let own: Vec<&StackFrame> = stack.iter().filter(|frame| !frame.place.file.starts_with('@')).collect();
+    if own.len() > 1 {
         lines.push(styled(DIM, "stack:"));
-        lines.extend(stack.iter().map(|frame| {
-            let function = frame.function.as_deref().unwrap_or("top level");
+        lines.extend(own.iter().enumerate().map(|(index, frame)| {
+            let outermost = index + 1 == own.len();
+            let unnamed = if outermost { "top level" } else { "a function" };
+            let function = frame.function.as_deref().unwrap_or(unnamed);
             format!("  {}:{} in {}", frame.place.file, frame.place.line, printable(function))
         }));
     }

@@ -17,6 +17,8 @@ use crate::observed::State;
 pub struct Stop {
     /// The container's name.
     name: String,
+    /// The service it belongs to, which no other run may change meanwhile; its own name unless given.
+    service: Option<String>,
     /// The time it gets before it is killed; its own stop time-out unless given.
     timeout: Option<Span>,
     /// The node; the local one unless given.
@@ -29,6 +31,8 @@ pub struct Stop {
 pub struct Start {
     /// The container's name.
     name: String,
+    /// The service it belongs to, which no other run may change meanwhile; its own name unless given.
+    service: Option<String>,
     /// The node; the local one unless given.
     node: Option<String>,
 }
@@ -39,6 +43,8 @@ pub struct Start {
 pub struct Remove {
     /// The container's name.
     name: String,
+    /// The service it belongs to, which no other run may change meanwhile; its own name unless given.
+    service: Option<String>,
     /// Remove it although mcrun did not make it.
     #[serde(default)]
     foreign: bool,
@@ -52,6 +58,8 @@ pub struct Remove {
 pub struct Restart {
     /// The container's name.
     name: String,
+    /// The service it belongs to, which no other run may change meanwhile; its own name unless given.
+    service: Option<String>,
     /// The time it gets before it is killed; its own stop time-out unless given.
     timeout: Option<Span>,
     /// What to do when it is unknown whether it took place; restarting once more unless given.
@@ -77,9 +85,8 @@ macro_rules! container_effect {
                 Ok(vec![Need::write("containers", &self.name)])
             }
 
-            /// The service is the container's own name unless given, and only a look at the live object could tell more.
             fn lease(&self) -> Option<String> {
-                Some(self.name.clone())
+                Some(self.service.clone().unwrap_or_else(|| self.name.clone()))
             }
         }
     };

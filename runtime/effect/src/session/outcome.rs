@@ -24,6 +24,11 @@ pub(super) fn parse_error(text: &str) -> Result<Error> {
 /// The journal's failures under their codes.
 #[must_use]
 pub fn journal_error(error: journal::Error) -> Error {
+    if let journal::Error::EndLost { cause, .. } = &error {
+        // What went wrong first is what the reader can mend.
+        let cause = journal_error((**cause).clone());
+        return cause.detail("the end of an effect could not be recorded: it is in doubt, and a resume asks the world about it");
+    }
     let code = match &error {
         journal::Error::Newer { .. } => Code::StateNewer,
         journal::Error::Unusable { .. } => Code::StateUnusable,
