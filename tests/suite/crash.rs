@@ -186,6 +186,7 @@ fn points() -> usize {
 fn a_deploy_killed_at_any_point_is_resumed_to_the_same_end() {
     let points = points();
     let next = AtomicUsize::new(1);
+    let missed = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     // Two at a time: more would only wait for each other's disk.
     std::thread::scope(|scope| {
@@ -196,9 +197,9 @@ fn a_deploy_killed_at_any_point_is_resumed_to_the_same_end() {
                     if position > points {
                         return;
                     }
-                    let attempt = std::panic::catch_unwind(|| kill_at(position));
-                    if attempt.is_err() {
-                        failed.lock().unwrap().push(position);
+                    match std::panic::catch_unwind(|| kill_at(position)) {
+                        Ok(reached) => _ = missed.fetch_add(usize::from(!reached), Ordering::Relaxed),
+                        Err(_) => failed.lock().unwrap().push(position),
                     }
                 }
             });
@@ -209,12 +210,20 @@ fn a_deploy_killed_at_any_point_is_resumed_to_the_same_end() {
         Vec::<usize>::new(),
         "positions that did not end well, of {points}"
     );
+    // Requests that arrive together pass fewer points than one after the other, so that the last ones may be missed.
+    assert!(missed.into_inner() <= points / 10, "of {points} points too many were not reached");
 }
 
-fn kill_at(position: usize) {
+/// Kills a deploy there and brings it to its end. Returns whether the point was reached.
+fn kill_at(position: usize) -> bool {
     let deploy = Deploy::new();
     let killed = deploy.run(&deploy.words(), ("MCRUN_CRASH_AT", &position.to_string()));
+    if killed.code == Some(0) {
+        deploy.check(position, 1);
+        return false;
+    }
     assert_eq!(killed.code, None, "at {position}: it is killed: {killed}");
     // Every other time the resume is killed as well, a few points further on.
     deploy.finish(position, (position % 2 == 1).then_some(position % 9 + 1));
+    true
 }

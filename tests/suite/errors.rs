@@ -29,14 +29,25 @@ pub(crate) fn shown(place: &Place, seen: &Seen) -> String {
     text.lines().map(without_times).collect::<Vec<_>>().join("\n")
 }
 
-/// `12 ms` and `0.07 s` as `N ms` and `N s`.
+/// `12 ms` and `0.07 s` as `TIME`, `(3 probes)` as `(N probes)`: a slow machine shows others.
 fn without_times(line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let is_time = |index: usize| {
-        words[index].parse::<f64>().is_ok() && matches!(words.get(index + 1), Some(&("ms" | "s")))
-    };
-    let words = (0..words.len()).map(|index| if is_time(index) { "N" } else { words[index] });
-    words.collect::<Vec<_>>().join(" ")
+    let mut shown = Vec::new();
+    let mut words = line.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let is_number = word.trim_start_matches('(').parse::<f64>().is_ok();
+        match words.peek() {
+            Some(&("ms" | "s")) if is_number => {
+                words.next();
+                shown.push("TIME");
+            }
+            Some(&("probe)" | "probes)")) if is_number => {
+                words.next();
+                shown.push("(N probes)");
+            }
+            _ => shown.push(word),
+        }
+    }
+    shown.join(" ")
 }
 
 /// Compares what `mcrun WORDS` shows with the snapshot of this name.

@@ -110,7 +110,8 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
     fs::create_dir(&out).unwrap();
     let seen = place.run(&[&script, &out, "--allow", "*"]);
     assert_eq!(seen.code, Some(1), "{seen}");
-    let last: Vec<&str> = seen.stderr.lines().filter(|line| !line.starts_with('+')).collect();
+    let last: Vec<&str> =
+        seen.stderr.lines().filter(|line| !line.starts_with('+') && !line.starts_with("paused")).collect();
     let seen = crate::harness::Seen { stderr: last.join("\n"), ..seen };
     insta::assert_snapshot!("disk_full", shown(&place, &seen));
 

@@ -150,7 +150,7 @@ fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
             Outcome::error(&effect::Error::new(effect::Code::Cancelled, "the effect was cancelled"))
         }
     };
-    let hash = recorded.arguments_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = format!("{:032x}", u128::from_be_bytes(recorded.arguments_hash));
     Ok(HistoryItem {
         scope: recorded.identity.scope,
         counter: recorded.identity.counter.into(),

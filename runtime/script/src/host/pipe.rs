@@ -67,15 +67,17 @@ impl Outgoing {
     }
 
     /// Writes what the socket takes at once, so that an answer need not wait for the next turn of the event loop.
-    pub(super) fn write_some(&mut self, stream: &tokio::net::unix::OwnedWriteHalf) -> io::Result<()> {
+    ///
+    /// A worker that is gone is reported by reading, with what it still had to say; what is left for it is dropped,
+    /// because a broken socket is always writable and waiting for that would spin without ever letting the loop turn.
+    pub(super) fn write_some(&mut self, stream: &tokio::net::unix::OwnedWriteHalf) {
         while self.pending() > 0 {
             match stream.try_write(&self.buffer[self.written..]) {
                 Ok(count) => self.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.advance(self.pending()),
             }
         }
-        Ok(())
     }
 
     fn advance(&mut self, count: usize) {

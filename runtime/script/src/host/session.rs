@@ -143,8 +143,7 @@ impl<'a, E: Effects> Session<'a, E> {
                 Err(Rule(reason)) => return self.rule_broken(&reason).await,
             }
             self.read_ahead();
-            // An error here is a worker that is gone; reading reports it, with what it still had to say.
-            let _ = self.outgoing.write_some(&self.writer);
+            self.outgoing.write_some(&self.writer);
             if self.look_again() < timer.deadline() {
                 timer.as_mut().reset(self.look_again());
             }

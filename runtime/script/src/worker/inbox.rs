@@ -30,8 +30,9 @@ struct Open {
 pub(super) struct Inbox {
     exec: Duration,
     open: BTreeMap<u64, Open>,
-    /// Only while there is history.
-    by_identity: HashMap<(Rc<str>, u64), u64>,
+    /// The request that is open in each scope, of which there is one at most: the prelude gives no scope to two branches,
+    /// and a branch waits. Only while there is history.
+    by_scope: HashMap<Rc<str>, u64>,
     last_id: u64,
     replaying: bool,
     history: VecDeque<HistoryItem>,
@@ -49,7 +50,7 @@ impl Inbox {
         Self {
             exec: limits.exec,
             open: BTreeMap::new(),
-            by_identity: HashMap::new(),
+            by_scope: HashMap::new(),
             last_id: 0,
             replaying: resumed,
             history: VecDeque::new(),
@@ -82,7 +83,7 @@ impl Inbox {
         let id = self.last_id;
         let mut open = Open { scope, counter, name, args: Some(args), place };
         if self.replaying {
-            self.by_identity.insert((open.scope.clone(), counter), id);
+            self.by_scope.insert(open.scope.clone(), id);
         } else {
             send(id, &mut open);
         }
@@ -124,7 +125,7 @@ impl Inbox {
 
     fn go_live(&mut self) {
         self.replaying = false;
-        self.by_identity = HashMap::new();
+        self.by_scope = HashMap::new();
         for (id, open) in &mut self.open {
             send(*id, open);
         }
@@ -132,15 +133,12 @@ impl Inbox {
 
     /// The open request that `item` answers; anything but an exact match is a divergence.
     fn deliver(&mut self, item: HistoryItem) -> (u64, Outcome) {
-        let scope: Rc<str> = item.scope.as_str().into();
-        let Some(id) = self.by_identity.remove(&(scope, item.counter)) else {
-            let other =
-                self.open.values().find(|open| *open.scope == item.scope).or(self.open.values().next());
-            diverged(&item, other);
+        let Some(id) = self.by_scope.remove(item.scope.as_str()) else {
+            diverged(&item, self.open.values().next());
         };
-        let open = self.open.remove(&id).expect("identities name open requests");
+        let open = self.open.remove(&id).expect("scopes name open requests");
         let args = open.args.as_ref().expect("held requests keep their arguments");
-        if open.name != item.name || arguments_hash(args) != item.hash {
+        if open.counter != item.counter || open.name != item.name || arguments_hash(args) != item.hash {
             diverged(&item, Some(&open));
         }
         self.replayed += 1;

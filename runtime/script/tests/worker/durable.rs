@@ -140,7 +140,7 @@ fn retry_tries_what_may_pass_by_itself() {
 #[test]
 fn retry_gives_up_on_what_cannot_pass() {
     let world = World::default();
-    done("print(pcall(retry, { times = 5 }, function() test.fail {} end))", &world);
+    done("print(pcall(retry, { times = 5 }, function() test.echo {} fail('no') end))", &world);
     assert_eq!(world.requests.borrow().len(), 1);
     let world = World::default();
     done("print(pcall(retry, { times = 3, on = { 'MC-C002' } }, function() test.fail {} end))", &world);

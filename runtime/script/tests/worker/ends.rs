@@ -121,6 +121,12 @@ fn a_source_above_its_limit_is_not_even_started() {
 }
 
 #[test]
+fn a_worker_that_dies_before_its_answer_is_written_is_lost() {
+    let ended = run_with(launch("test.kill {}"), &World::default());
+    assert!(matches!(&ended, Ended::Lost(lost) if lost.error.code == Code::WorkerLost), "{ended:?}");
+}
+
+#[test]
 fn a_program_that_is_no_worker_is_lost() {
     let lost = run_with(Launch { program: "/bin/false".into(), ..launch("") }, &World::default());
     assert!(matches!(lost, Ended::Lost(lost) if lost.error.code == Code::WorkerLost));

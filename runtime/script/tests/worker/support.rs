@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 /// Every effect that the tests know; what each does is in [`World::answer`].
-const EFFECTS: [&str; 16] = [
+const EFFECTS: [&str; 17] = [
     "now",
     "sleep",
     "pause",
@@ -29,6 +29,7 @@ const EFFECTS: [&str; 16] = [
     "test.slow",
     "test.stuck",
     "test.crash",
+    "test.kill",
     "test.json",
     "test.act",
     "secrets.get",
@@ -119,6 +120,10 @@ impl World {
                 self.outlast_the_run().await;
                 Ok(Value::Null)
             }
+            "test.kill" => {
+                kill_worker();
+                Ok(Value::Null)
+            }
             "test.stuck" => std::future::pending().await,
             "test.json" => Ok(serde_json::from_str(args["text"].as_str().unwrap()).unwrap()),
             "test.act" => Ok(json!({ "$sealed": "the result of test.act" })),
@@ -191,6 +196,18 @@ impl Effects for World {
     fn stopping(&self) {
         self.stopping.set(true);
         self.changed.notify_waiters();
+    }
+}
+
+/// Kills the worker of this thread and does not yield before it is gone.
+fn kill_worker() {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+    let [child] = children.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{children}") };
+    let pid = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let is_gone = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap().contains(") Z ");
+    while !is_gone() {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
