@@ -26,7 +26,10 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let config = format!("[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{}\"\n[policy]\nscripts = [\"*\"]\n", socket.display());
+    let config = format!(
+        "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{}\"\n[policy]\nscripts = [\"*\"]\n",
+        socket.display()
+    );
     std::fs::write(place.path().join("mcrun.toml"), config).unwrap();
     while UnixStream::connect(&socket).is_err() {
         std::thread::yield_now();
@@ -56,11 +59,17 @@ fn build_image() {
     std::fs::copy("/bin/busybox", folder.path().join("busybox")).unwrap();
     let file = "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"sleep\", \"100000\"]\n";
     std::fs::write(folder.path().join("Containerfile"), file).unwrap();
-    assert!(podman(&["build", "-q", "-t", IMAGE, &folder.path().display().to_string()]), "the image is built");
+    assert!(
+        podman(&["build", "-q", "-t", IMAGE, &folder.path().display().to_string()]),
+        "the image is built"
+    );
 }
 
 fn ensure(number: usize) -> String {
-    format!("containers.ensure {{ name = \"{}\", image = \"{IMAGE}\", stop_timeout = \"1s\", env = {{ A = \"b\" }} }}\n", name(number))
+    format!(
+        "containers.ensure {{ name = \"{}\", image = \"{IMAGE}\", stop_timeout = \"1s\", env = {{ A = \"b\" }} }}\n",
+        name(number)
+    )
 }
 
 fn five_right(program: &Path, state: &Path) -> Row {
@@ -110,7 +119,10 @@ fn deploy_one(program: &Path, state: &Path, socket: &Path) -> Row {
 
 fn create_and_start(socket: &Path) -> Duration {
     let started = Instant::now();
-    let body = format!("{{\"name\":\"{}\",\"image\":\"{IMAGE}\",\"stop_timeout\":1,\"env\":{{\"A\":\"b\"}}}}", name(0));
+    let body = format!(
+        "{{\"name\":\"{}\",\"image\":\"{IMAGE}\",\"stop_timeout\":1,\"env\":{{\"A\":\"b\"}}}}",
+        name(0)
+    );
     request(socket, "/v4.0.0/libpod/containers/create", &body);
     request(socket, &format!("/v4.0.0/libpod/containers/{}/start", name(0)), "");
     started.elapsed()

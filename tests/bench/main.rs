@@ -24,7 +24,9 @@ fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo")
         .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
+        .find_map(|line| {
+            line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())
+        })
         .unwrap_or_else(|| "unknown processor".to_owned());
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
@@ -47,7 +49,9 @@ fn main() {
     rows.push(whole::resume(&program));
     rows.extend(engine::rows(&program));
     println!("{INTRODUCTION}\nMachine: {}.\n", machine());
-    println!("| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |");
+    println!(
+        "| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |"
+    );
     for row in rows {
         println!("| {} | {} | {} | {} | {} |", row.what, row.measured, row.baseline, row.ratio, row.promise);
     }

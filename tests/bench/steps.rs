@@ -8,10 +8,14 @@ use async_trait::async_trait;
 use effect::context::Shared;
 use effect::policy::Grants;
 use effect::session::{Event, Observer};
-use effect::{Act, Context, Declared, Doubt, Mode, Need, OnDoubt, Overlay, Policy, Registry, Result, Sealer, Session};
+use effect::{
+    Act, Context, Declared, Doubt, Mode, Need, OnDoubt, Overlay, Policy, Registry, Result, Sealer, Session,
+};
 use journal::{Identity, Journal, NewRun, Place, SystemClock};
 use schemars::JsonSchema;
-use script::{Effects, Ended, HistoryItem, Interrupt, Launch, Limits, LogLine, Module, PlanEnd, Progress, Reply};
+use script::{
+    Effects, Ended, HistoryItem, Interrupt, Launch, Limits, LogLine, Module, PlanEnd, Progress, Reply,
+};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -165,7 +169,13 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         root: "/".into(),
         overlay: Overlay::default(),
     };
-    let session = Session::new(Arc::new(registry), shared, Arc::new(Unwatched), Vec::new(), effect::session::Decisions::default());
+    let session = Session::new(
+        Arc::new(registry),
+        shared,
+        Arc::new(Unwatched),
+        Vec::new(),
+        effect::session::Decisions::default(),
+    );
     let launch = Launch {
         program: program.to_owned(),
         limits: Limits::default(),

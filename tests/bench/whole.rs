@@ -79,7 +79,8 @@ pub(crate) fn resume(program: &Path) -> Row {
     let words = [script.as_os_str(), OsStr::new("--limit"), OsStr::new(&limit)];
     let status = command(program, place.path(), &words).status().unwrap();
     assert_eq!(status.code(), Some(6), "the run pauses at its limit");
-    let listed = Command::new(program).args(["runs", "--json"]).env("MCRUN_STATE", place.path()).output().unwrap();
+    let listed =
+        Command::new(program).args(["runs", "--json"]).env("MCRUN_STATE", place.path()).output().unwrap();
     let runs: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let run = runs[0]["id"].as_str().unwrap();
     let words = ["resume", run, "--limit", "effects=none"].map(OsStr::new);

@@ -91,6 +91,7 @@ impl Config {
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let place = line.map(|line| format!(":{line}")).unwrap_or_default();
             Error::new(Code::Config, format!("{shown}{place}: {}", error.message()))
+                .hint("the README shows every key; `mcrun doctor` checks the whole file")
         })?;
         config.file = Some(file.to_owned());
         config.check().map_err(|error| {

@@ -237,11 +237,11 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
         Ended::Limit(hit) => {
             Finished::paused(Trouble { error: hit.error, place: recorded_place(hit.place), stack: hit.stack })
         }
-        Ended::Diverged(divergence) => Finished::paused(diverged(&divergence)),
-        Ended::Lost(lost) => {
-            let error = lost.error.detail(format!("the worker ended with {}", lost.status));
-            Finished::paused(Trouble::new(error))
+        Ended::Diverged(divergence) => {
+            let recorded = recorded_arguments(app, session.run_id(), divergence.recorded.as_ref()).await;
+            Finished::paused(diverged(&divergence, recorded.as_deref()))
         }
+        Ended::Lost(lost) => Finished::paused(Trouble::new(lost.error)),
         Ended::Stopped(Stop::Corridor(effect::Stop::Pause(error))) => {
             let exit = Exit::of(&error);
             let exit = if exit == Exit::Failed { Exit::Waiting } else { exit };
@@ -277,19 +277,36 @@ fn recorded_place(place: script::Place) -> Option<journal::Place> {
     (place.line > 0).then_some(journal::Place { file: place.file, line: place.line })
 }
 
-fn diverged(divergence: &script::Divergence) -> Trouble {
-    let side = |side: &Option<script::Recorded>| match side {
-        Some(side) => format!("{}#{} {} (arguments {})", side.scope, side.counter, side.name, side.hash),
+/// The arguments of the recorded side; the history on its way to the worker has only their hash.
+async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Recorded>) -> Option<String> {
+    const PAGE: usize = 1000;
+    let side = side?;
+    let mut after = 0;
+    loop {
+        let page = app.journal.entries(run, after, PAGE).await.ok()?;
+        let is_side = |entry: &&journal::Entry| {
+            entry.identity.scope == side.scope && u64::from(entry.identity.counter) == side.counter
+        };
+        if let Some(entry) = page.iter().find(is_side) {
+            return Some(entry.arguments.to_string());
+        }
+        after = page.last()?.order?;
+    }
+}
+
+fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+    let side = |side: Option<&script::Recorded>, arguments: Option<&str>| match side {
+        Some(side) => {
+            let arguments: String = arguments.unwrap_or_default().chars().take(400).collect();
+            format!("{}#{} {} {arguments}", side.scope, side.counter, side.name)
+        }
         None => "nothing".to_owned(),
     };
-    let mut error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
-        .detail(format!("recorded:  {}", side(&divergence.recorded)))
-        .detail(format!("requested: {}", side(&divergence.requested)))
+    let requested = side(divergence.requested.as_ref(), divergence.arguments.as_deref());
+    let error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
+        .detail(format!("recorded:  {}", side(divergence.recorded.as_ref(), recorded)))
+        .detail(format!("requested: {requested}"))
         .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history");
-    if let Some(arguments) = &divergence.arguments {
-        let shown: String = arguments.chars().take(400).collect();
-        error = error.detail(format!("with       {shown}"));
-    }
     Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
 }
 

@@ -157,13 +157,17 @@ pub fn check(driver: &str, features: &[Feature], spec: &Spec) -> Result<()> {
     let mut error = Error::new(
         Code::Unsupported,
         format!(
-            "`{field}` of `{}` asks for what the {driver} driver does not have: {}",
+            "`{field}` of `{}` asks for what the {driver} driver does not have{}",
             spec.name,
-            feature.as_str()
+            if feature.as_str() == *field { String::new() } else { format!(": {}", feature.as_str()) }
         ),
     )
     .hint(hint(*feature));
-    error.details = lacking.iter().map(|(feature, field)| format!("{field}: {}", feature.as_str())).collect();
+    error.details = lacking
+        .iter()
+        .skip(1)
+        .map(|(feature, field)| format!("also `{field}`: {}", feature.as_str()))
+        .collect();
     Err(error)
 }
 

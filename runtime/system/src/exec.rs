@@ -93,7 +93,8 @@ fn bad_status(argv: &[String], output: &Output, ending: &Ending) -> Error {
         Some(signal) => format!("was ended by signal {signal}"),
         None => format!("ended with exit code {}", output.code),
     };
-    let mut error = Error::new(Code::ExitStatus, format!("`{}` {how}", words(argv)));
+    let mut error = Error::new(Code::ExitStatus, format!("`{}` {how}", words(argv)))
+        .hint("`check = false` hands the exit code to the script instead");
     error.details = ending.last_lines(LINES_IN_ERRORS);
     error
 }

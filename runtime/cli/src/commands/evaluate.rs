@@ -270,7 +270,9 @@ fn limits(grants: &arguments::Grants) -> Result<Limits> {
 /// The folder that modules come from, and the script's name in it.
 fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
     let unreadable = |cause: &dyn std::fmt::Display| {
-        Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display())).because(cause)
+        Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display()))
+            .because(cause)
+            .hint("check the path and its permissions")
     };
     let real = std::fs::canonicalize(file).map_err(|error| unreadable(&error))?;
     let name = real
@@ -286,7 +288,8 @@ fn params(settings: &[String]) -> Result<Value> {
     let mut params = Map::new();
     for setting in settings {
         let Some((key, value)) = setting.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(Error::new(Code::Usage, format!("`--set {setting}` is not KEY=VALUE")));
+            return Err(Error::new(Code::Usage, format!("`--set {setting}` is not KEY=VALUE"))
+                .hint("write `--set tag=v2`; `params.tag` has it in the script"));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         params.insert(key.to_owned(), value);

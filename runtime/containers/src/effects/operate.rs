@@ -189,7 +189,8 @@ impl Act for ExecIn {
             let mut error = Error::new(
                 Code::ExitStatus,
                 format!("`{program}` in `{}` ended with exit code {}", self.name, output.code),
-            );
+            )
+            .hint("`check = false` hands the exit code to the script instead");
             let last =
                 output.stderr.lines().chain(output.stdout.lines()).map(ToOwned::to_owned).collect::<Vec<_>>();
             error.details = last.into_iter().rev().take(10).rev().collect();

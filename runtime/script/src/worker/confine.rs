@@ -25,6 +25,11 @@ pub(super) fn shed_inheritance() -> rustix::io::Result<()> {
     if closed != 0 {
         return Err(rustix::io::Errno::NOSYS);
     }
+    // Whoever signals the whole group or control group means the host, which ends the worker in its own time.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: ignoring a signal installs no handler and touches no memory of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }

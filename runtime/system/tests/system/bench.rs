@@ -97,7 +97,13 @@ impl Bench {
             root,
             overlay: Overlay::default(),
         };
-        let session = Session::new(Arc::new(registry), shared, Arc::new(Nobody), Vec::new(), None);
+        let session = Session::new(
+            Arc::new(registry),
+            shared,
+            Arc::new(Nobody),
+            Vec::new(),
+            effect::session::Decisions::default(),
+        );
         Script { session, counter: AtomicU32::new(0), _folder: self.folder.clone() }
     }
 
