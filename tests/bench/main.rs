@@ -52,7 +52,7 @@ fn main() {
     println!(
         "| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |"
     );
-    for row in rows {
+    for row in &rows {
         println!("| {} | {} | {} | {} | {} |", row.what, row.measured, row.baseline, row.ratio, row.promise);
     }
 }
