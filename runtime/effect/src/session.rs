@@ -3,14 +3,17 @@
 
 mod act;
 mod ensure;
+mod history;
 mod outcome;
 mod planning;
+mod records;
+mod standing;
 mod turnstile;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use journal::{Begin, Begun, Identity, Journal, Lease, Open, Place, Recorded, RunId, RunState, Timestamp};
+use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -19,8 +22,11 @@ use crate::erased::{Call, Operation, ReadCall, WaitCall};
 use crate::plan::Plan;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
+pub use history::{divergence, hash, recorded_error};
 pub use outcome::journal_error;
-use outcome::{parse_error, raw, recorded_form};
+use outcome::raw;
+use records::{Before, Ending, bounded};
+use standing::UnderWay;
 use turnstile::Turnstile;
 
 /// One call of an effect, as the worker asks for it.
@@ -276,42 +282,6 @@ impl Session {
         Ok(answer)
     }
 
-    /// Holds the lease of a service until the run ends.
-    fn hold(&self, service: &str) -> Result<()> {
-        let mut progress = self.progress();
-        if progress.leases.contains_key(service) {
-            return Ok(());
-        }
-        let why = format!("changes service {service}");
-        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
-        progress.leases.insert(service.to_owned(), lease);
-        Ok(())
-    }
-
-    /// An effect that could not read or write our own records is no matter of the script: the run stops.
-    async fn check_journal(&self, answer: &Answer) -> Result<(), Stop> {
-        match answer {
-            Err(error) if matches!(error.code, Code::DiskFull | Code::JournalBroken) => {
-                Ok(self.journal().barrier().await?)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Shows the run as waiting while all that is under way only waits.
-    async fn show_state(&self) -> Result<(), Stop> {
-        let state = {
-            let mut progress = self.progress();
-            let waits = progress.parked > 0 && progress.working == 0;
-            if waits == progress.shown_waiting {
-                return Ok(());
-            }
-            progress.shown_waiting = waits;
-            if waits { RunState::Waiting } else { RunState::Running }
-        };
-        Ok(self.journal().set_state(&self.shared.run, state, None, None).await?)
-    }
-
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
         let result = read.read(context).await;
         self.end(request, Kind::Read, Ending::unchanged(result)).await
@@ -349,143 +319,6 @@ impl Session {
         Ok(answer)
     }
 
-    fn attribute(&self, mut error: Error, request: &Request) -> Error {
-        error.effect.get_or_insert_with(|| request.identity.name.clone());
-        error
-    }
-
-    /// Makes a begin durable, together with every end before it.
-    async fn begin(&self, request: &Request, kind: Kind, before: Before) -> Result<Begun, Stop> {
-        let begin = Begin {
-            identity: request.identity.clone(),
-            kind,
-            arguments: request.arguments.get().into(),
-            arguments_hash: hash(&request.arguments),
-            place: request.place.clone(),
-            before: before.before.map(|value| self.masked(value).to_string()),
-            change: before.change.map(|value| self.masked(value).to_string()),
-            until: before.until,
-        };
-        Ok(self.journal().begin(&self.shared.run, begin).await?)
-    }
-
-    /// Records an end. The answer may reach the script before the end is durable; the world may not see it earlier,
-    /// which the next begin takes care of.
-    async fn end(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, Stop> {
-        Ok(self.record(request, kind, ending).await?)
-    }
-
-    async fn record(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, journal::Error> {
-        let answer = ending
-            .result
-            .and_then(|value| bounded(raw(&self.masked(value))?))
-            .map_err(|error| self.attribute(self.masked_error(error), request));
-        let outcome = match &answer {
-            Ok(value) => journal::Outcome::Done(value.get().into()),
-            Err(error) => journal::Outcome::Failed(recorded_form(error)),
-        };
-        let entry = journal::End {
-            identity: request.identity.clone(),
-            kind,
-            arguments: request.arguments.get().into(),
-            arguments_hash: hash(&request.arguments),
-            place: request.place.clone(),
-            before: ending.before.map(|value| self.masked(value).to_string()),
-            outcome,
-            writes: ending.writes,
-            changed: ending.changed,
-        };
-        let turn = self.turnstile.take();
-        let recorded = if ending.at_once || !entry.writes.is_empty() {
-            self.journal().end_now(&self.shared.run, entry).durable().await
-        } else {
-            self.watch_over(self.journal().end(&self.shared.run, entry));
-            Ok(())
-        };
-        turn.pass().await;
-        recorded.map(|()| answer)
-    }
-
-    /// A value without literal copies of secrets: what a program printed may contain one.
-    #[must_use]
-    pub fn masked(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.shared.secrets.mask(&text).into_owned()),
-            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.masked(item)).collect()),
-            Value::Object(fields) => {
-                Value::Object(fields.into_iter().map(|(name, field)| (name, self.masked(field))).collect())
-            }
-            other => other,
-        }
-    }
-
-    fn masked_error(&self, mut error: Error) -> Error {
-        let mask = |text: &str| self.shared.secrets.mask(text).into_owned();
-        error.message = mask(&error.message);
-        error.cause = error.cause.as_deref().map(mask);
-        error.details = error.details.iter().map(|line| mask(line)).collect();
-        error
-    }
-
-    /// The next begin, or the group's delay, commits the end; nobody waits for it, but a script must not go on for long
-    /// when it could not be recorded.
-    fn watch_over(&self, ticket: journal::Ticket) {
-        let lost = self.lost.clone();
-        tokio::spawn(async move {
-            if let Err(error) = ticket.await {
-                lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        });
-    }
-
-    fn check_ends(&self) -> Result<(), Stop> {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.clone().map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// The next recorded completions, at most `limit`, for the worker to replay from; empty at their end.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn next_history(&self, limit: usize) -> Result<Vec<Recorded>> {
-        let after = self.progress().replayed;
-        let items = self.journal().history(&self.shared.run, after, limit).await?;
-        for item in items.iter().filter(|item| item.identity.name == "secrets.get") {
-            self.reveal_again(&item.outcome).await;
-        }
-        let mut progress = self.progress();
-        for item in &items {
-            progress.replayed = item.order;
-            let last = progress.counters.entry(item.identity.scope.clone()).or_default();
-            *last = (*last).max(item.identity.counter);
-        }
-        Ok(items)
-    }
-
-    /// A secret that an earlier attempt got is masked in this one too.
-    async fn reveal_again(&self, outcome: &journal::Outcome) {
-        let secret = outcome.text().and_then(|text| serde_json::from_str::<crate::Secret>(text).ok());
-        for name in secret.iter().flat_map(crate::Secret::names) {
-            if let Err(error) = self.shared.secrets.reveal(name).await {
-                tracing::debug!(%error, "a secret of the recorded history cannot be masked");
-            }
-        }
-    }
-
-    /// What was begun before the run was resumed and not asked for again: the script has left its history.
-    #[must_use]
-    pub fn unclaimed(&self) -> Option<Error> {
-        let progress = self.progress();
-        let open = progress.open.values().next()?;
-        let recorded = format!("{} {}", open.identity.name, open.arguments);
-        Some(divergence(
-            &open.identity,
-            &recorded,
-            "nothing: the script did not ask for it",
-            open.place.as_ref(),
-        ))
-    }
-
     /// The plan so far; empty outside a plan.
     #[must_use]
     pub fn take_plan(&self) -> Plan {
@@ -512,51 +345,6 @@ impl Session {
     }
 }
 
-/// Counts a request as long as it is under way, however it ends.
-struct UnderWay<'a> {
-    session: &'a Session,
-    parks: bool,
-}
-
-impl<'a> UnderWay<'a> {
-    fn new(session: &'a Session, parks: bool) -> Self {
-        let mut progress = session.progress();
-        *(if parks { &mut progress.parked } else { &mut progress.working }) += 1;
-        Self { session, parks }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut progress = self.session.progress();
-        *(if self.parks { &mut progress.parked } else { &mut progress.working }) -= 1;
-    }
-}
-
-/// What a begin records.
-#[derive(Default)]
-struct Before {
-    before: Option<Value>,
-    change: Option<Value>,
-    until: Option<Timestamp>,
-}
-
-/// What an end records.
-struct Ending {
-    result: Result<Value>,
-    before: Option<Value>,
-    writes: Vec<journal::Write>,
-    changed: bool,
-    /// Commit without waiting for company.
-    at_once: bool,
-}
-
-impl Ending {
-    fn unchanged(result: Result<Value>) -> Self {
-        Self { result, before: None, writes: Vec::new(), changed: false, at_once: false }
-    }
-}
-
 fn parse_arguments(request: &Request) -> Result<Value> {
     serde_json::from_str(request.arguments.get())
         .map_err(|error| Error::new(Code::WorkerProtocol, "the arguments are not JSON").because(error))
@@ -573,50 +361,4 @@ fn secrets_in(value: &Value) -> Vec<Need> {
         Value::Array(items) => items.iter().flat_map(secrets_in).collect(),
         _ => Vec::new(),
     }
-}
-
-/// What is recorded is what the script gets, so a result that cannot reach it is an error on both sides.
-fn bounded(result: Box<RawValue>) -> Result<Box<RawValue>> {
-    const GREATEST_RESULT: usize = 16 << 20;
-    if result.get().len() <= GREATEST_RESULT {
-        return Ok(result);
-    }
-    let message = format!(
-        "the result has {} bytes, more than the {GREATEST_RESULT} that an effect may return",
-        result.get().len()
-    );
-    Err(Error::new(Code::TooLarge, message).hint("ask for less, or put it into a file"))
-}
-
-/// The hash by which a resumed run recognises its arguments.
-#[must_use]
-pub fn hash(arguments: &RawValue) -> [u8; 16] {
-    let hash = blake3::hash(arguments.get().as_bytes());
-    hash.as_bytes().first_chunk().copied().expect("a BLAKE3 hash has 32 bytes")
-}
-
-/// A divergence that shows both sides.
-#[must_use]
-pub fn divergence(identity: &Identity, recorded: &str, requested: &str, place: Option<&Place>) -> Error {
-    let at = place.map(|place| format!(" at {}:{}", place.file, place.line)).unwrap_or_default();
-    Error::new(Code::Divergence, format!("effect {identity}{at} differs from the recorded history"))
-        .detail(format!("recorded:  {}", clip(recorded)))
-        .detail(format!("requested: {}", clip(requested)))
-        .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history")
-}
-
-fn clip(text: &str) -> String {
-    const LONGEST: usize = 400;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// The error that an effect recorded.
-///
-/// # Errors
-/// `MC-J007` when it cannot be decoded.
-pub fn recorded_error(text: &str) -> Result<Error> {
-    parse_error(text)
 }
