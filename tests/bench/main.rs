@@ -43,11 +43,23 @@ struct Row {
 }
 
 fn main() {
-    let program = std::env::args_os().nth(1).map(PathBuf::from).expect("usage: mcrun-bench PATH-OF-MCRUN");
-    let mut rows = vec![whole::cold_start(&program)];
-    rows.extend(steps::durable_steps(&program));
-    rows.push(whole::resume(&program));
-    rows.extend(engine::rows(&program));
+    let mut words = std::env::args().skip(1);
+    let program = words.next().map(PathBuf::from).expect("usage: mcrun-bench PATH-OF-MCRUN [PART…]");
+    let parts: Vec<String> = words.collect();
+    let measures = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    let mut rows = Vec::new();
+    if measures("start") {
+        rows.push(whole::cold_start(&program));
+    }
+    if measures("steps") {
+        rows.extend(steps::durable_steps(&program));
+    }
+    if measures("resume") {
+        rows.push(whole::resume(&program));
+    }
+    if measures("engine") {
+        rows.extend(engine::rows(&program));
+    }
     println!("{INTRODUCTION}\nMachine: {}.\n", machine());
     println!(
         "| what | measured | baseline of the same run | ratio | promise |\n| --- | --- | --- | --- | --- |"

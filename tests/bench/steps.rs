@@ -177,7 +177,6 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         effect::session::Decisions::default(),
     );
     let launch = Launch {
-        program: program.to_owned(),
         limits: Limits::default(),
         mode: script::Mode::Run,
         effects: vec!["bench.nothing".into()],
@@ -189,8 +188,9 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         resumed: false,
     };
     let (_keep, interrupt) = tokio::sync::watch::channel(Interrupt::None);
+    let worker = script::Worker::start(program).unwrap();
     let started = Instant::now();
-    let ended = script::run(launch, &Bridge(&session), interrupt).await;
+    let ended = script::run(worker, launch, &Bridge(&session), interrupt).await;
     let took = started.elapsed();
     assert!(matches!(ended, Ended::Done { .. }), "{ended:?}");
     took / STEPS

@@ -1,13 +1,16 @@
 //! Owns what every command needs: configuration, state directory, journal, keys.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
+use script::Worker;
 
 use crate::arguments::Global;
 use crate::config::Config;
+use crate::execute::start_worker;
 
 /// The opened installation.
 pub(crate) struct App {
@@ -18,9 +21,18 @@ pub(crate) struct App {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) global: Global,
+    /// The worker that was started for the script which this command is about to evaluate.
+    pub(crate) worker: Cell<Option<Worker>>,
 }
 
 impl App {
+    /// Opens everything for a command that evaluates a script: its worker comes up meanwhile, on another core.
+    pub(crate) fn open_to_evaluate(global: &Global) -> Result<Self> {
+        // Whoever takes it starts another one, and says why that fails.
+        let worker = start_worker().ok();
+        Ok(Self { worker: Cell::new(worker), ..Self::open(global)? })
+    }
+
     pub(crate) fn open(global: &Global) -> Result<Self> {
         let config = Config::load(global.config.as_deref())?;
         let state = state_folder(global)?;
@@ -28,7 +40,16 @@ impl App {
         let journal = Journal::open(&state, clock.clone())?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
-        Ok(Self { config, state, node, journal, sealer, clock, global: global.clone() })
+        Ok(Self {
+            config,
+            state,
+            node,
+            journal,
+            sealer,
+            clock,
+            global: global.clone(),
+            worker: Cell::default(),
+        })
     }
 }
 

@@ -261,6 +261,22 @@ pub(crate) enum DoubtWord {
     Fail,
 }
 
+impl Command {
+    /// Whether a script is evaluated, the user's own or one that ships.
+    pub(crate) fn evaluates(&self) -> bool {
+        matches!(
+            self,
+            Self::Run { .. }
+                | Self::Plan { .. }
+                | Self::Resume { .. }
+                | Self::Stop { .. }
+                | Self::Start { .. }
+                | Self::Restart { .. }
+                | Self::Undeploy { .. }
+        )
+    }
+}
+
 impl std::str::FromStr for Doubt {
     type Err = String;
 

@@ -26,6 +26,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
         Command::Doctor { json } => doctor::doctor(&global, json).await,
+        command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
     }
 }

@@ -10,7 +10,7 @@ use effect::policy::Grants;
 use effect::session::Decisions;
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
 use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
-use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame};
+use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -151,7 +151,6 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     let launch = Launch {
-        program: "/proc/self/exe".into(),
         limits: job.limits,
         mode: if job.mode == Mode::Plan { script::Mode::Plan } else { script::Mode::Run },
         effects,
@@ -172,13 +171,19 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         stopping: watch::Sender::new(false),
         pinned: Mutex::new(Vec::new()),
     };
+    let worker = app.worker.take().map_or_else(start_worker, Ok)?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
     let ended = tokio::select! {
-        ended = script::run(launch, &bridge, interrupt) => ended,
+        ended = script::run(worker, launch, &bridge, interrupt) => ended,
         never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
     };
     drop(bridge);
     Ok((session, ended))
+}
+
+/// Starts a worker of this very program.
+pub(crate) fn start_worker() -> Result<Worker> {
+    Worker::start("/proc/self/exe".as_ref())
 }
 
 /// How often a run looks whether somebody asked for its end; a signal is quicker and may get lost.

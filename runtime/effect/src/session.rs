@@ -183,6 +183,7 @@ impl Session {
     /// # Errors
     /// A [`Stop`] when the run must not go on; an effect's own failure is an `Err` inside the answer.
     pub async fn perform(&self, request: Request) -> Result<Answer, Stop> {
+        let _working = self.journal().working();
         self.check_ends()?;
         let open = self.claim(&request)?;
         let context = Context {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -22,7 +22,6 @@ use crate::id::RunId;
 use crate::lock::{self, Holder, Lease, RunLock};
 use crate::log::{Log, LogLine};
 use crate::probe;
-use crate::queue::Queue;
 use crate::reader::{self, Reader};
 use crate::record::{Record, Write};
 use crate::run::{Filter, NewRun, Run, RunState};
@@ -54,7 +53,9 @@ struct Inner {
     folder: PathBuf,
     database: PathBuf,
     clock: Arc<dyn Clock>,
-    queue: Arc<Queue>,
+    shared: Arc<writer::Shared>,
+    /// How many effects are being performed.
+    working: AtomicUsize,
     broken: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
     reader: Mutex<Option<Reader>>,
@@ -63,7 +64,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         *self.reader.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        self.queue.close();
+        self.shared.queue().close();
         if let Some(writer) = self.writer.take() {
             // A panic of the writer has been reported by its thread; every request was answered.
             let _ = writer.join();
@@ -109,11 +110,11 @@ impl Journal {
         let folder = std::path::absolute(folder)
             .map_err(|error| Error::Unusable { path: folder.to_owned(), cause: error.to_string() })?;
         let (connection, database) = schema::open(&folder)?;
-        let queue = Arc::new(Queue::default());
         let broken = Arc::new(AtomicBool::new(false));
-        let writer = writer::start(connection, &queue, &clock, &broken, options.group_delay)?;
-        let reader = Mutex::new(None);
-        let inner = Inner { folder, database, clock, queue, broken, writer: Some(writer), reader };
+        let shared = writer::Shared::new(connection, &clock, &broken)?;
+        let writer = Some(writer::start(&shared, options.group_delay)?);
+        let (working, reader) = (AtomicUsize::new(0), Mutex::new(None));
+        let inner = Inner { folder, database, clock, shared, working, broken, writer, reader };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -209,7 +210,7 @@ impl Journal {
     /// When the identity has begun already, what was written first stays and is returned.
     pub async fn begin(&self, run: &RunId, begin: Begin) -> Result<Begun> {
         let (answer, answered) = oneshot::channel();
-        self.inner.queue.push(Request::Begin { run: *run, begin, answer });
+        self.send(Request::Begin { run: *run, begin, answer });
         answered.await.unwrap_or_else(|_| Err(writer_is_gone()))
     }
 
@@ -226,7 +227,7 @@ impl Journal {
 
     fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
         let (answer, answered) = oneshot::channel();
-        self.inner.queue.push(Request::End { run: *run, end, urgent, answer });
+        self.inner.shared.queue().push(Request::End { run: *run, end, urgent, answer });
         probe::reached("end:enqueued");
         Ticket(answered)
     }
@@ -253,7 +254,7 @@ impl Journal {
 
     /// Queues a line of a run's log like an end. A line that is stored already is dropped.
     pub fn log(&self, run: &RunId, line: LogLine) {
-        self.inner.queue.push(Request::Log { run: *run, line });
+        self.inner.shared.queue().push(Request::Log { run: *run, line });
     }
 
     /// At most `limit` lines of a run's log beyond `after`.
@@ -312,11 +313,40 @@ impl Journal {
     }
 }
 
+/// An effect that is being performed, see [`Journal::working`].
+#[derive(Debug)]
+#[must_use = "the effect counts as ended when this is dropped"]
+pub struct Working<'a>(&'a AtomicUsize);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The ways to the writer and the reader.
 impl Journal {
+    /// Counts an effect as being performed until the guard is dropped. While there is no other, nobody could join a
+    /// commit, so it is made at once on the thread that asks for it.
+    pub fn working(&self) -> Working<'_> {
+        self.inner.working.fetch_add(1, Ordering::Relaxed);
+        Working(&self.inner.working)
+    }
+
+    /// Sends a request whose answer is waited for.
+    fn send(&self, request: Request) {
+        let shared = &self.inner.shared;
+        if self.inner.working.load(Ordering::Relaxed) > 1 {
+            shared.queue().push(request);
+        } else {
+            shared.queue().push_quietly(request);
+            shared.commit_here();
+        }
+    }
+
     async fn change(&self, change: Change) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.inner.queue.push(Request::Change { change, answer });
+        self.send(Request::Change { change, answer });
         answered.await.unwrap_or_else(|_| Err(writer_is_gone()))
     }
 
@@ -325,7 +355,7 @@ impl Journal {
         &self,
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if !self.inner.queue.is_settled() {
+        if !self.inner.shared.queue().is_settled() {
             match self.change(Change::Settle).await {
                 Ok(()) | Err(Error::Broken(_)) => {}
                 Err(error) => return Err(error),

@@ -26,7 +26,7 @@ pub use crate::clock::{Clock, SystemClock, Timestamp};
 pub use crate::entry::{Begin, Begun, End, Entry, Identity, Kind, Open, Outcome, Place, Recorded, Status};
 pub use crate::error::{Error, Result};
 pub use crate::id::{InvalidId, RunId};
-pub use crate::journal::{Journal, Options, Ticket};
+pub use crate::journal::{Journal, Options, Ticket, Working};
 pub use crate::lock::{Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};

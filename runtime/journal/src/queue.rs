@@ -15,11 +15,13 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     requests: Vec<Request>,
-    /// Somebody waits for one of `requests`.
+    /// When the first of `requests` came.
+    since: Option<Instant>,
+    /// The writer's thread is to look at once: somebody waits, or the log is long.
     urgent: bool,
-    /// The writer has taken requests and not come back yet.
+    /// Requests have been taken and are not answered yet.
     busy: bool,
-    /// The writer looks by itself within the group delay: what is not urgent need not wake it.
+    /// The writer's thread looks by itself within the group delay: what is not urgent need not wake it.
     attentive: bool,
     /// No further requests will come.
     closed: bool,
@@ -28,20 +30,34 @@ struct State {
 }
 
 impl Queue {
-    /// Appends a request. Without a writer it is dropped, which its sender notices.
+    /// Appends a request and wakes the writer's thread for it. Without a writer it is dropped, which its sender notices.
     pub(crate) fn push(&self, request: Request) {
         let mut state = self.state();
         if state.dead {
             return;
         }
         let urgent = request.is_urgent();
-        state.requests.push(request);
+        state.add(request);
         let wake = (urgent && !state.urgent) || !state.attentive;
         state.urgent |= urgent;
         if wake {
             drop(state);
             self.arrived.notify_one();
         }
+    }
+
+    /// Appends a request that its sender is about to have dealt with on its own thread.
+    pub(crate) fn push_quietly(&self, request: Request) {
+        let mut state = self.state();
+        if !state.dead {
+            state.add(request);
+        }
+    }
+
+    /// Has the writer's thread look at once.
+    pub(crate) fn wake(&self) {
+        self.state().urgent = true;
+        self.arrived.notify_one();
     }
 
     /// Whether everything that was pushed has been dealt with.
@@ -63,39 +79,55 @@ impl Queue {
         state.requests.clear();
     }
 
-    /// Waits for the next group: at once when somebody waits for it, within `delay` otherwise. None at the end.
-    pub(crate) fn next_group(&self, delay: Duration) -> Option<Vec<Request>> {
+    /// Waits until there is something to be done: at once when somebody waits for it, within `delay` of the first request
+    /// otherwise. False at the end.
+    pub(crate) fn wait(&self, delay: Duration) -> bool {
         let mut state = self.state();
-        state.busy = false;
-        state.attentive = true;
-        let mut deadline = Instant::now() + delay;
         loop {
             if state.urgent || state.closed {
                 break;
             }
-            if !state.attentive {
-                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
-                if !state.requests.is_empty() {
-                    state.attentive = true;
-                    deadline = Instant::now() + delay;
-                }
-                continue;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            } else if state.requests.is_empty() {
+            let Some(since) = state.since else {
                 state.attentive = false;
-            } else {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.attentive = true;
+            let left = (since + delay).saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 break;
             }
+            state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        // Until the next wait nobody need wake this thread: it will see what has come.
+        state.attentive = true;
         state.urgent = false;
-        state.busy = !state.requests.is_empty();
-        state.busy.then(|| std::mem::take(&mut state.requests))
+        !(state.closed && state.requests.is_empty())
+    }
+
+    /// Takes what waits. Only whoever holds the writer may do so: groups are committed in the order of their requests.
+    pub(crate) fn take(&self) -> Vec<Request> {
+        let mut state = self.state();
+        state.busy = true;
+        state.since = None;
+        std::mem::take(&mut state.requests)
+    }
+
+    /// What was taken has been answered.
+    pub(crate) fn settle(&self) {
+        self.state().busy = false;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, request: Request) {
+        if self.requests.is_empty() {
+            self.since = Some(Instant::now());
+        }
+        self.requests.push(request);
     }
 }

@@ -1,5 +1,8 @@
-//! Owns every change of the database: one thread that takes whatever requests have arrived, applies them in one
-//! transaction, commits it once and then answers.
+//! Owns every change of the database: whatever requests have arrived are applied in one transaction, which is committed
+//! once, and then answered.
+//!
+//! A thread does that, because a commit must not hold up others who could join the next one. Where nobody else is at
+//! work the sender of a request commits on its own thread: two hand-overs between threads cost more than the commit.
 //!
 //! A request that is refused for a reason of its own (a conflict, an unknown run) is refused before it changes
 //! anything, so the rest of its group goes on; any error of the database undoes the group whole.
@@ -12,8 +15,8 @@ mod request;
 mod runs;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -39,22 +42,68 @@ const PAGES_BEFORE_CHECKPOINT: u32 = 1000;
 /// command stays short.
 const PAGES_LEFT_AT_CLOSE: u32 = 200;
 
-/// Starts the writer on its thread; it ends when `queue` is closed and empty.
-pub(crate) fn start(
-    connection: Connection,
-    queue: &Arc<Queue>,
-    clock: &Arc<dyn Clock>,
-    broken: &Arc<AtomicBool>,
-    delay: Duration,
-) -> Result<JoinHandle<()>> {
-    let queue = queue.clone();
-    let mut writer = Writer::new(connection, clock.clone(), broken.clone())?;
-    let thread = Builder::new().name("journal-writer".into()).spawn(move || {
-        let _release = ReleaseWaiting(&queue);
-        while let Some(group) = queue.next_group(delay) {
-            writer.process(group);
+/// The writer, which its thread and whoever commits on its own thread take in turns.
+pub(crate) struct Shared {
+    writer: Mutex<Option<Writer>>,
+    queue: Queue,
+}
+
+impl Shared {
+    /// Opens the writer; nothing is committed before [`start`] or [`Shared::commit_here`].
+    pub(crate) fn new(
+        connection: Connection,
+        clock: &Arc<dyn Clock>,
+        broken: &Arc<AtomicBool>,
+    ) -> Result<Arc<Self>> {
+        let writer = Writer::new(connection, clock.clone(), broken.clone())?;
+        Ok(Arc::new(Self { writer: Mutex::new(Some(writer)), queue: Queue::default() }))
+    }
+
+    /// The requests.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Commits what waits on the calling thread, unless the writer is at work already: then that will do it.
+    pub(crate) fn commit_here(&self) {
+        let Ok(mut writer) = self.writer.try_lock() else {
+            self.queue.wake();
+            return;
+        };
+        if let Some(writer) = writer.as_mut() {
+            writer.process(self.queue.take());
+            self.queue.settle();
+            if writer.is_checkpoint_due() {
+                self.queue.wake();
+            }
         }
-        writer.close();
+    }
+
+    fn commit_all(&self) {
+        let mut writer = self.writer.lock().expect("after a panic in a commit nobody may go on");
+        let writer = writer.as_mut().expect("only the end of this thread closes the writer");
+        writer.process(self.queue.take());
+        self.queue.settle();
+        writer.checkpoint_when_due();
+    }
+
+    fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            writer.close();
+        }
+    }
+}
+
+/// Starts the writer's thread; it ends when the queue is closed and empty.
+pub(crate) fn start(shared: &Arc<Shared>, delay: Duration) -> Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    let thread = Builder::new().name("journal-writer".into()).spawn(move || {
+        let _release = ReleaseWaiting(&shared.queue);
+        while shared.queue.wait(delay) {
+            shared.commit_all();
+        }
+        shared.close();
     });
     thread.map_err(|error| Error::Sqlite(format!("no thread for the writer: {error}")))
 }
@@ -105,6 +154,9 @@ impl Writer {
     }
 
     fn process(&mut self, group: Vec<Request>) {
+        if group.is_empty() {
+            return;
+        }
         if let Some(error) = &self.cause {
             group.into_iter().for_each(|request| request.fail(error));
             return;
@@ -114,7 +166,6 @@ impl Writer {
                 for (request, reply) in group.into_iter().zip(replies) {
                     request.answer(reply);
                 }
-                self.checkpoint_when_due();
             }
             Err(error) => self.undo(group, &error),
         }
@@ -206,7 +257,7 @@ impl Writer {
     /// Checkpoints after the answers, so that nobody waits for it, and here rather than inside a commit, where SQLite
     /// would swallow a failed sync.
     fn checkpoint_when_due(&mut self) {
-        if self.logged_pages.load(Ordering::Relaxed) < PAGES_BEFORE_CHECKPOINT {
+        if !self.is_checkpoint_due() {
             return;
         }
         self.logged_pages.store(0, Ordering::Relaxed);
@@ -221,6 +272,10 @@ impl Writer {
                 self.give_up(&error);
             }
         }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.logged_pages.load(Ordering::Relaxed) >= PAGES_BEFORE_CHECKPOINT
     }
 
     fn close(self) {

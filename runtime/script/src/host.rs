@@ -9,7 +9,7 @@ mod session;
 mod spawn;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -22,8 +22,6 @@ use crate::protocol::{
 /// What one run is started with.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The program whose `worker` command is [`crate::worker_main`]; `/proc/self/exe` for the running one.
-    pub program: PathBuf,
     /// What the run may use.
     pub limits: Limits,
     /// Whether effects act.
@@ -179,12 +177,31 @@ pub struct Lost {
     pub status: String,
 }
 
-/// Runs a script to its end. Everything the run asks for passes through `effects`. Effects that outlast a run that
-/// failed, was lost or passed a limit are dropped after half a second.
+/// A worker that waits to be told what to run. Starting it takes milliseconds in which its host can do other things.
 ///
-/// The worker dies with the thread that calls this (its parent-death signal follows the thread), so call it from one
-/// that lives as long as the run.
+/// It dies with the thread that started it (its parent-death signal follows the thread), so start it from one that lives
+/// as long as the run. Dropping it ends it.
+#[derive(Debug)]
+pub struct Worker {
+    process: spawn::Process,
+    stream: tokio::net::UnixStream,
+}
+
+impl Worker {
+    /// Starts `program worker`, which must lead to [`crate::worker_main`]; `/proc/self/exe` is the running program.
+    ///
+    /// # Errors
+    /// MC-S020 when no process can be started.
+    pub fn start(program: &Path) -> effect::Result<Self> {
+        let (process, stream) = spawn::spawn(program)?;
+        Ok(Self { process, stream })
+    }
+}
+
+/// Runs a script to its end in `worker`. Everything the run asks for passes through `effects`. Effects that outlast a run
+/// that failed, was lost or passed a limit are dropped after half a second.
 pub async fn run<E: Effects>(
+    worker: Worker,
     launch: Launch,
     effects: &E,
     interrupt: watch::Receiver<Interrupt>,
@@ -192,9 +209,5 @@ pub async fn run<E: Effects>(
     if let Some(error) = session::source_error(&launch.name, launch.source.len(), launch.limits.source) {
         return Ended::Failed(Failure { error, place: Place::default(), stack: Vec::new() });
     }
-    let (worker, stream) = match spawn::spawn(&launch.program) {
-        Ok(worker) => worker,
-        Err(error) => return Ended::Host(error),
-    };
-    session::Session::new(launch, effects, worker, stream).run(interrupt).await
+    session::Session::new(launch, effects, worker.process, worker.stream).run(interrupt).await
 }

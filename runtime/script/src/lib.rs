@@ -11,7 +11,7 @@ mod protocol;
 pub mod types;
 mod worker;
 
-pub use host::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request, run};
+pub use host::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request, Worker, run};
 pub use limits::{LIMIT_NAMES, Limits};
 pub use modules::Modules;
 pub use protocol::{

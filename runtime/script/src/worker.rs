@@ -26,14 +26,15 @@ pub fn worker_main() -> ExitCode {
     if confine::shed_inheritance().is_err() {
         return ExitCode::FAILURE;
     }
+    let blank = vm::Blank::new();
     match pipe::receive() {
-        ToWorker::Start(start) => run(*start),
+        ToWorker::Start(start) => run(blank, *start),
         _ => ExitCode::FAILURE,
     }
 }
 
-fn run(start: Start) -> ExitCode {
-    let prepared = match vm::prepare(&start) {
+fn run(blank: mlua::Result<vm::Blank>, start: Start) -> ExitCode {
+    let prepared = match blank.and_then(|blank| vm::prepare(blank, &start)) {
         Ok(prepared) => prepared,
         Err(error) => {
             pipe::finish(&ToHost::Panicked { message: format!("the VM cannot be prepared: {error}") })

@@ -68,6 +68,7 @@ impl Bench {
     fn begin(&mut self, counter: u32) -> Result<Begun> {
         let (request, answered) = self.begin_request(counter);
         self.writer.process(vec![request]);
+        self.writer.checkpoint_when_due();
         now(answered)
     }
 
@@ -89,6 +90,7 @@ impl Bench {
     fn end(&mut self, counter: u32, result: &str) -> Result<()> {
         let (request, answered) = self.end_request(counter, result);
         self.writer.process(vec![request]);
+        self.writer.checkpoint_when_due();
         now(answered)
     }
 

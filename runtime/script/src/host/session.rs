@@ -19,7 +19,7 @@ use super::checks::{Blocked, Checks};
 use super::deadline::Deadline;
 use super::drain::drain;
 use super::pipe::{self, Incoming, Outgoing};
-use super::spawn::Worker;
+use super::spawn::Process;
 use super::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request};
 use crate::Limits;
 use crate::protocol::{
@@ -62,7 +62,7 @@ enum History {
 pub(super) struct Session<'a, E: Effects> {
     launch: Launch,
     effects: &'a E,
-    worker: Worker,
+    worker: Process,
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     incoming: Incoming,
@@ -83,7 +83,7 @@ impl<'a, E: Effects> Session<'a, E> {
     pub(super) fn new(
         launch: Launch,
         effects: &'a E,
-        worker: Worker,
+        worker: Process,
         stream: tokio::net::UnixStream,
     ) -> Self {
         let (reader, writer) = pipe::halves(stream);

@@ -8,13 +8,14 @@ use effect::{Code, Error, Result};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
-/// A started worker.
-pub(super) struct Worker {
+/// A worker's process.
+#[derive(Debug)]
+pub(super) struct Process {
     child: Child,
 }
 
 /// Starts `program worker` with the pipe as its standard input, an empty environment and nothing else.
-pub(super) fn spawn(program: &Path) -> Result<(Worker, UnixStream)> {
+pub(super) fn spawn(program: &Path) -> Result<(Process, UnixStream)> {
     let failed = |error: std::io::Error| {
         Error::new(Code::WorkerLost, "the worker cannot be started").because(error).retryable()
     };
@@ -33,10 +34,10 @@ pub(super) fn spawn(program: &Path) -> Result<(Worker, UnixStream)> {
         .stderr(Stdio::null())
         .kill_on_drop(true);
     let child = command.spawn().map_err(failed)?;
-    Ok((Worker { child }, stream))
+    Ok((Process { child }, stream))
 }
 
-impl Worker {
+impl Process {
     /// Kills the worker, if it still lives, and waits until it is gone.
     pub(super) async fn end(&mut self) -> Option<ExitStatus> {
         // An error means that it is gone already.

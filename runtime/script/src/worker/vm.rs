@@ -38,12 +38,35 @@ impl Prepared {
     }
 }
 
-/// Makes the VM for what the host asks to run.
-pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
-    for flag in SAFETY_FLAGS {
-        let _ = Lua::set_fflag(flag, true);
+/// A VM with the prelude compiled, which needs to know nothing of what it will run: a worker that was started in advance
+/// gets here on its own.
+pub(super) struct Blank {
+    lua: Lua,
+    errors: Function,
+    values: Function,
+    others: [Function; 4],
+    globals: Function,
+    main: Function,
+}
+
+impl Blank {
+    /// Makes the VM.
+    pub(super) fn new() -> mlua::Result<Self> {
+        for flag in SAFETY_FLAGS {
+            let _ = Lua::set_fflag(flag, true);
+        }
+        let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
+        let load = |source: &str| lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function();
+        let others = [load(SCHEDULER)?, load(EFFECTS)?, load(DURABLE)?, load(MODULES)?];
+        let (errors, values) = (load(ERRORS)?, load(VALUES)?);
+        let (globals, main) = (load(GLOBALS)?, load(MAIN)?);
+        Ok(Self { lua, errors, values, others, globals, main })
     }
-    let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
+}
+
+/// Makes `blank` ready for what the host asks to run.
+pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
+    let lua = blank.lua;
     let runtime = lua.create_table()?;
     let plan = start.mode == Mode::Plan;
     runtime.raw_set("sources", lua.create_table()?)?;
@@ -58,17 +81,17 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     );
     let native = natives.table(&lua)?;
 
-    load(&lua, ERRORS)?.call::<()>((&native, &runtime))?;
-    load(&lua, VALUES)?.call::<()>((&native, &runtime, secrets, seals, unknowns))?;
+    blank.errors.call::<()>((&native, &runtime))?;
+    blank.values.call::<()>((&native, &runtime, secrets, seals, unknowns))?;
     natives.set_decoder(decoder(&runtime)?);
-    for chunk in [SCHEDULER, EFFECTS, DURABLE, MODULES] {
-        load(&lua, chunk)?.call::<()>((&native, &runtime))?;
+    for chunk in blank.others {
+        chunk.call::<()>((&native, &runtime))?;
     }
     let params = natives.decode(&lua, &start.params)?;
     let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
     let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
-    load(&lua, GLOBALS)?.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
-    load(&lua, MAIN)?.call::<()>((&native, &runtime))?;
+    blank.globals.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
+    blank.main.call::<()>((&native, &runtime))?;
     let main = runtime.raw_get("main")?;
 
     lua.sandbox(true)?;
@@ -91,10 +114,6 @@ fn compiler(mode: Mode) -> Compiler {
         Mode::Run => compiler,
         Mode::Plan => guarded_in_plans.into_iter().fold(compiler, Compiler::add_mutable_global),
     }
-}
-
-fn load(lua: &Lua, source: &str) -> mlua::Result<Function> {
-    lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function()
 }
 
 fn weak_table(lua: &Lua) -> mlua::Result<Table> {

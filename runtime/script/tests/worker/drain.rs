@@ -5,7 +5,7 @@ use script::{Ended, Interrupt, run};
 use tokio::sync::watch;
 
 use crate::ends::limit;
-use crate::support::{World, block_on, launch, run_with};
+use crate::support::{World, block_on, launch, run_with, start};
 
 /// Runs `source` and asks for `asked` as soon as `ready`.
 fn interrupted(
@@ -27,7 +27,7 @@ fn interrupted(
             std::future::pending().await
         };
         tokio::select! {
-            ended = run(launch(source), world, interrupt) => ended,
+            ended = run(start(), launch(source), world, interrupt) => ended,
             ended = asking => ended,
         }
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use effect::Code;
 use script::{Ended, Launch, Limits};
 
-use crate::support::{World, failure, launch, printed, run_with};
+use crate::support::{World, failure, launch, printed, run_in, run_with};
 
 #[test]
 fn a_syntax_error_has_its_line() {
@@ -128,10 +128,10 @@ fn a_worker_that_dies_before_its_answer_is_written_is_lost() {
 
 #[test]
 fn a_program_that_is_no_worker_is_lost() {
-    let lost = run_with(Launch { program: "/bin/false".into(), ..launch("") }, &World::default());
+    let lost = run_in("/bin/false".as_ref(), launch(""), &World::default()).unwrap();
     assert!(matches!(lost, Ended::Lost(lost) if lost.error.code == Code::WorkerLost));
-    let missing = run_with(Launch { program: "/no/such/program".into(), ..launch("") }, &World::default());
-    assert!(matches!(missing, Ended::Host(_)));
+    let missing = run_in("/no/such/program".as_ref(), launch(""), &World::default()).unwrap_err();
+    assert_eq!(missing.code, Code::WorkerLost);
 }
 
 #[test]

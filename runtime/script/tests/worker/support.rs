@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use effect::{Code, Error};
 use script::{
     Effects, Ended, HistoryItem, Interrupt, Launch, Limits, LogLine, Mode, Module, Outcome, PlanEnd,
-    Progress, Reply, Request, run,
+    Progress, Reply, Request, Worker, run,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -215,6 +215,11 @@ pub(crate) fn raw(value: Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(&value).unwrap()
 }
 
+/// A worker that waits for its script.
+pub(crate) fn start() -> Worker {
+    Worker::start(&program()).unwrap()
+}
+
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples/worker")
@@ -222,7 +227,6 @@ fn program() -> PathBuf {
 
 pub(crate) fn launch(source: &str) -> Launch {
     Launch {
-        program: program(),
         limits: Limits { exec: Duration::from_secs(20), ..Limits::default() },
         mode: Mode::Run,
         effects: EFFECTS.map(str::to_owned).to_vec(),
@@ -237,8 +241,13 @@ pub(crate) fn launch(source: &str) -> Launch {
 
 /// Runs `launch` in `world` to its end.
 pub(crate) fn run_with(launch: Launch, world: &World) -> Ended<String> {
+    run_in(&program(), launch, world).unwrap()
+}
+
+/// Runs `launch` in a worker that `program` is said to be.
+pub(crate) fn run_in(program: &Path, launch: Launch, world: &World) -> effect::Result<Ended<String>> {
     let (_keep, interrupt) = watch::channel(Interrupt::None);
-    block_on(run(launch, world, interrupt))
+    block_on(async { Ok(run(Worker::start(program)?, launch, world, interrupt).await) })
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
