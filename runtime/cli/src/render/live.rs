@@ -216,10 +216,18 @@ pub(crate) fn log_line(level: Level, scope: &str, message: &str, fields: Option<
         Level::Warn => styled(YELLOW, "warn"),
         Level::Error => styled(RED, "error"),
     };
-    let fields = fields
-        .filter(|fields| *fields != "{}" && *fields != "[]")
-        .and_then(|fields| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(fields).ok())
-        .map(|fields| fields.iter().map(|(name, value)| format!("  {name}={value}")).collect::<String>())
-        .unwrap_or_default();
+    let fields = fields.map(shown_fields).unwrap_or_default();
     format!("{word} {}{}{}", branch(scope), printable(message), styled(DIM, printable(&fields)))
+}
+
+/// Fields as `name=value`; what is no table of names is shown as it is, never dropped.
+fn shown_fields(fields: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(fields) {
+        Ok(serde_json::Value::Object(fields)) => {
+            fields.iter().map(|(name, value)| format!("  {name}={value}")).collect()
+        }
+        Ok(serde_json::Value::Array(items)) if items.is_empty() => String::new(),
+        Ok(serde_json::Value::String(text)) => format!("  {text}"),
+        _ => format!("  {fields}"),
+    }
 }
