@@ -62,6 +62,21 @@ fn every_code_is_provoked_by_a_test() {
 }
 
 #[test]
+fn every_error_says_what_to_do() {
+    for code in Code::ALL {
+        let advice = effect::Error::new(*code, "it went wrong").advice();
+        match code {
+            // The message is the script's own.
+            Code::Failed | Code::Uncaught => assert_eq!(advice, None),
+            _ => {
+                let advice = advice.unwrap_or_default();
+                assert!(advice.len() > 20 && !advice.ends_with('.'), "{code}: `{advice}`");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_code_is_explained() {
     let place = crate::harness::Place::new();
     for code in [Code::ImageMissing, Code::InDoubt] {

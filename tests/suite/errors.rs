@@ -119,6 +119,57 @@ fn an_effect_where_none_can_be() {
 }
 
 #[test]
+fn an_effect_in_an_error_handler() {
+    let (place, script) = script(
+        "local ok, reason = xpcall(function()\n    fail(\"first\")\nend, function(reason)\n    now()\n    return reason\nend)\nif not ok then error(reason) end\n",
+    );
+    shows!("effect_in_handler", place, &[&script]);
+}
+
+#[test]
+fn names_that_nobody_gave() {
+    let (place, script) = script("local web = \"web\"\ncontainer.ensure { name = web }\n");
+    shows!("unknown_primitive", place, &[&script]);
+    let script = place.script("a.lua", "containers.ensur { name = \"web\" }\n");
+    shows!("unknown_effect", place, &[&script]);
+    let script = place.script("a.lua", "slep(\"1s\")\n");
+    shows!("unknown_global", place, &[&script]);
+    let script = place.script("a.lua", "local run = loadstring(\"1\")\n");
+    shows!("gone_global", place, &[&script]);
+}
+
+#[test]
+fn branches_that_fail_together() {
+    let (place, script) = script(
+        "parallel {\n    api = function()\n        exec.run { argv = { \"/bin/false\" } }\n    end,\n    web = function()\n        fail(\"no web today\")\n    end,\n}\n",
+    );
+    shows!("branches", place, &[&script, "--allow", "*"]);
+}
+
+#[test]
+fn a_program_that_takes_too_long() {
+    let (place, script) = script("exec.run { argv = { \"/bin/sleep\", \"60\" }, timeout = \"100ms\" }\n");
+    shows!("timed_out", place, &[&script, "--allow", "*"]);
+}
+
+#[test]
+fn an_address_that_is_refused_or_does_not_answer() {
+    let (place, script) = script("http.get { url = \"http://169.254.169.254/latest/\" }\n");
+    shows!("http_refused", place, &[&script, "--allow", "*"]);
+    let script = place.script("a.lua", "http.get { url = \"http://127.0.0.1:1/\" }\n");
+    shows!("http_failed", place, &[&script, "--allow", "*"]);
+    let script = place.script("a.lua", "health.http { url = \"http://127.0.0.1:1/\", within = \"100ms\" }\n");
+    shows!("never_healthy", place, &[&script, "--allow", "*"]);
+}
+
+#[test]
+fn a_template_that_cannot_be_rendered() {
+    let (place, script) =
+        script("files.template { path = \"a\", template = \"one\\n{{ two }}\\n\", values = {} }\n");
+    shows!("template", place, &[&script, "--allow", "*"]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read() {
     let place = Place::new();
     shows!("no_such_script", place, &["run", "missing.lua"]);

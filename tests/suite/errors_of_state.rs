@@ -98,6 +98,18 @@ impl Drop for Small<'_> {
 }
 
 #[test]
+fn a_disk_that_is_full_at_the_start() {
+    let place = Place::new();
+    let _small = Small::mount(&place);
+    let mut junk = fs::File::create(place.state().join("junk")).unwrap();
+    std::io::copy(&mut std::io::repeat(0), &mut junk).expect_err("the file system is full");
+    shows!("disk_full_at_start", place, &["runs"]);
+    drop(junk);
+    fs::remove_file(place.state().join("junk")).unwrap();
+    place.ends(0, &["runs"]);
+}
+
+#[test]
 fn a_full_disk_stops_the_run_and_loses_nothing() {
     let place = Place::new();
     let _small = Small::mount(&place);

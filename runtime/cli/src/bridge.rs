@@ -100,8 +100,12 @@ impl script::Effects for Bridge<'_> {
         }
         let shared = self.session.shared();
         let message = shared.secrets.mask(&line.message).into_owned();
-        let fields = line.fields.as_ref().and_then(|fields| serde_json::from_str(fields.get()).ok());
-        let fields = fields.map(|fields| self.session.masked(fields).to_string());
+        let fields = line.fields.as_ref().map(|fields| {
+            let fields = serde_json::from_str(fields.get()).unwrap_or_else(|error| {
+                serde_json::Value::from(format!("(fields that cannot be decoded: {error})"))
+            });
+            self.session.masked(fields).to_string()
+        });
         self.watch.log(line.level, &line.scope, &message, fields.as_deref());
         if self.planning {
             return;

@@ -5,6 +5,7 @@ mod live;
 mod plan;
 mod table;
 mod time;
+mod tree;
 mod trouble;
 
 use std::io::Write as _;
@@ -46,6 +47,16 @@ pub(crate) fn note(line: impl std::fmt::Display) {
 /// `1 effect`, `2 effects`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `12 ms`, `3.4 s`, `5 min 12 s`, `3 h 20 min`.
+fn duration(millis: i64) -> String {
+    match millis {
+        ..1000 => format!("{millis} ms"),
+        1000..60_000 => format!("{:.1} s", millis as f64 / 1000.0),
+        60_000..3_600_000 => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
+        _ => format!("{} h {} min", millis / 3_600_000, millis / 60_000 % 60),
+    }
 }
 
 /// Writes a value as JSON.

@@ -42,6 +42,16 @@ macro_rules! codes {
             pub fn remedy(self) -> &'static str {
                 match self { $(Code::$variant => $remedy,)* }
             }
+
+            /// What an error of this code advises when it says nothing itself; nothing where the script speaks for
+            /// itself.
+            #[must_use]
+            pub fn advice(self) -> Option<&'static str> {
+                match self {
+                    Code::Failed | Code::Uncaught => None,
+                    other => Some(other.remedy()),
+                }
+            }
         }
     };
 }
@@ -50,7 +60,7 @@ codes! {
     // S: scripts and their worker.
     Syntax "MC-S001" "the script does not compile"
         "The Luau compiler rejected the source before anything ran. Nothing was changed."
-        "Correct the line that the message names. `mcrun plan FILE` compiles without changing anything.";
+        "Correct the line; `mcrun plan FILE` compiles without changing anything.";
     Uncaught "MC-S002" "the script failed with an error that nothing caught"
         "A run-time error (`error(…)`, a nil index, a failed assertion) reached the top of the script. Effects that were done stay done and are recorded."
         "Read the stack: it lists the script's own frames only. Correct the script and run it again; finished `ensure` effects find nothing to do.";
@@ -95,7 +105,7 @@ codes! {
         "Split the file into modules, or keep data in a file that the script reads.";
     LimitDepth "MC-S017" "a value is nested too deeply"
         "Arguments and results may be nested `--limit depth` levels deep (64 unless set); a table that contains itself has no end."
-        "Flatten the value.";
+        "Flatten the value, or raise the limit: `--limit depth=100`.";
     WorkerLost "MC-S020" "the worker process died"
         "The child process that held the script ended without saying why (killed, out of memory, a crash of the VM). Nothing the journal recorded is lost."
         "`mcrun resume RUN` continues where it stopped.";
@@ -113,7 +123,7 @@ codes! {
         "Give the act `assume = { … }` to let the plan go on with a value you expect.";
     BadValue "MC-S030" "a value cannot leave the script"
         "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
-        "The message names the field.";
+        "Pass plain data: booleans, numbers, strings and tables of them.";
 
     // A: arguments.
     Argument "MC-A001" "an argument is wrong"
@@ -121,15 +131,15 @@ codes! {
         "The message names the field and what it takes; `docs/reference` has every effect with an example.";
     UnknownField "MC-A002" "an argument has a field that the effect does not know"
         "Unknown fields are errors, never dropped: a misspelt field would silently mean something else."
-        "The message suggests the nearest known field.";
-    UnknownEffect "MC-A003" "no such effect"
-        "The script asked for an effect that this version of mcrun does not have."
-        "`docs/reference` lists all effects.";
+        "See the fields that the effect has in `docs/reference`.";
+    UnknownEffect "MC-A003" "no such effect, function or global"
+        "The script asked for an effect, a library function or a global that this version of mcrun does not have. A misspelt name would otherwise be nil and fail somewhere else."
+        "`docs/reference` lists all effects. A variable is declared with `local`; `rawget(_G, \"name\")` looks for a global without an error.";
 
     // P: policy and secrets.
     Denied "MC-P001" "the script has no capability for this effect"
         "Nothing is granted by default. The operator grants with `--allow`, and the policy in `mcrun.toml` is the upper bound."
-        "The message ends with the `--allow` list that is needed. Grant what you trust.";
+        "Grant what you trust with `--allow`; `mcrun plan FILE --allow '*'` lists all that a script needs.";
     BadCapability "MC-P002" "a capability is malformed or unknown"
         "Capabilities read `primitive:access:pattern`, access is `read` or `write`, shorter forms widen."
         "See the table of capabilities in `docs/reference/capabilities.md`.";
@@ -146,13 +156,13 @@ codes! {
     // J: journal, runs, state directory.
     Divergence "MC-J001" "the script no longer matches its recorded history"
         "On resume the script asked for another effect than the journal recorded at this place. The run is paused and nothing was done."
-        "The message shows both sides. The pinned source cannot have changed, so look for a decision that depends on something other than effects.";
+        "Compare both sides, which the message shows. The pinned source cannot have changed, so look for a decision that depends on something other than effects.";
     InDoubt "MC-J002" "it is unknown whether an effect took place"
         "mcrun was killed between begin and end of an act, and nothing in the world can be asked whether it happened."
         "Look, then say: `mcrun resume RUN --doubt redo`, `--doubt done` or `--doubt fail`.";
     Locked "MC-J003" "another mcrun holds this run or service"
         "A run and a service have one holder at a time. The lock is freed by the kernel when its holder ends."
-        "The message names the holder. Wait for it, or `mcrun cancel RUN`.";
+        "Wait for the holder that the message names, or `mcrun cancel RUN`.";
     StateNewer "MC-J004" "the state directory belongs to a newer mcrun"
         "Its database has a schema version that this binary does not know. Nothing was touched."
         "Use the newer mcrun, or another directory with `--state`.";
@@ -160,8 +170,8 @@ codes! {
         "It cannot be created, read or written."
         "Check path and permissions; choose another with `--state` or `MCRUN_STATE`.";
     DiskFull "MC-J006" "the disk is full"
-        "The journal could not be written, so no further effect was started. What was recorded is intact."
-        "Free some space, then `mcrun resume RUN`.";
+        "The journal or a file of the state directory could not be written, so no further effect was started. What was recorded is intact."
+        "Free some space and try again; `mcrun resume RUN` goes on with a run that had begun.";
     JournalBroken "MC-J007" "the journal cannot be read"
         "The database reports corruption, or an entry cannot be decoded."
         "Keep the state directory as it is and restore it from a backup if you have one; `mcrun doctor` says more.";
@@ -184,19 +194,19 @@ codes! {
         "`mcrun doctor` shows which engines were looked for. Without any, `exec = { … }` runs native processes.";
     EngineFailed "MC-C002" "the container engine refused"
         "The engine answered a request with an error."
-        "The cause is the engine's own message.";
+        "The cause is the engine's own message; `mcrun doctor` shows which engine was asked.";
     ContainerUnknown "MC-C004" "no such container"
         "The driver has no container of this name."
         "`mcrun ps` lists what runs.";
     PortOccupied "MC-C005" "a port is already in use"
         "Another process or container listens on the host port."
-        "The message names the holder where the system tells. Stop it, choose another port, or let `ports.allocate` choose.";
+        "Stop the holder, which the message names where the system tells, choose another port, or let `ports.allocate` choose.";
     Unsupported "MC-C006" "the driver does not have this feature"
         "The selected driver cannot do what the field asks for; it is refused in the plan already."
         "Remove the field or select another driver in `mcrun.toml`.";
     ExitedEarly "MC-C007" "a container ended right after its start"
         "The process exited instead of staying up."
-        "Its last log lines follow the message.";
+        "Run the program by hand to see why it ends; its last log lines follow the message.";
     ForeignContainer "MC-C008" "a container of this name belongs to somebody else"
         "It exists but was not made by mcrun."
         "Remove it, choose another name, or set `adopt = true` to take it over.";
@@ -207,13 +217,13 @@ codes! {
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"
         "The probe failed until its time was over."
-        "The last answer and the service's last log lines follow the message.";
+        "See the last answer and the service's last log lines; `mcrun logs SERVICE` has all of them. Raise `within` if it only needs longer.";
     HttpRefused "MC-H002" "an address is refused"
         "Link-local and metadata addresses are never contacted, neither directly nor after a redirect."
         "Use the service's own address.";
     HttpFailed "MC-H003" "an HTTP request failed"
         "The connection, TLS handshake or response broke."
-        "The cause tells which.";
+        "See that the service listens there, and `retry` what may pass by itself.";
     TooLarge "MC-H004" "an answer or file is larger than its limit"
         "Everything that comes from outside has a bound."
         "Raise the limit of the call if the size is expected.";
@@ -224,25 +234,25 @@ codes! {
         "Use the resolved path, and grant that.";
     FileFailed "MC-F002" "a file operation failed"
         "The system refused to read or write the file."
-        "The cause is the system's own message.";
+        "Check the path, its owner and its permissions; the cause is the system's own message.";
     TemplateFailed "MC-F003" "a template cannot be rendered"
         "The template has a syntax error or uses a value that was not given."
-        "The cause names the line.";
+        "Correct the line that the cause names; every value that a template uses stands in `values`.";
     ExecFailed "MC-X001" "a program cannot be started"
         "The program does not exist, is not executable, or the directory is missing."
-        "The cause is the system's own message.";
+        "Check the full paths of the program and of `cwd`; the cause is the system's own message.";
     TimedOut "MC-X002" "an operation took longer than its time-out"
         "The program, probe or request was stopped when its time was over."
         "Raise `timeout` if the work is real.";
     ExitStatus "MC-X003" "a program ended with a failure"
         "The exit code is not one of those expected."
-        "Its last output lines follow the message; set `check = false` to look at the code yourself.";
+        "Its last output lines follow the message; `check = false` hands the exit code to the script instead.";
     Confinement "MC-X004" "the program cannot be confined on this machine"
         "`exec.query` runs without write access and sockets, enforced by Landlock and seccomp; this kernel lacks one of them."
         "Use `exec.run`, or a newer kernel; `mcrun doctor` says what is missing.";
     NoPort "MC-N001" "no free port is left"
         "Every port of the range is recorded or in use."
-        "`mcrun ps --ports` lists what is recorded; undeploy what is gone.";
+        "`mcrun status` lists the services; `mcrun undeploy SERVICE` frees the ports of those that are gone.";
     NodeUnknown "MC-N002" "the node is not this one"
         "`node` names another machine. Effects act on the local node."
         "Leave `node` out, or run the script on that machine.";
@@ -254,7 +264,7 @@ codes! {
 
     RolledBack "MC-R002" "a deploy failed and the previous release is back"
         "The new release did not become healthy, or an effect failed. The previous release was restored and verified. The exit code is 7."
-        "The cause says what failed. Correct it and deploy again.";
+        "Correct what the cause names and deploy again.";
     RestoreFailed "MC-R003" "a deploy failed and the previous release could not be restored"
         "Restoring the previous release failed as well, so the service is not in order."
         "Look at `mcrun status SERVICE` and `mcrun logs SERVICE`; deploy a version that works.";
@@ -265,7 +275,7 @@ codes! {
         "`mcrun help COMMAND` shows what it takes.";
     Config "MC-U002" "the configuration is wrong"
         "`mcrun.toml` has a syntax error, an unknown key or a value outside its range."
-        "The message names file, line and key.";
+        "Correct the file and line that the message names; `mcrun doctor` checks the whole file.";
     Internal "MC-Z001" "mcrun made a mistake"
         "Something happened that should be impossible."
         "Please report it with the output of `mcrun show RUN --json`.";

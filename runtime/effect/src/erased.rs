@@ -123,7 +123,21 @@ fn schema<T: schemars::JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-fn decode<E: Declared>(declaration: &Declaration, mut value: Value) -> Result<E> {
+fn decode<E: Declared>(declaration: &Declaration, value: Value) -> Result<E> {
+    checked(declaration, value).map_err(|mut error| {
+        error.hint = error.hint.or_else(|| example_of_call(E::NAME, E::EXAMPLE));
+        error
+    })
+}
+
+/// The line of an effect's example that calls it, where it is whole.
+fn example_of_call(name: &str, example: &str) -> Option<String> {
+    let line = example.lines().find(|line| line.contains(name))?.trim();
+    let is_whole = line.matches(['{', '(']).count() == line.matches(['}', ')']).count();
+    is_whole.then(|| format!("for example `{line}`"))
+}
+
+fn checked<E: Declared>(declaration: &Declaration, mut value: Value) -> Result<E> {
     arguments::check(E::NAME, &declaration.parameters, &mut value)?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();

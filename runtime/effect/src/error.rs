@@ -73,6 +73,20 @@ impl Error {
         self
     }
 
+    /// What the reader can do next: the error's own hint, else what its code advises, in the form of a hint.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        self.hint.clone().or_else(|| {
+            let advice = self.code.advice()?.trim_end_matches('.');
+            let mut rest = advice.chars();
+            let first = rest.next()?;
+            // A name in capitals stays as it is.
+            let is_name = rest.clone().next().is_some_and(char::is_uppercase);
+            let first = if is_name { first } else { first.to_ascii_lowercase() };
+            Some(std::iter::once(first).chain(rest).collect())
+        })
+    }
+
     /// The same error with one more line for a person.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {

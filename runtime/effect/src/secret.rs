@@ -170,11 +170,15 @@ impl Sealer {
     /// Opens the key `seal.key` in the state directory, making it on first use (mode 0600).
     ///
     /// # Errors
-    /// `MC-J005` when the file cannot be read or written or has the wrong length.
+    /// `MC-J005` when the file cannot be read or written or has the wrong length, `MC-J006` when there is no room for it.
     pub fn open(state: &Path) -> Result<Self> {
         let path = state.join("seal.key");
         let broken = |error: io::Error| {
-            Error::new(Code::StateUnusable, format!("`{}` cannot be used", path.display())).because(error)
+            let code = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+                _ => Code::StateUnusable,
+            };
+            Error::new(code, format!("`{}` cannot be used", path.display())).because(error)
         };
         match fs::OpenOptions::new().read(true).open(&path) {
             Ok(file) => Self::read(file).map_err(broken),
@@ -199,12 +203,18 @@ impl Sealer {
         let key = random_key();
         // Written under another name and linked, so that no process ever reads half a key.
         let draft = path.with_extension(format!("{}.draft", std::process::id()));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&*key)?;
-        file.sync_all()?;
-        let linked = fs::hard_link(&draft, path);
-        fs::remove_file(&draft)?;
+        let written = || {
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            file.write_all(&*key)?;
+            file.sync_all()?;
+            fs::hard_link(&draft, path)
+        };
+        let linked = written();
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Self::read(fs::File::open(path)?),

@@ -1,6 +1,7 @@
 //! Owns what can go wrong with the journal. Leaves codes, hints and rendering to those who show it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
@@ -88,6 +89,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error for a file or directory of the journal's own.
+    pub(crate) fn unusable(path: &Path, cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Unusable { path: path.to_owned(), cause: cause.to_string() },
+        }
+    }
+
     /// Whether the error concerns one request only, so that the rest of its group can be committed.
     pub(crate) fn is_of_one_request(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::UnknownRun { .. } | Self::EndLost { .. })

@@ -107,8 +107,7 @@ impl Journal {
     /// Opens the journal in `folder` with `options`.
     pub fn open_with(folder: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self> {
         // Absolute, because SQLite reads a name that begins with `file:` as an address.
-        let folder = std::path::absolute(folder)
-            .map_err(|error| Error::Unusable { path: folder.to_owned(), cause: error.to_string() })?;
+        let folder = std::path::absolute(folder).map_err(|error| Error::unusable(folder, &error))?;
         let (connection, database) = schema::open(&folder)?;
         let broken = Arc::new(AtomicBool::new(false));
         let shared = writer::Shared::new(connection, &clock, &broken)?;

@@ -86,7 +86,7 @@ struct LockFile {
 impl LockFile {
     fn take(folder: &Path, name: &str, holder: &Holder, what: impl Fn() -> String) -> Result<Self> {
         let path = folder.join(name);
-        let unusable = |error: io::Error| Error::Unusable { path: path.clone(), cause: error.to_string() };
+        let unusable = |error: io::Error| Error::unusable(&path, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
         for attempt in 1.. {
             let mut file = OpenOptions::new()

@@ -43,7 +43,7 @@ impl Reader {
         let thread = Builder::new()
             .name("journal-reader".into())
             .spawn(move || arriving.into_iter().for_each(|query| query(&connection)))
-            .map_err(|error| Error::Unusable { path: path.to_owned(), cause: error.to_string() })?;
+            .map_err(|error| Error::unusable(path, &error))?;
         Ok(Self { queries: Some(queries), thread: Some(thread) })
     }
 

@@ -157,14 +157,18 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| unusable(path, &error))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| reading_failed(error, path))?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| Error::unusable(folder, &error))
 }
 
 /// The version of the tables in the file, 0 when there are none; an error when it is a newer one.
@@ -183,8 +187,9 @@ fn create(connection: &mut Connection, folder: &Path, path: &Path) -> Result<()>
     }
     // By path and before anything is written: closing a descriptor of our own would free SQLite's locks on the file,
     // and the log beside it takes over these permissions.
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| unusable(path, &error))?;
-    connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+        .map_err(|error| Error::unusable(path, &error))?;
+    connection.execute_batch("PRAGMA journal_mode = WAL").map_err(|error| reading_failed(error, path))?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
@@ -197,11 +202,7 @@ fn take_turn(path: &Path) -> Result<File> {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     };
-    lock().map_err(|error| unusable(path, &error))
-}
-
-fn unusable(path: &Path, cause: &dyn std::error::Error) -> Error {
-    Error::Unusable { path: path.to_owned(), cause: cause.to_string() }
+    lock().map_err(|error| Error::unusable(path, &error))
 }
 
 /// Trouble with the first look into the file says more about the file than about the journal's work.

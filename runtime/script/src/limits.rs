@@ -14,8 +14,8 @@ pub const LIMIT_NAMES: [&str; 8] =
 
 /// Below this the VM cannot even hold its own library.
 const LEAST_MEMORY: u64 = 4 << 20;
-/// Above this the encoder's and decoder's own stack would be at risk.
-const GREATEST_DEPTH: u32 = 128;
+/// Above this the decoder of JSON gives up, with what lies around a value counted in.
+const GREATEST_DEPTH: u32 = 120;
 /// Above this one frame on the pipe could not hold the arguments.
 const GREATEST_ARGUMENT: u64 = 48 << 20;
 /// Compiling is not interruptible and costs about a hundred times the source in memory.

@@ -51,7 +51,9 @@ async fn follow(
     let started = app.clock.now();
     let name = job.name.clone();
     let live = Arc::new(Live::new(id.to_string()));
-    let finished = execute::run(app, job, live.clone(), lock, begun).await?;
+    let finished = execute::run(app, job, live.clone(), lock, begun).await;
+    live.finish();
+    let finished = finished?;
     if let Some(trouble) = &finished.trouble {
         let sources = sources(&live.sources, main);
         show_trouble(trouble, &sources);

@@ -1,16 +1,17 @@
 //! Owns what is seen of a run while it is under way: a live tree with timings on a terminal, plain lines elsewhere.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use effect::{Action, Event, Kind, Observer};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use journal::Identity;
 use script::{Level, Module};
 
-use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, note, out, printable, styled};
+use super::tree::{End, Frame, Tree};
+use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled};
 
 /// Watches a run on behalf of a person.
 pub(crate) trait Watch: Send + Sync {
@@ -59,10 +60,63 @@ impl Watch for Silent {
 /// Shows a run as it goes.
 pub(crate) struct Live {
     run: String,
-    bars: Option<MultiProgress>,
-    under_way: Mutex<BTreeMap<Identity, ProgressBar>>,
+    screen: Option<Screen>,
     totals: Mutex<Totals>,
     pub(crate) sources: Mutex<HashMap<String, String>>,
+}
+
+/// The lower part of a terminal, in which the tree of what is under way is drawn again and again.
+struct Screen {
+    bar: ProgressBar,
+    tree: Arc<Mutex<Tree>>,
+}
+
+impl Screen {
+    fn open() -> Option<Self> {
+        let plain = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if plain || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let tree = Arc::new(Mutex::new(Tree::default()));
+        let drawn = tree.clone();
+        let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        let style = ProgressStyle::with_template("{tree}").ok()?.with_key(
+            "tree",
+            move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let text = lock(&drawn).lines(frame(state.elapsed())).join("\n");
+                let text = if colours { text } else { anstream::adapter::strip_str(&text).to_string() };
+                // What cannot be drawn now is drawn a moment later.
+                let _ = out.write_str(&text);
+            },
+        );
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        bar.set_style(style);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Some(Self { bar, tree })
+    }
+
+    /// Changes the tree, and prints what is settled by that above it.
+    fn change(&self, change: impl FnOnce(&mut Tree, Duration) -> Vec<String>) {
+        // Drawing takes the tree as well, so it is free again before anything is drawn.
+        let settled = change(&mut lock(&self.tree), self.bar.elapsed());
+        if !settled.is_empty() {
+            self.bar.suspend(|| settled.iter().for_each(note));
+        }
+    }
+}
+
+fn frame(now: Duration) -> Frame {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let or =
+        |given: Option<u16>, unknown: usize| given.filter(|given| *given > 0).map_or(unknown, usize::from);
+    let width = or(size.map(|size| size.ws_col), 80);
+    let height = or(size.map(|size| size.ws_row), 24);
+    // The last column and row stay free: some terminals wrap and scroll when they are written to.
+    Frame { width: width.saturating_sub(1), height: height.saturating_sub(2).max(1), now }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a run came to.
@@ -74,71 +128,80 @@ pub(crate) struct Totals {
 
 impl Live {
     pub(crate) fn new(run: String) -> Self {
-        let on_terminal = std::io::stderr().is_terminal();
-        let bars =
-            on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { run, bars, under_way: Mutex::default(), totals: Mutex::default(), sources: Mutex::default() }
+        Self { run, screen: Screen::open(), totals: Mutex::default(), sources: Mutex::default() }
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.totals)
+    }
+
+    /// Leaves the terminal to whoever writes next.
+    pub(crate) fn finish(&self) {
+        if let Some(screen) = &self.screen {
+            screen.change(Tree::finish);
+            screen.bar.finish_and_clear();
+        }
     }
 
     fn print(&self, line: String) {
-        match &self.bars {
-            Some(bars) => bars.suspend(|| note(line)),
+        match &self.screen {
+            Some(screen) => screen.bar.suspend(|| note(line)),
             None => note(line),
         }
     }
 
-    fn started(&self, identity: &Identity, subject: &str) {
-        let Some(bars) = &self.bars else { return };
-        let bar = bars.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-            bar.set_style(style);
+    /// The script speaks from `scope`: what it has left is shown before its words.
+    fn reached(&self, scope: &str) {
+        if let Some(screen) = &self.screen {
+            screen.change(|tree, now| tree.left_for(scope, now));
         }
-        let scope = if identity.scope.is_empty() { String::new() } else { format!("{} ", identity.scope) };
-        bar.set_message(printable(&format!("{scope}{} {subject}", identity.name)));
-        bar.enable_steady_tick(Duration::from_millis(100));
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), bar);
     }
 
-    fn ended(&self, identity: &Identity, line: Option<String>) {
-        let bar = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
-        if let (Some(bar), Some(bars)) = (bar, &self.bars) {
-            bar.finish_and_clear();
-            bars.remove(&bar);
+    fn ended(&self, identity: &Identity, subject: &str, end: Option<End>) {
+        match (&self.screen, end) {
+            (Some(screen), end) => screen.change(|tree, now| tree.ended(identity, subject, end, now)),
+            (None, Some(end)) => note(effect_line(identity, subject, &end)),
+            (None, None) => {}
         }
-        if let Some(line) = line {
-            self.print(line);
-        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
 impl Watch for Live {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Started { identity, subject, .. } => self.started(identity, subject),
+            Event::Started { identity, subject, .. } => {
+                if let Some(screen) = &self.screen {
+                    screen.change(|tree, now| tree.started(identity, subject, now));
+                }
+            }
             Event::Ended { identity, kind, subject, action, error, millis } => {
-                let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut totals = lock(&self.totals);
                 totals.effects += 1;
                 let changes = !matches!(action, Action::None | Action::Read | Action::Wait);
                 totals.changed += u64::from(changes && error.is_none());
                 drop(totals);
                 // Reads are the script's own business and would drown what changes.
                 let quiet = kind == Kind::Read && error.is_none();
-                let line = (!quiet).then(|| effect_line(identity, subject, action, error, millis));
-                self.ended(identity, line);
+                self.ended(identity, subject, (!quiet).then(|| end(action, error, millis)));
             }
         }
     }
 
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        if level != Level::Debug {
+            self.reached(scope);
+        }
         match level {
             Level::Debug => {}
             // What a script prints is its result.
-            Level::Print => match &self.bars {
-                Some(bars) => bars.suspend(|| out(printable(message))),
+            Level::Print => match &self.screen {
+                Some(screen) => screen.bar.suspend(|| out(printable(message))),
                 None => out(printable(message)),
             },
             _ => self.print(log_line(level, scope, message, fields)),
@@ -166,21 +229,14 @@ impl Watch for Live {
 }
 
 fn remember(sources: &Mutex<HashMap<String, String>>, module: &Module) {
-    let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
-    sources.insert(module.name.clone(), module.source.clone());
+    lock(sources).insert(module.name.clone(), module.source.clone());
 }
 
 fn branch(scope: &str) -> String {
     if scope.is_empty() { String::new() } else { styled(DIM, format_args!("{} ", printable(scope))) }
 }
 
-fn effect_line(
-    identity: &Identity,
-    subject: &str,
-    action: Action,
-    error: Option<&effect::Error>,
-    millis: i64,
-) -> String {
+fn end(action: Action, error: Option<&effect::Error>, millis: i64) -> End {
     let (symbol, style) = match (error, action) {
         (Some(_), _) => ("✗", RED),
         (None, Action::Create) => ("+", GREEN),
@@ -191,21 +247,21 @@ fn effect_line(
         (None, Action::Wait) => ("✓", GREEN),
         (None, Action::None | Action::Read) => ("=", DIM),
     };
-    let failure =
-        error.map(|error| styled(RED, format_args!("  [{}] {}", error.code, printable(&error.message))));
+    let failure = error.map(|error| format!("[{}] {}", error.code, printable(&error.message)));
+    End { symbol, style, millis, failure }
+}
+
+fn effect_line(identity: &Identity, subject: &str, end: &End) -> String {
+    let failure = end.failure.as_ref().map(|failure| styled(RED, format_args!("  {failure}")));
     format!(
         "{} {}{} {}  {}{}",
-        styled(style, symbol),
+        styled(end.style, end.symbol),
         branch(&identity.scope),
         styled(BOLD, &identity.name),
         printable(subject),
-        styled(DIM, duration(millis)),
+        styled(DIM, duration(end.millis)),
         failure.unwrap_or_default()
     )
-}
-
-fn duration(millis: i64) -> String {
-    if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", millis as f64 / 1000.0) }
 }
 
 /// One line of the run's log.
@@ -216,10 +272,18 @@ pub(crate) fn log_line(level: Level, scope: &str, message: &str, fields: Option<
         Level::Warn => styled(YELLOW, "warn"),
         Level::Error => styled(RED, "error"),
     };
-    let fields = fields
-        .filter(|fields| *fields != "{}" && *fields != "[]")
-        .and_then(|fields| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(fields).ok())
-        .map(|fields| fields.iter().map(|(name, value)| format!("  {name}={value}")).collect::<String>())
-        .unwrap_or_default();
+    let fields = fields.map(shown_fields).unwrap_or_default();
     format!("{word} {}{}{}", branch(scope), printable(message), styled(DIM, printable(&fields)))
+}
+
+/// Fields as `name=value`; what is no table of names is shown as it is, never dropped.
+fn shown_fields(fields: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(fields) {
+        Ok(serde_json::Value::Object(fields)) => {
+            fields.iter().map(|(name, value)| format!("  {name}={value}")).collect()
+        }
+        Ok(serde_json::Value::Array(items)) if items.is_empty() => String::new(),
+        Ok(serde_json::Value::String(text)) => format!("  {text}"),
+        _ => format!("  {fields}"),
+    }
 }

@@ -37,8 +37,8 @@ pub(crate) fn trouble(
             format!("  {}:{} in {}", frame.place.file, frame.place.line, printable(function))
         }));
     }
-    if let Some(hint) = &error.hint {
-        lines.push(format!("{} {}", styled(CYAN, "hint:"), printable(hint)));
+    if let Some(hint) = error.advice() {
+        lines.push(format!("{} {}", styled(CYAN, "hint:"), printable(&hint)));
     }
     lines.join("\n")
 }

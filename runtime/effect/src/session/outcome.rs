@@ -40,9 +40,6 @@ pub fn journal_error(error: journal::Error) -> Error {
     };
     let hint = match &error {
         journal::Error::Newer { .. } => Some("use the newer mcrun, or another directory with `--state`"),
-        journal::Error::Full => {
-            Some("free some space, then `mcrun resume RUN`: nothing that was recorded is lost")
-        }
         journal::Error::Unusable { .. } => {
             Some("check its permissions, or choose another with `--state` or MCRUN_STATE")
         }

@@ -121,7 +121,7 @@ impl Walk<'_> {
                     return Err(Refusal::value("a string that is not UTF-8 text cannot leave the script"));
                 }
             },
-            Value::Table(table) => return self.table(table),
+            Value::Table(table) => self.table(table)?,
             Value::UserData(_) => return self.opaque(value),
             other => return self.foreign(other.type_name()),
         }
@@ -219,38 +219,30 @@ impl Walk<'_> {
             };
         }
         if self.open.len() >= self.encoder.depth as usize {
+            if self.manner == Manner::Lenient {
+                self.text(&format!("(nested more than {} levels deep)", self.encoder.depth));
+                return Ok(());
+            }
             let reason = format!("the value is nested more than {} levels deep", self.encoder.depth);
             return Err(Refusal::Error { code: Code::LimitDepth, reason, path: Vec::new() });
         }
         self.open.push(pointer);
-        let encoded = match table.raw_len() {
-            0 => self.object(table),
-            length => self.array(table, length),
+        let encoded = match (table.raw_len(), self.manner) {
+            (0, _) => self.object(table),
+            (length, manner) => match list(table, length)? {
+                List::Whole => self.array(table, length),
+                _ if manner == Manner::Lenient => self.object(table),
+                List::Holes => Err(Refusal::value("a list with holes cannot leave the script")),
+                List::Mixed => Err(Refusal::value(
+                    "a table with both a list and named fields, or with holes, cannot leave the script",
+                )),
+            },
         };
         self.open.pop();
         encoded
     }
 
     fn array(&mut self, table: &Table, length: usize) -> Result<(), Refusal> {
-        let mut count = 0;
-        table
-            .for_each(|key: Value, _: Value| {
-                let index = match key {
-                    Value::Integer(index) => usize::try_from(index).ok(),
-                    _ => None,
-                };
-                match index {
-                    Some(index) if (1..=length).contains(&index) => {
-                        count += 1;
-                        Ok(())
-                    }
-                    _ => Err(mlua::Error::runtime(MIXED)),
-                }
-            })
-            .map_err(mixed)?;
-        if count != length {
-            return Err(Refusal::value("a list with holes cannot leave the script"));
-        }
         self.out.push('[');
         for index in 1..=length {
             if index > 1 {
@@ -267,14 +259,27 @@ impl Walk<'_> {
         let mut fields = Vec::new();
         let mut bad_key = None;
         table.for_each(|key: Value, value: Value| {
-            match &key {
-                Value::String(name) => match name.to_str() {
-                    Ok(name) => fields.push((name.to_owned(), value)),
-                    Err(_) => bad_key = Some("a key that is not UTF-8 text"),
-                },
-                Value::Integer(_) | Value::Number(_) => bad_key = Some("a list with holes"),
-                _ => bad_key = Some("a key that is not a string"),
-            }
+            let name = match &key {
+                Value::String(name) => {
+                    if name.to_str().is_err() {
+                        bad_key = Some("a key that is not UTF-8 text");
+                    }
+                    name.to_string_lossy()
+                }
+                Value::Integer(index) => {
+                    bad_key = Some("a list with holes");
+                    index.to_string()
+                }
+                Value::Number(number) => {
+                    bad_key = Some("a list with holes");
+                    number.to_string()
+                }
+                other => {
+                    bad_key = Some("a key that is not a string");
+                    format!("({})", other.type_name())
+                }
+            };
+            fields.push((name, value));
             Ok(())
         })?;
         if let Some(reason) = bad_key
@@ -289,7 +294,7 @@ impl Walk<'_> {
         fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         self.out.push('{');
         for (index, (name, value)) in fields.iter().enumerate() {
-            if RESERVED.contains(&name.as_str()) {
+            if self.manner == Manner::Strict && RESERVED.contains(&name.as_str()) {
                 return Err(Refusal::value("the name is reserved").at(|| name.clone()));
             }
             if index > 0 {
@@ -304,14 +309,34 @@ impl Walk<'_> {
     }
 }
 
-const MIXED: &str = "mixed";
+/// Whether a table is the list that its length promises.
+enum List {
+    Whole,
+    Holes,
+    Mixed,
+}
 
-/// `for_each` can only be left early with an error of the VM's own type.
-fn mixed(error: mlua::Error) -> Refusal {
-    match error {
-        mlua::Error::RuntimeError(reason) if reason == MIXED => Refusal::value(
-            "a table with both a list and named fields, or with holes, cannot leave the script",
-        ),
-        other => Refusal::Vm(other),
+fn list(table: &Table, length: usize) -> Result<List, Refusal> {
+    const MIXED: &str = "mixed";
+    let mut count = 0;
+    let counted = table.for_each(|key: Value, _: Value| {
+        let index = match key {
+            Value::Integer(index) => usize::try_from(index).ok(),
+            _ => None,
+        };
+        match index {
+            Some(index) if (1..=length).contains(&index) => {
+                count += 1;
+                Ok(())
+            }
+            // `for_each` can only be left early with an error of the VM's own type.
+            _ => Err(mlua::Error::runtime(MIXED)),
+        }
+    });
+    match counted {
+        Ok(()) if count == length => Ok(List::Whole),
+        Ok(()) => Ok(List::Holes),
+        Err(mlua::Error::RuntimeError(reason)) if reason == MIXED => Ok(List::Mixed),
+        Err(other) => Err(Refusal::Vm(other)),
     }
 }

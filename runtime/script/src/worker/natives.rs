@@ -70,6 +70,7 @@ impl Natives {
         add("failed", self.native(lua, Self::failed))?;
         add("compile", lua.create_function(compile))?;
         add("trace", lua.create_function(trace))?;
+        add("place_of", lua.create_function(place_of))?;
         add("traceback", lua.create_function(traceback))?;
         add("memory_exceeded", lua.create_function(memory_exceeded))?;
         add("seconds", lua.create_function(seconds))?;
@@ -310,6 +311,13 @@ fn frames_of(lua: &Lua, thread: Option<Thread>) -> mlua::Result<Vec<Frame>> {
         Some(thread) => stack::of(lua, &thread),
         None => stack::here(lua),
     }
+}
+
+/// `trace?` → the file and line where it was raised, if the script was there
+fn place_of(_: &Lua, trace: Option<String>) -> mlua::Result<(Option<String>, Option<u32>)> {
+    let frames: Vec<Frame> = trace.and_then(|trace| serde_json::from_str(&trace).ok()).unwrap_or_default();
+    let place = stack::place(&frames);
+    Ok(if place.line > 0 { (Some(place.file), Some(place.line)) } else { (None, None) })
 }
 
 fn traceback(lua: &Lua, (): ()) -> mlua::Result<String> {

@@ -109,6 +109,19 @@ fn a_failed_branch_is_named_after_the_others_have_ended() {
 }
 
 #[test]
+fn every_branch_that_failed_is_listed_with_its_place() {
+    let failed = failure(
+        "parallel {\n a = function() fail('one') end,\n b = function()\n  parallel { c = function() fail('two') end, d = function() error('three') end }\n end,\n}",
+    );
+    assert_eq!(failed.error.message, "branch `a`: one");
+    let expected = [
+        "branch `b` failed too at test.luau:4: MC-S003: branch `c`: two",
+        "  branch `d` failed too at test.luau:4: MC-S002: three",
+    ];
+    assert_eq!(failed.error.details, expected);
+}
+
+#[test]
 fn a_failed_branch_keeps_its_place() {
     let failed = failure("parallel {\n  a = function()\n    error('boom')\n  end,\n}");
     assert_eq!(failed.error.code, Code::Uncaught);
@@ -204,6 +217,27 @@ fn failure_handlers_run_in_reverse_with_the_error() {
         ["second\tenough", "a handler of on_failure failed: handler", "first\tenough"]
     );
     assert_eq!(world.asked(), ["on_failure~2#1 test.echo {}"]);
+}
+
+#[test]
+fn a_field_that_is_no_plain_data_is_described_and_never_dropped() {
+    let world = World::default();
+    done(
+        r#"
+        local deep = {} local inner = deep
+        for _ = 1, 100 do inner.a = {} inner = inner.a end
+        log.info("deep", { deep = deep, beside = 1 })
+        log.info("mixed", { 1, two = 2, [true] = 3 })
+        log.info("large", { text = string.rep("x", 2^23) })
+        "#,
+        &world,
+    );
+    let lines = world.lines.borrow();
+    let fields: Vec<&str> = lines.iter().map(|line| line.fields.as_ref().unwrap().get()).collect();
+    assert!(fields[0].contains("(nested more than 64 levels deep)"), "{}", fields[0]);
+    assert!(fields[0].starts_with(r#"{"beside":1,"#), "{}", fields[0]);
+    assert_eq!(fields[1], r#"{"(boolean)":3,"1":1,"two":2}"#);
+    assert_eq!(fields[2], r#""(the value is larger than 4194304 bytes)""#);
 }
 
 #[test]

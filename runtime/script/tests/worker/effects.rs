@@ -180,3 +180,51 @@ fn nothing_in_a_result_is_null_twice() {
     );
     assert_eq!(lines, ["nil\t1\t3\tnil\té"]);
 }
+
+#[test]
+fn an_effect_in_an_error_handler_says_where_to_move_it() {
+    let lines = printed(
+        r#"
+        local ok, e = xpcall(function() error("first") end, function() return test.echo {} end)
+        print(ok, e.code, e.effect, e.hint)
+        print(xpcall(function() error("first") end, function(e) error(`again: {e}`, 0) end))
+        print(xpcall(function() error("first", 0) end, function(e) return e, "more" end))
+        "#,
+    );
+    let hint = "perform it before, keep its result in a local and use that here";
+    let expected = [
+        format!("false\tMC-S004\ttest.echo\t{hint}"),
+        "false\tagain: test.luau:4: first".to_owned(),
+        "false\tfirst".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_name_that_nobody_gave_is_an_error_with_the_nearest_one() {
+    let cases = [
+        ("slep('1s')", "there is no global `slep`", "did you mean `sleep`?"),
+        ("tset.echo {}", "there is no global `tset`", "did you mean `test`?"),
+        (
+            "if undefined then print(1) end",
+            "there is no global `undefined`",
+            "`local undefined = …` declares",
+        ),
+        ("test.ehco {}", "there is no test.ehco", "did you mean test.echo?"),
+        ("log.inof('x')", "there is no log.inof", "did you mean log.info?"),
+        ("string.fnd('a', 'b')", "there is no string.fnd", "did you mean string.find?"),
+        ("print(('a'):uper())", "there is no string.uper", "did you mean string.upper?"),
+    ];
+    for (script, message, hint) in cases {
+        let failed = failure(&format!("\n{script}"));
+        assert_eq!((failed.error.code, failed.place.line), (Code::UnknownEffect, 2), "{script}: {failed:?}");
+        assert_eq!(failed.error.message, message);
+        assert!(failed.error.hint.as_deref().unwrap_or_default().starts_with(hint), "{failed:?}");
+    }
+}
+
+#[test]
+fn a_global_of_the_script_can_be_set_and_looked_for() {
+    let lines = printed("counter = 1 print(counter, _G.counter, rawget(_G, 'other'), rawget(_G, 'print'))");
+    assert_eq!(lines, ["1\t1\tnil\tnil"]);
+}
