@@ -240,13 +240,16 @@ impl Inspected {
         ports
     }
 
-    /// Containers on any network of the engine have the mode `bridge`; the networks tell which.
+    /// Containers on any network of the engine have the mode `bridge`; the networks tell which. It may have been taken
+    /// off its network, or put on a further one.
     fn network(&self) -> String {
         let mode = self.host_config.network_mode.as_str();
-        match self.network_settings.networks.keys().next() {
-            Some(network) if mode == "bridge" => normal::network(network).to_owned(),
-            _ => mode.to_owned(),
+        if mode != "bridge" {
+            return mode.to_owned();
         }
+        let networks = self.network_settings.networks.keys().map(|name| normal::network(name));
+        let joined = networks.collect::<Vec<_>>().join(" and ");
+        if joined.is_empty() { "none".to_owned() } else { joined }
     }
 
     fn restart(&self) -> Restart {

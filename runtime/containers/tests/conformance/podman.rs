@@ -14,7 +14,7 @@ use crate::bench::{Bench, IMAGE, OTHER_IMAGE, podman_command};
 
 #[tokio::test]
 async fn limits_changed_behind_the_engine_are_seen_and_repaired_in_place() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let mut spec = bench.sleeping("limits");
     spec.memory = Some(Size(64 << 20));
     spec.cpus = Some(0.5);
@@ -31,7 +31,7 @@ async fn limits_changed_behind_the_engine_are_seen_and_repaired_in_place() {
 
 #[tokio::test]
 async fn a_foreign_container_is_left_alone_until_adopted() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let mut spec = bench.sleeping("foreign");
     podman_command(&["run", "--detach", "--stop-timeout", "0", "--name", &spec.name, IMAGE]);
     let observed = bench.inspect(&spec).await;
@@ -44,7 +44,7 @@ async fn a_foreign_container_is_left_alone_until_adopted() {
 
 #[tokio::test]
 async fn a_named_volume_outlives_its_container() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let volume = bench.name("kept");
     let mut spec = bench.sleeping("volume");
     spec.volumes = vec![format!("{volume}:/data")];
@@ -65,7 +65,7 @@ async fn a_named_volume_outlives_its_container() {
 
 #[tokio::test]
 async fn a_network_of_ones_own_is_joined() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let network = bench.name("net");
     podman_command(&["network", "create", &network]);
     let mut spec = bench.sleeping("network");
@@ -80,7 +80,7 @@ async fn a_network_of_ones_own_is_joined() {
 
 #[tokio::test]
 async fn an_image_that_is_not_there_has_no_defaults_and_cannot_be_created() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let image = "localhost/mcrun-no-such-image:1";
     let spec = Spec { image: Some(image.to_owned()), ..bench.sleeping("noimage") };
     assert_eq!(bench.driver.image_defaults(image).await.unwrap(), None);
@@ -100,7 +100,7 @@ async fn an_engine_that_is_not_there_is_a_coded_error() {
 
 #[tokio::test]
 async fn the_beginning_of_an_id_is_not_a_name() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let spec = bench.sleeping("prefix");
     bench.ensured(&spec).await;
     let id = bench.inspect(&spec).await.unwrap().id;
@@ -118,7 +118,7 @@ async fn the_beginning_of_an_id_is_not_a_name() {
 
 #[tokio::test]
 async fn a_paused_container_goes_on() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     let spec = bench.sleeping("paused");
     bench.ensured(&spec).await;
     podman_command(&["pause", &spec.name]);
@@ -199,7 +199,7 @@ impl Counter {
 
 #[tokio::test]
 async fn an_image_is_asked_for_once_until_its_name_moves() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     bench.driver.ping().await.unwrap();
     let counter = Counter::before(bench.driver.place(), bench.dir.path());
     let options =
@@ -228,7 +228,7 @@ async fn an_image_is_asked_for_once_until_its_name_moves() {
 
 #[tokio::test]
 async fn a_deploy_takes_no_more_requests_than_it_has_to() {
-    let Some(bench) = Bench::podman() else { return };
+    let bench = Bench::podman();
     bench.driver.ping().await.unwrap();
     let counter = Counter::before(bench.driver.place(), bench.dir.path());
     let options =
