@@ -10,6 +10,7 @@ mod errors_of_state;
 mod harness;
 mod interrupt;
 mod main_job;
+mod on_podman;
 mod plan_equals_apply;
 mod processes;
 mod sandbox;

@@ -70,7 +70,7 @@ fn applied(run: &Value, planned: &Effects) -> Effects {
 
 /// Plans, runs and compares; then plans again.
 #[track_caller]
-fn compare(place: &Place, what: &str, words: &[&str], settles: bool) {
+pub(crate) fn compare(place: &Place, what: &str, words: &[&str], settles: bool) {
     let plan_words = [&["plan", "--json"], words].concat();
     let plan = place.json(&plan_words);
     assert_eq!(plan["ends"], json!([]), "{what}: the plan goes to the end");

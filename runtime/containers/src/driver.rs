@@ -59,8 +59,8 @@ pub trait Driver: Send + Sync {
     /// Changes in place the fields that the diff says need no replacement.
     async fn update(&self, name: &str, fields: &[FieldDiff], spec: &Spec) -> Result<()>;
 
-    /// Starts it; one that runs already is left alone.
-    async fn start(&self, name: &str) -> Result<()>;
+    /// Starts it and tells how it stands then; one that runs already is left alone.
+    async fn start(&self, name: &str) -> Result<Observed>;
 
     /// Stops it, by force after `timeout` (its own stop time-out unless given); one that does not run, or does not
     /// exist, is left alone.
@@ -69,7 +69,7 @@ pub trait Driver: Send + Sync {
     /// Stops and starts it.
     async fn restart(&self, name: &str, timeout: Option<Duration>) -> Result<()> {
         self.stop(name, timeout).await?;
-        self.start(name).await
+        self.start(name).await.map(drop)
     }
 
     /// Removes it; with `force` even while it runs. One that does not exist is success.

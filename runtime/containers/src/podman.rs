@@ -7,6 +7,7 @@ mod exec;
 mod frames;
 mod read;
 mod service;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +77,7 @@ pub struct Options {
 /// The driver.
 pub struct Podman {
     client: Arc<Client>,
+    images: store::Known,
 }
 
 impl Podman {
@@ -83,7 +85,7 @@ impl Podman {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let locator = service::Locator::new(options.socket, options.state_dir);
-        Self { client: Arc::new(Client::new(locator)) }
+        Self { client: Arc::new(Client::new(locator)), images: store::Known::new() }
     }
 
     /// Whether a socket or the program is there; looks at files only.
@@ -122,18 +124,21 @@ impl Podman {
         }))
     }
 
+    async fn known(&self, name: &str) -> Result<Observed> {
+        self.inspect(name).await?.ok_or_else(|| unknown(name))
+    }
+
     async fn last_lines(&self, name: &str) -> Vec<String> {
         let lines = self.logs(name, &LogQuery::tail(LAST_LINES)).await.unwrap_or_default();
         lines.into_iter().map(|line| line.line).collect()
     }
 
     /// Fails where a container that was just started is down again.
-    async fn settle(&self, name: &str) -> Result<()> {
+    async fn settle(&self, name: &str) -> Result<Observed> {
         sleep(SETTLE).await;
-        let Some(inspected) = self.inspect_raw(name).await? else { return Ok(()) };
-        let observed = inspected.observed();
+        let observed = self.known(name).await?;
         if observed.state != State::Exited && observed.restarts == 0 {
-            return Ok(());
+            return Ok(observed);
         }
         let code = observed.exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
         let mut error = Error::new(Code::ExitedEarly, format!("`{name}` ended right after its start{code}"));
@@ -197,12 +202,20 @@ impl Driver for Podman {
     }
 
     async fn image_defaults(&self, image: &str) -> Result<Option<ImageDefaults>> {
+        let ticket = match self.images.get(image) {
+            Ok(known) => return Ok(Some(known)),
+            Err(ticket) => ticket,
+        };
         let answer = self.client.call(&Call::get(format!("/images/{}/json", encode(image)))).await?;
         let answer = answer.accept(&format!("show the image `{image}`"), &[404])?;
         if answer.status.as_u16() == 404 {
             return Ok(None);
         }
-        Ok(Some(answer.parse::<InspectedImage>()?.defaults()))
+        let inspected = answer.parse::<InspectedImage>()?;
+        let list = inspected.list();
+        let defaults = inspected.defaults();
+        self.images.put(&ticket, image, &defaults, list);
+        Ok(Some(defaults))
     }
 
     async fn inspect(&self, name: &str) -> Result<Option<Observed>> {
@@ -232,23 +245,29 @@ impl Driver for Podman {
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
         let hash = spec_hash(spec, image, secrets);
-        match self.is_created(&spec.name, &hash).await? {
-            None => {}
-            Some(true) => return Store::new(REALM, &spec.name).write(secrets, reader(spec, image)),
-            Some(false) => {
-                let message = format!("a container `{}` exists already", spec.name);
-                return Err(Error::new(Code::EngineFailed, message));
-            }
-        }
         let store = Store::new(REALM, &spec.name);
-        store.write(secrets, reader(spec, image))?;
+        if !secrets.is_empty() {
+            // The files of one that exists stay as they are.
+            match self.is_created(&spec.name, &hash).await? {
+                None => {}
+                Some(true) => return store.write(secrets, reader(spec, image)),
+                Some(false) => return Err(exists(&spec.name)),
+            }
+            store.write(secrets, reader(spec, image))?;
+        }
         let body = create::body(spec, secrets, &store, &hash)?;
         let answer = self.client.call(&Call::post("/containers/create").json(&body)).await?;
-        if answer.status.is_success() || self.is_created(&spec.name, &hash).await? == Some(true) {
-            return Ok(());
+        let existing =
+            if answer.status.is_success() { Some(true) } else { self.is_created(&spec.name, &hash).await? };
+        match existing {
+            Some(true) if secrets.is_empty() => store.clear(),
+            Some(true) => Ok(()),
+            Some(false) => Err(exists(&spec.name)),
+            None => {
+                store.clear()?;
+                Err(create_error(spec, &answer.reason()))
+            }
         }
-        store.clear()?;
-        Err(create_error(spec, &answer.reason()))
     }
 
     async fn update(&self, name: &str, fields: &[FieldDiff], spec: &Spec) -> Result<()> {
@@ -265,19 +284,20 @@ impl Driver for Podman {
         Ok(())
     }
 
-    async fn start(&self, name: &str) -> Result<()> {
+    async fn start(&self, name: &str) -> Result<Observed> {
         let reference = self.known_reference(name).await?;
-        if self.inspect_raw(name).await?.is_some_and(|inspected| inspected.status() == "paused") {
-            let call = Call::post(format!("/containers/{reference}/unpause"));
-            self.client.call(&call).await?.accept(&format!("let `{name}` go on"), &[])?;
-        }
         let call = Call::post(format!("/containers/{reference}/start")).within(2 * CALL_TIMEOUT);
         let answer = self.client.call(&call).await?;
         match answer.status.as_u16() {
             // 304: it runs already, which is what was wanted.
-            304 => Ok(()),
+            304 => self.known(name).await,
             404 => Err(unknown(name)),
             status if (200..300).contains(&status) => self.settle(name).await,
+            _ if self.known(name).await?.state == State::Paused => {
+                let call = Call::post(format!("/containers/{reference}/unpause"));
+                self.client.call(&call).await?.accept(&format!("let `{name}` go on"), &[])?;
+                self.known(name).await
+            }
             _ => Err(self.start_error(name, &answer.reason()).await),
         }
     }
@@ -380,6 +400,10 @@ fn keep_newest(found: &mut std::collections::VecDeque<LogLine>, lines: &mut Line
             found.pop_front();
         }
     }
+}
+
+fn exists(name: &str) -> Error {
+    Error::new(Code::EngineFailed, format!("a container `{name}` exists already"))
 }
 
 fn create_error(spec: &Spec, reason: &str) -> Error {

@@ -105,8 +105,7 @@ impl Process {
     }
 
     fn known(&self, name: &str) -> Result<(Folder, Program)> {
-        self.existing(name)?
-            .ok_or_else(|| Error::new(Code::ContainerUnknown, format!("there is no native program `{name}`")))
+        self.existing(name)?.ok_or_else(|| unknown(name))
     }
 
     fn observe(&self, name: &str) -> Result<Option<Observed>> {
@@ -211,11 +210,11 @@ impl Process {
     }
 
     /// Fails where a program that was just started is down again.
-    async fn settle(&self, name: &str) -> Result<()> {
+    async fn settle(&self, name: &str) -> Result<Observed> {
         sleep(SETTLE).await;
-        let Some(observed) = self.observe(name)? else { return Ok(()) };
+        let observed = self.observe(name)?.ok_or_else(|| unknown(name))?;
         if observed.state == State::Running && observed.restarts == 0 {
-            return Ok(());
+            return Ok(observed);
         }
         let code = observed.exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
         let mut error = Error::new(Code::ExitedEarly, format!("`{name}` ended right after its start{code}"));
@@ -314,10 +313,10 @@ impl Driver for Process {
         supervise::reread(&folder, &program).await
     }
 
-    async fn start(&self, name: &str) -> Result<()> {
+    async fn start(&self, name: &str) -> Result<Observed> {
         let (folder, program) = self.known(name)?;
         if supervise::is_steady(&folder).await {
-            return Ok(());
+            return self.observe(name)?.ok_or_else(|| unknown(name));
         }
         supervise::sweep(&folder, &program).await?;
         check_program(name, Path::new(program.argv.first().map_or("", String::as_str)))?;
@@ -422,6 +421,10 @@ fn check_mounts(spec: &Spec, is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Res
 fn user(spec: &Spec) -> Result<Option<users::User>> {
     let resolved = spec.user.as_deref().map(users::resolve).transpose();
     resolved.map_err(|problem| Error::new(Code::Argument, format!("user: {problem}")))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(Code::ContainerUnknown, format!("there is no native program `{name}`"))
 }
 
 fn broken(name: &str, cause: std::io::Error) -> Error {

@@ -9,31 +9,35 @@ mod bench;
 mod facts;
 #[path = "conformance/fields.rs"]
 mod fields;
+#[path = "conformance/hand.rs"]
+mod hand;
 #[path = "conformance/podman.rs"]
 mod podman;
 #[path = "conformance/process.rs"]
 mod process;
 
+macro_rules! facts {
+    ($bench:ident: $($module:ident::$fact:ident)*) => {
+        $(#[tokio::test]
+        async fn $fact() {
+            crate::$module::$fact(&crate::bench::Bench::$bench()).await;
+        })*
+    };
+}
+
 macro_rules! conformance {
-    ($($module:ident::$fact:ident)*) => {
+    (every driver { $($all:ident::$fact:ident)* } every engine { $($engine:ident::$typed:ident)* }) => {
         mod with_podman {
-            $(#[tokio::test]
-            async fn $fact() {
-                if let Some(bench) = super::bench::Bench::podman() {
-                    super::$module::$fact(&bench).await;
-                }
-            })*
+            facts! { podman: $($all::$fact)* $($engine::$typed)* }
         }
         mod with_processes {
-            $(#[tokio::test]
-            async fn $fact() {
-                super::$module::$fact(&super::bench::Bench::process()).await;
-            })*
+            facts! { process: $($all::$fact)* }
         }
     };
 }
 
 conformance! {
+    every driver {
     fields::programs_and_environments_changed_by_hand_are_repaired
     fields::mounts_and_secrets_changed_by_hand_are_repaired
     fields::networks_and_ports_changed_by_hand_are_repaired
@@ -54,4 +58,15 @@ conformance! {
     facts::an_occupied_port_names_its_holder
     facts::secrets_arrive_as_files_and_nowhere_else
     facts::calls_on_nothing_are_coded_errors
+    }
+    every engine {
+    hand::a_container_typed_like_its_spec_is_right
+    hand::typed_programs_and_environments_are_repaired
+    hand::typed_mounts_networks_and_ports_are_repaired
+    hand::typed_limits_and_privileges_are_repaired
+    hand::typed_lifecycles_are_repaired
+    hand::states_changed_by_hand_are_repaired
+    hand::networks_joined_and_left_by_hand_are_repaired
+    hand::a_secret_that_left_the_memory_is_repaired
+    }
 }

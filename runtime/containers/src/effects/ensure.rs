@@ -8,13 +8,14 @@ use effect::{Applied, Change, Context, Declared, Ensured, FieldChange, Need, Res
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::{Container, World, check_node, key, opened, sealed};
+use crate::Action;
 use crate::diff::{self, Diff, FieldDiff, SecretTags};
 use crate::driver::Driver;
 use crate::observed::{ImageDefaults, Observed};
 use crate::spec::{SecretMaterial, Secrets, Source, Spec};
-use crate::{Action, ImageDefaults as Image};
 
 /// Brings a container to the described state: creates it, changes it in place where that is possible, replaces it
 /// where a field needs that, and starts it when it does not run. One that is as described is left alone.
@@ -24,7 +25,10 @@ use crate::{Action, ImageDefaults as Image};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(transparent)]
-pub struct Ensure(Spec);
+pub struct Ensure(Spec, #[serde(skip)] ImageMemo);
+
+/// What the image's name meant when this effect first asked: comparing and applying mean the same content.
+type ImageMemo = OnceCell<ImageDefaults>;
 
 impl Declared for Ensure {
     const NAME: &'static str = "containers.ensure";
@@ -94,8 +98,10 @@ impl effect::Ensure for Ensure {
 
     async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
         check_node(context, self.0.node.as_deref())?;
-        let found = world.find_for(&self.0).await?;
-        Ok(found.map(|(_, observed)| sealed(observed, &context.sealer)))
+        // Asked for at once, so that the engine works on both; why the image cannot be had is told by the comparison.
+        let (found, _) =
+            tokio::join!(world.find_for(&self.0), self.image(world.driver_for(&self.0).as_ref()));
+        Ok(found?.map(|(_, observed)| sealed(observed, &context.sealer)))
     }
 
     async fn change(
@@ -114,14 +120,14 @@ impl effect::Ensure for Ensure {
         diff::check_ownership(spec, live.as_ref())?;
         let image = self.image(driver.as_ref()).await?;
         let tags = self.tags(&context.sealer);
-        let found = compare(spec, image.as_ref(), live.as_ref(), &tags, driver.as_ref())?;
+        let found = compare(spec, image, live.as_ref(), &tags, driver.as_ref())?;
         if found.action == Action::None {
             return Ok(Change::none(before.cloned()));
         }
         if found.action != Action::Update || found.fields.iter().any(|field| field.path == "state") {
             driver.check_node(spec, &|path| is_planned(context, path))?;
         }
-        let predicted = diff::predict(spec, image.as_ref(), live.as_ref(), &tags, driver.name())?;
+        let predicted = diff::predict(spec, image, live.as_ref(), &tags, driver.name())?;
         let fields = found.fields.iter().map(|field| shown(field, &context.sealer)).collect();
         let action = match found.action {
             Action::Create => effect::Action::Create,
@@ -158,11 +164,9 @@ impl effect::Ensure for Ensure {
                 self.clear(world).await?;
                 self.permitted(world, context)?;
             }
-            call(driver.create(spec, image.as_ref(), &secrets)).await?;
+            call(driver.create(spec, image, &secrets)).await?;
         }
-        call(driver.start(&spec.name)).await?;
-        let observed =
-            driver.inspect(&spec.name).await?.ok_or_else(|| super::unknown_container(&spec.name))?;
+        let observed = call(driver.start(&spec.name)).await?;
         Ok(Applied::to(sealed(observed, &context.sealer)))
     }
 }
@@ -184,21 +188,20 @@ impl Ensure {
         let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
         let image = self.image(driver).await?;
         let tags = self.tags(&context.sealer);
-        let found = compare(&self.0, image.as_ref(), live.as_ref(), &tags, driver)?;
+        let found = compare(&self.0, image, live.as_ref(), &tags, driver)?;
         let fields: Vec<FieldDiff> = found.fields.into_iter().filter(|field| field.path != "state").collect();
         if fields.is_empty() { Ok(()) } else { call(driver.update(&self.0.name, &fields, &self.0)).await }
     }
 
-    async fn image(&self, driver: &dyn Driver) -> Result<Option<ImageDefaults>> {
+    async fn image(&self, driver: &dyn Driver) -> Result<Option<&ImageDefaults>> {
         let Some(image) = &self.0.image else { return Ok(None) };
-        match driver.image_defaults(image).await? {
-            Some(defaults) => Ok(Some(defaults)),
-            None => Err(effect::Error::new(
-                effect::Code::ImageMissing,
-                format!("image `{image}` is not on this node"),
-            )
-            .hint("load or pull it first, such as `podman pull` or `podman load`")),
-        }
+        let look_up = || async {
+            driver.image_defaults(image).await?.ok_or_else(|| {
+                effect::Error::new(effect::Code::ImageMissing, format!("image `{image}` is not on this node"))
+                    .hint("load or pull it first, such as `podman pull` or `podman load`")
+            })
+        };
+        self.1.get_or_try_init(look_up).await.map(Some)
     }
 
     fn tags(&self, sealer: &Sealer) -> SecretTags {
@@ -238,7 +241,7 @@ pub(super) async fn call<T>(driver: impl Future<Output = Result<T>>) -> Result<T
 
 fn compare(
     spec: &Spec,
-    image: Option<&Image>,
+    image: Option<&ImageDefaults>,
     live: Option<&Observed>,
     tags: &SecretTags,
     driver: &dyn Driver,

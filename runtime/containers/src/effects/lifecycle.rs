@@ -201,8 +201,7 @@ impl effect::Ensure for Start {
         _: &Change<Container>,
     ) -> Result<Applied<Container>> {
         let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
-        call(driver.start(&self.name)).await?;
-        let after = driver.inspect(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        let after = call(driver.start(&self.name)).await?;
         Ok(Applied::to(sealed(after, &context.sealer)))
     }
 }

@@ -156,7 +156,7 @@ impl Client {
     fn take_idle(&self) -> Option<Sender> {
         let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         idle.retain(|sender| !sender.is_closed());
-        let ready = idle.iter().position(SendRequest::is_ready)?;
+        let ready = idle.iter().rposition(SendRequest::is_ready)?;
         Some(idle.swap_remove(ready))
     }
 

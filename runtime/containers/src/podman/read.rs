@@ -1,13 +1,14 @@
 //! Owns the translation of what libpod shows into the live object and the defaults of images.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use effect::units::{Size, Span};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::create::SECRETS_DIR;
+use super::store;
 use crate::cgroup;
 use crate::diff::normal;
 use crate::observed::{
@@ -239,13 +240,16 @@ impl Inspected {
         ports
     }
 
-    /// Containers on any network of the engine have the mode `bridge`; the networks tell which.
+    /// Containers on any network of the engine have the mode `bridge`; the networks tell which. It may have been taken
+    /// off its network, or put on a further one.
     fn network(&self) -> String {
         let mode = self.host_config.network_mode.as_str();
-        match self.network_settings.networks.keys().next() {
-            Some(network) if mode == "bridge" => normal::network(network).to_owned(),
-            _ => mode.to_owned(),
+        if mode != "bridge" {
+            return mode.to_owned();
         }
+        let networks = self.network_settings.networks.keys().map(|name| normal::network(name));
+        let joined = networks.collect::<Vec<_>>().join(" and ");
+        if joined.is_empty() { "none".to_owned() } else { joined }
     }
 
     fn restart(&self) -> Restart {
@@ -303,6 +307,15 @@ pub(super) struct InspectedImage {
     #[serde(deserialize_with = "nullable")]
     config: ImageConfig,
     healthcheck: Option<Healthcheck>,
+    graph_driver: GraphDriver,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct GraphDriver {
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    data: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -333,6 +346,12 @@ struct Healthcheck {
 }
 
 impl InspectedImage {
+    /// Where the engine keeps its list of images, as far as it can be told from this one.
+    pub(super) fn list(&self) -> Option<PathBuf> {
+        let upper = self.graph_driver.data.get("UpperDir")?;
+        store::list(&self.graph_driver.name, Path::new(upper))
+    }
+
     pub(super) fn defaults(self) -> ImageDefaults {
         let config = self.config;
         ImageDefaults {

@@ -19,37 +19,56 @@ pub(crate) const IMAGE: &str = "localhost/mcrun-conformance:1";
 pub(crate) const OTHER_IMAGE: &str = "localhost/mcrun-conformance:2";
 const PATIENCE: Duration = Duration::from_secs(20);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Podman,
+    Process,
+}
+
+impl Kind {
+    fn driver(self, dir: &Path) -> Arc<dyn Driver> {
+        match self {
+            Self::Podman => Arc::new(podman_driver()),
+            Self::Process => Arc::new(process_driver(dir, 10 << 20)),
+        }
+    }
+}
+
 pub(crate) struct Bench {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) dir: tempfile::TempDir,
-    is_podman: bool,
+    kind: Kind,
     names: Mutex<Vec<String>>,
 }
 
 impl Bench {
-    /// Podman with an image of its own; `None` only where the environment says so.
-    pub(crate) fn podman() -> Option<Self> {
-        if std::env::var_os("MCRUN_TEST_PODMAN").is_some_and(|value| value == "0") {
-            return None;
-        }
+    /// Podman with images of its own.
+    pub(crate) fn podman() -> Self {
         prepare_podman();
-        let driver = podman_driver();
-        assert!(
-            driver.is_plausible(),
-            "podman is missing: install it, or skip its half with MCRUN_TEST_PODMAN=0"
-        );
-        let dir = tempfile::tempdir().unwrap();
-        Some(Self { driver: Arc::new(driver), dir, is_podman: true, names: Mutex::default() })
+        assert!(podman_driver().is_plausible(), "podman is missing: tests/install.sh installs it");
+        Self::of(Kind::Podman)
     }
 
     pub(crate) fn process() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let driver = process_driver(dir.path(), 10 << 20);
-        Self { driver: Arc::new(driver), dir, is_podman: false, names: Mutex::default() }
+        Self::of(Kind::Process)
     }
 
-    pub(crate) fn is_podman(&self) -> bool {
-        self.is_podman
+    fn of(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { driver: kind.driver(dir.path()), dir, kind, names: Mutex::default() }
+    }
+
+    /// Whether it runs images.
+    pub(crate) fn is_engine(&self) -> bool {
+        self.kind != Kind::Process
+    }
+
+    /// What an operator types.
+    pub(crate) fn engine(&self, words: &[&str]) -> String {
+        match self.kind {
+            Kind::Podman => podman_command(words),
+            Kind::Process => panic!("native programs have no engine"),
+        }
     }
 
     /// A name that nobody else uses, removed at the end.
@@ -65,7 +84,7 @@ impl Bench {
     pub(crate) fn running(&self, hint: &str, words: &[&str]) -> Spec {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let mut spec = Spec { name: self.name(hint), ..Spec::default() };
-        if self.is_podman {
+        if self.is_engine() {
             spec.image = Some(IMAGE.to_owned());
             spec.cmd = Some(words);
         } else {
@@ -170,11 +189,10 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let names = std::mem::take(&mut *self.names.lock().unwrap());
-        let (is_podman, dir) = (self.is_podman, self.dir.path().to_owned());
+        let (kind, dir) = (self.kind, self.dir.path().to_owned());
         // Its own runtime on its own thread: the test's may be unwinding.
         let cleaning = std::thread::spawn(move || {
-            let driver: Box<dyn Driver> =
-                if is_podman { Box::new(podman_driver()) } else { Box::new(process_driver(&dir, 1 << 20)) };
+            let driver = kind.driver(&dir);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 for name in names {

@@ -62,7 +62,7 @@ pub(crate) async fn a_replacement_cut_off_anywhere_is_completed(bench: &Bench) {
                     0 => driver.stop(&new.name, None).await.unwrap(),
                     1 => driver.remove(&new.name, true).await.unwrap(),
                     2 => driver.create(&new, image.as_ref(), &Secrets::new()).await.unwrap(),
-                    _ => driver.start(&new.name).await.unwrap(),
+                    _ => drop(driver.start(&new.name).await.unwrap()),
                 }
             }
         }

@@ -60,7 +60,7 @@ pub(crate) async fn programs_and_environments_changed_by_hand_are_repaired(bench
         change("labels.tier", &[], |spec| drop(spec.labels.insert("tier".to_owned(), "db".to_owned()))),
         change("workdir", &[], |spec| spec.workdir = Some("/proc".to_owned())),
     ];
-    if bench.is_podman() {
+    if bench.is_engine() {
         changes.push(change("cmd", &[], move |spec| spec.cmd = Some(other())));
         // The default arguments of the image are what an omitted `cmd` means.
         changes.push(change("cmd", &[], |spec| spec.cmd = None));
@@ -72,7 +72,7 @@ pub(crate) async fn programs_and_environments_changed_by_hand_are_repaired(bench
         }));
     }
     verify(bench, &base(bench), changes).await;
-    if bench.is_podman() {
+    if bench.is_engine() {
         let mut base = base(bench);
         base.entrypoint = Some(vec!["/bin/busybox".to_owned()]);
         base.cmd = Some(vec!["sleep".to_owned(), "1000".to_owned()]);
@@ -113,8 +113,8 @@ pub(crate) async fn mounts_and_secrets_changed_by_hand_are_repaired(bench: &Benc
         },
     ];
     verify(bench, &base(bench), changes).await;
-    if bench.is_podman() {
-        crate::bench::podman_command(&["volume", "rm", "--force", &volume]);
+    if bench.is_engine() {
+        bench.engine(&["volume", "rm", "--force", &volume]);
     }
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn networks_and_ports_changed_by_hand_are_repaired(bench: &Benc
         change("ports", &[Feature::UdpPorts], published(Port { protocol: Protocol::Both, ..port })),
         change("network", &[Feature::Network], network("none")),
     ];
-    if bench.is_podman() {
+    if bench.is_engine() {
         changes.push(change("network", &[Feature::HostNetwork], network("host")));
     }
     verify(bench, &base(bench), changes).await;
