@@ -126,6 +126,14 @@ codes! {
         "The script asked for an effect that this version of mcrun does not have."
         "`docs/reference` lists all effects.";
 
+    // D: data that scripts read and write.
+    Malformed "MC-D001" "a text is malformed"
+        "A text that was given to `json`, `toml`, `base64`, `semver` or `regex` is not of that form, or holds what a Lua value cannot keep: a number of 2^53 or more, null in a list, a key that occurs twice."
+        "The message names line and column. Correct the text; numbers that large belong into strings.";
+    DataTooLarge "MC-D002" "a text is too large for its function"
+        "What `json`, `toml`, `base64`, `hash`, `semver` and `regex` take and make has a bound, because they run without being interrupted."
+        "The message names the bound. Work on pieces of the text, or simplify the pattern.";
+
     // P: policy and secrets.
     Denied "MC-P001" "the script has no capability for this effect"
         "Nothing is granted by default. The operator grants with `--allow`, and the policy in `mcrun.toml` is the upper bound."

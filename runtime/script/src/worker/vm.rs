@@ -3,6 +3,7 @@
 use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
+use super::data::Data;
 use super::decode::Decoder;
 use super::encode::Encoder;
 use super::inbox::Inbox;
@@ -18,6 +19,7 @@ const ERRORS: &str = include_str!("../prelude/errors.luau");
 const VALUES: &str = include_str!("../prelude/values.luau");
 const SCHEDULER: &str = include_str!("../prelude/scheduler.luau");
 const EFFECTS: &str = include_str!("../prelude/effects.luau");
+const DATA: &str = include_str!("../prelude/data.luau");
 const DURABLE: &str = include_str!("../prelude/durable.luau");
 const MODULES: &str = include_str!("../prelude/modules.luau");
 const GLOBALS: &str = include_str!("../prelude/globals.luau");
@@ -50,10 +52,12 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     runtime.raw_set("own_sources", lua.create_table()?)?;
     runtime.raw_set("plan", plan)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
+    let encoder = Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits);
+    let functions = Data::new(&encoder).table(&lua)?;
     let natives = Natives::new(
         Inbox::new(&start.limits, start.resumed),
         Streams::new(start.seed),
-        Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits),
+        encoder,
         start.limits.clone(),
     );
     let native = natives.table(&lua)?;
@@ -68,6 +72,7 @@ pub(super) fn prepare(start: &Start) -> mlua::Result<Prepared> {
     let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
     let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
     load(&lua, GLOBALS)?.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
+    load(&lua, DATA)?.call::<()>((&native, &runtime, lua.globals(), functions))?;
     load(&lua, MAIN)?.call::<()>((&native, &runtime))?;
     let main = runtime.raw_get("main")?;
 
