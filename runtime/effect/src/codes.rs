@@ -267,6 +267,14 @@ codes! {
         "Restoring the previous release failed as well, so the service is not in order."
         "Look at `mcrun status SERVICE` and `mcrun logs SERVICE`; deploy a version that works.";
 
+    // K: checks of scripts.
+    CheckerMissing "MC-K001" "the type checker is not installed"
+        "`mcrun check` leaves the analysis to the program `mcrun-check`, which was found neither beside `mcrun` nor in the path."
+        "`make install` installs both. MCRUN_CHECKER names the program where it lies elsewhere.";
+    CheckerFailed "MC-K002" "the type checker failed"
+        "The program `mcrun-check` ended without an answer, or with one that cannot be read."
+        "The cause is what it said. Use the one that belongs to this version of mcrun.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."
