@@ -4,13 +4,16 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CONTAINERS_CONF ?= $(CURDIR)/runtime/containers/tests/containers.conf
 MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 
-.PHONY: help build demo test test-tools lint docs bench install clean
+.PHONY: help build checker demo test test-tools lint docs bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 build: ## build the program
 	$(CARGO) build --locked --release --package mcrun
+
+checker: ## build the helper of `mcrun check`
+	$(CARGO) build --locked --release --package mcrun-check
 
 demo: build ## deploy a service with native processes only: plan, deploy, answer, second run
 	@tests/demo.sh $(MCRUN)
@@ -35,8 +38,9 @@ docs: ## write the generated reference and error pages
 bench: build ## measure, with ratios against a baseline of the same run
 	$(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
 
-install: build ## install to PREFIX (/usr/local)
+install: build checker ## install to PREFIX (/usr/local)
 	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun
+	install -D -m 0755 $(MCRUN)-check $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun-check
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-fn pages() -> Vec<(String, String)> {
+pub(crate) fn pages() -> Vec<(String, String)> {
     let folder =
         fs::read_dir(root().join("docs/reference")).expect("`mcrun reference docs` has been run").flatten();
     let pages = folder.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "md"));
@@ -20,7 +20,7 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// The blocks of these languages in a page.
-fn blocks(page: &str, languages: &[&str]) -> Vec<String> {
+pub(crate) fn blocks(page: &str, languages: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {

@@ -83,6 +83,7 @@ impl Place {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.path())
+            .env("MCRUN_CHECKER", env!("CARGO_BIN_EXE_mcrun-check-probed"))
             .env("MCRUN_STATE", self.state())
             .env("MCRUN_CONFIG", self.config())
             .stdin(Stdio::null());

@@ -1,6 +1,7 @@
 //! The whole program, from the outside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod check;
 mod codes;
 mod crash;
 mod docs;

@@ -188,6 +188,15 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Check the types of scripts: misspelt fields, wrong values, unknown functions.
+    Check {
+        /// Scripts, or folders with all scripts in them.
+        #[arg(required = true, value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write type definitions for editors (luau-lsp) and a .luaurc.
     Types {
         /// The folder to write to; standard output unless given.

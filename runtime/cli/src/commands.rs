@@ -1,5 +1,6 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod check;
 mod doctor;
 mod documents;
 mod evaluate;
@@ -25,6 +26,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Explain { code } => documents::explain(&code),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
+        Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
@@ -51,6 +53,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Restart { service } => services::operate(app, "restart", &service).await,
         Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
         Command::New { .. }
+        | Command::Check { .. }
         | Command::Types { .. }
         | Command::Reference { .. }
         | Command::Explain { .. }

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod errors;
+mod functions;
 mod page;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub(crate) fn pages<'a>(declarations: impl Iterator<Item = &'a Declaration>) -> 
     for (family, declarations) in families {
         pages.insert(format!("{family}.md"), page::family(family, &declarations));
     }
+    pages.extend(functions::pages());
     pages
 }
 
@@ -52,6 +54,7 @@ fn index(families: &BTreeMap<&str, Vec<&Declaration>>) -> String {
             ));
         }
     }
+    functions::push_index(&mut text);
     text
 }
 

@@ -136,6 +136,14 @@ codes! {
         "The script asked for an effect, a library function or a global that this version of mcrun does not have. A misspelt name would otherwise be nil and fail somewhere else."
         "`docs/reference` lists all effects. A variable is declared with `local`; `rawget(_G, \"name\")` looks for a global without an error.";
 
+    // D: data that scripts read and write.
+    Malformed "MC-D001" "a text is malformed"
+        "A text that was given to `json`, `toml`, `base64`, `semver` or `regex` is not of that form, or holds what a Lua value cannot keep: a number of 2^53 or more, null in a list, a key that occurs twice."
+        "The message names line and column. Correct the text; numbers that large belong into strings.";
+    DataTooLarge "MC-D002" "a text is too large for its function"
+        "What `json`, `toml`, `base64`, `hash`, `semver` and `regex` take and make has a bound, because they run without being interrupted."
+        "The message names the bound. Work on pieces of the text, or simplify the pattern.";
+
     // P: policy and secrets.
     Denied "MC-P001" "the script has no capability for this effect"
         "Nothing is granted by default. The operator grants with `--allow`, and the policy in `mcrun.toml` is the upper bound."
@@ -268,6 +276,14 @@ codes! {
     RestoreFailed "MC-R003" "a deploy failed and the previous release could not be restored"
         "Restoring the previous release failed as well, so the service is not in order."
         "Look at `mcrun status SERVICE` and `mcrun logs SERVICE`; deploy a version that works.";
+
+    // K: checks of scripts.
+    CheckerMissing "MC-K001" "the type checker is not installed"
+        "`mcrun check` leaves the analysis to the program `mcrun-check`, which was found neither beside `mcrun` nor in the path."
+        "`make install` installs both. MCRUN_CHECKER names the program where it lies elsewhere.";
+    CheckerFailed "MC-K002" "the type checker failed"
+        "The program `mcrun-check` ended without an answer, or with one that cannot be read."
+        "The cause is what it said. Use the one that belongs to this version of mcrun.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

@@ -4,6 +4,7 @@
 //! says. What an effect does, whether it is allowed and where it is recorded is the business of whoever implements
 //! [`Effects`].
 
+pub mod functions;
 mod host;
 mod limits;
 pub mod modules;

@@ -13,6 +13,9 @@ use effect::Kind;
 use effect::declaration::Declaration;
 use serde_json::Value;
 
+pub(crate) use shape::NO_OTHER_FIELD;
+
+use crate::functions::{self, Function};
 use names::Names;
 use shape::Shape;
 
@@ -47,7 +50,24 @@ pub fn definitions<'a>(declarations: impl Iterator<Item = &'a Declaration>) -> S
         }
     }
     push_primitives(&mut text, &declarations, &names);
+    push_functions_of_families(&mut text);
     text
+}
+
+fn push_functions_of_families(text: &mut String) {
+    let mut families: BTreeMap<&str, Vec<&Function>> = BTreeMap::new();
+    for function in functions::all() {
+        families.entry(function.parts().0).or_default().push(function);
+    }
+    for (family, functions) in families {
+        text.push_str(&format!("\ndeclare {family}: {{\n"));
+        for function in functions {
+            let doc = format!("{}\n\n```lua\n{}\n```", function.doc, function.example);
+            push_doc(text, &doc, "    ");
+            text.push_str(&format!("    {}: {},\n", function.parts().1, function.luau()));
+        }
+        text.push_str("}\n");
+    }
 }
 
 /// The `.luaurc` beside the definition file.
@@ -180,7 +200,7 @@ fn push_type(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value) {
         text.push_str(&format!("    {}: {type_text},\n", shape::key(field.name)));
     }
     if is_closed(schema) {
-        text.push_str(&format!("    {},\n", shape::NO_OTHER_FIELD));
+        text.push_str(&format!("    {},\n", NO_OTHER_FIELD));
     }
     text.push_str("}\n");
 }

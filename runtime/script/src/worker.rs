@@ -2,6 +2,7 @@
 //! from its one descriptor, locks itself in, and only then looks at the script.
 
 mod confine;
+pub(crate) mod data;
 mod deadline;
 mod decode;
 mod encode;
@@ -41,7 +42,7 @@ fn run(blank: mlua::Result<vm::Blank>, start: Start) -> ExitCode {
         }
     };
     match confine::lock_in(&start.limits) {
-        Ok(landlock) => pipe::send(&ToHost::Ready { landlock }),
+        Ok(landlock) => pipe::greet(&ToHost::Ready { landlock }),
         Err(reason) => pipe::finish(&ToHost::Unconfined { reason }),
     }
     let message = match prepared.run(&start.script) {

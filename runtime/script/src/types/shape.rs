@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Field;
 
 /// Makes a table type refuse literals with fields that it does not name.
-pub(super) const NO_OTHER_FIELD: &str = "[string]: never";
+pub(crate) const NO_OTHER_FIELD: &str = "[string]: never";
 
 /// Translates the schemas of one root.
 pub(super) struct Shape<'a> {

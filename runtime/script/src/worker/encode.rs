@@ -12,6 +12,7 @@ const RESERVED: [&str; 3] = ["$secret", "$sealed", "$unknown"];
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Encodes values; knows the tables in which the prelude keeps what scripts may not look into.
+#[derive(Clone)]
 pub(super) struct Encoder {
     pub(super) secrets: Table,
     pub(super) seals: Table,
@@ -74,9 +75,19 @@ pub(super) enum Manner {
     Lenient,
 }
 
+/// How a text that a script makes for itself is written. It goes nowhere by itself, so no name in it is reserved, and a
+/// secret, which it would spell out, is refused.
+pub(super) struct Document {
+    /// The value that is written as `null`, unless it is nil.
+    pub(super) null: Value,
+    /// What an empty table is written as.
+    pub(super) empty: &'static str,
+}
+
 struct Walk<'a> {
     encoder: &'a Encoder,
     manner: Manner,
+    document: Option<&'a Document>,
     out: String,
     /// The tables that are being encoded, outermost first.
     open: Vec<*const std::ffi::c_void>,
@@ -99,14 +110,44 @@ impl Encoder {
 
     /// Any value.
     pub(super) fn value(&self, value: &Value, manner: Manner) -> Result<String, Refusal> {
-        let mut walk = Walk { encoder: self, manner, out: String::new(), open: Vec::new() };
+        self.walk(value, manner, None)
+    }
+
+    /// A value as a text of the script's own.
+    pub(super) fn document(&self, value: &Value, document: &Document) -> Result<String, Refusal> {
+        self.walk(value, Manner::Strict, Some(document))
+    }
+
+    fn walk(&self, value: &Value, manner: Manner, document: Option<&Document>) -> Result<String, Refusal> {
+        let mut walk = Walk { encoder: self, manner, document, out: String::new(), open: Vec::new() };
         walk.value(value)?;
         Ok(walk.out)
+    }
+
+    /// What is said of a value that nobody can know yet.
+    pub(super) fn seal_note(&self, value: &Value) -> mlua::Result<Option<String>> {
+        self.seals.raw_get(value)
+    }
+
+    /// What is said of a table of which something is not known yet.
+    pub(super) fn unknown_note(&self, table: &Table) -> mlua::Result<Option<String>> {
+        match self.unknowns.raw_get::<Option<Table>>(table)? {
+            Some(notes) => Ok(notes.pairs::<Value, String>().next().transpose()?.map(|(_, note)| note)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn is_secret(&self, value: &Value) -> mlua::Result<bool> {
+        Ok(!self.secrets.raw_get::<Value>(value)?.is_nil())
     }
 }
 
 impl Walk<'_> {
     fn value(&mut self, value: &Value) -> Result<(), Refusal> {
+        if self.document.is_some_and(|document| !document.null.is_nil() && document.null == *value) {
+            self.out.push_str("null");
+            return Ok(());
+        }
         match value {
             Value::Nil => self.out.push_str("null"),
             Value::Boolean(value) => self.out.push_str(if *value { "true" } else { "false" }),
@@ -160,9 +201,13 @@ impl Walk<'_> {
 
     fn opaque(&mut self, value: &Value) -> Result<(), Refusal> {
         if let Some(parts) = self.encoder.secrets.raw_get::<Option<Table>>(value)? {
+            if self.document.is_some() {
+                let reason = "a secret cannot become text".to_owned();
+                return Err(Refusal::Error { code: Code::SecretPlace, reason, path: Vec::new() });
+            }
             return self.secret(&parts);
         }
-        if let Some(note) = self.encoder.seals.raw_get::<Option<String>>(value)? {
+        if let Some(note) = self.encoder.seal_note(value)? {
             return self.sealed(note);
         }
         self.foreign("userdata")
@@ -206,10 +251,9 @@ impl Walk<'_> {
 
     fn table(&mut self, table: &Table) -> Result<(), Refusal> {
         if table.metatable().is_some()
-            && let Some(notes) = self.encoder.unknowns.raw_get::<Option<Table>>(table)?
+            && let Some(note) = self.encoder.unknown_note(table)?
         {
-            let note = notes.pairs::<Value, String>().next().transpose()?.map(|(_, note)| note);
-            return self.sealed(note.unwrap_or_default());
+            return self.sealed(note);
         }
         let pointer = table.to_pointer();
         if self.open.contains(&pointer) {
@@ -288,13 +332,16 @@ impl Walk<'_> {
             return Err(Refusal::value(format!("{reason} cannot leave the script")));
         }
         if fields.is_empty() {
-            self.out.push_str("[]");
+            self.out.push_str(self.document.map_or("[]", |document| document.empty));
             return Ok(());
         }
         fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         self.out.push('{');
         for (index, (name, value)) in fields.iter().enumerate() {
-            if self.manner == Manner::Strict && RESERVED.contains(&name.as_str()) {
+            if self.manner == Manner::Strict
+                && self.document.is_none()
+                && RESERVED.contains(&name.as_str())
+            {
                 return Err(Refusal::value("the name is reserved").at(|| name.clone()));
             }
             if index > 0 {

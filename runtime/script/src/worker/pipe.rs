@@ -108,6 +108,17 @@ pub(super) fn send_promptly(frame: &ToHost) {
     });
 }
 
+/// Says the first word, at once: from then on the host watches the time, and native code may keep the worker from ever
+/// writing again.
+pub(super) fn greet(frame: &ToHost) {
+    PIPE.with_borrow_mut(|pipe| {
+        pipe.append(frame);
+        pipe.flush();
+        // Nobody waits for a second greeting: what a script says first is written promptly too.
+        pipe.written = None;
+    });
+}
+
 /// Writes what has been said so far.
 pub(super) fn flush() {
     PIPE.with_borrow_mut(Pipe::flush);

@@ -3,6 +3,7 @@
 use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
+use super::data::Data;
 use super::decode::Decoder;
 use super::encode::Encoder;
 use super::inbox::Inbox;
@@ -18,6 +19,7 @@ const ERRORS: &str = include_str!("../prelude/errors.luau");
 const VALUES: &str = include_str!("../prelude/values.luau");
 const SCHEDULER: &str = include_str!("../prelude/scheduler.luau");
 const EFFECTS: &str = include_str!("../prelude/effects.luau");
+const DATA: &str = include_str!("../prelude/data.luau");
 const DURABLE: &str = include_str!("../prelude/durable.luau");
 const MODULES: &str = include_str!("../prelude/modules.luau");
 const GLOBALS: &str = include_str!("../prelude/globals.luau");
@@ -46,6 +48,7 @@ pub(super) struct Blank {
     values: Function,
     others: [Function; 4],
     globals: Function,
+    data: Function,
     main: Function,
 }
 
@@ -59,8 +62,8 @@ impl Blank {
         let load = |source: &str| lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function();
         let others = [load(SCHEDULER)?, load(EFFECTS)?, load(DURABLE)?, load(MODULES)?];
         let (errors, values) = (load(ERRORS)?, load(VALUES)?);
-        let (globals, main) = (load(GLOBALS)?, load(MAIN)?);
-        Ok(Self { lua, errors, values, others, globals, main })
+        let (globals, data, main) = (load(GLOBALS)?, load(DATA)?, load(MAIN)?);
+        Ok(Self { lua, errors, values, others, globals, data, main })
     }
 }
 
@@ -73,10 +76,12 @@ pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
     runtime.raw_set("own_sources", lua.create_table()?)?;
     runtime.raw_set("plan", plan)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
+    let encoder = Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits);
+    let functions = Data::new(&encoder).table(&lua)?;
     let natives = Natives::new(
         Inbox::new(&start.limits, start.resumed),
         Streams::new(start.seed),
-        Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits),
+        encoder,
         start.limits.clone(),
     );
     let native = natives.table(&lua)?;
@@ -91,6 +96,7 @@ pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
     let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
     let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
     blank.globals.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
+    blank.data.call::<()>((&native, &runtime, lua.globals(), functions))?;
     blank.main.call::<()>((&native, &runtime))?;
     let main = runtime.raw_get("main")?;
 

@@ -1,0 +1,7 @@
+//! The `mcrun-check` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcrun_check::main()
+}
