@@ -10,9 +10,11 @@ mod errors_of_state;
 mod harness;
 mod interrupt;
 mod main_job;
+mod operate;
 mod plan_equals_apply;
 mod processes;
 mod sandbox;
+mod secrets;
 mod service;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
