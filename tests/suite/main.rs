@@ -16,6 +16,7 @@ mod processes;
 mod sandbox;
 mod secrets;
 mod service;
+mod strategies;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

@@ -104,6 +104,10 @@ fn of_the_demo() {
 }
 
 fn roll_outs(strategy: &str) {
+    roll_outs_without(strategy, "nothing");
+}
+
+fn roll_outs_without(strategy: &str, setting: &str) {
     let place = Place::new();
     for settings in [
         &["version=v1"][..],
@@ -116,7 +120,8 @@ fn roll_outs(strategy: &str) {
         &["version=v4", "message=fourth", "stop_first=true"],
         &["version=v5", "message=fifth", "stop_first=true"],
     ] {
-        let settings = [settings, &[strategy]].concat();
+        let settings: Vec<&str> =
+            settings.iter().copied().filter(|given| !given.starts_with(setting)).chain([strategy]).collect();
         compare(&place, &settings.join(" "), &Deploy::new(&place, &settings).words(&[]), true);
     }
 }
@@ -129,6 +134,16 @@ fn of_a_recreating_roll_out() {
 #[test]
 fn of_a_rolling_roll_out() {
     roll_outs("strategy=rolling");
+}
+
+#[test]
+fn of_a_blue_green_roll_out() {
+    roll_outs_without("strategy=blue_green", "stop_first");
+}
+
+#[test]
+fn of_a_canary_roll_out() {
+    roll_outs("strategy=canary");
 }
 
 #[test]

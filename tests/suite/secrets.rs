@@ -126,7 +126,7 @@ fn a_listed_secret_reaches_arguments_environment_input_headers_and_bodies() {
     for seen in &shown {
         assert!(!seen.stdout.contains(SECRET) && !seen.stderr.contains(SECRET), "{seen}");
     }
-    assert_eq!(shown[1].stdout.matches("secret(web/key)").count(), 3 + 3 + 3 + 2 + 1 + 1 + 1, "{}", shown[1]);
+    assert_eq!(shown[1].stdout.matches("secret(web/key)").count(), 3 + 3 + 3 + 2 + 1 + 1, "{}", shown[1]);
     nothing_stored(&place);
 }
 

@@ -64,10 +64,14 @@ fn tree_key(context: &Context, node: Option<&str>, path: &str) -> String {
     key(context, node, path).replacen("files:", "files-tree:", 1)
 }
 
-/// Whether the plan will have made what lies at `path`.
+/// Whether the plan will have made the folder at `path`, itself or above something in it.
 fn is_planned(context: &Context, path: &Path) -> bool {
     let key = context.key("files", None, &path.to_string_lossy());
-    context.planning() && matches!(context.overlay.get::<Object>(&key), Some(Some(_)))
+    let within = format!("{}/", key.trim_end_matches('/'));
+    let stands = |(_, object): (String, Option<Object>)| object.is_some();
+    context.planning()
+        && (matches!(context.overlay.get::<Object>(&key), Some(Some(_)))
+            || context.overlay.beneath::<Object>(&within).into_iter().any(stands))
 }
 
 /// What a plan can say of a tree whose source only the run will make.

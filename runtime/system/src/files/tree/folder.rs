@@ -296,7 +296,13 @@ pub(in super::super) fn with_planned(
         }
         match planned {
             None => drop(listing.remove(name)),
-            Some(object) => drop(listing.insert(name.to_owned(), planned_entry(context, &object)?)),
+            Some(object) => {
+                for (end, _) in name.match_indices('/') {
+                    let parent = || Entry::folder(Some(0o755));
+                    listing.entry(name[..end].to_owned()).or_insert_with(parent);
+                }
+                listing.insert(name.to_owned(), planned_entry(context, &object)?);
+            }
         }
     }
     Ok(())
