@@ -138,3 +138,23 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
     assert_eq!(fs::read_dir(&out).unwrap().count(), 60);
     assert_eq!(place.newest_shown()["entries"].as_array().unwrap().len(), 60);
 }
+
+#[test]
+fn a_full_disk_is_noticed_by_a_script_that_only_reads() {
+    let place = Place::new();
+    let _small = Small::mount(&place);
+    fs::write(place.at("large"), "x".repeat(40_000)).unwrap();
+    let script = place.script(
+        "a.lua",
+        "for index = 1, 400 do\n    files.read { path = args[1] }\nend\nprint(\"to the end\")\n",
+    );
+    let seen = place.run(&[&script, &place.at("large"), "--allow", "*"]);
+    assert_eq!(seen.code, Some(1), "{seen}");
+    seen.says(&["MC-J006"]);
+    assert!(!seen.stdout.contains("to the end"), "it stops at its next effect: {seen}");
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount_remount(place.state(), flags, "size=64m").unwrap();
+    assert!(place.newest_shown()["entries"].as_array().unwrap().len() < 400);
+    let resumed = place.ends(0, &["resume", &place.newest_id()]);
+    assert_eq!(resumed.stdout.trim(), "to the end");
+}

@@ -116,10 +116,23 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, words: &[&str], variables: &[(&str, &str)]) -> Started {
+        let mut command = self.command(words);
+        command.envs(variables.iter().copied());
+        self.spawn(command)
+    }
+
+    /// The same as the leader of a group of its own, as a shell starts it in a terminal.
+    pub(crate) fn start_in_own_group(&self, words: &[&str]) -> Started {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = self.command(words);
+        command.process_group(0);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Started {
         let output = tempfile::tempdir_in(self.path()).expect("the place is writable");
         let file = |name: &str| fs::File::create(output.path().join(name)).expect("the place is writable");
-        let mut command = self.command(words);
-        command.envs(variables.iter().copied()).stdout(file("stdout")).stderr(file("stderr"));
+        command.stdout(file("stdout")).stderr(file("stderr"));
         Started { child: command.spawn().expect("the program starts"), output }
     }
 

@@ -119,6 +119,42 @@ fn ctrl_c_twice_stops_at_once() {
     assert_eq!((place.read("times").as_str(), place.read("last").as_str()), ("x\nx\n", "x"));
 }
 
+/// What a terminal does with Ctrl-C, a lost connection or Ctrl-\\, and a service manager with the whole control group.
+#[test]
+fn a_worker_leaves_signals_to_its_host() {
+    let place = Place::new();
+    let host = start(&place, &with_program(&place));
+    until_it_runs(&place);
+    let worker = processes::worker_of(host.pid()).expect("a host has a worker");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        processes::signal(worker, signal);
+    }
+    let_go(&place);
+    let seen = host.end();
+    assert_eq!((seen.code, place.read("last").as_str()), (Some(0), "x"), "{seen}");
+}
+
+#[test]
+fn a_signal_to_the_whole_group_ends_the_run_orderly() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let place = Place::new();
+        let script = with_program(&place);
+        let host = place.start_in_own_group(&[&script, place.path().to_str().unwrap(), "--allow", "*"]);
+        until_it_runs(&place);
+        assert!(processes::worker_of(host.pid()).is_some());
+        processes::signal_group(host.pid(), signal);
+        until_it_says(&host, "stopping at the next effect");
+        let_go(&place);
+        let seen = host.end();
+        assert_eq!(seen.code, Some(130), "{signal:?}: {seen}");
+        assert!(!seen.stderr.contains("MC-"), "nothing was lost: {seen}");
+        let run = place.newest();
+        assert_eq!((&run["state"], &run["resumable"]), (&"paused".into(), &true.into()));
+        place.ends(0, &["resume", &place.newest_id()]);
+        assert_eq!((place.read("times").as_str(), place.read("last").as_str()), ("x\n", "x"));
+    }
+}
+
 #[test]
 fn a_script_that_computes_is_interrupted_too() {
     let place = Place::new();
@@ -140,6 +176,24 @@ fn a_run_that_is_under_way_can_be_cancelled() {
         (run["effects"].as_u64()? > 0).then(|| run["id"].as_str().unwrap().to_owned())
     });
     place.ends(0, &["cancel", &run]).says(&["stops at its next effect"]);
+    let seen = host.end();
+    assert_eq!(seen.code, Some(1), "{seen}");
+    seen.says(&["MC-J010"]);
+    assert_eq!(place.newest()["state"], "cancelled");
+    place.ends(1, &["resume", &run]).says(&["MC-J009"]);
+}
+
+/// The signal of `mcrun cancel` may get lost, or reach nobody across a boundary of users or containers.
+#[test]
+fn a_cancellation_is_noticed_without_its_signal() {
+    let place = Place::new();
+    let script = place.script("a.lua", "sleep(\"1h\")\n");
+    let host = start(&place, &script);
+    let run = until_it_waits(&place);
+    let database = rusqlite::Connection::open(place.database()).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    assert_eq!(database.execute("UPDATE runs SET cancel = 1", []).unwrap(), 1);
+    drop(database);
     let seen = host.end();
     assert_eq!(seen.code, Some(1), "{seen}");
     seen.says(&["MC-J010"]);

@@ -12,10 +12,13 @@ mod harness;
 mod interrupt;
 mod main_job;
 mod on_podman;
+mod operate;
 mod plan_equals_apply;
 mod processes;
 mod sandbox;
+mod secrets;
 mod service;
+mod strategies;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

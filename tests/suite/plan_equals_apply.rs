@@ -104,6 +104,10 @@ fn of_the_demo() {
 }
 
 fn roll_outs(strategy: &str) {
+    roll_outs_without(strategy, "nothing");
+}
+
+fn roll_outs_without(strategy: &str, setting: &str) {
     let place = Place::new();
     for settings in [
         &["version=v1"][..],
@@ -116,7 +120,8 @@ fn roll_outs(strategy: &str) {
         &["version=v4", "message=fourth", "stop_first=true"],
         &["version=v5", "message=fifth", "stop_first=true"],
     ] {
-        let settings = [settings, &[strategy]].concat();
+        let settings: Vec<&str> =
+            settings.iter().copied().filter(|given| !given.starts_with(setting)).chain([strategy]).collect();
         compare(&place, &settings.join(" "), &Deploy::new(&place, &settings).words(&[]), true);
     }
 }
@@ -129,6 +134,16 @@ fn of_a_recreating_roll_out() {
 #[test]
 fn of_a_rolling_roll_out() {
     roll_outs("strategy=rolling");
+}
+
+#[test]
+fn of_a_blue_green_roll_out() {
+    roll_outs_without("strategy=blue_green", "stop_first");
+}
+
+#[test]
+fn of_a_canary_roll_out() {
+    roll_outs("strategy=canary");
 }
 
 #[test]
@@ -209,6 +224,49 @@ fn of_files() {
          files.remove { path = \"h\" }\n\
          assert(not files.stat({ path = \"h\" }).exists)\n";
     compare_script(&place, "one after the other", sequence, false);
+}
+
+#[test]
+fn of_trees_and_archives() {
+    let place = Place::new();
+    let sync = "files.sync { path = \"b\", source = \"a\"";
+    for (what, text) in [
+        (
+            "source",
+            "files.write { path = \"a/x/one\", content = \"1\", parents = true } files.write { path = \"a/two\", content = \"2\" }",
+        ),
+        ("sync", &format!("{sync} }}")),
+        ("change", "files.write { path = \"a/two\", content = \"3\", mode = \"0600\" }"),
+        ("sync again", &format!("{sync} }}")),
+        ("surplus", "files.write { path = \"b/y/surplus\", content = \"4\", parents = true }"),
+        ("surplus stays", &format!("{sync} }}")),
+        ("surplus goes", &format!("{sync}, delete = true }}")),
+        ("modes", &format!("{sync}, file_mode = \"0640\", folder_mode = \"0750\" }}")),
+        (
+            "owner",
+            &format!("{sync}, file_mode = \"0640\", folder_mode = \"0750\", owner = \"65534:65534\" }}"),
+        ),
+        ("archive", "files.archive { path = \"a.tar.zst\", source = \"a\" }"),
+        ("plain archive", "files.archive { path = \"a.tar\", source = \"a\", mode = \"0600\" }"),
+        ("extract", "files.extract { path = \"c\", archive = \"a.tar.zst\" }"),
+        ("extract plain", "files.extract { path = \"c\", archive = \"a.tar\", delete = true }"),
+        ("strip", "files.extract { path = \"d\", archive = \"a.tar\", strip = 1, parents = true }"),
+    ] {
+        compare_script(&place, what, &format!("{text}\n"), true);
+    }
+    // Every step stands on what an earlier one only plans.
+    let sequence = "files.write { path = \"e/x/one\", content = \"1\", parents = true }\n\
+         files.write { path = \"e/two\", content = \"2\", mode = \"0600\" }\n\
+         files.sync { path = \"f\", source = \"e\" }\n\
+         assert(files.read({ path = \"f/x/one\" }).content == \"1\")\n\
+         files.write { path = \"f/two\", content = \"other\" }\n\
+         files.archive { path = \"f.tar.zst\", source = \"f\" }\n\
+         files.extract { path = \"g\", archive = \"f.tar.zst\" }\n\
+         assert(files.read({ path = \"g/two\" }).content == \"other\")\n\
+         files.sync { path = \"g\", source = \"e\", delete = true }\n\
+         assert(files.stat({ path = \"g/two\" }).mode == \"0600\")\n";
+    compare_script(&place, "one after the other", sequence, false);
+    assert_eq!((place.read("scripts/g/two").as_str(), place.read("scripts/f/two").as_str()), ("2", "other"));
 }
 
 #[test]

@@ -50,6 +50,12 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Sends a signal to a group of processes that a test has started, by its leader.
+pub(crate) fn signal_group(leader: u32, signal: Signal) {
+    let leader = i32::try_from(leader).ok().and_then(Pid::from_raw).expect("a process id");
+    rustix::process::kill_process_group(leader, signal).expect("the group is there");
+}
+
 /// Kills the shims of a state directory and what they supervise.
 pub(crate) fn end_shims_of(state: &Path) {
     let everything = all();

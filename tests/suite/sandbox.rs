@@ -66,12 +66,12 @@ fn a_worker_dies_with_its_host() {
     });
 }
 
-/// A place with one secret that may go to the container `web` and into `/bin/cat`.
+/// A place with one secret that may go to the container `web` and to the shell, but to no other program.
 fn with_secret() -> Place {
     let place = Place::new();
     fs::write(place.at("secret"), format!("{SECRET}\n")).unwrap();
     fs::set_permissions(place.at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
-    let to = "to = [\"containers:web\", \"exec:/usr/bin/**\", \"exec:/bin/**\"]";
+    let to = "to = [\"containers:web\", \"exec:/usr/bin/dash\"]";
     place.configure(&format!(
         "[drivers]\ncontainers = \"process\"\n[secrets.\"web/key\"]\nfile = \"{}\"\n{to}\n",
         place.at("secret")

@@ -177,6 +177,31 @@ pub(crate) enum Command {
         /// The service.
         service: String,
     },
+    /// List the releases of a service, newest first.
+    Releases {
+        /// The service.
+        service: String,
+        /// At most so many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring an earlier release of a service back.
+    Rollback {
+        /// The service.
+        service: String,
+        /// The number of the release; the one before the current unless given.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        /// Only show what would be done.
+        #[arg(long)]
+        plan: bool,
+        /// Print the outcome, or the plan, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a service: containers, ports and record.
     Undeploy {
         /// The service.

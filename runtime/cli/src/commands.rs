@@ -7,6 +7,7 @@ mod evaluate;
 mod inspect;
 mod logs;
 mod new;
+mod releases;
 mod runs;
 mod services;
 
@@ -51,6 +52,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Stop { service } => services::operate(app, "stop", &service).await,
         Command::Start { service } => services::operate(app, "start", &service).await,
         Command::Restart { service } => services::operate(app, "restart", &service).await,
+        Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
+        Command::Rollback { service, to, plan, json } => {
+            releases::rollback(app, &service, to, plan, json).await
+        }
         Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
         Command::New { .. }
         | Command::Check { .. }

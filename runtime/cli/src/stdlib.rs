@@ -11,6 +11,9 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("data", include_str!("../../../stdlib/data.luau")),
     ("definition", include_str!("../../../stdlib/definition.luau")),
     ("deploy", include_str!("../../../stdlib/deploy.luau")),
+    ("gate", include_str!("../../../stdlib/gate.luau")),
     ("placement", include_str!("../../../stdlib/placement.luau")),
+    ("rollout", include_str!("../../../stdlib/rollout.luau")),
     ("services", include_str!("../../../stdlib/services.luau")),
+    ("strategy", include_str!("../../../stdlib/strategy.luau")),
 ];

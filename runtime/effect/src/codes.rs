@@ -246,6 +246,12 @@ codes! {
     TemplateFailed "MC-F003" "a template cannot be rendered"
         "The template has a syntax error or uses a value that was not given."
         "Correct the line that the cause names; every value that a template uses stands in `values`.";
+    ArchiveRefused "MC-F004" "an archive is refused"
+        "It holds what no archive may: a path that leaves the folder, a link, a device, a setuid file, one file twice. Nothing was extracted."
+        "The message names the entry. Look where the archive comes from, or leave the entry out with `exclude` where it is harmless.";
+    ArchiveBroken "MC-F005" "an archive cannot be read"
+        "It is damaged, ends too early, or is neither `tar`, `tar.gz` nor `tar.zst`."
+        "The cause is the decoder's own message. Make or fetch the archive anew.";
     ExecFailed "MC-X001" "a program cannot be started"
         "The program does not exist, is not executable, or the directory is missing."
         "Check the full paths of the program and of `cwd`; the cause is the system's own message.";
@@ -276,6 +282,9 @@ codes! {
     RestoreFailed "MC-R003" "a deploy failed and the previous release could not be restored"
         "Restoring the previous release failed as well, so the service is not in order."
         "Look at `mcrun status SERVICE` and `mcrun logs SERVICE`; deploy a version that works.";
+    ReleaseUnknown "MC-R004" "no such release"
+        "The registry retains no release of this number, or none before the current one."
+        "`mcrun releases SERVICE` lists what is retained.";
 
     // K: checks of scripts.
     CheckerMissing "MC-K001" "the type checker is not installed"

@@ -188,6 +188,12 @@ pub trait Act: Declared {
     /// The call's `assume`: the result a plan goes on with.
     fn assume(&self) -> Option<Value>;
 
+    /// What can be refused before anything is done, such as a secret that may not go there: asked by the plan and before
+    /// the begin.
+    fn admit(&self, _world: &Self::World, _context: &Context) -> Result<()> {
+        Ok(())
+    }
+
     /// Does it. `key` is the same whenever this very act is tried again.
     async fn act(&self, world: &Self::World, context: &Context, key: &str) -> Result<Self::Output>;
 

@@ -82,6 +82,7 @@ pub(crate) trait ActCall: Send + Sync {
     fn on_doubt(&self) -> OnDoubt;
     fn assume(&self) -> Option<Value>;
     fn summary(&self) -> Option<String>;
+    fn admit(&self, context: &Context) -> Result<()>;
     /// The result that is told when the operator says that the act took place: the script's own word for it, or
     /// nothing where nothing is a result.
     fn result_of_done(&self) -> Option<Value>;
@@ -284,6 +285,10 @@ impl<E: Act> ActCall for ActOf<E> {
 
     fn summary(&self) -> Option<String> {
         self.effect.summary()
+    }
+
+    fn admit(&self, context: &Context) -> Result<()> {
+        self.effect.admit(&self.world, context)
     }
 
     fn result_of_done(&self) -> Option<Value> {

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod registry;
 pub mod secret;
 pub mod session;
+pub mod text;
 pub mod units;
 
 pub use context::{Context, Mode};
@@ -27,3 +28,4 @@ pub use policy::{Access, Capability, Need, Policy};
 pub use registry::Registry;
 pub use secret::{Hidden, Sealer, Secret, Secrets};
 pub use session::{Answer, Event, Observer, Request, Session, Stop};
+pub use text::Text;

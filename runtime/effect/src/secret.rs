@@ -124,8 +124,8 @@ pub struct Hidden {
     /// Keyed hash of the value.
     #[serde(rename = "$hidden")]
     tag: String,
-    /// Nonce and ciphertext, base64.
-    #[serde(rename = "box")]
+    /// Nonce and ciphertext, base64; empty where only the hash is told, as in what a script gets.
+    #[serde(rename = "box", default, skip_serializing_if = "String::is_empty")]
     sealed: String,
 }
 
@@ -257,8 +257,46 @@ impl Sealer {
         self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| altered())
     }
 
+    /// A keyed hash of what comes in pieces: the same as [`Sealer::tag`] of the whole.
+    #[must_use]
+    pub fn tagger(&self) -> Tagger {
+        Tagger(blake3::Hasher::new_keyed(&self.key))
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&Key::from(*self.key))
+    }
+}
+
+/// A keyed hash under way.
+pub struct Tagger(blake3::Hasher);
+
+impl Tagger {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of everything so far.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        self.0.finalize().to_hex()[..32].to_owned()
+    }
+}
+
+/// `value` with the boxes of hidden values taken out: what a script gets, which cannot open them.
+pub(crate) fn without_boxes(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(mut fields) if fields.contains_key("$hidden") => {
+            fields.remove("box");
+            Value::Object(fields)
+        }
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, field)| (name, without_boxes(field))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_boxes).collect(),
+        other => other,
     }
 }
 
@@ -288,6 +326,26 @@ mod tests {
         assert_eq!(hidden, sealer.hide(b"hunter2"));
         assert!(Sealer::ephemeral().open_hidden(&hidden).is_err());
         assert!(!serde_json::to_string(&hidden).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_hash_in_pieces_is_that_of_the_whole() {
+        let sealer = Sealer::ephemeral();
+        let mut tagger = sealer.tagger();
+        tagger.update(b"hun");
+        tagger.update(b"ter2");
+        assert_eq!(tagger.tag(), sealer.tag(b"hunter2"));
+    }
+
+    #[test]
+    fn a_hidden_value_without_its_box_says_only_what_it_equals() {
+        let sealer = Sealer::ephemeral();
+        let hidden = sealer.hide(b"hunter2");
+        let told = without_boxes(serde_json::json!({ "list": [hidden] }));
+        assert!(told["list"][0].get("box").is_none());
+        let again: Hidden = serde_json::from_value(told["list"][0].clone()).unwrap();
+        assert_eq!(again, hidden);
+        assert_eq!(sealer.open_hidden(&again).unwrap_err().code, Code::JournalBroken);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Both die with the host. Services that outlive it are the `containers` crate's.
 
 mod confine;
+mod handover;
 mod memory;
 mod process;
 mod program;

@@ -3,6 +3,7 @@
 
 mod address;
 mod client;
+mod credentials;
 mod exchange;
 mod get;
 mod request;

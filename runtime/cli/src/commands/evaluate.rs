@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::arguments::{self, Doubt, Script};
-use crate::execute::{self, Finished, Job};
+pub(super) use crate::execute::Job;
+use crate::execute::{self, Finished};
 use crate::exit::Exit;
 use crate::render::{self, Live, Silent, Watch};
 use crate::stdlib;
@@ -112,6 +113,11 @@ fn outcome_json(run: &str, finished: &Finished) -> Value {
 
 pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bool) -> Result<Exit> {
     let job = job(app, script, Mode::Plan)?;
+    show_plan(app, job, as_json, detailed).await
+}
+
+/// Plans a job and shows what it would do.
+pub(super) async fn show_plan(app: &App, job: Job, as_json: bool, detailed: bool) -> Result<Exit> {
     let main = (job.name.clone(), job.source.clone());
     let watch = Arc::new(Silent { logs: !as_json, sources: Mutex::default() });
     let (plan, finished) = execute::plan(app, job, watch.clone() as Arc<dyn Watch>).await?;

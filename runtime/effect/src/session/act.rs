@@ -17,6 +17,11 @@ impl Session {
         open: Option<Open>,
     ) -> Result<Answer, Stop> {
         let key = self.idempotency_key(request);
+        if open.is_none()
+            && let Err(refused) = act.admit(context)
+        {
+            return self.end(request, Kind::Act, Ending::unchanged(Err(refused))).await;
+        }
         if open.is_some() {
             match self.doubt(request, act, context, &key).await? {
                 Verdict::Again => {}

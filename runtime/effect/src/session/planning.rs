@@ -31,9 +31,11 @@ impl Session {
             Operation::Act(act) => {
                 step.action = Action::Act;
                 step.notes.extend(act.summary());
-                Ok(act
-                    .assume()
-                    .unwrap_or_else(|| sealed_value(&format!("the result of `{}`", request.identity.name))))
+                act.admit(context).map(|()| {
+                    act.assume().unwrap_or_else(|| {
+                        sealed_value(&format!("the result of `{}`", request.identity.name))
+                    })
+                })
             }
             Operation::Wait(wait) => {
                 step.action = Action::Wait;
@@ -47,7 +49,7 @@ impl Session {
             field.after = field.after.take().map(|value| self.masked(value));
         }
         self.progress().plan.steps.push(step);
-        answer.and_then(|value| super::bounded(super::raw(&self.masked(value))?))
+        answer.and_then(|value| super::bounded(super::raw(&self.told(value))?))
     }
 
     pub(super) fn plan_rejection(&self, request: &Request, kind: Kind, error: Error) -> Answer {

@@ -56,7 +56,7 @@ impl Session {
     ) -> Result<Answer, journal::Error> {
         let answer = ending
             .result
-            .and_then(|value| bounded(raw(&self.masked(value))?))
+            .and_then(|value| bounded(raw(&self.told(value))?))
             .map_err(|error| self.attribute(self.masked_error(error), request));
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
@@ -95,6 +95,11 @@ impl Session {
             }
             other => other,
         }
+    }
+
+    /// What a script gets of a result: without secrets, and without what only undo can open.
+    pub(super) fn told(&self, value: Value) -> Value {
+        crate::secret::without_boxes(self.masked(value))
     }
 
     pub(super) fn masked_error(&self, mut error: Error) -> Error {

@@ -338,10 +338,7 @@ impl Walk<'_> {
         fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         self.out.push('{');
         for (index, (name, value)) in fields.iter().enumerate() {
-            if self.manner == Manner::Strict
-                && self.document.is_none()
-                && RESERVED.contains(&name.as_str())
-            {
+            if self.manner == Manner::Strict && self.document.is_none() && RESERVED.contains(&name.as_str()) {
                 return Err(Refusal::value("the name is reserved").at(|| name.clone()));
             }
             if index > 0 {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::confine::Confinement;
 use super::{Output, clip, watcher};
@@ -30,11 +31,11 @@ const TAIL: usize = 8 * 1024;
 /// A program to be run once.
 pub(crate) struct Process {
     pub(crate) path: PathBuf,
-    pub(crate) argv: Vec<String>,
+    pub(crate) argv: Vec<OsString>,
     pub(crate) folder: PathBuf,
     /// The whole environment.
     pub(crate) environment: BTreeMap<OsString, OsString>,
-    pub(crate) stdin: Option<String>,
+    pub(crate) stdin: Option<Zeroizing<Vec<u8>>>,
     pub(crate) timeout: Span,
     /// Bytes kept of each output.
     pub(crate) output_limit: usize,
@@ -293,7 +294,7 @@ async fn attend(control: UnixStream, timeout: Duration, transfer: impl Future<Ou
 /// Moves input and output until all three pipes are closed.
 fn transfer<'a>(
     child: &mut Child,
-    input: Option<String>,
+    input: Option<Zeroizing<Vec<u8>>>,
     stdout: &'a mut Captured,
     stderr: &'a mut Captured,
 ) -> impl Future<Output = ()> + use<'a> {
@@ -303,10 +304,10 @@ fn transfer<'a>(
     }
 }
 
-async fn feed(stdin: Option<ChildStdin>, input: Option<String>) {
+async fn feed(stdin: Option<ChildStdin>, input: Option<Zeroizing<Vec<u8>>>) {
     if let (Some(mut stdin), Some(input)) = (stdin, input) {
         // A program need not read its input.
-        let _ = stdin.write_all(input.as_bytes()).await;
+        let _ = stdin.write_all(&input).await;
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use effect::units::{Size, Span};
-use effect::{Context, Declared, Need, Read, Result};
+use effect::{Context, Declared, Need, Read, Result, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::confine::Confinement;
+use super::handover::{Handed, plain_environment, program_name, shown};
 use super::process::Process;
 use super::run::{default_check, default_output_limit, folder};
 use super::{Output, conclude, program, words};
@@ -19,20 +20,20 @@ use crate::node::only_local;
 /// Runs a program that only looks, and returns what it wrote.
 ///
 /// It is confined: it can write nowhere, change no modes or owners and open no sockets, whatever it tries. Because it
-/// changes nothing it runs in a plan too.
+/// changes nothing it runs in a plan too. A secret that it gets needs `exec:PROGRAM` in its `to`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// The program and its arguments. A name without a slash is looked for in `PATH`.
     #[schemars(length(min = 1))]
-    argv: Vec<String>,
+    argv: Vec<Text>,
     /// The folder it runs in; relative to the script's folder, which is also the default.
     cwd: Option<String>,
     /// Its environment.
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: BTreeMap<String, Text>,
     /// What it reads from its standard input.
-    stdin: Option<String>,
+    stdin: Option<Text>,
     /// When it is stopped: SIGTERM, and SIGKILL two seconds later.
     #[serde(default = "default_timeout")]
     timeout: Span,
@@ -52,11 +53,8 @@ fn default_timeout() -> Span {
 
 impl Query {
     fn program(&self, world: &World) -> Result<PathBuf> {
-        program::resolve(
-            self.argv.first().map_or("", String::as_str),
-            &folder(world, self.cwd.as_deref()),
-            &self.env,
-        )
+        let env = plain_environment(Self::NAME, &self.env)?;
+        program::resolve(program_name(Self::NAME, &self.argv)?, &folder(world, self.cwd.as_deref()), &env)
     }
 }
 
@@ -69,7 +67,7 @@ impl Declared for Query {
     type Output = Output;
 
     fn subject(&self) -> String {
-        words(&self.argv)
+        words(&shown(&self.argv))
     }
 
     fn needs(&self, world: &World) -> Result<Vec<Need>> {
@@ -84,17 +82,21 @@ impl Read for Query {
         let path = self.program(world)?;
         // The file behind the name may have changed since the request was admitted.
         context.policy.check(Self::NAME, &[Need::read("exec", path.to_string_lossy())])?;
+        let handed = Handed { argv: &self.argv, env: &self.env, stdin: self.stdin.as_ref() };
+        let opened = handed.open(&path, context).await?;
         let process = Process {
             path,
-            argv: self.argv.clone(),
+            argv: opened.argv,
             folder: folder(world, self.cwd.as_deref()),
-            environment: program::environment(&self.env)?,
-            stdin: self.stdin.clone(),
+            environment: opened.environment,
+            stdin: opened.stdin,
             timeout: self.timeout,
             output_limit: usize::try_from(self.output_limit.0).unwrap_or(usize::MAX),
             inherited: Vec::new(),
             confinement: Some(Confinement::prepare()?),
         };
-        conclude(&self.argv, self.check, process.run().await)
+        let mut ended = process.run().await;
+        opened.masks.apply(&mut ended);
+        conclude(&shown(&self.argv), self.check, ended)
     }
 }

@@ -6,41 +6,41 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use effect::units::{Size, Span};
-use effect::{Act, Code, Context, Declared, Error, Need, OnDoubt, Result, Secret};
+use effect::{Act, Code, Context, Declared, Error, Need, OnDoubt, Result, Secret, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::process::{Failure, Process};
+use super::handover::{Handed, destination, plain_environment, program_name, shown};
+use super::process::Process;
 use super::{Output, conclude, memory, program, words};
 use crate::World;
 use crate::node::only_local;
-
-/// Shorter secrets would turn ordinary output into riddles.
-const SHORTEST_MASKED: usize = 4;
 
 /// Runs a program once and returns what it wrote.
 ///
 /// There is no shell: `argv` is the argument vector. The environment holds what `env` and `secrets` give and a plain
 /// `PATH`, nothing else, and `MCRUN_IDEMPOTENCY_KEY`, which stays the same when the effect has to be tried again. The
 /// program and everything in its session dies with mcrun.
+///
+/// A secret in `argv`, `env` or `stdin` needs `exec:PROGRAM` in its `to`. While the program runs, every user of the machine
+/// can see its arguments: `secrets` and `stdin` are the safer ways.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The program and its arguments. A name without a slash is looked for in `PATH`.
     #[schemars(length(min = 1))]
-    argv: Vec<String>,
+    argv: Vec<Text>,
     /// The folder it runs in; relative to the script's folder, which is also the default.
     cwd: Option<String>,
     /// Its environment.
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: BTreeMap<String, Text>,
     /// Secrets by name: each lies in a file in memory, whose path the program finds in `NAME_FILE`.
     #[serde(default)]
     secrets: BTreeMap<String, Secret>,
     /// What it reads from its standard input.
-    stdin: Option<String>,
+    stdin: Option<Text>,
     /// When it is stopped: SIGTERM, and SIGKILL two seconds later.
     #[serde(default = "default_timeout")]
     timeout: Span,
@@ -77,7 +77,12 @@ impl Run {
     }
 
     fn program(&self, world: &World) -> Result<PathBuf> {
-        program::resolve(self.argv.first().map_or("", String::as_str), &self.folder(world), &self.env)
+        let env = plain_environment(Self::NAME, &self.env)?;
+        program::resolve(program_name(Self::NAME, &self.argv)?, &self.folder(world), &env)
+    }
+
+    fn handed(&self) -> Handed<'_> {
+        Handed { argv: &self.argv, env: &self.env, stdin: self.stdin.as_ref() }
     }
 }
 
@@ -95,7 +100,7 @@ impl Declared for Run {
     type Output = Output;
 
     fn subject(&self) -> String {
-        words(&self.argv)
+        words(&shown(&self.argv))
     }
 
     fn needs(&self, world: &World) -> Result<Vec<Need>> {
@@ -113,43 +118,45 @@ impl Act for Run {
         self.assume.clone()
     }
 
+    fn admit(&self, world: &World, context: &Context) -> Result<()> {
+        let path = self.program(world)?;
+        self.handed().admit(&path, context)?;
+        let destination = destination(&path);
+        self.secrets.values().try_for_each(|secret| context.may_go(secret, &destination))
+    }
+
     async fn act(&self, world: &World, context: &Context, key: &str) -> Result<Output> {
         only_local(context, self.node.as_deref())?;
         let path = self.program(world)?;
         // The file behind the name may have changed since the request was admitted.
         context.policy.check(Self::NAME, &[Need::write("exec", path.to_string_lossy())])?;
-        let mut environment = program::environment(&self.env)?;
-        environment.insert("MCRUN_IDEMPOTENCY_KEY".into(), key.into());
+        let mut opened = self.handed().open(&path, context).await?;
+        opened.environment.insert("MCRUN_IDEMPOTENCY_KEY".into(), key.into());
         let mut inherited = Vec::new();
-        let mut masks = Vec::new();
         for (name, secret) in &self.secrets {
             program::check_name(name)?;
-            let value = context.reveal(secret, &format!("exec:{}", path.display())).await?;
+            let value = context.reveal(secret, &destination(&path)).await?;
             let file = in_memory(&value)?;
-            environment
+            opened
+                .environment
                 .insert(format!("{name}_FILE").into(), format!("/proc/self/fd/{}", file.as_raw_fd()).into());
             inherited.push(file);
-            masks.push((secret.to_string(), value));
+            opened.masks.add(secret, value);
         }
         let process = Process {
             path,
-            argv: self.argv.clone(),
+            argv: opened.argv,
             folder: self.folder(world),
-            environment,
-            stdin: self.stdin.clone(),
+            environment: opened.environment,
+            stdin: opened.stdin,
             timeout: self.timeout,
             output_limit: usize::try_from(self.output_limit.0).unwrap_or(usize::MAX),
             inherited,
             confinement: None,
         };
         let mut ended = process.run().await;
-        if let Ok(ending) = &mut ended {
-            mask(ending, &masks);
-        }
-        if let Err(Failure::TimedOut { ending, .. }) = &mut ended {
-            mask(ending, &masks);
-        }
-        conclude(&self.argv, self.check, ended)
+        opened.masks.apply(&mut ended);
+        conclude(&shown(&self.argv), self.check, ended)
     }
 }
 
@@ -157,10 +164,4 @@ fn in_memory(value: &[u8]) -> Result<OwnedFd> {
     memory::file(value).map_err(|error| {
         Error::new(Code::ExecFailed, "a secret cannot be held in memory for the program").because(error)
     })
-}
-
-fn mask(ending: &mut super::Ending, masks: &[(String, Zeroizing<Vec<u8>>)]) {
-    for (shown, value) in masks.iter().filter(|(_, value)| value.len() >= SHORTEST_MASKED) {
-        ending.mask(value, shown);
-    }
 }

@@ -74,6 +74,8 @@ pub(super) struct Keep {
     pub(super) unless: Option<String>,
     /// A larger file than this and than what can be restored is not read at all.
     pub(super) wanted_size: u64,
+    /// A file of exactly this size is hashed without being held, however large it is.
+    pub(super) streamed_size: u64,
 }
 
 /// Looks at `path`; `None` when nothing is there.
@@ -90,7 +92,9 @@ pub(super) fn observe(path: &Path, sealer: &Sealer, keep: &Keep) -> Result<Optio
         content: None,
     };
     let largest = RESTORABLE.max(keep.wanted_size);
-    if kind == Kind::File && object.size <= largest {
+    if kind == Kind::File && object.size > RESTORABLE && object.size == keep.streamed_size {
+        object.hash = Some(hash_of(&place, sealer)?);
+    } else if kind == Kind::File && object.size <= largest {
         let content = read_all(&place, largest)?;
         object.size = content.len() as u64;
         let hash = sealer.tag(&content);
@@ -146,6 +150,23 @@ pub(super) fn read_all(place: &Place, limit: u64) -> Result<Zeroizing<Vec<u8>>> 
         return Err(too_large(&place.path, limit));
     }
     Ok(content)
+}
+
+/// The keyed hash of a regular file of any size.
+fn hash_of(place: &Place, sealer: &Sealer) -> Result<String> {
+    let fd = place.open_it(OFlags::RDONLY | OFlags::NONBLOCK).map_err(|errno| place.failed("read", errno))?;
+    let mut file = File::from(fd);
+    let mut tagger = sealer.tagger();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = file
+            .read(&mut buffer)
+            .map_err(|error| place.failed("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        if count == 0 {
+            return Ok(tagger.tag());
+        }
+        tagger.update(&buffer[..count]);
+    }
 }
 
 pub(super) fn too_large(path: &Path, limit: u64) -> Error {

@@ -59,7 +59,7 @@ impl Ensure for Remove {
         only_local(context, self.node.as_deref())?;
         let path = resolve(world.root(), &self.path)?;
         let sealer = context.sealer.clone();
-        let keep = Keep { unless: None, wanted_size: 0 };
+        let keep = Keep { unless: None, wanted_size: 0, streamed_size: 0 };
         blocking(move || object::observe(&path, &sealer, &keep)).await
     }
 

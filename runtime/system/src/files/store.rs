@@ -44,32 +44,13 @@ impl Wanted {
         Keep {
             unless: content.map(|content| sealer.tag(content)),
             wanted_size: content.map_or(0, |content| content.len() as u64),
+            streamed_size: 0,
         }
     }
 
     /// Compares what was found with what is wanted.
     pub(super) fn change(&self, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
-        let after = self.after(context, before)?;
-        let mut fields = Vec::new();
-        let mut differ = |path: &str, before: Option<Value>, after: Option<Value>| {
-            if before != after {
-                fields.push(FieldChange { path: path.into(), before, after, replaces: false });
-            }
-        };
-        differ("content", before.and_then(content_line), content_line(&after));
-        differ("mode", before.map(|object| json!(object.mode)), Some(json!(after.mode)));
-        if before.is_some() || self.owner.is_some() {
-            differ("owner", before.map(|object| json!(object.owner)), Some(json!(after.owner)));
-        }
-        Ok(match before {
-            None => Change::to(Action::Create, Some(after), fields),
-            Some(_) if fields.is_empty() => Change::none(Some(after.without_content())),
-            Some(before) => {
-                let lost = before.content.is_none() && before.hash != after.hash;
-                let change = Change::to(Action::Update, Some(after), fields);
-                if lost { change.note(NOT_RESTORABLE) } else { change }
-            }
-        })
+        Ok(change_to(self.after(context, before)?, before, self.owner.is_some()))
     }
 
     fn after(&self, context: &Context, before: Option<&Object>) -> Result<Object> {
@@ -94,18 +75,42 @@ impl Wanted {
 
     /// Makes it so. Runs on a thread that may block; what a kill left behind is taken up again.
     pub(super) fn store(&self, before: Option<&Object>, after: &Object, token: &str) -> Result<()> {
-        let place = if self.parents {
-            Place::open_making_parents(&self.path)?
-        } else {
-            Place::open(&self.path)?.ok_or_else(|| no_folder(&self.path))?
-        };
+        let place = place(&self.path, self.parents)?;
         match &self.content {
             Some(_) if before.is_some_and(|before| before.hash == after.hash) => adjust(&place, after),
-            Some(content) => replace(&place, content, before, after, token),
+            Some(content) => replace(&place, before, after, token, |file| {
+                file.write_all(content).map_err(|error| {
+                    disk_error(&place, "write", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                })
+            }),
             None => {
                 make_folder(&place)?;
                 adjust(&place, after)
             }
+        }
+    }
+}
+
+/// The change that leads to `after`.
+pub(super) fn change_to(after: Object, before: Option<&Object>, names_owner: bool) -> Change<Object> {
+    let mut fields = Vec::new();
+    let mut differ = |path: &str, before: Option<Value>, after: Option<Value>| {
+        if before != after {
+            fields.push(FieldChange { path: path.into(), before, after, replaces: false });
+        }
+    };
+    differ("content", before.and_then(content_line), content_line(&after));
+    differ("mode", before.map(|object| json!(object.mode)), Some(json!(after.mode)));
+    if before.is_some() || names_owner {
+        differ("owner", before.map(|object| json!(object.owner)), Some(json!(after.owner)));
+    }
+    match before {
+        None => Change::to(Action::Create, Some(after), fields),
+        Some(_) if fields.is_empty() => Change::none(Some(after.without_content())),
+        Some(before) => {
+            let lost = before.content.is_none() && before.hash != after.hash;
+            let change = Change::to(Action::Update, Some(after), fields);
+            if lost { change.note(NOT_RESTORABLE) } else { change }
         }
     }
 }
@@ -122,7 +127,15 @@ fn content_line(object: &Object) -> Option<Value> {
     })
 }
 
-fn no_folder(path: &Path) -> Error {
+/// Opens the folder that holds `path`, making missing ones with `parents`.
+pub(super) fn place(path: &Path, parents: bool) -> Result<Place> {
+    if parents {
+        return Place::open_making_parents(path);
+    }
+    Place::open(path)?.ok_or_else(|| no_folder(path))
+}
+
+pub(super) fn no_folder(path: &Path) -> Error {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let message = format!("the folder of `{}` does not exist", path.display());
     Error::new(Code::FileFailed, message)
@@ -131,12 +144,12 @@ fn no_folder(path: &Path) -> Error {
 }
 
 /// Puts the new content under a name of its own beside the old and renames it over: whoever reads sees one or the other.
-fn replace(
+pub(super) fn replace(
     place: &Place,
-    content: &[u8],
     before: Option<&Object>,
     after: &Object,
     token: &str,
+    fill: impl FnOnce(&mut File) -> Result<()>,
 ) -> Result<()> {
     let temporary = temporary_name(place, token);
     let failed = |what: &str| {
@@ -151,21 +164,22 @@ fn replace(
     let fd = rustix::fs::openat(&place.folder, &temporary, flags, RawMode::RUSR | RawMode::WUSR)
         .map_err(failed("create a file beside"))?;
     let mut file = File::from(fd);
-    let filled = (|| {
-        file.write_all(content).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        set_owner_and_mode(&file, after)?;
-        rustix::fs::fsync(&file)?;
+    let finish = |file: &File| {
+        set_owner_and_mode(file, after)?;
+        rustix::fs::fsync(file)?;
         let flags = if before.is_none() { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         match rustix::fs::renameat_with(&place.folder, &temporary, &place.folder, &place.name, flags) {
             // Not every file system knows the flag.
             Err(Errno::INVAL) => rustix::fs::renameat(&place.folder, &temporary, &place.folder, &place.name),
             renamed => renamed,
         }
-    })();
-    if let Err(errno) = filled {
+    };
+    let filled =
+        fill(&mut file).and_then(|()| finish(&file).map_err(|errno| disk_error(place, "write", errno)));
+    if let Err(error) = filled {
         // The rest of a failed attempt must not stay; the failure itself is what is reported.
         let _ = rustix::fs::unlinkat(&place.folder, &temporary, rustix::fs::AtFlags::empty());
-        return Err(disk_error(place, "write", errno));
+        return Err(error);
     }
     sync_folder(place)
 }
@@ -193,7 +207,7 @@ fn make_folder(place: &Place) -> Result<()> {
 }
 
 /// Sets owner and mode of something that stays where it is.
-fn adjust(place: &Place, after: &Object) -> Result<()> {
+pub(super) fn adjust(place: &Place, after: &Object) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let fd = place.open_it(flags).map_err(|errno| place.failed("open", errno))?;
     set_owner_and_mode(&fd, after).map_err(|errno| place.failed("change mode or owner of", errno))?;

@@ -107,6 +107,7 @@ async fn http(probe: &HttpProbe, timeout: Duration) -> Result<String, String> {
         method: Method::GET,
         headers: probe.headers.clone(),
         secret_headers: Vec::new(),
+        secret_body: false,
         body: Bytes::new(),
         timeout: Span(timeout),
         limit: ANSWER_LIMIT,
@@ -145,7 +146,7 @@ async fn tcp(probe: &TcpProbe, timeout: Duration) -> Result<String, String> {
 async fn exec(probe: &ExecProbe, timeout: Duration) -> Result<String, String> {
     let process = Process {
         path: probe.path.clone(),
-        argv: probe.argv.clone(),
+        argv: probe.argv.iter().map(Into::into).collect(),
         folder: probe.folder.clone(),
         environment: crate::exec::environment(&probe.env).map_err(|error| error.message)?,
         stdin: None,

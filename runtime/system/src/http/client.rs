@@ -22,6 +22,8 @@ pub(crate) struct Outgoing {
     /// Headers that never leave for another origin.
     pub(crate) secret_headers: Vec<HeaderName>,
     pub(crate) body: Bytes,
+    /// Whether the body holds a secret: it never leaves for another origin either.
+    pub(crate) secret_body: bool,
     pub(crate) timeout: Span,
     pub(crate) limit: Size,
     /// How many redirects are followed.
@@ -65,7 +67,7 @@ async fn follow(
             Some(target) if left > 0 => {
                 admit(&target)?;
                 left -= 1;
-                request = redirected(request, answer.status.as_u16(), target);
+                request = redirected(request, answer.status.as_u16(), target)?;
             }
             _ => return Ok(response(&request.url, &answer)),
         }
@@ -93,7 +95,7 @@ fn redirect(request: &Outgoing, answer: &Answer) -> Result<Option<Url>> {
 }
 
 /// The request as it is repeated at `target`.
-fn redirected(mut request: Outgoing, status: u16, target: Url) -> Outgoing {
+fn redirected(mut request: Outgoing, status: u16, target: Url) -> Result<Outgoing> {
     let becomes_get = match status {
         303 => request.method != Method::HEAD,
         301 | 302 => request.method == Method::POST,
@@ -102,15 +104,25 @@ fn redirected(mut request: Outgoing, status: u16, target: Url) -> Outgoing {
     if becomes_get {
         request.method = Method::GET;
         request.body = Bytes::new();
+        request.secret_body = false;
         request.headers.remove(CONTENT_TYPE);
         request.headers.remove(CONTENT_LENGTH);
     }
     if request.url.origin() != target.origin() {
+        if request.secret_body {
+            let message = format!(
+                "`{}` redirects a body that holds a secret to another origin, `{}`",
+                super::name(&request.url),
+                super::name(&target)
+            );
+            let hint = "send it to the address that it is meant for, and list that in the secret's `to`";
+            return Err(Error::new(Code::SecretPlace, message).hint(hint));
+        }
         let secret = std::mem::take(&mut request.secret_headers);
         for name in secret.into_iter().chain([AUTHORIZATION, COOKIE, HOST]) {
             request.headers.remove(name);
         }
     }
     request.url = target;
-    request
+    Ok(request)
 }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 use effect::units::{Size, Span};
-use effect::{Code, Context, Declared, Error, Need, Read, Result, Secret};
+use effect::{Code, Context, Declared, Error, Need, Read, Result, Secret, Text};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Outgoing, Response, name, parse, send};
+use super::{Outgoing, Response, credentials, name, parse, send};
 use crate::World;
 
 const AGENT: &str = concat!("mcrun/", env!("CARGO_PKG_VERSION"));
@@ -30,10 +30,10 @@ const FRAMING: [&str; 7] =
 pub struct Get {
     /// The address, `https://…` or `http://…`.
     url: String,
-    /// Headers by name.
+    /// Headers by name. A secret needs `http:URL` in its `to` and is never sent to another origin.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// Headers whose values are secrets. They are never sent to another origin.
+    headers: BTreeMap<String, Text>,
+    /// Headers that take secrets only.
     #[serde(default)]
     secret_headers: BTreeMap<String, Secret>,
     /// When it is given up.
@@ -87,14 +87,16 @@ impl Declared for Get {
 impl Read for Get {
     async fn read(&self, world: &World, context: &Context) -> Result<Response> {
         let url = parse(&self.url)?;
-        let mut headers = plain_headers(&self.headers)?;
-        let secret_headers = add_secrets(&mut headers, &self.secret_headers, &url, context).await?;
+        let mut headers = plain_headers(&credentials::in_the_clear(&self.headers))?;
+        let secrets = credentials::secrets(&self.headers, &self.secret_headers);
+        let secret_headers = credentials::add(&mut headers, secrets, &url, context).await?;
         let request = Outgoing {
             url,
             method: Method::GET,
             headers,
             secret_headers,
             body: Bytes::new(),
+            secret_body: false,
             timeout: self.timeout,
             limit: self.limit,
             redirects: self.redirects,
@@ -132,29 +134,7 @@ pub(crate) fn plain_headers(given: &BTreeMap<String, String>) -> Result<HeaderMa
     Ok(headers)
 }
 
-/// Adds the headers whose values are secrets and returns their names.
-pub(super) async fn add_secrets(
-    headers: &mut HeaderMap,
-    given: &BTreeMap<String, Secret>,
-    url: &Url,
-    context: &Context,
-) -> Result<Vec<HeaderName>> {
-    let mut names = Vec::new();
-    for (name, secret) in given {
-        let header = header_name(name)?;
-        let value = context.reveal(secret, &format!("http:{}", super::name(url))).await?;
-        let wrong = || {
-            Error::new(Code::Argument, format!("the secret for header `{name}` cannot be a header's value"))
-        };
-        let mut value = HeaderValue::from_bytes(&value).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        headers.insert(header.clone(), value);
-        names.push(header);
-    }
-    Ok(names)
-}
-
-fn header_name(name: &str) -> Result<HeaderName> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName> {
     let wrong = |why: &str| Error::new(Code::Argument, format!("header `{}` {why}", crate::exec::clip(name)));
     let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("is not a header's name"))?;
     if FRAMING.contains(&header.as_str()) {

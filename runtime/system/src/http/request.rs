@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use effect::text::secrets_of;
 use effect::units::{Size, Span};
-use effect::{Act, Code, Context, Declared, Error, Need, OnDoubt, Result, Secret};
+use effect::{Act, Code, Context, Declared, Error, Need, OnDoubt, Result, Secret, Text};
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
@@ -14,11 +15,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::get::{
-    add_secrets, certificates, certificates_need, checked, default_limit, default_redirects, default_timeout,
+    certificates, certificates_need, checked, default_limit, default_redirects, default_timeout,
     plain_headers, subject,
 };
-use super::{Outgoing, Response, name, parse, send};
-use crate::{World, secrets};
+use super::{Outgoing, Response, credentials, name, parse, send};
+use crate::World;
 
 /// Sends a request that may change something, once, and returns its answer.
 ///
@@ -32,15 +33,15 @@ pub struct Request {
     /// The method.
     #[serde(default = "default_method")]
     method: String,
-    /// Headers by name.
+    /// Headers by name. A secret needs `http:URL` in its `to` and is never sent to another origin.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// Headers whose values are secrets. They are never sent to another origin.
+    headers: BTreeMap<String, Text>,
+    /// Headers that take secrets only.
     #[serde(default)]
     secret_headers: BTreeMap<String, Secret>,
-    /// The body as text.
-    body: Option<String>,
-    /// The body as a value that is sent as JSON.
+    /// The body as text, or as a secret that has `http:URL` in its `to`.
+    body: Option<Text>,
+    /// The body as a value that is sent as JSON. Secrets in it become strings; each needs `http:URL` in its `to`.
     json: Option<Value>,
     /// When it is given up.
     #[serde(default = "default_timeout")]
@@ -98,19 +99,30 @@ impl Request {
             .map_err(|error| Error::new(Code::Internal, "a known method is none").because(error))
     }
 
-    fn body(&self, headers: &mut HeaderMap) -> Result<Bytes> {
+    async fn body(&self, headers: &mut HeaderMap, url: &Url, context: &Context) -> Result<Bytes> {
         match (&self.body, &self.json) {
             (Some(_), Some(_)) => {
                 Err(Error::new(Code::Argument, "`http.request` takes either `body` or `json`, not both"))
             }
-            (Some(text), None) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            (Some(text), None) => {
+                let body = text.reveal(context, &credentials::destination(url)).await?;
+                Ok(Bytes::copy_from_slice(&body))
+            }
             (None, Some(value)) => {
-                secrets::refuse(value, "`http.request`: field `json`", "secrets go into `secret_headers`")?;
                 headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-                Ok(Bytes::from(value.to_string()))
+                credentials::json(value, url, context).await
             }
             (None, None) => Ok(Bytes::new()),
         }
+    }
+
+    /// The secrets that the body holds.
+    fn body_secrets(&self) -> Result<Vec<Secret>> {
+        let mut secrets: Vec<Secret> = self.body.iter().filter_map(Text::secret).cloned().collect();
+        if let Some(value) = &self.json {
+            secrets.append(&mut secrets_of(value)?);
+        }
+        Ok(secrets)
     }
 }
 
@@ -124,11 +136,18 @@ impl Act for Request {
         self.assume.clone()
     }
 
+    fn admit(&self, _: &World, context: &Context) -> Result<()> {
+        let body = self.body_secrets()?;
+        let headers = credentials::secrets(&self.headers, &self.secret_headers).map(|(_, secret)| secret);
+        credentials::admit(&parse(&self.url)?, headers.chain(&body), context)
+    }
+
     async fn act(&self, world: &World, context: &Context, key: &str) -> Result<Response> {
         let url = parse(&self.url)?;
-        let mut headers = plain_headers(&self.headers)?;
-        let body = self.body(&mut headers)?;
-        let secret_headers = add_secrets(&mut headers, &self.secret_headers, &url, context).await?;
+        let mut headers = plain_headers(&credentials::in_the_clear(&self.headers))?;
+        let body = self.body(&mut headers, &url, context).await?;
+        let secrets = credentials::secrets(&self.headers, &self.secret_headers);
+        let secret_headers = credentials::add(&mut headers, secrets, &url, context).await?;
         let key = HeaderValue::from_str(key).map_err(|error| {
             Error::new(Code::Internal, "an idempotency key cannot be sent").because(error)
         })?;
@@ -139,6 +158,7 @@ impl Act for Request {
             headers,
             secret_headers,
             body,
+            secret_body: !self.body_secrets()?.is_empty(),
             timeout: self.timeout,
             limit: self.limit,
             redirects: self.redirects,

@@ -14,8 +14,8 @@ use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
 
-/// How many releases of a service are kept.
-const KEPT: u64 = 100;
+/// How many releases of a service are kept unless a call says otherwise.
+const KEPT: u32 = 100;
 
 /// Records the desired state of a service, which recovery and `mcrun status` compare against.
 ///
@@ -42,6 +42,9 @@ pub struct NewRelease {
     /// What else should be noted with it: any table.
     #[serde(default)]
     details: Map<String, Value>,
+    /// How many releases of the service are kept, this one included; 100 unless given.
+    #[schemars(range(min = 1, max = 1000))]
+    keep: Option<u32>,
 }
 
 impl Declared for Put {
@@ -164,10 +167,12 @@ impl Ensure for Put {
             let name = release_name(&self.service, release.number);
             // Another run that was faster makes the corridor compare again.
             writes.push(Write { expect: Expect::Absent, ..self.write(context, RELEASE, name, &release) });
-            let old = release.number.checked_sub(KEPT).filter(|old| *old > 0);
-            writes.extend(old.map(|old| Write {
+            let keep = self.release.as_ref().and_then(|new| new.keep).unwrap_or(KEPT);
+            let retained = release.number.saturating_sub(keep.into());
+            let known = releases(context, self.node(context), &self.service).await?;
+            writes.extend(known.iter().filter(|old| old.number <= retained).map(|old| Write {
                 value: None,
-                ..self.write(context, RELEASE, release_name(&self.service, old), &())
+                ..self.write(context, RELEASE, release_name(&self.service, old.number), &())
             }));
         }
         Ok(Applied::to(after).writing(writes))

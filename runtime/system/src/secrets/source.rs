@@ -151,7 +151,7 @@ async fn read_command(command: &[String]) -> Result<Zeroizing<Vec<u8>>, String> 
         .map_err(|error| error.cause.unwrap_or(error.message))?;
     let process = Process {
         path,
-        argv: command.to_vec(),
+        argv: command.iter().map(Into::into).collect(),
         folder: PathBuf::from("/"),
         environment,
         stdin: None,

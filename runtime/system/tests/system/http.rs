@@ -49,8 +49,64 @@ async fn a_secret_header_goes_only_where_it_may_and_never_to_another_origin() {
     assert_eq!(other.received()[0].body, "text");
     let arguments = json!({ "url": other.url("/"), "secret_headers": { "X-Token": token } });
     assert_eq!(script.fails("http.request", arguments).await.code, Code::SecretPlace);
-    let hidden = json!({ "url": first.url("/"), "json": { "deep": [token] } });
-    assert_eq!(script.fails("http.request", hidden).await.code, Code::SecretPlace);
+}
+
+#[tokio::test]
+async fn a_secret_in_headers_and_bodies_goes_only_where_it_is_listed() {
+    let server = Server::start(|request| answer(200, &request.body)).await;
+    let listed = format!("http:{}", server.url("/listed/**"));
+    let bench = Bench::new().with_secret("token", "hunter2", &[&listed]);
+    let script = bench.run().await;
+    let token = secret(&script, "token").await;
+    let bearer = json!({ "$secret": ["Bearer ", token.clone()] });
+    let parts = [
+        json!({ "headers": { "Authorization": bearer } }),
+        json!({ "body": token }),
+        json!({ "json": { "deep": [token, 1], "who": "me" } }),
+    ];
+    for part in &parts {
+        let with = |path: &str| {
+            let mut arguments = part.clone();
+            arguments["url"] = json!(server.url(path));
+            arguments
+        };
+        let done = script.done("http.request", with("/listed/a")).await;
+        assert!(!done.to_string().contains("hunter2"), "an echo is masked: {done}");
+        for mode in [script.fails("http.request", with("/other")).await, {
+            let plan = bench.plan().await;
+            plan.fails("http.request", with("/other")).await
+        }] {
+            assert_eq!(mode.code, Code::SecretPlace, "{mode}");
+            assert!(mode.hint.unwrap().contains("/other"));
+        }
+    }
+    let received = server.received();
+    assert_eq!(received.len(), 3, "nothing went to the other address");
+    assert_eq!(received[0].headers["authorization"], "Bearer hunter2");
+    assert_eq!(received[1].body, "hunter2");
+    assert_eq!(received[2].body, r#"{"deep":["hunter2",1],"who":"me"}"#);
+    let forged = json!({ "url": server.url("/listed/a"), "json": { "$secret": "token" } });
+    assert_eq!(script.fails("http.request", forged).await.code, Code::SecretPlace);
+}
+
+#[tokio::test]
+async fn a_secret_body_is_not_redirected_to_another_origin() {
+    let other = Server::start(|_| answer(200, "")).await;
+    let target = other.url("/");
+    let first = Server::start(move |request| match request.line.contains("303") {
+        true => redirect(303, &target),
+        false => redirect(307, &target),
+    })
+    .await;
+    let bench = Bench::new().with_secret("token", "hunter2", &[&format!("http:{}", first.url("/**"))]);
+    let script = bench.run().await;
+    let token = secret(&script, "token").await;
+    let kept = json!({ "url": first.url("/307"), "body": token });
+    assert_eq!(script.fails("http.request", kept).await.code, Code::SecretPlace);
+    assert_eq!(other.received().len(), 0);
+    // Another status drops the body, and with it the secret.
+    script.done("http.request", json!({ "url": first.url("/303"), "body": token })).await;
+    assert_eq!(other.received()[0].body, "");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests and their helpers a panic is the failure")]
 
+mod archives;
 mod bench;
 mod exec;
 mod exec_confined;
@@ -13,3 +14,4 @@ mod registry;
 mod secrets;
 mod server;
 mod time;
+mod trees;
