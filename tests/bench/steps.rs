@@ -1,5 +1,6 @@
 //! Durable steps: an act of a driver that does nothing, begin and end, beside raw SQLite commits on the same disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -162,7 +163,7 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         node: "here".into(),
         mode: Mode::Run,
         policy: Policy::new(None, &Grants::default()).unwrap(),
-        secrets: Arc::new(system::SecretStore::new(&std::collections::BTreeMap::default(), folder).unwrap()),
+        secrets: Arc::new(system::SecretStore::new(&BTreeMap::default(), folder).unwrap()),
         sealer: Arc::new(Sealer::ephemeral()),
         journal,
         clock,
@@ -180,6 +181,7 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         limits: Limits::default(),
         mode: script::Mode::Run,
         effects: vec!["bench.nothing".into()],
+        rewinds: BTreeMap::new(),
         args: vec![],
         params: RawValue::from_string("{}".into()).unwrap(),
         seed: 1,

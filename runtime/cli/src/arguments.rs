@@ -145,6 +145,20 @@ pub(crate) enum Command {
         /// The run's id or its beginning.
         run: String,
     },
+    /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
+    Undo {
+        /// The run's id or its beginning.
+        run: String,
+        /// Bring back the older state also where later runs have changed it again.
+        #[arg(long)]
+        force: bool,
+        /// Only show what would be done.
+        #[arg(long)]
+        plan: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// List containers and native services.
     Ps {
         /// Those that mcrun did not make as well.
@@ -303,6 +317,7 @@ impl Command {
             Self::Run { .. }
                 | Self::Plan { .. }
                 | Self::Resume { .. }
+                | Self::Undo { .. }
                 | Self::Stop { .. }
                 | Self::Start { .. }
                 | Self::Restart { .. }

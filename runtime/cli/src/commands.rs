@@ -10,6 +10,7 @@ mod new;
 mod releases;
 mod runs;
 mod services;
+mod undo;
 
 use effect::Result;
 
@@ -47,6 +48,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
+        Command::Undo { run, force, plan, json } => {
+            undo::undo(app, &run, undo::Wish { force, plan, json }).await
+        }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service } => services::operate(app, "stop", &service).await,

@@ -47,6 +47,7 @@ fn assemble(containers: Arc<World>, root: &Path) -> Registry {
     let system = system::World::new(root, Arc::new(Services(containers.clone())));
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
+    registry.undo();
     registry
 }
 

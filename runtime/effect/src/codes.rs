@@ -286,6 +286,20 @@ codes! {
         "The registry retains no release of this number, or none before the current one."
         "`mcrun releases SERVICE` lists what is retained.";
 
+    // T: taking back.
+    NotUndoable "MC-T001" "an effect cannot be undone"
+        "What was there before it is not known, or bringing that back is not in anybody's power, as with a request that was sent."
+        "`mcrun undo` leaves it alone and says so. Take it back by hand.";
+    BuiltOnTop "MC-T002" "a later run has changed the object too"
+        "Bringing back what was there before the older run would take away what the later run made."
+        "Undo the later run first, or say `--force`.";
+    NoWayBack "MC-T003" "an effect in a transaction has no way back"
+        "A transaction promises that all of it happens or nothing. This effect can neither be restored nor repeated."
+        "Give the call an `undo = function(result) … end`, or move it out of the transaction.";
+    HalfBack "MC-T004" "a transaction failed and could not be taken back whole"
+        "Something that the body changed could not be brought back; what could be was."
+        "The message lists what is left. `mcrun undo RUN` tries again once the cause is mended.";
+
     // K: checks of scripts.
     CheckerMissing "MC-K001" "the type checker is not installed"
         "`mcrun check` leaves the analysis to the program `mcrun-check`, which was found neither beside `mcrun` nor in the path."

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Change, Context, Error, Need, Result};
+use crate::{Change, Code, Context, Error, Need, Result};
 
 pub use journal::Kind;
 
@@ -86,6 +86,9 @@ pub trait Ensure: Declared<Output = Ensured<Self::State>> {
     /// True when applying only writes records of our own database: these commit together with the end.
     const OWN_RECORDS: bool = false;
 
+    /// Whether an earlier state of the object can be brought back with [`Ensure::rewind`].
+    const UNDOABLE: bool = false;
+
     /// The key of the object, `containers:NODE/NAME`, the same for every effect on it.
     fn key(&self, context: &Context) -> String;
 
@@ -108,6 +111,41 @@ pub trait Ensure: Declared<Output = Ensured<Self::State>> {
         before: Option<&Self::State>,
         change: &Change<Self::State>,
     ) -> Result<Applied<Self::State>>;
+
+    /// Reads the object for a rewind: without regard to what this call wants of it, and with all that undoing the undo
+    /// would need.
+    async fn observe_whole(&self, world: &Self::World, context: &Context) -> Result<Option<Self::State>> {
+        self.observe(world, context).await
+    }
+
+    /// What bringing back `earlier`, which `observe` found before this very call changed the object, changes about the
+    /// object as it stands `now`. `None` is an object that is not there.
+    async fn rewind(
+        &self,
+        _world: &Self::World,
+        _context: &Context,
+        _now: Option<&Self::State>,
+        _earlier: Option<&Self::State>,
+    ) -> Result<Change<Self::State>> {
+        Err(not_undoable(Self::NAME))
+    }
+
+    /// Brings `earlier` back; `change` is what [`Ensure::rewind`] found. May have been cut anywhere, and then runs again.
+    async fn apply_rewind(
+        &self,
+        _world: &Self::World,
+        _context: &Context,
+        _now: Option<&Self::State>,
+        _earlier: Option<&Self::State>,
+        _change: &Change<Self::State>,
+    ) -> Result<Applied<Self::State>> {
+        Err(not_undoable(Self::NAME))
+    }
+}
+
+/// The refusal to undo an effect that cannot be undone.
+pub(crate) fn not_undoable(name: &str) -> Error {
+    Error::new(Code::NotUndoable, format!("`{name}` cannot be undone"))
 }
 
 /// What an `ensure` leaves behind.
@@ -181,6 +219,9 @@ pub enum Doubt<T> {
 pub trait Act: Declared {
     /// True when [`Act::ask`] can answer; otherwise the end of the act is committed at once.
     const ASKABLE: bool = false;
+
+    /// Whether doing it once more is what undoing wants, after everything around it was brought back: a restart is.
+    const REPEATS: bool = false;
 
     /// The call's `on_doubt`.
     fn on_doubt(&self) -> OnDoubt;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use journal::Timestamp;
 use schemars::generate::SchemaSettings;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::declaration::{Act, Declaration, Declared, Doubt, Ensure, Ensured, OnDoubt, Read, Wait};
@@ -18,8 +18,22 @@ pub(crate) trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
     fn kind(&self) -> Kind;
     fn declaration(&self) -> &Declaration;
+    /// What a transaction does about a call once it fails; none where nothing has to be done.
+    fn rewind(&self) -> Option<Rewind>;
     /// Checks and decodes the arguments of one call.
     fn decode(&self, arguments: Value) -> Result<Box<dyn Call>>;
+}
+
+/// What becomes of a call when what it belongs to is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rewind {
+    /// The state before is brought back.
+    Restore,
+    /// It is made once more, after everything else was brought back.
+    Repeat,
+    /// It cannot be taken back.
+    Refuse,
 }
 
 /// A decoded call.
@@ -73,6 +87,15 @@ pub(crate) trait Pending: Send + Sync {
 #[async_trait]
 pub(crate) trait EnsureCall: Send + Sync {
     fn own_records(&self) -> bool;
+    fn undoable(&self) -> bool;
+    /// The key of the object.
+    fn key(&self, context: &Context) -> String;
+    /// Compares the object as it stands with an earlier state of it.
+    async fn compare_earlier<'a>(
+        &'a self,
+        context: &Context,
+        earlier: Option<Value>,
+    ) -> Result<Box<dyn Pending + 'a>>;
     async fn compare<'a>(&'a self, context: &Context) -> Result<Box<dyn Pending + 'a>>;
 }
 
@@ -104,7 +127,7 @@ fn encode<T: Serialize>(value: &T) -> Result<Value> {
         .map_err(|error| Error::new(Code::Internal, "a result cannot be encoded").because(error))
 }
 
-fn declare<E: Declared>(kind: Kind) -> Declaration {
+pub(crate) fn declare<E: Declared>(kind: Kind) -> Declaration {
     let parameters = schema::<E>();
     let doc = parameters.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
     Declaration {
@@ -124,7 +147,7 @@ fn schema<T: schemars::JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-fn decode<E: Declared>(declaration: &Declaration, value: Value) -> Result<E> {
+pub(crate) fn decode<E: Declared>(declaration: &Declaration, value: Value) -> Result<E> {
     checked(declaration, value).map_err(|mut error| {
         error.hint = error.hint.or_else(|| example_of_call(E::NAME, E::EXAMPLE));
         error
@@ -148,7 +171,7 @@ fn checked<E: Declared>(declaration: &Declaration, mut value: Value) -> Result<E
 }
 
 macro_rules! erase {
-    ($outer:ident, $call:ident, $bound:ident, $kind:expr, $variant:ident) => {
+    ($outer:ident, $call:ident, $bound:ident, $kind:expr, $variant:ident, $rewind:expr) => {
         pub(crate) struct $outer<E: $bound> {
             world: Arc<E::World>,
             declaration: OnceLock<Declaration>,
@@ -172,6 +195,10 @@ macro_rules! erase {
 
             fn declaration(&self) -> &Declaration {
                 self.declaration.get_or_init(|| declare::<E>($kind))
+            }
+
+            fn rewind(&self) -> Option<Rewind> {
+                $rewind
             }
 
             fn decode(&self, arguments: Value) -> Result<Box<dyn Call>> {
@@ -205,10 +232,17 @@ macro_rules! erase {
     };
 }
 
-erase!(OfRead, ReadOf, Read, Kind::Read, Read);
-erase!(OfEnsure, EnsureOf, Ensure, Kind::Ensure, Ensure);
-erase!(OfAct, ActOf, Act, Kind::Act, Act);
-erase!(OfWait, WaitOf, Wait, Kind::Wait, Wait);
+erase!(OfRead, ReadOf, Read, Kind::Read, Read, None);
+erase!(
+    OfEnsure,
+    EnsureOf,
+    Ensure,
+    Kind::Ensure,
+    Ensure,
+    Some(if E::UNDOABLE { Rewind::Restore } else { Rewind::Refuse })
+);
+erase!(OfAct, ActOf, Act, Kind::Act, Act, Some(if E::REPEATS { Rewind::Repeat } else { Rewind::Refuse }));
+erase!(OfWait, WaitOf, Wait, Kind::Wait, Wait, None);
 
 #[async_trait]
 impl<E: Read> ReadCall for ReadOf<E> {
@@ -221,6 +255,14 @@ struct Compared<'a, E: Ensure> {
     call: &'a EnsureOf<E>,
     before: Option<E::State>,
     change: Change<E::State>,
+    /// The state that is brought back, where it is one.
+    earlier: Option<Option<E::State>>,
+}
+
+impl<E: Ensure> EnsureOf<E> {
+    fn planned(&self, context: &Context) -> Option<Option<E::State>> {
+        context.overlay.get(&self.effect.key(context))
+    }
 }
 
 #[async_trait]
@@ -230,13 +272,37 @@ impl<E: Ensure> EnsureCall for EnsureOf<E> {
     }
 
     async fn compare<'a>(&'a self, context: &Context) -> Result<Box<dyn Pending + 'a>> {
-        let key = self.effect.key(context);
-        let before = match context.overlay.get(&key) {
+        let before = match self.planned(context) {
             Some(planned) => planned,
             None => self.effect.observe(&self.world, context).await?,
         };
         let change = self.effect.change(&self.world, context, before.as_ref()).await?;
-        Ok(Box::new(Compared { call: self, before, change }))
+        Ok(Box::new(Compared { call: self, before, change, earlier: None }))
+    }
+
+    fn undoable(&self) -> bool {
+        E::UNDOABLE
+    }
+
+    fn key(&self, context: &Context) -> String {
+        self.effect.key(context)
+    }
+
+    async fn compare_earlier<'a>(
+        &'a self,
+        context: &Context,
+        earlier: Option<Value>,
+    ) -> Result<Box<dyn Pending + 'a>> {
+        let unreadable =
+            |error| Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error);
+        let earlier: Option<E::State> =
+            earlier.map(serde_json::from_value).transpose().map_err(unreadable)?;
+        let before = match self.planned(context) {
+            Some(planned) => planned,
+            None => self.effect.observe_whole(&self.world, context).await?,
+        };
+        let change = self.effect.rewind(&self.world, context, before.as_ref(), earlier.as_ref()).await?;
+        Ok(Box::new(Compared { call: self, before, change, earlier: Some(earlier) }))
     }
 }
 
@@ -263,8 +329,13 @@ impl<E: Ensure> Pending for Compared<'_, E> {
     }
 
     async fn apply(&self, context: &Context) -> Result<Made> {
-        let applied =
-            self.call.effect.apply(&self.call.world, context, self.before.as_ref(), &self.change).await?;
+        let (effect, world, before) = (&self.call.effect, &self.call.world, self.before.as_ref());
+        let applied = match &self.earlier {
+            None => effect.apply(world, context, before, &self.change).await?,
+            Some(earlier) => {
+                effect.apply_rewind(world, context, before, earlier.as_ref(), &self.change).await?
+            }
+        };
         Ok(Made { after: applied.after.as_ref().map(encode).transpose()?, writes: applied.writes })
     }
 }

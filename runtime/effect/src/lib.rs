@@ -12,6 +12,7 @@ pub mod error;
 pub mod plan;
 pub mod policy;
 pub mod registry;
+pub mod runs;
 pub mod secret;
 pub mod session;
 pub mod text;
@@ -21,6 +22,7 @@ pub use context::{Context, Mode};
 pub use declaration::{
     Act, Applied, Declaration, Declared, Doubt, Ensure, Ensured, Kind, OnDoubt, Read, Wait,
 };
+pub use erased::Rewind;
 pub use error::{Code, Error, Result};
 pub use journal::{Timestamp, reached};
 pub use plan::{Action, Change, FieldChange, Overlay};

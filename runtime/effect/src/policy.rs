@@ -25,6 +25,7 @@ const PRIMITIVES: &[(&str, &[&str])] = &[
     ("ports", &[]),
     ("registry", &[]),
     ("routes", &[]),
+    ("runs", &[]),
     ("secrets", &[]),
 ];
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::declaration::{Act, Declaration, Ensure, Read, Wait};
-use crate::erased::{self, Erased};
+use crate::erased::{self, Erased, Rewind};
 use crate::policy::nearest;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, runs};
 
 /// Every effect by name.
 #[derive(Default)]
@@ -36,6 +36,13 @@ impl Registry {
         self.add(Arc::new(erased::OfWait::<E>::new(world.clone())));
     }
 
+    /// Adds what undo is made of. Last, because it knows every other effect.
+    pub fn undo(&mut self) {
+        let rewinds = self.rewinds().collect();
+        self.read::<runs::Changes>(&Arc::new(runs::Rewinds(rewinds)));
+        self.add(Arc::new(runs::OfRestore::default()));
+    }
+
     fn add(&mut self, effect: Arc<dyn Erased>) {
         let name = effect.name();
         let previous = self.effects.insert(name, effect);
@@ -45,6 +52,11 @@ impl Registry {
     /// Name and kind of every effect, in order, without computing schemas.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, journal::Kind)> {
         self.effects.values().map(|effect| (effect.name(), effect.kind()))
+    }
+
+    /// What becomes of each effect that leaves something behind when it is undone.
+    pub fn rewinds(&self) -> impl Iterator<Item = (&'static str, Rewind)> {
+        self.effects.values().filter_map(|effect| Some((effect.name(), effect.rewind()?)))
     }
 
     /// Every declaration, in order of names.

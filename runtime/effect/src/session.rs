@@ -7,6 +7,7 @@ mod history;
 mod outcome;
 mod planning;
 mod records;
+mod rewind;
 mod standing;
 mod turnstile;
 
@@ -18,8 +19,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::context::Shared;
-use crate::erased::{Call, Operation, ReadCall, WaitCall};
+use crate::declaration::Declared;
+use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
 use crate::plan::Plan;
+use crate::runs::Restore;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
 pub use history::{divergence, hash, recorded_error};
@@ -145,6 +148,8 @@ struct Progress {
     working: usize,
     shown_waiting: bool,
     plan: Plan,
+    /// What was changed after runs that this one undoes.
+    touched: HashMap<RunId, Arc<rewind::Touched>>,
 }
 
 impl Session {
@@ -196,14 +201,13 @@ impl Session {
             Err(error) => return self.reject(&request, Kind::Read, error).await,
         };
         let kind = effect.kind();
-        let admitted = parse_arguments(&request).and_then(|value| {
-            let mut secrets = secrets_in(&value);
-            let call = effect.decode(value)?;
-            let mut needs = call.needs()?;
-            // A handle proves nothing: it comes from the worker.
-            needs.append(&mut secrets);
-            Ok((call, needs))
-        });
+        let admitted = match parse_arguments(&request) {
+            Ok(arguments) if request.identity.name == Restore::NAME => {
+                self.restoration(arguments, &context).await
+            }
+            Ok(arguments) => admitted(&**effect, arguments),
+            Err(error) => Err(error),
+        };
         let (call, needs) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => return self.reject(&request, kind, error).await,
@@ -349,6 +353,15 @@ impl Session {
 fn parse_arguments(request: &Request) -> Result<Value> {
     serde_json::from_str(request.arguments.get())
         .map_err(|error| Error::new(Code::WorkerProtocol, "the arguments are not JSON").because(error))
+}
+
+fn admitted(effect: &dyn Erased, arguments: Value) -> Result<(Box<dyn Call>, Vec<Need>)> {
+    let mut secrets = secrets_in(&arguments);
+    let call = effect.decode(arguments)?;
+    let mut needs = call.needs()?;
+    // A handle proves nothing: it comes from the worker.
+    needs.append(&mut secrets);
+    Ok((call, needs))
 }
 
 /// The capabilities for the secrets that arguments refer to.

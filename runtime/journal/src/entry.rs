@@ -192,6 +192,17 @@ pub struct Recorded {
     pub outcome: Outcome,
 }
 
+/// An effect of a later run, see [`crate::Journal::later_changes`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Later {
+    /// Its run's id.
+    pub run: String,
+    /// Which effect.
+    pub identity: Identity,
+    /// Its arguments as canonical JSON.
+    pub arguments: Box<str>,
+}
+
 /// An entry that has begun and not ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Open {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::entry::{Begin, Begun, End, Entry, Open, Recorded};
+use crate::entry::{Begin, Begun, End, Entry, Later, Open, Recorded};
 use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::lock::{self, Holder, Lease, RunLock};
@@ -249,6 +249,25 @@ impl Journal {
     pub async fn entries(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Entry>> {
         let run = *run;
         self.read(move |connection| reader::entries::entries(connection, &run, after_order, limit)).await
+    }
+
+    /// Ensures and acts of a run that changed something, or may have because they did not end; the last first. At most
+    /// `limit` and fewer where they are large: begun ones first, then completed ones of an order below `before`.
+    pub async fn changed(&self, run: &RunId, before: Option<u64>, limit: usize) -> Result<Vec<Entry>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::changed(connection, &run, before, limit)).await
+    }
+
+    /// The entry with a scope and counter, if there is one.
+    pub async fn entry(&self, run: &RunId, scope: &str, counter: u32) -> Result<Option<Entry>> {
+        let (run, scope) = (*run, scope.to_owned());
+        self.read(move |connection| reader::entries::at(connection, &run, &scope, counter)).await
+    }
+
+    /// Ensures of runs made after `run` that changed something or may have: at most `limit`, the first first.
+    pub async fn later_changes(&self, run: &RunId, limit: usize) -> Result<Vec<Later>> {
+        let run = *run;
+        self.read(move |connection| reader::entries::later(connection, &run, limit)).await
     }
 
     /// Queues a line of a run's log like an end. A line that is stored already is dropped.

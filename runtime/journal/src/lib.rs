@@ -23,7 +23,9 @@ mod schema;
 mod writer;
 
 pub use crate::clock::{Clock, SystemClock, Timestamp};
-pub use crate::entry::{Begin, Begun, End, Entry, Identity, Kind, Open, Outcome, Place, Recorded, Status};
+pub use crate::entry::{
+    Begin, Begun, End, Entry, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
+};
 pub use crate::error::{Error, Result};
 pub use crate::id::{InvalidId, RunId};
 pub use crate::journal::{Journal, Options, Ticket, Working};

@@ -8,6 +8,7 @@ mod pipe;
 mod session;
 mod spawn;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 
@@ -28,6 +29,8 @@ pub struct Launch {
     pub mode: Mode,
     /// The names of all effects, `containers.ensure`; they become the script's globals.
     pub effects: Vec<String>,
+    /// What a failed transaction does about each effect that leaves something behind.
+    pub rewinds: BTreeMap<String, effect::Rewind>,
     /// The words after the script's file name.
     pub args: Vec<String>,
     /// The typed parameters, a JSON object.

@@ -5,6 +5,7 @@ use effect::Code;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 use crate::Limits;
 
@@ -219,6 +220,7 @@ pub(crate) struct Start {
     pub(crate) limits: Limits,
     pub(crate) mode: Mode,
     pub(crate) effects: Vec<String>,
+    pub(crate) rewinds: BTreeMap<String, effect::Rewind>,
     pub(crate) args: Vec<String>,
     pub(crate) params: Box<RawValue>,
     pub(crate) seed: u64,

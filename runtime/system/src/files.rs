@@ -9,6 +9,7 @@ mod owner;
 mod place;
 mod read;
 mod remove;
+mod rewind;
 mod stat;
 mod store;
 mod sync;

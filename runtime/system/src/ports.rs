@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use effect::{Code, Context, Error, Registry, Result};
+use journal::{Expect, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::World;
 
@@ -42,6 +44,21 @@ pub struct Allocation {
 }
 
 impl Allocation {
+    /// What records it under its name and its number, or takes both away.
+    fn writes(&self, node: &str, expect: Expect, is_there: bool) -> [Write; 2] {
+        let write = |kind: &str, name: String, value: Value| Write {
+            kind: kind.to_owned(),
+            node: node.to_owned(),
+            name,
+            value: is_there.then(|| value.to_string()),
+            expect,
+        };
+        [
+            write(BY_NAME, self.record_name(), json!(self)),
+            write(BY_NUMBER, self.port.to_string(), json!(self.record_name())),
+        ]
+    }
+
     fn record_name(&self) -> String {
         record_name(&self.service, &self.name)
     }

@@ -6,6 +6,7 @@ mod difference;
 mod put;
 mod queries;
 mod remove;
+mod rewind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

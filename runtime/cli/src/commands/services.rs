@@ -60,7 +60,7 @@ pub(super) async fn grants(app: &App, service: &str, writer: Option<RunId>) -> G
 }
 
 /// Asks before something goes away that nothing brings back.
-fn confirm(app: &App, question: &str) -> Result<()> {
+pub(super) fn confirm(app: &App, question: &str) -> Result<()> {
     if app.global.yes {
         return Ok(());
     }

@@ -248,6 +248,8 @@ impl effect::Ensure for Remove {
 
 #[async_trait]
 impl Act for Restart {
+    const REPEATS: bool = true;
+
     fn on_doubt(&self) -> OnDoubt {
         // A second restart does no harm, so nobody needs to be asked.
         self.on_doubt.unwrap_or(OnDoubt::Redo)

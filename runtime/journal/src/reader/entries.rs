@@ -5,11 +5,11 @@ use rusqlite::{Connection, Row};
 
 use super::text::{blob, moment, place, word};
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Identity, Kind, Open, Outcome, Place, Recorded, Status};
+use crate::entry::{Entry, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status};
 use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::log::{Log, LogLine};
-use crate::schema;
+use crate::schema::{self, LAST_COMPLETED};
 use crate::writer::number;
 
 /// A page ends once the texts in it are longer than this together.
@@ -160,6 +160,73 @@ impl From<Open> for Entry {
 
 fn identity(row: &Row<'_>) -> rusqlite::Result<Identity> {
     Ok(Identity { scope: row.get("scope")?, counter: row.get("counter")?, name: row.get("name")? })
+}
+
+const CHANGED: &str = "
+SELECT * FROM entries
+WHERE key BETWEEN ? AND ? AND (changed = 1 OR key > ?) AND kind IN ('ensure', 'act')
+ORDER BY key DESC LIMIT ?";
+
+/// Ensures and acts of a run that changed something or may have, the last first: begun ones, then completed ones below
+/// the order `before`.
+pub(crate) fn changed(
+    connection: &Connection,
+    run: &RunId,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Entry>> {
+    let number = number(connection, run)?;
+    let (completed, begun) = (schema::completed(number, 0), schema::begun(number));
+    let last = match before.map(u32::try_from) {
+        None => *begun.end(),
+        Some(Ok(before)) => schema::key(number, before.min(LAST_COMPLETED)) - 1,
+        Some(Err(_)) => *completed.end(),
+    };
+    let mut statement = connection.prepare_cached(CHANGED)?;
+    let mut rows = statement.query((completed.start(), last, completed.end(), limited(limit)))?;
+    let mut page = Vec::new();
+    let mut size = 0;
+    while let Some(row) = rows.next()?
+        && size < LARGEST_PAGE
+    {
+        let entry = any_entry(connection, row)?;
+        size += entry.arguments.len() + entry.before.as_ref().map_or(0, String::len);
+        page.push(entry);
+    }
+    Ok(page)
+}
+
+/// The entry at one place of a run, begun or completed.
+pub(crate) fn at(connection: &Connection, run: &RunId, scope: &str, counter: u32) -> Result<Option<Entry>> {
+    let number = number(connection, run)?;
+    let mut statement = connection
+        .prepare_cached("SELECT * FROM entries WHERE key BETWEEN ? AND ? AND scope = ? AND counter = ?")?;
+    let keys = (schema::completed(number, 0), schema::begun(number));
+    let mut rows = statement.query((keys.0.start(), keys.1.end(), scope, counter))?;
+    rows.next()?.map(|row| any_entry(connection, row)).transpose()
+}
+
+const LATER: &str = "
+SELECT runs.id, entries.name, entries.arguments, entries.scope, entries.counter
+FROM entries JOIN runs ON runs.number = entries.key >> 32
+WHERE entries.key > ? AND entries.kind = 'ensure' AND (entries.changed = 1 OR (entries.key & 0xffffffff) > ?)
+ORDER BY entries.key LIMIT ?";
+
+/// Ensures of runs that were made after `run` and that changed something or may have, the first first.
+pub(crate) fn later(connection: &Connection, run: &RunId, limit: usize) -> Result<Vec<Later>> {
+    let last = schema::key(number(connection, run)?, u32::MAX);
+    let mut statement = connection.prepare_cached(LATER)?;
+    let rows = statement.query_map((last, LAST_COMPLETED, limited(limit)), |row| {
+        let identity = Identity { name: row.get(1)?, scope: row.get(3)?, counter: row.get(4)? };
+        Ok(Later { run: row.get(0)?, identity, arguments: row.get(2)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn any_entry(connection: &Connection, row: &Row<'_>) -> Result<Entry> {
+    let entry = entry(connection, row)?;
+    let is_open = entry.status == Status::Begun;
+    Ok(Entry { order: entry.order.filter(|_| !is_open), ..entry })
 }
 
 /// Lines of a run's log beyond `after`.

@@ -121,6 +121,7 @@ impl<'a, E: Effects> Session<'a, E> {
             limits: self.launch.limits.clone(),
             mode: self.launch.mode,
             effects: self.launch.effects.clone(),
+            rewinds: self.launch.rewinds.clone(),
             args: self.launch.args.clone(),
             params: self.launch.params.clone(),
             seed: self.launch.seed,

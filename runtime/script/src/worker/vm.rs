@@ -1,5 +1,6 @@
 //! Owns the making of the VM: safety flags, library, prelude, sandbox, limits. Nothing of the script is touched here.
 
+use effect::Rewind;
 use mlua::chunk::Compiler;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
@@ -21,6 +22,7 @@ const SCHEDULER: &str = include_str!("../prelude/scheduler.luau");
 const EFFECTS: &str = include_str!("../prelude/effects.luau");
 const DATA: &str = include_str!("../prelude/data.luau");
 const DURABLE: &str = include_str!("../prelude/durable.luau");
+const TRANSACTION: &str = include_str!("../prelude/transaction.luau");
 const MODULES: &str = include_str!("../prelude/modules.luau");
 const GLOBALS: &str = include_str!("../prelude/globals.luau");
 const MAIN: &str = include_str!("../prelude/main.luau");
@@ -46,7 +48,7 @@ pub(super) struct Blank {
     lua: Lua,
     errors: Function,
     values: Function,
-    others: [Function; 4],
+    others: [Function; 5],
     globals: Function,
     data: Function,
     main: Function,
@@ -60,7 +62,7 @@ impl Blank {
         }
         let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
         let load = |source: &str| lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function();
-        let others = [load(SCHEDULER)?, load(EFFECTS)?, load(DURABLE)?, load(MODULES)?];
+        let others = [load(SCHEDULER)?, load(EFFECTS)?, load(DURABLE)?, load(TRANSACTION)?, load(MODULES)?];
         let (errors, values) = (load(ERRORS)?, load(VALUES)?);
         let (globals, data, main) = (load(GLOBALS)?, load(DATA)?, load(MAIN)?);
         Ok(Self { lua, errors, values, others, globals, data, main })
@@ -75,6 +77,7 @@ pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
     runtime.raw_set("sources", lua.create_table()?)?;
     runtime.raw_set("own_sources", lua.create_table()?)?;
     runtime.raw_set("plan", plan)?;
+    runtime.raw_set("rewinds", rewinds(&lua, start)?)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
     let encoder = Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits);
     let functions = Data::new(&encoder).table(&lua)?;
@@ -120,6 +123,16 @@ fn compiler(mode: Mode) -> Compiler {
         Mode::Run => compiler,
         Mode::Plan => guarded_in_plans.into_iter().fold(compiler, Compiler::add_mutable_global),
     }
+}
+
+/// By effect, the word for what a failed transaction does.
+fn rewinds(lua: &Lua, start: &Start) -> mlua::Result<Table> {
+    let word = |rewind: &Rewind| match rewind {
+        Rewind::Restore => "restore",
+        Rewind::Repeat => "repeat",
+        Rewind::Refuse => "refuse",
+    };
+    lua.create_table_from(start.rewinds.iter().map(|(name, rewind)| (name.as_str(), word(rewind))))
 }
 
 fn weak_table(lua: &Lua) -> mlua::Result<Table> {

@@ -1,7 +1,7 @@
 //! Owns the effects that only pretend, and the shortest way to run a script with them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -230,6 +230,7 @@ pub(crate) fn launch(source: &str) -> Launch {
         limits: Limits { exec: Duration::from_secs(20), ..Limits::default() },
         mode: Mode::Run,
         effects: EFFECTS.map(str::to_owned).to_vec(),
+        rewinds: BTreeMap::new(),
         args: vec!["first".to_owned(), "second".to_owned()],
         params: raw(json!({ "force": true })),
         seed: 42,

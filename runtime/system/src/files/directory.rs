@@ -10,7 +10,7 @@ use super::object::Object;
 use super::owner::Wish;
 use super::store::{self, Wanted};
 use super::write::{apply, observe};
-use super::{key, resolve};
+use super::{key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -66,6 +66,8 @@ impl Directory {
 impl Ensure for Directory {
     type State = Object;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.path)
     }
@@ -92,5 +94,30 @@ impl Ensure for Directory {
         change: &Change<Object>,
     ) -> Result<Applied<Object>> {
         apply(self.wanted(world)?, context, before, change).await
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Object>> {
+        rewind::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+    ) -> Result<Change<Object>> {
+        rewind::compare(context, now, earlier)
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+        change: &Change<Object>,
+    ) -> Result<Applied<Object>> {
+        rewind::apply(context, now, earlier, change).await
     }
 }

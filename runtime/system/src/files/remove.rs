@@ -15,7 +15,7 @@ use serde_json::json;
 use super::object::{self, Keep, Kind, Object};
 use super::place::Place;
 use super::store::{NOT_RESTORABLE, sync_folder};
-use super::{blocking, key, resolve};
+use super::{blocking, key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -51,6 +51,8 @@ impl Declared for Remove {
 impl Ensure for Remove {
     type State = Object;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.path)
     }
@@ -64,22 +66,7 @@ impl Ensure for Remove {
     }
 
     async fn change(&self, _: &World, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
-        let Some(before) = before else { return Ok(Change::none(None)) };
-        let path = object::path_of(before);
-        match before.kind {
-            Kind::File => {}
-            Kind::Directory => refuse_unless_empty(context, &path)?,
-            other => return Err(object::refuse_kind(&path, other)),
-        }
-        let field = FieldChange {
-            path: "kind".into(),
-            before: Some(json!(before.kind)),
-            after: None,
-            replaces: false,
-        };
-        let change = Change::to(Action::Remove, None, vec![field]);
-        let kept = before.kind == Kind::Directory || before.content.is_some();
-        Ok(if kept { change } else { change.note(NOT_RESTORABLE) })
+        change(context, before)
     }
 
     async fn apply(
@@ -89,10 +76,56 @@ impl Ensure for Remove {
         before: Option<&Object>,
         _: &Change<Object>,
     ) -> Result<Applied<Object>> {
-        let Some(before) = before.cloned() else { return Ok(Applied::gone()) };
-        blocking(move || remove(&object::path_of(&before), before.kind)).await?;
-        Ok(Applied::gone())
+        apply(before).await
     }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Object>> {
+        rewind::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+    ) -> Result<Change<Object>> {
+        rewind::compare(context, now, earlier)
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+        change: &Change<Object>,
+    ) -> Result<Applied<Object>> {
+        rewind::apply(context, now, earlier, change).await
+    }
+}
+
+/// What making `before` not exist changes.
+pub(super) fn change(context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
+    let Some(before) = before else { return Ok(Change::none(None)) };
+    let path = object::path_of(before);
+    match before.kind {
+        Kind::File => {}
+        Kind::Directory => refuse_unless_empty(context, &path)?,
+        other => return Err(object::refuse_kind(&path, other)),
+    }
+    let field =
+        FieldChange { path: "kind".into(), before: Some(json!(before.kind)), after: None, replaces: false };
+    let change = Change::to(Action::Remove, None, vec![field]);
+    let kept = before.kind == Kind::Directory || before.content.is_some();
+    Ok(if kept { change } else { change.note(NOT_RESTORABLE) })
+}
+
+/// Makes `before` not exist.
+pub(super) async fn apply(before: Option<&Object>) -> Result<Applied<Object>> {
+    let Some(before) = before.cloned() else { return Ok(Applied::gone()) };
+    blocking(move || remove(&object::path_of(&before), before.kind)).await?;
+    Ok(Applied::gone())
 }
 
 /// Names what lies in a folder, apart from what the plan will have removed.

@@ -16,7 +16,7 @@ use super::object::Object;
 use super::owner::Wish;
 use super::store::{self, Wanted};
 use super::write::{apply, observe};
-use super::{key, resolve};
+use super::{key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -137,6 +137,8 @@ fn failure(path: &str, cause: &str) -> Error {
 impl Ensure for Template {
     type State = Object;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.path)
     }
@@ -163,5 +165,30 @@ impl Ensure for Template {
         change: &Change<Object>,
     ) -> Result<Applied<Object>> {
         apply(self.wanted(world, context).await?, context, before, change).await
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Object>> {
+        rewind::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+    ) -> Result<Change<Object>> {
+        rewind::compare(context, now, earlier)
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+        change: &Change<Object>,
+    ) -> Result<Applied<Object>> {
+        rewind::apply(context, now, earlier, change).await
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::object::{self, Object};
 use super::owner::Wish;
 use super::store::{self, Wanted};
-use super::{blocking, key, resolve};
+use super::{blocking, key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -73,6 +73,8 @@ impl Write {
 impl Ensure for Write {
     type State = Object;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.path)
     }
@@ -99,6 +101,31 @@ impl Ensure for Write {
         change: &Change<Object>,
     ) -> Result<Applied<Object>> {
         apply(self.wanted(world, context).await?, context, before, change).await
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Object>> {
+        rewind::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+    ) -> Result<Change<Object>> {
+        rewind::compare(context, now, earlier)
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+        change: &Change<Object>,
+    ) -> Result<Applied<Object>> {
+        rewind::apply(context, now, earlier, change).await
     }
 }
 

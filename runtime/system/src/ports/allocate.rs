@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use effect::{
     Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
 };
-use journal::{Expect, Write};
+use journal::Expect;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Allocation, BY_NAME, BY_NUMBER, allocations, check_service_name, decode, record_name, system};
+use super::{Allocation, BY_NAME, allocations, check_service_name, decode, record_name, system};
 use crate::World;
 use crate::node::only_local;
 
@@ -97,6 +97,7 @@ impl Allocate {
 impl Ensure for Allocate {
     type State = Allocation;
     const OWN_RECORDS: bool = true;
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         context.key("ports", self.node.as_deref(), &self.subject())
@@ -134,18 +135,38 @@ impl Ensure for Allocate {
         let Some(after) = change.after.clone() else {
             return Err(Error::new(Code::Internal, "a port's allocation has no outcome"));
         };
-        let write = |kind: &str, name: String, value: String| Write {
-            kind: kind.to_owned(),
-            node: self.node(context).to_owned(),
-            name,
-            value: Some(value),
-            // Another run that was faster makes the corridor compare again.
-            expect: Expect::Absent,
-        };
-        let writes = vec![
-            write(BY_NAME, after.record_name(), json!(after).to_string()),
-            write(BY_NUMBER, after.port.to_string(), json!(after.record_name()).to_string()),
-        ];
+        // Another run that was faster makes the corridor compare again.
+        let writes = after.writes(self.node(context), Expect::Absent, true).to_vec();
         Ok(Applied::to(after).writing(writes))
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        _: &Context,
+        now: Option<&Allocation>,
+        earlier: Option<&Allocation>,
+    ) -> Result<Change<Allocation>> {
+        Ok(match (now, earlier) {
+            (Some(now), None) => {
+                let port = Some(json!(now.port));
+                let field = FieldChange { path: "port".into(), before: port, after: None, replaces: false };
+                Change::to(Action::Remove, None, vec![field])
+            }
+            // An allocation that stands is never changed, so there is nothing else to bring back.
+            _ => Change::none(now.cloned()),
+        })
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Allocation>,
+        _: Option<&Allocation>,
+        _: &Change<Allocation>,
+    ) -> Result<Applied<Allocation>> {
+        let writes = now.into_iter().flat_map(|now| now.writes(self.node(context), Expect::Any, false));
+        Ok(Applied::gone().writing(writes.collect()))
     }
 }

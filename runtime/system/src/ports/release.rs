@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use effect::{Action, Applied, Change, Context, Declared, Ensure, Ensured, FieldChange, Need, Result};
-use journal::{Expect, Write};
+use journal::Expect;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Allocation, BY_NAME, BY_NUMBER, allocations, check_service_name};
+use super::{Allocation, allocations, check_service_name};
 use crate::World;
 use crate::node::only_local;
 
@@ -76,6 +76,7 @@ impl Release {
 impl Ensure for Release {
     type State = Held;
     const OWN_RECORDS: bool = true;
+    const UNDOABLE: bool = true;
 
     /// A key of this very call: what it is about are the keys of single allocations, which `observe` and `change` look
     /// up and enter themselves.
@@ -120,16 +121,50 @@ impl Ensure for Release {
         _: &Change<Held>,
     ) -> Result<Applied<Held>> {
         let node = self.node(context);
-        let delete = |kind: &str, name: String| Write {
-            kind: kind.to_owned(),
-            node: node.to_owned(),
-            name,
-            value: None,
-            expect: Expect::Any,
-        };
         let held = before.into_iter().flat_map(|before| self.allocations(before));
-        let writes = held
-            .flat_map(|held| [delete(BY_NAME, held.record_name()), delete(BY_NUMBER, held.port.to_string())]);
+        let writes = held.flat_map(|held| held.writes(node, Expect::Any, false));
         Ok(Applied::gone().writing(writes.collect()))
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        _: &Context,
+        now: Option<&Held>,
+        earlier: Option<&Held>,
+    ) -> Result<Change<Held>> {
+        let held = |held: Option<&Held>| held.map(|held| held.ports.clone()).unwrap_or_default();
+        let (now_held, earlier_held) = (held(now), held(earlier));
+        let missing = earlier_held.iter().filter(|(name, _)| !now_held.contains_key(*name));
+        let fields: Vec<FieldChange> = missing
+            .map(|(name, port)| FieldChange {
+                path: format!("ports.{name}"),
+                before: None,
+                after: Some(json!(port)),
+                replaces: false,
+            })
+            .collect();
+        if fields.is_empty() {
+            return Ok(Change::none(now.cloned()));
+        }
+        let ports = earlier_held.into_iter().chain(now_held).collect();
+        let after = Held { service: self.service.clone(), ports };
+        Ok(Change::to(Action::Create, Some(after), fields))
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Held>,
+        _: Option<&Held>,
+        change: &Change<Held>,
+    ) -> Result<Applied<Held>> {
+        let after = change.after.clone();
+        let is_new = |held: &Allocation| now.is_none_or(|now| !now.ports.contains_key(&held.name));
+        let wanted = after.iter().flat_map(|after| self.allocations(after)).filter(is_new);
+        // A number that somebody else has taken since is theirs: the conflict is told.
+        let writes = wanted.flat_map(|held| held.writes(self.node(context), Expect::Absent, true));
+        Ok(Applied { writes: writes.collect(), after })
     }
 }

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{RELEASE, Release, SERVICE, Service, decode, difference, release_key, release_name, releases};
+use super::{
+    RELEASE, Release, SERVICE, Service, decode, difference, release_key, release_name, releases, rewind,
+};
 use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
@@ -101,6 +103,7 @@ impl Put {
 impl Ensure for Put {
     type State = Service;
     const OWN_RECORDS: bool = true;
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         context.key("registry", self.node.as_deref(), &self.service)
@@ -176,5 +179,26 @@ impl Ensure for Put {
             }));
         }
         Ok(Applied::to(after).writing(writes))
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        _: &Context,
+        now: Option<&Service>,
+        earlier: Option<&Service>,
+    ) -> Result<Change<Service>> {
+        Ok(rewind::compare(now, earlier))
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        _: Option<&Service>,
+        earlier: Option<&Service>,
+        _: &Change<Service>,
+    ) -> Result<Applied<Service>> {
+        Ok(rewind::apply(self.node(context), &self.service, earlier))
     }
 }

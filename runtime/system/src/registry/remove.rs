@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{SERVICE, Service, decode};
+use super::{SERVICE, Service, decode, rewind};
 use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
@@ -53,6 +53,7 @@ impl Remove {
 impl Ensure for Remove {
     type State = Service;
     const OWN_RECORDS: bool = true;
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         context.key("registry", self.node.as_deref(), &self.service)
@@ -91,5 +92,26 @@ impl Ensure for Remove {
             expect: Expect::Any,
         };
         Ok(Applied::gone().writing(vec![write]))
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        _: &Context,
+        now: Option<&Service>,
+        earlier: Option<&Service>,
+    ) -> Result<Change<Service>> {
+        Ok(rewind::compare(now, earlier))
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        _: Option<&Service>,
+        earlier: Option<&Service>,
+        _: &Change<Service>,
+    ) -> Result<Applied<Service>> {
+        Ok(rewind::apply(self.node(context), &self.service, earlier))
     }
 }

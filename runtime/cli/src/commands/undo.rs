@@ -1,0 +1,76 @@
+//! Owns `undo`: a script that ships, through the same corridor as every other, so that it is planned, journaled and
+//! resumed like one.
+
+use std::path::Path;
+
+use effect::policy::Grants;
+use effect::{Code, Error, Mode, Result};
+use journal::{Run, RunState};
+
+use super::evaluate::{self, Job};
+use super::services::confirm;
+use crate::app::App;
+use crate::exit::Exit;
+use crate::render;
+
+const SCRIPT: &str = include_str!("undo.luau");
+
+/// What the command line says of an undo.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    /// Also what later runs have changed again.
+    pub(super) force: bool,
+    /// Only show it.
+    pub(super) plan: bool,
+    pub(super) json: bool,
+}
+
+pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
+    let run = app.journal.run(prefix).await?;
+    // Held to the end, so that nobody goes on with what is being taken back.
+    let lock = app.journal.lock_run(&run.id)?;
+    let run = app.journal.run(run.id.as_str()).await?;
+    check_over(&run)?;
+    let job = |mode| -> Result<Job> {
+        let mut words = vec![run.id.to_string()];
+        words.extend(wish.force.then(|| "force".to_owned()));
+        let name = format!("undo {}", run.id);
+        // Relative paths mean what they meant.
+        let root = Path::new(&run.root);
+        let root = if root.is_dir() { root } else { &app.state }.to_owned();
+        Ok(Job { mode, root, ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run))? })
+    };
+    if wish.plan || !wish.json {
+        let shown = evaluate::show_plan(app, job(Mode::Plan)?, wish.json, false).await?;
+        if wish.plan || shown != Exit::Done {
+            return Ok(shown);
+        }
+        confirm(app, &format!("Undo run {} ({})?", run.id, run.name))?;
+    } else if !app.global.yes {
+        return Err(Error::new(Code::Usage, "not confirmed").hint("say `--yes`, or `--plan` to look first"));
+    }
+    let job = job(Mode::Run)?;
+    render::note("");
+    let name = job.name.clone();
+    let ended = evaluate::start(app, job, Path::new(&name), wish.json).await;
+    drop(lock);
+    ended
+}
+
+/// What the run was granted, and a look at what it did.
+fn grants(run: &Run) -> Grants {
+    let mut grants: Grants = serde_json::from_value(run.grants.clone()).unwrap_or_default();
+    grants.allow.push(format!("runs:read:{}", run.id));
+    grants
+}
+
+/// A run that may still go on is not taken back beneath its feet.
+fn check_over(run: &Run) -> Result<()> {
+    match run.state {
+        RunState::Done | RunState::Failed | RunState::Cancelled => Ok(()),
+        RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused => {
+            let error = Error::new(Code::RunState, format!("run {} is {} and may go on", run.id, run.state));
+            Err(error.hint(format!("give it up first: `mcrun cancel {}`", run.id)))
+        }
+    }
+}
