@@ -242,7 +242,7 @@ pub(crate) enum Command {
         /// The code, such as MC-C003.
         code: String,
     },
-    /// Check this machine: sandbox, engines, state directory, configuration.
+    /// Check this machine: sandbox, engines, state directory, configuration; with -v what each driver can do.
     Doctor {
         /// Print JSON.
         #[arg(long)]
@@ -253,8 +253,14 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print a manual page, or write all of them.
+    Man {
+        /// The command; the page of mcrun itself unless given.
+        command: Option<String>,
+        /// Write the pages of all commands to this folder, such as /usr/local/share/man/man1.
+        #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
 }
 
 /// States by which runs can be listed.
