@@ -32,10 +32,10 @@ pub(crate) struct Global {
     /// The configuration file; else ~/.config/mcrun/mcrun.toml or /etc/mcrun/mcrun.toml.
     #[arg(long, global = true, value_name = "FILE", env = "MCRUN_CONFIG", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Answer every question with yes.
+    /// Answer every question with yes; capabilities are not granted by it but stay denied.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
-    /// Never ask: a question that is not answered by --yes is an error.
+    /// Never ask: a question that is not answered by --yes is an error, a missing capability denied.
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
     /// Say more; twice for everything.

@@ -26,7 +26,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Reference { folder, check } => documents::reference(&global, &folder, check),
         Command::Explain { code } => documents::explain(&code),
         Command::Completions { shell } => documents::completions(shell),
-Command::Man { command, out } => documents::man(command.as_deref(), out.as_deref()),
+        Command::Man { command, out } => documents::man(command.as_deref(), out.as_deref()),
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
