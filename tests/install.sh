@@ -5,7 +5,7 @@ if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
 fi
 missing=""
-for pair in podman:podman runc:runc busybox:busybox-static python3:python3; do
+for pair in podman:podman runc:runc busybox:busybox-static python3:python3 setsid:util-linux; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ]; then

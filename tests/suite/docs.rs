@@ -110,10 +110,32 @@ fn what_is_generated_for_shells_and_readers_is_there() {
         assert!(place.ends(0, &["completions", shell]).stdout.contains("undeploy"), "{shell}");
     }
     assert!(place.ends(0, &["man"]).stdout.contains(".TH"));
+    assert!(place.ends(0, &["man", "plan"]).stdout.contains(".TH mcrun-plan 1"));
+    place.ends(2, &["man", "paln"]).says(&["MC-U001", "did you mean `plan`?"]);
+    place.ends(0, &["man", "--out", "pages"]);
+    for page in ["mcrun.1", "mcrun-run.1", "mcrun-doctor.1", "mcrun-man.1"] {
+        assert!(place.read(&format!("pages/{page}")).contains(".SH NAME"), "{page}");
+    }
     let doctor: serde_json::Value = place.json(&["doctor", "--json"]);
     let names: Vec<_> =
         doctor.as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
     for name in ["configuration", "sandbox", "state directory", "containers: process"] {
         assert!(names.contains(&name), "{names:?}");
     }
+}
+
+#[test]
+fn doctor_says_which_driver_is_used_and_why() {
+    let place = Place::new();
+    let plain = place.ends(0, &["doctor"]).stdout;
+    assert!(plain.contains("`drivers.containers` is \"process\" in mcrun.toml"), "{plain}");
+    assert!(!plain.contains("update-labels"), "{plain}");
+    assert!(place.ends(0, &["doctor", "-v"]).stdout.contains("update-labels"));
+    place.configure("[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"/nonexistent\"\n");
+    let broken = place.ends(1, &["doctor"]).stdout;
+    assert!(broken.contains("nothing answers at /nonexistent"), "{broken}");
+    assert!(broken.contains("hint: start it or correct `socket`"), "{broken}");
+    place.configure("[drivers.podman]\nsocket = \"/nonexistent\"\n");
+    let without = place.ends(0, &["doctor"]).stdout;
+    assert!(without.contains("no engine for images") && without.contains("install podman"), "{without}");
 }

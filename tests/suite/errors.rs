@@ -293,6 +293,18 @@ fn a_wrong_configuration() {
     let write = |text: &str| std::fs::write(place.at("mcrun.toml"), text).unwrap();
     write("[drivers]\n# a comment\ncontainer = \"podman\"\n");
     shows!("config_unknown_key", place, &["runs"]);
+    for (name, text) in [
+        ("config_node_address", "[node]\naddress = \"100.95.252.120\"\n"),
+        ("config_drivers_dns", "[drivers]\ncontainers = \"auto\"\ndns = \"embedded\"\n"),
+        (
+            "config_playbooks",
+            "[node]\nname = \"rift\"\n\n[playbooks]\nfolders = [\"/etc/mcrun/playbooks\"]\n",
+        ),
+        ("config_secret_key", "[secrets.\"a/b\"]\nfiel = \"/run/a\"\nto = []\n"),
+    ] {
+        write(text);
+        insta::assert_snapshot!(name, shown(&place, &place.run(&["runs"])));
+    }
     write("[drivers]\ncontainers = \"docker-compose\"\n");
     shows!("config_bad_value", place, &["runs"]);
     write("[drivers\n");

@@ -1,6 +1,7 @@
 //! The whole program, from the outside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod approvals;
 mod check;
 mod codes;
 mod crash;
@@ -19,6 +20,7 @@ mod sandbox;
 mod secrets;
 mod service;
 mod strategies;
+mod terminal;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

@@ -32,10 +32,10 @@ pub(crate) struct Global {
     /// The configuration file; else ~/.config/mcrun/mcrun.toml or /etc/mcrun/mcrun.toml.
     #[arg(long, global = true, value_name = "FILE", env = "MCRUN_CONFIG", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Answer every question with yes.
+    /// Answer every question with yes; capabilities are not granted by it but stay denied.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
-    /// Never ask: a question that is not answered by --yes is an error.
+    /// Never ask: a question that is not answered by --yes is an error, a missing capability denied.
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
     /// Say more; twice for everything.
@@ -256,7 +256,7 @@ pub(crate) enum Command {
         /// The code, such as MC-C003.
         code: String,
     },
-    /// Check this machine: sandbox, engines, state directory, configuration.
+    /// Check this machine: sandbox, engines, state directory, configuration; with -v what each driver can do.
     Doctor {
         /// Print JSON.
         #[arg(long)]
@@ -267,8 +267,14 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print a manual page, or write all of them.
+    Man {
+        /// The command; the page of mcrun itself unless given.
+        command: Option<String>,
+        /// Write the pages of all commands to this folder, such as /usr/local/share/man/man1.
+        #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
 }
 
 /// States by which runs can be listed.

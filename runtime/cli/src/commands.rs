@@ -27,7 +27,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Reference { folder, check } => documents::reference(&global, &folder, check),
         Command::Explain { code } => documents::explain(&code),
         Command::Completions { shell } => documents::completions(shell),
-        Command::Man => documents::man(),
+        Command::Man { command, out } => documents::man(command.as_deref(), out.as_deref()),
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
@@ -67,7 +67,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Reference { .. }
         | Command::Explain { .. }
         | Command::Completions { .. }
-        | Command::Man
+        | Command::Man { .. }
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
     }
 }

@@ -90,8 +90,7 @@ impl Config {
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let place = line.map(|line| format!(":{line}")).unwrap_or_default();
-            Error::new(Code::Config, format!("{shown}{place}: {}", error.message()))
-                .hint("the README shows every key; `mcrun doctor` checks the whole file")
+            mistake(&format!("{shown}{place}"), error.message())
         })?;
         config.file = Some(file.to_owned());
         config.check().map_err(|error| {
@@ -135,6 +134,33 @@ impl Config {
                 .unwrap_or("local")
                 .to_owned()
         })
+    }
+}
+
+/// A mistake in the file, in our words where it is a key or a value that this version does not know.
+fn mistake(place: &str, said: &str) -> Error {
+    const USUAL: &str = "the README shows every key; `mcrun doctor` checks the whole file";
+    let plain = || Error::new(Code::Config, format!("{place}: {said}")).hint(USUAL);
+    let Some((what, rest)) = ["field", "variant"]
+        .into_iter()
+        .find_map(|what| Some((what, said.strip_prefix(&format!("unknown {what} `"))?)))
+    else {
+        return plain();
+    };
+    let Some((given, expected)) = rest.split_once('`') else { return plain() };
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let what = if what == "field" { "key" } else { "value" };
+    let error = Error::new(
+        Code::Config,
+        format!("{place}: this version of mcrun does not know the {what} `{given}`"),
+    );
+    let error = match known.as_slice() {
+        [] => error,
+        known => error.because(format!("known here: {}", known.join(", "))),
+    };
+    match effect::policy::nearest(given, known) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("take it out; {USUAL}")),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::bridge::{Bridge, Stop};
 use crate::exit::Exit;
 use crate::render::{Observe, Watch};
-use crate::{stdlib, wiring};
+use crate::{approve, stdlib, wiring};
 
 /// A script that is about to be evaluated.
 pub(crate) struct Job {
@@ -35,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) grants: Grants,
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
+    /// Whether a person may be asked for capabilities that are missing.
+    pub(crate) asks: bool,
     pub(crate) past: Option<Past>,
 }
 
@@ -150,7 +152,10 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         sources: HashMap::new(),
         logged: HashMap::new(),
     });
-    let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions);
+    let stopping = watch::Sender::new(false);
+    let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
+    let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
+        .asking_for_approval(approver);
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
@@ -173,7 +178,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         kinds,
         logged: past.logged,
         planning: job.mode == Mode::Plan,
-        stopping: watch::Sender::new(false),
+        stopping,
         pinned: Mutex::new(Vec::new()),
     };
     let worker = app.worker.take().map_or_else(start_worker, Ok)?;
@@ -261,7 +266,9 @@ async fn conclude(app: &App, session: &Session, ended: Ended<Stop>) -> Finished 
             let exit = Exit::of(&error);
             Finished { state: RunState::Paused, exit, trouble: Some(Trouble::new(error)) }
         }
-        Ended::Stopped(Stop::Parked) | Ended::Interrupted => stopped(app, session).await,
+        Ended::Stopped(Stop::Parked | Stop::Corridor(effect::Stop::Unanswered)) | Ended::Interrupted => {
+            stopped(app, session).await
+        }
     }
 }
 

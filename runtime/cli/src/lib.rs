@@ -3,6 +3,7 @@
 //! Owns what a person sees and types. Leaves what a run does to `script` (worker) and `effect` (corridor).
 
 mod app;
+mod approve;
 mod arguments;
 mod bridge;
 mod commands;

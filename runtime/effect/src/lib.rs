@@ -3,6 +3,7 @@
 //! Owns what is the same for every effect. Leaves what an effect does to the primitive crates, which declare their
 //! effects with the traits of [`declaration`], and the script's side of the pipe to the `script` crate.
 
+pub mod approval;
 pub mod arguments;
 pub mod codes;
 pub mod context;

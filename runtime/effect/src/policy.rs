@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
@@ -252,6 +253,10 @@ pub struct Policy {
     bound: Option<Vec<Capability>>,
     grants: Vec<Capability>,
     denials: Vec<Capability>,
+    /// As the run was given it.
+    given: Grants,
+    /// What a person has granted since; shared by all that hold this policy.
+    approved: Arc<RwLock<Vec<Capability>>>,
 }
 
 /// A policy as it is recorded with a run.
@@ -285,7 +290,55 @@ impl Policy {
         let parse =
             |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
         let bound = bound.map(parse).transpose()?;
-        Ok(Self { bound, grants: parse(&grants.allow)?, denials: parse(&grants.deny)? })
+        Ok(Self {
+            bound,
+            grants: parse(&grants.allow)?,
+            denials: parse(&grants.deny)?,
+            given: grants.clone(),
+            approved: Arc::default(),
+        })
+    }
+
+    /// Grants capabilities to the run that is under way. Bound and denials hold for them as for all others.
+    ///
+    /// # Errors
+    /// `MC-P002` for a malformed or unknown capability.
+    pub fn grant(&self, capabilities: &[String]) -> Result<()> {
+        let granted = capabilities.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>()?;
+        self.approved.write().unwrap_or_else(PoisonError::into_inner).extend(granted);
+        Ok(())
+    }
+
+    /// What the run was granted, with what a person has granted since: as it is recorded.
+    #[must_use]
+    pub fn recorded(&self) -> Grants {
+        let mut grants = self.given.clone();
+        let approved = self.approved.read().unwrap_or_else(PoisonError::into_inner);
+        grants.allow.extend(approved.iter().map(Capability::to_string));
+        grants
+    }
+
+    /// Whether a grant could meet these needs: all lie within the operator's bound and none is denied.
+    #[must_use]
+    pub fn may_be_granted(&self, needs: &[Need]) -> bool {
+        needs.iter().all(|need| self.is_open(need))
+    }
+
+    fn is_open(&self, need: &Need) -> bool {
+        self.bound.as_deref().is_none_or(|bound| bound.iter().any(|capability| capability.grants(need)))
+            && !self.denials.iter().any(|capability| capability.denies(need))
+    }
+
+    /// The needs that are not met, in the form `--allow` takes, each once.
+    #[must_use]
+    pub fn missing(&self, needs: &[Need]) -> Vec<String> {
+        let mut missing: Vec<String> = Vec::new();
+        for need in needs.iter().filter(|need| !self.allows(need)).map(Need::to_string) {
+            if !missing.contains(&need) {
+                missing.push(need);
+            }
+        }
+        missing
     }
 
     /// The same policy with folders that no grant opens: mcrun's own state, and `/proc`, where the host's environment
@@ -304,9 +357,8 @@ impl Policy {
     #[must_use]
     pub fn allows(&self, need: &Need) -> bool {
         let granted = |list: &[Capability]| list.iter().any(|capability| capability.grants(need));
-        granted(&self.grants)
-            && self.bound.as_deref().is_none_or(granted)
-            && !self.denials.iter().any(|capability| capability.denies(need))
+        let approved = || granted(&self.approved.read().unwrap_or_else(PoisonError::into_inner));
+        (granted(&self.grants) || approved()) && self.is_open(need)
     }
 
     /// What the operator can do about a refusal.
@@ -333,8 +385,7 @@ impl Policy {
     /// # Errors
     /// `MC-P001` that lists what is missing in the form `--allow` takes.
     pub fn check(&self, effect: &str, needs: &[Need]) -> Result<()> {
-        let missing: Vec<String> =
-            needs.iter().filter(|need| !self.allows(need)).map(Need::to_string).collect();
+        let missing = self.missing(needs);
         if missing.is_empty() {
             return Ok(());
         }
@@ -383,6 +434,21 @@ mod tests {
         let writer = policy(None, &["containers:write:mcq*"], &[]);
         assert!(writer.allows(&Need::read("containers", "mcq-api")));
         assert!(!writer.allows(&Need::write("containers", "mcr")));
+    }
+
+    #[test]
+    fn what_is_granted_meanwhile_stays_within_bound_and_denials() {
+        let policy = policy(Some(&["files"]), &["files:read:/a"], &["files:write:/secret/**"]);
+        let write = Need::write("files", "/b");
+        assert_eq!(policy.missing(&[write.clone(), write.clone()]), ["files:write:/b"]);
+        assert!(policy.may_be_granted(std::slice::from_ref(&write)));
+        policy.clone().grant(&["files:write:/b".into(), "exec".into()]).unwrap();
+        assert!(policy.allows(&write));
+        assert_eq!(policy.recorded().allow, ["files:read:/a", "files:write:/b", "exec"]);
+        assert_eq!(policy.recorded().deny, ["files:write:/secret/**"]);
+        for need in [Need::write("exec", "/bin/sh"), Need::write("files", "/secret/a")] {
+            assert!(!policy.may_be_granted(std::slice::from_ref(&need)) && !policy.allows(&need), "{need}");
+        }
     }
 
     #[test]

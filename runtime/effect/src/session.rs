@@ -18,6 +18,7 @@ use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::approval::Approver;
 use crate::context::Shared;
 use crate::declaration::Declared;
 use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
@@ -53,6 +54,8 @@ pub enum Stop {
     Pause(Error),
     /// The journal cannot be written: nothing may act any more.
     Broken(Error),
+    /// It was asked to stop while it asked a person for capabilities: nothing is decided.
+    Unanswered,
 }
 
 impl From<journal::Error> for Stop {
@@ -130,6 +133,9 @@ pub struct Session {
     decisions: Decisions,
     turnstile: Turnstile,
     progress: Mutex<Progress>,
+    /// Whoever may grant what the run lacks, and whose turn it is to be asked.
+    approver: Option<Arc<dyn Approver>>,
+    asking: tokio::sync::Mutex<()>,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -173,8 +179,25 @@ impl Session {
             decisions,
             turnstile: Turnstile::default(),
             progress: Mutex::new(Progress { open, ..Progress::default() }),
+            approver: None,
+            asking: tokio::sync::Mutex::default(),
             lost: Arc::default(),
         }
+    }
+
+    /// The same corridor, in which a person is asked for what the run lacks.
+    #[must_use]
+    pub fn asking_for_approval(mut self, approver: Option<Arc<dyn Approver>>) -> Self {
+        self.approver = approver;
+        self
+    }
+
+    pub(crate) fn approver(&self) -> Option<&Arc<dyn Approver>> {
+        self.approver.as_ref()
+    }
+
+    pub(crate) fn asking(&self) -> &tokio::sync::Mutex<()> {
+        &self.asking
     }
 
     /// What all effects of the run share.
@@ -217,7 +240,10 @@ impl Session {
             (Mode::Plan, permitted) => {
                 Ok(self.plan(&request, kind, &*call, &context, (&needs, permitted)).await)
             }
-            (Mode::Run, Err(error)) => self.reject(&request, kind, error).await,
+            (Mode::Run, Err(error)) => match self.approve(&request, &call.subject(), &needs, error).await? {
+                Some(error) => self.reject(&request, kind, error).await,
+                None => self.run(&request, kind, &*call, &context, open).await,
+            },
             (Mode::Run, Ok(())) => self.run(&request, kind, &*call, &context, open).await,
         }
     }

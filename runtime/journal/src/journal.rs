@@ -179,6 +179,11 @@ impl Journal {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
     }
 
+    /// Replaces what the run was granted: somebody granted it more while it was under way.
+    pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
+        self.change(Change::SetGrants { run: *run, grants }).await
+    }
+
     /// Asks for the end of a run, whichever process executes it.
     pub async fn request_cancel(&self, run: &RunId) -> Result<()> {
         self.change(Change::RequestCancel(*run)).await

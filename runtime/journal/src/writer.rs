@@ -203,6 +203,7 @@ impl Writer {
             Change::SetState { run, state, outcome, exit_code } => {
                 self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
             }
+            Change::SetGrants { run, grants } => self.set_grants(run, grants),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
             Change::Write(writes) => self.write_records(writes, None, at),

@@ -103,11 +103,38 @@ pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-pub(super) fn man() -> Result<Exit> {
+pub(super) fn man(command: Option<&str>, folder: Option<&Path>) -> Result<Exit> {
+    if let Some(folder) = folder {
+        let written =
+            fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Arguments::command(), folder));
+        written.map_err(|error| {
+            Error::new(Code::FileFailed, format!("the pages cannot be written to `{}`", folder.display()))
+                .because(error)
+        })?;
+        let shown = folder.display();
+        render::note(format_args!("wrote the manual pages to {shown}; `man {shown}/mcrun.1` shows one"));
+        return Ok(Exit::Done);
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(Arguments::command())
+    clap_mangen::Man::new(page_of(command)?)
         .render(&mut text)
         .map_err(|error| Error::new(Code::Internal, "the manual page cannot be made").because(error))?;
     render::out(String::from_utf8_lossy(&text).trim_end());
     Ok(Exit::Done)
+}
+
+/// The command as its manual page describes it.
+fn page_of(wanted: Option<&str>) -> Result<clap::Command> {
+    let mut program = Arguments::command().disable_help_subcommand(true);
+    program.build();
+    let Some(wanted) = wanted else { return Ok(program) };
+    if let Some(found) = program.get_subcommands().find(|command| command.get_name() == wanted) {
+        return Ok(found.clone());
+    }
+    let names = program.get_subcommands().map(clap::Command::get_name);
+    let error = Error::new(Code::Usage, format!("there is no command `{wanted}`"));
+    Err(match effect::policy::nearest(wanted, names) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint("`mcrun help` lists the commands"),
+    })
 }

@@ -36,13 +36,15 @@ pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Res
 /// Runs a job whose run is locked, and tells how it ended.
 async fn follow(
     app: &App,
-    job: Job,
+    mut job: Job,
     lock: journal::RunLock,
     begun: impl Future<Output = journal::Result<()>>,
     json: bool,
 ) -> Result<Exit> {
     let id = job.id;
     let main = (job.name.clone(), job.source.clone());
+    // `--yes` answers questions about what was asked for; it grants nothing.
+    job.asks = !(json || app.global.no_input || app.global.yes);
     if json {
         let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
         let finished = execute::run(app, job, watch, lock, begun).await?;
@@ -237,6 +239,7 @@ fn recorded_job(run: &Run) -> Result<Job> {
         grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
         seed: run.seed,
         mode: Mode::Run,
+        asks: false,
         past: None,
     })
 }
@@ -263,6 +266,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         grants,
         seed: seed(id.as_str()),
         mode,
+        asks: false,
         past: None,
     })
 }
@@ -331,6 +335,7 @@ pub(super) fn shipped_job(
         grants,
         seed: seed(id.as_str()),
         mode: Mode::Run,
+        asks: false,
         past: None,
     })
 }

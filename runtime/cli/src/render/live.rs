@@ -21,6 +21,9 @@ pub(crate) trait Watch: Send + Sync {
     fn module(&self, module: &Module);
     /// `cancelled` tells that somebody gave the run up.
     fn interrupted(&self, hard: bool, cancelled: bool);
+    /// Somebody else writes to the terminal until `release`: what happens meanwhile is shown then.
+    fn hold(&self) {}
+    fn release(&self) {}
 }
 
 /// Hands the corridor's events on.
@@ -67,8 +70,27 @@ pub(crate) struct Live {
 
 /// The lower part of a terminal, in which the tree of what is under way is drawn again and again.
 struct Screen {
-    bar: ProgressBar,
+    bar: Mutex<ProgressBar>,
     tree: Arc<Mutex<Tree>>,
+    /// What is to be printed when whoever holds the terminal releases it.
+    held: Mutex<Option<Vec<Line>>>,
+}
+
+/// A line above the tree.
+enum Line {
+    /// For people.
+    Note(String),
+    /// What the script prints.
+    Out(String),
+}
+
+impl Line {
+    fn print(&self) {
+        match self {
+            Line::Note(line) => note(line),
+            Line::Out(line) => out(line),
+        }
+    }
 }
 
 impl Screen {
@@ -78,31 +100,62 @@ impl Screen {
             return None;
         }
         let tree = Arc::new(Mutex::new(Tree::default()));
-        let drawn = tree.clone();
-        let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-        let style = ProgressStyle::with_template("{tree}").ok()?.with_key(
-            "tree",
-            move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                let text = lock(&drawn).lines(frame(state.elapsed())).join("\n");
-                let text = if colours { text } else { anstream::adapter::strip_str(&text).to_string() };
-                // What cannot be drawn now is drawn a moment later.
-                let _ = out.write_str(&text);
-            },
-        );
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        bar.set_style(style);
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Some(Self { bar, tree })
+        let bar = bar_of(&tree, Duration::ZERO);
+        Some(Self { bar: Mutex::new(bar), tree, held: Mutex::default() })
     }
 
     /// Changes the tree, and prints what is settled by that above it.
     fn change(&self, change: impl FnOnce(&mut Tree, Duration) -> Vec<String>) {
+        let now = lock(&self.bar).elapsed();
         // Drawing takes the tree as well, so it is free again before anything is drawn.
-        let settled = change(&mut lock(&self.tree), self.bar.elapsed());
-        if !settled.is_empty() {
-            self.bar.suspend(|| settled.iter().for_each(note));
+        let settled = change(&mut lock(&self.tree), now);
+        self.print(settled.into_iter().map(Line::Note).collect());
+    }
+
+    fn print(&self, lines: Vec<Line>) {
+        if let Some(held) = &mut *lock(&self.held) {
+            held.extend(lines);
+        } else if !lines.is_empty() {
+            lock(&self.bar).suspend(|| lines.iter().for_each(Line::print));
         }
     }
+
+    fn hold(&self) {
+        lock(&self.held).get_or_insert_default();
+        lock(&self.bar).finish_and_clear();
+    }
+
+    fn release(&self) {
+        let held = lock(&self.held).take();
+        {
+            let mut bar = lock(&self.bar);
+            *bar = bar_of(&self.tree, bar.elapsed());
+        }
+        self.print(held.unwrap_or_default());
+    }
+
+    fn finish(&self) {
+        self.change(Tree::finish);
+        lock(&self.bar).finish_and_clear();
+    }
+}
+
+/// What draws the tree, with its clock at `elapsed`.
+fn bar_of(tree: &Arc<Mutex<Tree>>, elapsed: Duration) -> ProgressBar {
+    let drawn = tree.clone();
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let draw = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let text = lock(&drawn).lines(frame(state.elapsed())).join("\n");
+        let text = if colours { text } else { anstream::adapter::strip_str(&text).to_string() };
+        // What cannot be drawn now is drawn a moment later.
+        let _ = out.write_str(&text);
+    };
+    let style = ProgressStyle::with_template("{tree}").expect("the template is well formed");
+    let bar =
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)).with_elapsed(elapsed);
+    bar.set_style(style.with_key("tree", draw));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
 }
 
 fn frame(now: Duration) -> Frame {
@@ -138,14 +191,13 @@ impl Live {
     /// Leaves the terminal to whoever writes next.
     pub(crate) fn finish(&self) {
         if let Some(screen) = &self.screen {
-            screen.change(Tree::finish);
-            screen.bar.finish_and_clear();
+            screen.finish();
         }
     }
 
     fn print(&self, line: String) {
         match &self.screen {
-            Some(screen) => screen.bar.suspend(|| note(line)),
+            Some(screen) => screen.print(vec![Line::Note(line)]),
             None => note(line),
         }
     }
@@ -201,7 +253,7 @@ impl Watch for Live {
             Level::Debug => {}
             // What a script prints is its result.
             Level::Print => match &self.screen {
-                Some(screen) => screen.bar.suspend(|| out(printable(message))),
+                Some(screen) => screen.print(vec![Line::Out(printable(message))]),
                 None => out(printable(message)),
             },
             _ => self.print(log_line(level, scope, message, fields)),
@@ -225,6 +277,18 @@ impl Watch for Live {
         } else {
             format!("stopping at the next effect; Ctrl-C again stops at once. `mcrun resume {run}` goes on")
         });
+    }
+
+    fn hold(&self) {
+        if let Some(screen) = &self.screen {
+            screen.hold();
+        }
+    }
+
+    fn release(&self) {
+        if let Some(screen) = &self.screen {
+            screen.release();
+        }
     }
 }
 

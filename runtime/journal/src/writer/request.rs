@@ -27,6 +27,10 @@ pub(crate) enum Change {
         outcome: Option<Value>,
         exit_code: Option<i32>,
     },
+    SetGrants {
+        run: RunId,
+        grants: Value,
+    },
     RequestCancel(RunId),
     Pin {
         run: RunId,
@@ -65,6 +69,7 @@ impl Request {
             Self::Change { change, .. } => match change {
                 Change::CreateRun(_) => ("run:before-commit", "run:after-commit"),
                 Change::SetState { .. } => ("state:before-commit", "state:after-commit"),
+                Change::SetGrants { .. } => ("grants:before-commit", "grants:after-commit"),
                 Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
                 Change::Pin { .. } => ("source:before-commit", "source:after-commit"),
                 Change::Write(_) => ("write:before-commit", "write:after-commit"),

@@ -78,6 +78,14 @@ impl Writer {
         Ok(())
     }
 
+    pub(super) fn set_grants(&mut self, run: &RunId, grants: &Value) -> Result<()> {
+        let number = self.cached(run)?.number;
+        self.connection
+            .prepare_cached("UPDATE runs SET grants = ? WHERE number = ?")?
+            .execute(params![grants.to_string(), number])?;
+        Ok(())
+    }
+
     pub(super) fn request_cancel(&mut self, run: &RunId) -> Result<()> {
         let number = self.cached(run)?.number;
         self.connection.prepare_cached("UPDATE runs SET cancel = 1 WHERE number = ?")?.execute([number])?;
