@@ -116,7 +116,7 @@ fn roll_outs_without(strategy: &str, setting: &str) {
         &["version=v2", "message=second", "level=debug"],
         &["version=v2", "message=second", "replicas=2"],
         &["version=v3", "message=third", "replicas=2"],
-        &["version=v3", "message=third", "replicas=3"],
+        &["version=v3", "message=third", "replicas=3", "soak=30ms"],
         &["version=v4", "message=fourth", "stop_first=true"],
         &["version=v5", "message=fifth", "stop_first=true"],
     ] {

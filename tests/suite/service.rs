@@ -14,7 +14,7 @@ local web = deploy.service {
     routes = { { mode = "l7" } },
     health = { http = "/v1/health", within = if params.broken then "500ms" else "10s" },
 }
-local release = deploy.rollout(web, { strategy = params.strategy or "recreate", stop_first = params.stop_first })
+local release = deploy.rollout(web, { strategy = params.strategy or "recreate", stop_first = params.stop_first, soak = params.soak })
 log.info("deployed", { changed = release.changed, version = release.version })
 for _, endpoint in release.endpoints do
     print(endpoint.port)

@@ -6,6 +6,7 @@ mod folder;
 mod wanted;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use effect::{Code, Error, Hidden, Result, Sealer};
@@ -39,7 +40,8 @@ pub struct Tree {
     pub size: u64,
     /// Keyed hash over names, contents and modes: equal for equal trees on this node.
     pub hash: String,
-    /// Every entry and the content that a change replaces, sealed, where it may have to be restored.
+    /// Every entry, the content that a change replaces, and the names of what is not there, sealed, where they may have to be
+    /// restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<Hidden>,
 }
@@ -94,9 +96,15 @@ impl Tree {
         Self { path, files, folders, size, hash: tagger.tag(), entries: None }
     }
 
-    /// The same with every entry sealed.
-    pub(super) fn with_entries(self, listing: &Listing, sealer: &Sealer) -> Result<Self> {
-        let text = serde_json::to_vec(listing).map_err(|error| broken(&error))?;
+    /// The same with every entry sealed, and the names of what is not there: undo takes that away again.
+    pub(super) fn with_entries<'n>(
+        self,
+        listing: &Listing,
+        absent: impl Iterator<Item = &'n String>,
+        sealer: &Sealer,
+    ) -> Result<Self> {
+        let kept = Kept { entries: Cow::Borrowed(listing), absent: absent.cloned().collect() };
+        let text = serde_json::to_vec(&kept).map_err(|error| broken(&error))?;
         let packed = zstd::bulk::compress(&text, 1).map_err(|error| broken(&error))?;
         Ok(Self { entries: Some(sealer.hide(&packed)), ..self })
     }
@@ -106,8 +114,17 @@ impl Tree {
         let Some(hidden) = &self.entries else { return Ok(Listing::new()) };
         let packed = sealer.open_hidden(hidden)?;
         let decoder = zstd::stream::read::Decoder::new(&**packed).map_err(|error| broken(&error))?;
-        serde_json::from_reader(std::io::BufReader::new(decoder)).map_err(|error| broken(&error))
+        let kept: Kept<'_> =
+            serde_json::from_reader(std::io::BufReader::new(decoder)).map_err(|error| broken(&error))?;
+        Ok(kept.entries.into_owned())
     }
+}
+
+/// What is sealed of a tree.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    entries: Cow<'a, Listing>,
+    absent: Vec<String>,
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Error {
@@ -220,7 +237,8 @@ mod tests {
         let listing = Listing::from([("a".to_owned(), Entry::folder(None)), ("a/b".to_owned(), file)]);
         let tree = Tree::of(std::path::Path::new("/x"), &listing, &sealer);
         assert_eq!((tree.files, tree.folders, tree.size), (1, 1, 3));
-        let sealed = tree.with_entries(&listing, &sealer).unwrap();
+        let absent = ["a/c".to_owned()];
+        let sealed = tree.with_entries(&listing, absent.iter(), &sealer).unwrap();
         assert_eq!(sealed.listing(&sealer).unwrap(), listing);
     }
 }

@@ -347,3 +347,45 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn what_only_the_run_can_know_is_not_made_up_by_the_plan() {
+    let bench = Bench::new();
+    let root = bench.root();
+    // Too large to be held by a plan, and nothing that compresses.
+    let mut state = 1_u32;
+    let noise: Vec<u8> = (0..3 << 20)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .collect();
+    fs::create_dir(root.join("a")).unwrap();
+    fs::write(root.join("a/noise"), noise).unwrap();
+    let steps = [
+        ("files.sync", json!({ "path": "b", "source": "a" })),
+        ("files.archive", json!({ "path": "b.tar.zst", "source": "b" })),
+        ("files.extract", json!({ "path": "c", "archive": "b.tar.zst" })),
+    ];
+    let plan = bench.plan().await;
+    let mut planned = Vec::new();
+    for (name, arguments) in &steps {
+        planned.push(plan.done(name, arguments.clone()).await);
+    }
+    assert_eq!(planned[0]["after"]["size"], 3 << 20);
+    assert_eq!(planned[1]["after"]["$unknown"], json!(["size", "hash"]));
+    assert_eq!(planned[2]["after"]["$unknown"], json!(["files", "folders", "size", "hash"]));
+    assert!(plan.steps().iter().all(|step| step.action == Action::Create && step.error.is_none()));
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+    let script = bench.run().await;
+    for (name, arguments) in &steps {
+        assert_eq!(script.done(name, arguments.clone()).await["changed"], true);
+    }
+    assert_eq!(fs::read(root.join("a/noise")).unwrap(), fs::read(root.join("c/noise")).unwrap());
+    let again = bench.plan().await;
+    for (name, arguments) in &steps {
+        assert_eq!(again.done(name, arguments.clone()).await["changed"], false, "{name}");
+    }
+}

@@ -47,7 +47,9 @@ impl Rules<'_> {
                 wanted.contains_key(name) || (self.delete && !self.excludes.leave_out_whole(name))
             })?;
         }
-        Tree::of(self.path, &listing, &context.sealer).with_entries(&listing, &context.sealer).map(Some)
+        let absent = wanted.keys().filter(|name| !listing.contains_key(*name));
+        let tree = Tree::of(self.path, &listing, &context.sealer);
+        tree.with_entries(&listing, absent, &context.sealer).map(Some)
     }
 
     fn found_in(&self, folder: &Folder, wanted: &Listing, context: &Context) -> Result<Listing> {
@@ -118,7 +120,7 @@ impl Rules<'_> {
         }
         let after = if context.planning() {
             self.foretell(wanted, &found, &difference, context);
-            after.with_entries(&settled(wanted, &found), &context.sealer)?
+            after.with_entries(&settled(wanted, &found), std::iter::empty(), &context.sealer)?
         } else {
             after
         };

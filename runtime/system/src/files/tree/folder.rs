@@ -235,7 +235,9 @@ impl Folder {
         sealer: &Sealer,
         keep: &mut dyn FnMut(&str, u64) -> bool,
     ) -> Result<()> {
-        let (mut file, stat) = self.read(name)?;
+        let (file, stat) = self.read(name)?;
+        // What a file grows meanwhile does not count: nobody could say when it ends.
+        let mut file = file.take(u64::try_from(stat.st_size).unwrap_or(0));
         let broken = |error: std::io::Error| {
             self.failed("read", name, Errno::from_io_error(&error).unwrap_or(Errno::IO))
         };
@@ -250,8 +252,7 @@ impl Folder {
             }
             tagger.update(&buffer[..count]);
             entry.size += count as u64;
-            // A file that grows meanwhile is held no longer than it may be.
-            if small && entry.size <= object::RESTORABLE {
+            if small {
                 held.extend_from_slice(&buffer[..count]);
             }
         }
