@@ -10,12 +10,15 @@ mod new;
 mod releases;
 mod runs;
 mod services;
+mod test;
 
 use effect::Result;
 
 use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
+
+pub(crate) use evaluate::script_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
@@ -28,6 +31,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
+        Command::Test { paths, filter, json } => test::test(&global, &paths, filter.as_deref(), json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
@@ -59,6 +63,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
         Command::New { .. }
         | Command::Check { .. }
+        | Command::Test { .. }
         | Command::Types { .. }
         | Command::Reference { .. }
         | Command::Explain { .. }

@@ -11,6 +11,7 @@ mod demo;
 mod execute;
 mod exit;
 mod health;
+mod kit;
 mod reference;
 mod render;
 mod stdlib;

@@ -294,6 +294,17 @@ codes! {
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
 
+    // T: tests of scripts.
+    Expectation "MC-T001" "an expectation of a test does not hold"
+        "A test of `mcrun test` expected something else than what it found."
+        "The message and the lines beneath it show both sides.";
+    Unanswered "MC-T002" "nothing in the test answers this call"
+        "In a test nothing leaves the machine: programs and web addresses answer only what the test has said they answer."
+        "Say it before the call: `test.answer { effect = \"http.get\", subject = \"http://…\", result = { status = 200 } }`.";
+    TestFile "MC-T003" "a test file cannot be used"
+        "It has no tests, two tests of the same name, or a test whose name is not the same in every run."
+        "Names are plain texts, each of its own, and do not depend on anything that changes.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."

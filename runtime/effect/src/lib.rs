@@ -14,6 +14,7 @@ pub mod policy;
 pub mod registry;
 pub mod secret;
 pub mod session;
+mod standin;
 pub mod text;
 pub mod units;
 
@@ -28,4 +29,5 @@ pub use policy::{Access, Capability, Need, Policy};
 pub use registry::Registry;
 pub use secret::{Hidden, Sealer, Secret, Secrets};
 pub use session::{Answer, Event, Observer, Request, Session, Stop};
+pub use standin::{Asked, StandIn};
 pub use text::Text;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::declaration::{Act, Declaration, Ensure, Read, Wait};
 use crate::erased::{self, Erased};
 use crate::policy::nearest;
+use crate::standin::{StandIn, StoodIn};
 use crate::{Code, Error, Result};
 
 /// Every effect by name.
@@ -34,6 +35,13 @@ impl Registry {
     /// Adds a wait.
     pub fn wait<E: Wait>(&mut self, world: &Arc<E::World>) {
         self.add(Arc::new(erased::OfWait::<E>::new(world.clone())));
+    }
+
+    /// Puts `stand_in` before every effect that is registered so far.
+    pub fn stand_in(&mut self, stand_in: &Arc<dyn StandIn>) {
+        for effect in self.effects.values_mut() {
+            *effect = Arc::new(StoodIn::new(effect.clone(), stand_in.clone()));
+        }
     }
 
     fn add(&mut self, effect: Arc<dyn Erased>) {
