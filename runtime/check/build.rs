@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+#[expect(clippy::disallowed_macros, reason = "this is how a build script speaks with Cargo")]
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=shim/modules.cpp");

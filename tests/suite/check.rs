@@ -20,9 +20,14 @@ fn passes(place: &Place, path: &str) {
 fn what_ships_passes_the_type_check() {
     let place = Place::new();
     passes(&place, root().join("scripts").to_str().expect("a plain path"));
-    for entry in fs::read_dir(root().join("stdlib")).expect("there is a library").flatten() {
-        if entry.path().is_file() {
-            passes(&place, entry.path().to_str().expect("a plain path"));
+    // The older facts in `stdlib/tests` pretend to be the world themselves, which no type allows.
+    let is_kit_test = |path: &Path| path.to_string_lossy().ends_with(".test.luau");
+    for (folder, all) in [("stdlib", true), ("stdlib/tests", false)] {
+        for entry in fs::read_dir(root().join(folder)).expect("there is a library").flatten() {
+            let path = entry.path();
+            if path.is_file() && (all || is_kit_test(&path)) {
+                passes(&place, path.to_str().expect("a plain path"));
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod errors;
 mod errors_of_state;
 mod harness;
 mod interrupt;
+mod kit;
 mod main_job;
 mod on_podman;
 mod operate;

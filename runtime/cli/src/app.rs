@@ -11,6 +11,7 @@ use script::Worker;
 use crate::arguments::Global;
 use crate::config::Config;
 use crate::execute::start_worker;
+use crate::kit::Kit;
 
 /// The opened installation.
 pub(crate) struct App {
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) global: Global,
     /// The worker that was started for the script which this command is about to evaluate.
     pub(crate) worker: Cell<Option<Worker>>,
+    /// What stands for the world in `mcrun test`.
+    pub(crate) kit: Option<Arc<Kit>>,
 }
 
 impl App {
@@ -49,6 +52,7 @@ impl App {
             clock,
             global: global.clone(),
             worker: Cell::default(),
+            kit: None,
         })
     }
 }

@@ -236,6 +236,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run the tests of scripts: every `*.test.lua`, on a machine in memory.
+    Test {
+        /// Test files, or folders with all test files in them; the current folder unless given.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+        /// Only tests whose names contain this text.
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// Print the outcomes as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write type definitions for editors (luau-lsp) and a .luaurc.
     Types {
         /// The folder to write to; standard output unless given.

@@ -10,6 +10,7 @@ mod new;
 mod releases;
 mod runs;
 mod services;
+mod test;
 mod undo;
 
 use effect::Result;
@@ -17,6 +18,8 @@ use effect::Result;
 use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
+
+pub(crate) use evaluate::script_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
@@ -29,6 +32,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { command, out } => documents::man(command.as_deref(), out.as_deref()),
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
+        Command::Test { paths, filter, json } => test::test(&global, &paths, filter.as_deref(), json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
@@ -63,6 +67,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
         Command::New { .. }
         | Command::Check { .. }
+        | Command::Test { .. }
         | Command::Types { .. }
         | Command::Reference { .. }
         | Command::Explain { .. }

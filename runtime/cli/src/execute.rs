@@ -137,7 +137,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         node: app.node.clone(),
         mode: job.mode,
         policy,
-        secrets: Arc::new(wiring::secrets(app, &job.root)?),
+        secrets: wiring::secrets(app, &job.root)?,
         sealer: app.sealer.clone(),
         journal: app.journal.clone(),
         clock: app.clock.clone(),

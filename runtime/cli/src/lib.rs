@@ -12,6 +12,7 @@ mod demo;
 mod execute;
 mod exit;
 mod health;
+mod kit;
 mod reference;
 mod render;
 mod stdlib;

@@ -11,9 +11,13 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("data", include_str!("../../../stdlib/data.luau")),
     ("definition", include_str!("../../../stdlib/definition.luau")),
     ("deploy", include_str!("../../../stdlib/deploy.luau")),
+    ("document", include_str!("../../../stdlib/document.luau")),
     ("gate", include_str!("../../../stdlib/gate.luau")),
+    ("import", include_str!("../../../stdlib/import.luau")),
+    ("inventory", include_str!("../../../stdlib/inventory.luau")),
     ("placement", include_str!("../../../stdlib/placement.luau")),
     ("rollout", include_str!("../../../stdlib/rollout.luau")),
+    ("test", include_str!("../../../stdlib/test.luau")),
     ("services", include_str!("../../../stdlib/services.luau")),
     ("strategy", include_str!("../../../stdlib/strategy.luau")),
 ];

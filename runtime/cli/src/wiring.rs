@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use containers::effects::{Choice, World};
 use containers::{podman, process};
-use effect::{Registry, Result};
+use effect::{Registry, Result, Secrets};
 use system::SecretStore;
 
 use crate::app::{App, state_folder};
@@ -32,14 +32,19 @@ fn container_world(config: &Config, state: &Path) -> Arc<World> {
 
 /// Every effect, ready to act.
 pub(crate) fn registry(app: &App, root: &Path) -> Registry {
-    assemble(containers(app), root)
+    match &app.kit {
+        Some(kit) => kit.registry(root),
+        None => assemble(containers(app), root),
+    }
 }
 
 /// Every effect, only to be looked at: nothing is opened.
 pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     // No state directory is needed to look at declarations; any path does.
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
-    Ok(assemble(container_world(&Config::default(), &state), Path::new("/")))
+    let mut registry = assemble(container_world(&Config::default(), &state), Path::new("/"));
+    crate::kit::declare(&mut registry, global)?;
+    Ok(registry)
 }
 
 fn assemble(containers: Arc<World>, root: &Path) -> Registry {
@@ -52,6 +57,9 @@ fn assemble(containers: Arc<World>, root: &Path) -> Registry {
 }
 
 /// Where secrets come from.
-pub(crate) fn secrets(app: &App, root: &Path) -> Result<SecretStore> {
-    SecretStore::new(&app.config.secrets, root)
+pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
+    match &app.kit {
+        Some(_) => Ok(Arc::new(crate::kit::AnySecret)),
+        None => Ok(Arc::new(SecretStore::new(&app.config.secrets, root)?)),
+    }
 }

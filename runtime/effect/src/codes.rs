@@ -286,17 +286,17 @@ codes! {
         "The registry retains no release of this number, or none before the current one."
         "`mcrun releases SERVICE` lists what is retained.";
 
-    // T: taking back.
-    NotUndoable "MC-T001" "an effect cannot be undone"
+    // B: bringing back.
+    NotUndoable "MC-B001" "an effect cannot be undone"
         "What was there before it is not known, or bringing that back is not in anybody's power, as with a request that was sent."
         "`mcrun undo` leaves it alone and says so. Take it back by hand.";
-    BuiltOnTop "MC-T002" "a later run has changed the object too"
+    BuiltOnTop "MC-B002" "a later run has changed the object too"
         "Bringing back what was there before the older run would take away what the later run made."
         "Undo the later run first, or say `--force`.";
-    NoWayBack "MC-T003" "an effect in a transaction has no way back"
+    NoWayBack "MC-B003" "an effect in a transaction has no way back"
         "A transaction promises that all of it happens or nothing. This effect can neither be restored nor repeated."
         "Give the call an `undo = function(result) … end`, or move it out of the transaction.";
-    HalfBack "MC-T004" "a transaction failed and could not be taken back whole"
+    HalfBack "MC-B004" "a transaction failed and could not be taken back whole"
         "Something that the body changed could not be brought back; what could be was."
         "The message lists what is left. `mcrun undo RUN` tries again once the cause is mended.";
 
@@ -307,6 +307,17 @@ codes! {
     CheckerFailed "MC-K002" "the type checker failed"
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
+
+    // T: tests of scripts.
+    Expectation "MC-T001" "an expectation of a test does not hold"
+        "A test of `mcrun test` expected something else than what it found."
+        "The message and the lines beneath it show both sides.";
+    Unanswered "MC-T002" "nothing in the test answers this call"
+        "In a test nothing leaves the machine: programs and web addresses answer only what the test has said they answer."
+        "Say it before the call: `test.answer { effect = \"http.get\", subject = \"http://…\", result = { status = 200 } }`.";
+    TestFile "MC-T003" "a test file cannot be used"
+        "It has no tests, two tests of the same name, or a test whose name is not the same in every run."
+        "Names are plain texts, each of its own, and do not depend on anything that changes.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod runs;
 pub mod secret;
 pub mod session;
+mod standin;
 pub mod text;
 pub mod units;
 
@@ -31,4 +32,5 @@ pub use policy::{Access, Capability, Need, Policy};
 pub use registry::Registry;
 pub use secret::{Hidden, Sealer, Secret, Secrets};
 pub use session::{Answer, Event, Observer, Request, Session, Stop};
+pub use standin::{Asked, StandIn};
 pub use text::Text;

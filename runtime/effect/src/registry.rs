@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::declaration::{Act, Declaration, Ensure, Read, Wait};
 use crate::erased::{self, Erased, Rewind};
 use crate::policy::nearest;
+use crate::standin::{StandIn, StoodIn};
 use crate::{Code, Error, Result, runs};
 
 /// Every effect by name.
@@ -41,6 +42,13 @@ impl Registry {
         let rewinds = self.rewinds().collect();
         self.read::<runs::Changes>(&Arc::new(runs::Rewinds(rewinds)));
         self.add(Arc::new(runs::OfRestore::default()));
+    }
+
+    /// Puts `stand_in` before every effect that is registered so far.
+    pub fn stand_in(&mut self, stand_in: &Arc<dyn StandIn>) {
+        for effect in self.effects.values_mut() {
+            *effect = Arc::new(StoodIn::new(effect.clone(), stand_in.clone()));
+        }
     }
 
     fn add(&mut self, effect: Arc<dyn Erased>) {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use self::helper::Finding;
 use self::sources::Sources;
+pub(super) use self::sources::beneath as scripts_beneath;
 use crate::arguments::Global;
 use crate::exit::Exit;
 use crate::{render, wiring};

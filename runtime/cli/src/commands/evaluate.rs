@@ -315,6 +315,17 @@ fn seed(id: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// A job for a script in the world of a test.
+pub(crate) fn script_job(app: &App, file: &Path, mode: Mode, grants: Grants) -> Result<Job> {
+    let script = Script {
+        file: file.to_owned(),
+        args: Vec::new(),
+        set: Vec::new(),
+        grants: arguments::Grants { allow: grants.allow, deny: grants.deny, limit: Vec::new() },
+    };
+    job(app, &script, mode)
+}
+
 /// A job for a script that ships inside the binary.
 pub(super) fn shipped_job(
     app: &App,

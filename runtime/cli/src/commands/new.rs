@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::render;
 
 const DEPLOY: &str = include_str!("new/deploy.lua");
+const TEST: &str = include_str!("new/deploy.test.lua");
 const README: &str = include_str!("new/README.md");
 
 pub(super) fn project(folder: &Path) -> Result<Exit> {
@@ -19,6 +20,7 @@ pub(super) fn project(folder: &Path) -> Result<Exit> {
             .hint("choose a folder that does not exist yet"));
     }
     write(folder, "deploy.lua", DEPLOY)?;
+    write(folder, "deploy.test.lua", TEST)?;
     write(folder, "README.md", README)?;
     write(folder, ".gitignore", ".mcrun/\n")?;
     let global =

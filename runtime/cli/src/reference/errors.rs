@@ -18,6 +18,9 @@ const ROOMS: &[(&str, &str)] = &[
     ("X", "Programs"),
     ("N", "Ports"),
     ("R", "Registry and deploys"),
+    ("B", "Undo and transactions"),
+    ("K", "Type checks"),
+    ("T", "Tests of scripts"),
     ("U", "Usage and configuration"),
     ("Z", "mcrun itself"),
 ];

@@ -66,6 +66,12 @@ impl World {
         }
     }
 
+    /// A world of these two drivers: one for images, one for native programs.
+    #[must_use]
+    pub fn of(engine: Arc<dyn Driver>, process: Arc<dyn Driver>, prober: Arc<dyn Prober>) -> Self {
+        Self { choice: Choice::Podman, engine, engine_is_plausible: true, process, prober }
+    }
+
     /// The engine for images.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Driver> {

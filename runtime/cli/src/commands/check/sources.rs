@@ -45,13 +45,11 @@ impl Sources {
     }
 
     fn folder(&mut self, root: &Path) -> Result<()> {
-        let mut names = Vec::new();
-        gather(root, "", 0, &mut names)?;
+        let names = beneath(root)?;
         if names.is_empty() {
             return Err(Error::new(Code::Unreadable, format!("`{}` holds no script", root.display()))
                 .hint("scripts are files that end with .lua or .luau"));
         }
-        names.sort();
         self.root(root, names)
     }
 
@@ -91,6 +89,14 @@ impl Sources {
 
 fn shown(root: &Path, name: &str) -> String {
     if name.starts_with('@') { name.to_owned() } else { root.join(name).display().to_string() }
+}
+
+/// The names of all scripts in `root` and beneath, sorted.
+pub(in crate::commands) fn beneath(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    gather(root, "", 0, &mut names)?;
+    names.sort();
+    Ok(names)
 }
 
 fn gather(root: &Path, beneath: &str, depth: usize, names: &mut Vec<String>) -> Result<()> {
