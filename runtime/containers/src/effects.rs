@@ -16,7 +16,7 @@ pub use ensure::Ensure;
 pub use inspect::{Get, List};
 pub use lifecycle::{Remove, Restart, Start, Stop};
 pub use operate::{ExecIn, Logs, WaitHealthy};
-pub use world::{Choice, Prober, World};
+pub use world::{Choice, Engines, Prober, World};
 
 /// A live container with its environment sealed: the form that leaves the primitive.
 pub type Container = Observed<Hidden>;

@@ -3,9 +3,11 @@
 
 mod cgroup;
 pub mod diff;
+pub mod docker;
 pub mod doctor;
 pub mod driver;
 pub mod effects;
+pub mod engine;
 pub mod features;
 pub mod observed;
 mod output;

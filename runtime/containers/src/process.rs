@@ -43,8 +43,8 @@ const ALWAYS: [Feature; 9] = [
     Feature::UpdateStop,
     Feature::UpdateLabels,
 ];
-const WITH_CGROUPS: [Feature; 4] =
-    [Feature::Cpus, Feature::Memory, Feature::UpdateCpus, Feature::UpdateMemory];
+const WITH_CGROUPS: [Feature; 5] =
+    [Feature::Cpus, Feature::Memory, Feature::UpdateCpus, Feature::UpdateMemory, Feature::LiftLimits];
 const SETTLE: Duration = Duration::from_millis(30);
 const LAST_LINES: usize = 10;
 

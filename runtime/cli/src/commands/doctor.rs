@@ -1,11 +1,14 @@
 //! Owns `doctor`: what of this machine mcrun can use, and what is missing.
 
+use containers::Driver;
+use containers::docker::Docker;
+use containers::podman::Podman;
 use effect::Result;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::arguments::Global;
-use crate::config::Config;
+use crate::config::{Config, Containers};
 use crate::exit::Exit;
 use crate::{render, wiring};
 
@@ -106,20 +109,28 @@ fn sandbox() -> Check {
 
 async fn drivers(app: &App) -> Vec<Check> {
     let world = wiring::containers(app);
-    let chosen = matches!(app.config.drivers.containers, crate::config::Containers::Podman);
+    let engines = wiring::engines(&app.config, &app.state);
+    let (podman, docker) = (Podman::new(&engines.podman), Docker::new(&engines.docker));
+    let all: [(_, &dyn Driver, _); 3] = [
+        ("containers: podman", &podman, Containers::Podman),
+        ("containers: docker", &docker, Containers::Docker),
+        ("containers: process", world.process().as_ref(), Containers::Process),
+    ];
     let mut checks = Vec::new();
-    for (name, driver) in [("containers: podman", world.engine()), ("containers: process", world.process())] {
-        let finding = containers::doctor::examine(&**driver).await;
-        let verdict = match (finding.available, chosen) {
+    for (name, driver, choice) in all {
+        let finding = containers::doctor::examine(driver).await;
+        let verdict = match (finding.available, app.config.drivers.containers == choice) {
             (true, _) => Verdict::Good,
             (false, true) => Verdict::Bad,
             (false, false) => Verdict::Missing,
         };
+        let takes = choice != Containers::Process && world.engine().name() == driver.name();
+        let takes = if takes { ", which takes images" } else { "" };
         let version = finding.version.map(|version| format!("{version} at ")).unwrap_or_default();
         checks.push(Check {
             name,
             verdict,
-            what: format!("{version}{}; {}", finding.place, finding.features.join(", ")),
+            what: format!("{version}{}{takes}; {}", finding.place, finding.features.join(", ")),
             hint: (!finding.problems.is_empty()).then(|| finding.problems.join("; ")),
         });
     }

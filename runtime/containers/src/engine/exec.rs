@@ -21,13 +21,14 @@ struct Session {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Status {
-    exit_code: i32,
+    #[serde(default)]
+    exit_code: Option<i32>,
     #[serde(default)]
     pid: i32,
     running: bool,
 }
 
-pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
+pub(crate) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
     let session = open(client, name, reference, exec).await?;
     let mut output = Collected::new(exec.output_limit);
     let collect = async {
@@ -35,7 +36,7 @@ pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exe
             Call::post(format!("/exec/{session}/start")).json(&json!({ "Detach": false, "Tty": false }));
         let response = client.stream(&start.within(exec.timeout)).await?;
         if !response.status().is_success() {
-            return Err(refused(name, format!("status {}", response.status())));
+            return Err(refused(client, name, format!("status {}", response.status())));
         }
         let mut frames = Frames::new(response.into_body());
         while let Some((stream, data)) = frames.next().await {
@@ -56,8 +57,11 @@ pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exe
         end(client, &session).await;
         return Err(too_slow(name, exec));
     }
-    let output = output.finish(status.exit_code);
-    if output.code == 127 && output.stderr.contains("OCI runtime attempted to invoke a command") {
+    let output = output.finish(status.exit_code.unwrap_or_default());
+    // podman says so on standard error, docker in place of the program's output.
+    let refused = output.stderr.contains("OCI runtime attempted to invoke a command")
+        || output.stdout.starts_with("OCI runtime exec failed: ");
+    if matches!(output.code, 126 | 127) && refused {
         let program = exec.argv.first().map_or("", String::as_str);
         return Err(Error::new(Code::ProgramMissing, format!("`{name}` has no program `{program}`")));
     }
@@ -76,8 +80,10 @@ async fn open(client: &Client, name: &str, reference: &str, exec: &Exec) -> Resu
     });
     let answer = client.call(&Call::post(format!("/containers/{reference}/exec")).json(&body)).await?;
     match answer.status.as_u16() {
-        404 => Err(unknown(name)),
-        409 => Err(refused(name, answer.reason()).hint(format!("`{name}` has to run; start it first"))),
+        404 => Err(unknown(client, name)),
+        409 => {
+            Err(refused(client, name, answer.reason()).hint(format!("`{name}` has to run; start it first")))
+        }
         _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.id),
     }
 }
@@ -96,8 +102,9 @@ async fn end(client: &Client, session: &str) {
     }
 }
 
-fn refused(name: &str, cause: impl std::fmt::Display) -> Error {
-    Error::new(Code::EngineFailed, format!("podman refused to run a program in `{name}`")).because(cause)
+fn refused(client: &Client, name: &str, cause: impl std::fmt::Display) -> Error {
+    Error::new(Code::EngineFailed, format!("{} refused to run a program in `{name}`", client.engine()))
+        .because(cause)
 }
 
 fn too_slow(name: &str, exec: &Exec) -> Error {
