@@ -154,6 +154,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what containers use: live on a terminal, once elsewhere.
+    Top {
+        /// Those that mcrun did not make as well.
+        #[arg(long, short)]
+        all: bool,
+        /// Measure once and end, also on a terminal.
+        #[arg(long)]
+        once: bool,
+        /// The seconds between two measurements.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+        /// Print JSON, once.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.

@@ -10,6 +10,7 @@ mod new;
 mod releases;
 mod runs;
 mod services;
+mod top;
 
 use effect::Result;
 
@@ -48,6 +49,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Cancel { run } => runs::cancel(app, &run).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
+        Command::Top { all, once, every, json } => top::top(app, all, once, every, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service } => services::operate(app, "stop", &service).await,
         Command::Start { service } => services::operate(app, "start", &service).await,

@@ -16,9 +16,11 @@ pub mod ports;
 pub mod process;
 mod secrets;
 pub mod spec;
+pub mod usage;
 
 pub use diff::{Action, Diff, FieldDiff, check_ownership, diff};
 pub use driver::{Driver, Exec, ExecOutput, LogLine, LogQuery, Stream};
 pub use features::Feature;
 pub use observed::{ImageDefaults, Observed, State};
 pub use spec::{Health, Port, Protocol, Restart, SecretMaterial, Secrets, Spec};
+pub use usage::Usage;
