@@ -9,6 +9,7 @@ mod doubt;
 mod errors;
 mod errors_of_state;
 mod harness;
+mod inside;
 mod interrupt;
 mod main_job;
 mod on_podman;

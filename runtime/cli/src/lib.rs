@@ -14,6 +14,7 @@ mod health;
 mod reference;
 mod render;
 mod stdlib;
+mod terminal;
 mod wiring;
 
 use std::ffi::OsString;

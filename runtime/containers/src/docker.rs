@@ -38,6 +38,7 @@ const FEATURES: &[Feature] = &[
     Feature::Privileged,
     Feature::Devices,
     Feature::CapAdd,
+    Feature::Terminal,
     Feature::UpdateMemory,
     Feature::UpdateCpus,
     Feature::UpdateRestart,

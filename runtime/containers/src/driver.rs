@@ -10,6 +10,7 @@ use effect::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::attach::{Attach, Attached};
 use crate::diff::FieldDiff;
 use crate::features::Feature;
 use crate::observed::{ImageDefaults, Observed, State};
@@ -85,6 +86,9 @@ pub trait Driver: Send + Sync {
 
     /// Runs a program inside the container and waits for it.
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput>;
+
+    /// Runs a program inside the container and lets somebody talk to it.
+    async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached>;
 
     /// What it uses; `None` when it does not run.
     async fn stats(&self, name: &str) -> Result<Option<Usage>> {

@@ -1,6 +1,7 @@
 //! Owns what container engines have in common: Docker's interface over a unix socket and podman's own, which differ in
 //! few calls. What differs is a [`Dialect`]'s; what a spec means is [`crate::diff`]'s.
 
+mod attach;
 pub(crate) mod client;
 mod exec;
 mod frames;
@@ -24,6 +25,7 @@ use self::client::{CALL_TIMEOUT, Call, Client, Interface, Locate};
 use self::frames::{Frames, Lines};
 use self::read::{Inspected, InspectedImage};
 use self::terms::{reader, spec_hash, stop_seconds};
+use crate::attach::{Attach, Attached};
 use crate::diff::FieldDiff;
 use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
 use crate::features::Feature;
@@ -382,6 +384,10 @@ impl<D: Dialect> Driver for Engine<D> {
 
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput> {
         exec::run(&self.client, name, &self.known_reference(name).await?, exec).await
+    }
+
+    async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached> {
+        attach::run(&self.client, name, &self.known_reference(name).await?, attach).await
     }
 
     async fn ping(&self) -> Result<String> {

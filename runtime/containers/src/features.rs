@@ -52,6 +52,8 @@ pub enum Feature {
     Devices,
     /// Gives kernel capabilities.
     CapAdd,
+    /// Gives a terminal to a program inside.
+    Terminal,
     /// Changes the memory limit in place.
     UpdateMemory,
     /// Changes the processor limit in place.
@@ -92,6 +94,7 @@ impl Feature {
             Self::Privileged => "privileged",
             Self::Devices => "devices",
             Self::CapAdd => "cap-add",
+            Self::Terminal => "terminal",
             Self::UpdateMemory => "update-memory",
             Self::UpdateCpus => "update-cpus",
             Self::LiftLimits => "lift-limits",

@@ -1,6 +1,7 @@
 //! The primitive `containers`: what a container is, how it differs from the live object, and the drivers that make
 //! it so. Knows nothing of Lua, journal or plan.
 
+pub mod attach;
 mod cgroup;
 pub mod diff;
 pub mod docker;
@@ -18,6 +19,7 @@ mod secrets;
 pub mod spec;
 pub mod usage;
 
+pub use attach::{Attach, Attached, Window};
 pub use diff::{Action, Diff, FieldDiff, check_ownership, diff};
 pub use driver::{Driver, Exec, ExecOutput, LogLine, LogQuery, Stream};
 pub use features::Feature;

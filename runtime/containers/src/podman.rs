@@ -36,6 +36,7 @@ const FEATURES: &[Feature] = &[
     Feature::Privileged,
     Feature::Devices,
     Feature::CapAdd,
+    Feature::Terminal,
     Feature::UpdateMemory,
     Feature::UpdateCpus,
     Feature::LiftLimits,

@@ -65,6 +65,8 @@ conformance! {
     facts::a_missing_program_is_named
     facts::an_occupied_port_names_its_holder
     facts::secrets_arrive_as_files_and_nowhere_else
+    facts::a_program_inside_can_be_talked_to
+    facts::a_program_inside_gets_a_terminal
     facts::what_it_uses_is_measured
     facts::calls_on_nothing_are_coded_errors
     }

@@ -10,6 +10,8 @@ use effect::{Code, Error, Result};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::HeaderValue;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -178,6 +180,28 @@ impl Client {
         opened.await.unwrap_or_else(|_| Err(self.too_slow(call)))
     }
 
+    /// Sends `call` and takes over its connection. Never repeated by itself.
+    pub(crate) async fn upgrade(&self, call: &Call) -> Result<Upgraded> {
+        let upgraded = timeout(call.timeout, async {
+            let mut sender = self.connect().await?;
+            let mut request = call.request(self.interface)?;
+            request.headers_mut().insert("connection", HeaderValue::from_static("Upgrade"));
+            request.headers_mut().insert("upgrade", HeaderValue::from_static("tcp"));
+            let response = sender.send_request(request).await.map_err(|cause| self.broken(&cause))?;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let (engine, status) = (self.interface.name, response.status());
+                let body = self.read_whole(response.into_body()).await?;
+                return Answer { engine, status, body, version: None }
+                    .accept("hand over a connection", &[])
+                    .and_then(|_| {
+                        Err(Error::new(Code::EngineFailed, format!("{engine} hands over no connection")))
+                    });
+            }
+            hyper::upgrade::on(response).await.map_err(|cause| self.broken(&cause))
+        });
+        upgraded.await.unwrap_or_else(|_| Err(self.too_slow(call)))
+    }
+
     async fn exchange(&self, mut sender: Sender, call: &Call) -> Result<Answer> {
         let response =
             sender.send_request(call.request(self.interface)?).await.map_err(|cause| self.broken(&cause))?;
@@ -212,7 +236,7 @@ impl Client {
             .await
             .map_err(|cause| self.broken(&cause))?;
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the engine ended");
             }
         });

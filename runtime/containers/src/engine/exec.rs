@@ -20,16 +20,16 @@ struct Session {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Status {
+pub(super) struct Status {
     #[serde(default)]
-    exit_code: Option<i32>,
+    pub(super) exit_code: Option<i32>,
     #[serde(default)]
     pid: i32,
-    running: bool,
+    pub(super) running: bool,
 }
 
 pub(crate) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
-    let session = open(client, name, reference, exec).await?;
+    let session = open(client, name, reference, exec, None).await?;
     let mut output = Collected::new(exec.output_limit);
     let collect = async {
         let start =
@@ -68,13 +68,22 @@ pub(crate) async fn run(client: &Client, name: &str, reference: &str, exec: &Exe
     Ok(output)
 }
 
-async fn open(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<String> {
+/// Prepares a program; one with an input says whether it has a terminal.
+pub(super) async fn open(
+    client: &Client,
+    name: &str,
+    reference: &str,
+    exec: &Exec,
+    input: Option<bool>,
+) -> Result<String> {
     let variables: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let body = json!({
         "Cmd": exec.argv,
         "Env": variables,
         "WorkingDir": exec.workdir.as_deref().unwrap_or_default(),
         "User": exec.user.as_deref().unwrap_or_default(),
+        "AttachStdin": input.is_some(),
+        "Tty": input.unwrap_or_default(),
         "AttachStdout": true,
         "AttachStderr": true,
     });
@@ -88,7 +97,7 @@ async fn open(client: &Client, name: &str, reference: &str, exec: &Exec) -> Resu
     }
 }
 
-async fn status(client: &Client, session: &str) -> Result<Status> {
+pub(super) async fn status(client: &Client, session: &str) -> Result<Status> {
     let answer = client.call(&Call::get(format!("/exec/{session}/json"))).await?;
     answer.accept("show a program's exit code", &[])?.parse()
 }

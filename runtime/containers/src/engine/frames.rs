@@ -38,7 +38,7 @@ impl Frames {
 }
 
 /// `Some(None)` while the frame is incomplete, `None` when the bytes are no frames.
-fn take_frame(buffer: &mut BytesMut) -> Option<Option<(Stream, Bytes)>> {
+pub(super) fn take_frame(buffer: &mut BytesMut) -> Option<Option<(Stream, Bytes)>> {
     if buffer.len() < HEADER {
         return Some(None);
     }

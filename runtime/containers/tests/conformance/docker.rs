@@ -90,6 +90,7 @@ fn every_feature_of_containers_is_declared() {
         Privileged,
         Devices,
         CapAdd,
+        Terminal,
         UpdateMemory,
         UpdateCpus,
         UpdateRestart,

@@ -152,6 +152,7 @@ async fn every_feature_of_containers_is_declared() {
         Privileged,
         Devices,
         CapAdd,
+        Terminal,
         UpdateMemory,
         UpdateCpus,
     ];
