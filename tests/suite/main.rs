@@ -10,6 +10,7 @@ mod doubt;
 mod errors;
 mod errors_of_state;
 mod harness;
+mod inside;
 mod interrupt;
 mod kit;
 mod main_job;

@@ -168,6 +168,41 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what containers use: live on a terminal, once elsewhere.
+    Top {
+        /// Those that mcrun did not make as well.
+        #[arg(long, short)]
+        all: bool,
+        /// Measure once and end, also on a terminal.
+        #[arg(long)]
+        once: bool,
+        /// The seconds between two measurements.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+        /// Print JSON, once.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a program inside a service's container, with this terminal where there is one.
+    Exec {
+        /// The service or container.
+        service: String,
+        /// The user; the container's own unless given.
+        #[arg(long, short)]
+        user: Option<String>,
+        /// The directory; the container's own unless given.
+        #[arg(long, short, value_name = "DIR")]
+        workdir: Option<String>,
+        /// Set a variable, in addition to the container's.
+        #[arg(long, short, value_name = "NAME=VALUE")]
+        env: Vec<String>,
+        /// No terminal, also where there is one.
+        #[arg(long)]
+        no_terminal: bool,
+        /// The program and its arguments, after `--`.
+        #[arg(last = true, required = true)]
+        argv: Vec<String>,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.

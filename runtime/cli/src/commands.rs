@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod documents;
 mod evaluate;
+mod exec;
 mod inspect;
 mod logs;
 mod new;
@@ -11,6 +12,7 @@ mod releases;
 mod runs;
 mod services;
 mod test;
+mod top;
 mod undo;
 
 use effect::Result;
@@ -56,6 +58,11 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             undo::undo(app, &run, undo::Wish { force, plan, json }).await
         }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
+        Command::Top { all, once, every, json } => top::top(app, all, once, every, json).await,
+        Command::Exec { service, user, workdir, env, no_terminal, argv } => {
+            let wanted = exec::Wanted { service, user, workdir, env, has_terminal: !no_terminal, argv };
+            exec::exec(app, wanted).await
+        }
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service } => services::operate(app, "stop", &service).await,
         Command::Start { service } => services::operate(app, "start", &service).await,

@@ -39,10 +39,12 @@ pub(crate) struct Drivers {
     pub(crate) containers: Containers,
     #[serde(default)]
     pub(crate) podman: Podman,
+    #[serde(default)]
+    pub(crate) docker: Docker,
 }
 
 /// `drivers.containers`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Containers {
     /// Whatever is there.
@@ -50,6 +52,8 @@ pub(crate) enum Containers {
     Auto,
     /// podman.
     Podman,
+    /// docker.
+    Docker,
     /// Native processes only.
     Process,
 }
@@ -58,6 +62,14 @@ pub(crate) enum Containers {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Podman {
+    /// Its socket.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// `drivers.docker`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Docker {
     /// Its socket.
     pub(crate) socket: Option<PathBuf>,
 }

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     RolledBack,
     /// Ctrl-C.
     Interrupted,
+    /// What a program inside a container ended with.
+    Program(u8),
 }
 
 impl Exit {
@@ -37,6 +39,7 @@ impl Exit {
             Exit::Waiting => 6,
             Exit::RolledBack => 7,
             Exit::Interrupted => 130,
+            Exit::Program(code) => code,
         }
     }
 

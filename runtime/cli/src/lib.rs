@@ -16,6 +16,7 @@ mod kit;
 mod reference;
 mod render;
 mod stdlib;
+mod terminal;
 mod wiring;
 
 use std::ffi::OsString;

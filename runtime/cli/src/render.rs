@@ -78,6 +78,12 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// Columns and rows of the terminal on standard output, where there is one.
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
 /// Diagnostics for developers, off unless `-v` or MCRUN_LOG ask for them.
 pub(crate) fn init_tracing(verbose: u8) {
     let default = match verbose {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use containers::effects::{Choice, World};
-use containers::{podman, process};
+use containers::effects::{Choice, Engines, World};
+use containers::{docker, podman, process};
 use effect::{Registry, Result, Secrets};
 use system::SecretStore;
 
@@ -22,12 +22,20 @@ fn container_world(config: &Config, state: &Path) -> Arc<World> {
     let choice = match config.drivers.containers {
         Containers::Auto => Choice::Auto,
         Containers::Podman => Choice::Podman,
+        Containers::Docker => Choice::Docker,
         Containers::Process => Choice::Process,
     };
-    let podman =
-        podman::Options { socket: config.drivers.podman.socket.clone(), state_dir: state.to_owned() };
+    let engines = engines(config, state);
     let process = process::Options::new(state.to_owned(), "/proc/self/exe".into());
-    Arc::new(World::new(choice, podman, process, Arc::new(Probes)))
+    Arc::new(World::new(choice, &engines, process, Arc::new(Probes)))
+}
+
+/// How the engines are reached, whichever is chosen.
+pub(crate) fn engines(config: &Config, state: &Path) -> Engines {
+    Engines {
+        podman: podman::Options { socket: config.drivers.podman.socket.clone(), state_dir: state.to_owned() },
+        docker: docker::Options { socket: config.drivers.docker.socket.clone() },
+    }
 }
 
 /// Every effect, ready to act.

@@ -116,7 +116,8 @@ fn trees(group: &str) -> Vec<PathBuf> {
         vec![folder("", group)]
     } else {
         // The tree named systemd is the one by which a unit's processes are found and killed.
-        ["memory", "cpu", "pids", "systemd"].iter().map(|controller| folder(controller, group)).collect()
+        let controllers = ["memory", "cpu", "cpuacct", "blkio", "pids", "systemd"];
+        controllers.iter().map(|controller| folder(controller, group)).collect()
     }
 }
 

@@ -6,14 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use effect::Result;
+use effect::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::attach::{Attach, Attached};
 use crate::diff::FieldDiff;
 use crate::features::Feature;
-use crate::observed::{ImageDefaults, Observed};
+use crate::observed::{ImageDefaults, Observed, State};
 use crate::spec::{Secrets, Spec};
+use crate::usage::Usage;
 
 /// What performs the effects on containers of one kind.
 #[async_trait]
@@ -84,6 +86,17 @@ pub trait Driver: Send + Sync {
 
     /// Runs a program inside the container and waits for it.
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput>;
+
+    /// Runs a program inside the container and lets somebody talk to it.
+    async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached>;
+
+    /// What it uses; `None` when it does not run.
+    async fn stats(&self, name: &str) -> Result<Option<Usage>> {
+        let unknown =
+            || Error::new(Code::ContainerUnknown, format!("{} has no container `{name}`", self.name()));
+        let observed = self.inspect(name).await?.ok_or_else(unknown)?;
+        Ok(observed.pid.filter(|_| observed.state != State::Exited).and_then(crate::usage::of))
+    }
 
     /// The version of what answers.
     async fn ping(&self) -> Result<String>;

@@ -4,6 +4,7 @@ mod ensure;
 mod inspect;
 mod lifecycle;
 mod operate;
+mod stats;
 mod world;
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub use ensure::Ensure;
 pub use inspect::{Get, List};
 pub use lifecycle::{Remove, Restart, Start, Stop};
 pub use operate::{ExecIn, Logs, WaitHealthy};
-pub use world::{Choice, Prober, World};
+pub use stats::{Stats, Used};
+pub use world::{Choice, Engines, Prober, World};
 
 /// A live container with its environment sealed: the form that leaves the primitive.
 pub type Container = Observed<Hidden>;
@@ -26,6 +28,7 @@ pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Ensure>(world);
     registry.read::<Get>(world);
     registry.read::<List>(world);
+    registry.read::<Stats>(world);
     registry.ensure::<Stop>(world);
     registry.ensure::<Start>(world);
     registry.act::<Restart>(world);

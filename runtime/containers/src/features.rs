@@ -52,10 +52,14 @@ pub enum Feature {
     Devices,
     /// Gives kernel capabilities.
     CapAdd,
+    /// Gives a terminal to a program inside.
+    Terminal,
     /// Changes the memory limit in place.
     UpdateMemory,
     /// Changes the processor limit in place.
     UpdateCpus,
+    /// Takes limits away in place.
+    LiftLimits,
     /// Changes the restart policy in place.
     UpdateRestart,
     /// Changes stop signal and stop time-out in place.
@@ -90,8 +94,10 @@ impl Feature {
             Self::Privileged => "privileged",
             Self::Devices => "devices",
             Self::CapAdd => "cap-add",
+            Self::Terminal => "terminal",
             Self::UpdateMemory => "update-memory",
             Self::UpdateCpus => "update-cpus",
+            Self::LiftLimits => "lift-limits",
             Self::UpdateRestart => "update-restart",
             Self::UpdateStop => "update-stop",
             Self::UpdateLabels => "update-labels",
@@ -173,7 +179,9 @@ pub fn check(driver: &str, features: &[Feature], spec: &Spec) -> Result<()> {
 
 fn hint(feature: Feature) -> &'static str {
     match feature {
-        Feature::Image => "images need an engine such as podman; `exec = { … }` runs a native program",
+        Feature::Image => {
+            "images need an engine such as podman or docker; `exec = { … }` runs a native program"
+        }
         Feature::Exec => "native programs are run by the process driver; give an `image` here",
         Feature::PortMapping => {
             "a native program listens on the host itself: give the same number for `host` and `container`"

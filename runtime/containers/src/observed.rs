@@ -63,7 +63,7 @@ impl State {
 pub struct Observed<V = String> {
     /// The name.
     pub name: String,
-    /// The driver that has it, `podman` or `process`.
+    /// The driver that has it, `podman`, `docker` or `process`.
     pub driver: String,
     /// The engine's own id.
     pub id: String,

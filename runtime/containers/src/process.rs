@@ -1,6 +1,7 @@
 //! The process driver: native programs, each under a shim of the same binary that outlives mcrun. What is seen as live
 //! is what the shim runs, not what was asked for: a folder that was edited by hand counts from the next start.
 
+mod attach;
 mod exec;
 mod live;
 mod logs;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use self::record::{Folder, Phase, Program, Status};
+use crate::attach::{Attach, Attached};
 use crate::cgroup;
 use crate::diff::FieldDiff;
 use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
@@ -32,19 +34,20 @@ use crate::spec::{DEFAULT_STOP_TIMEOUT, Secrets, Spec, signal_name, signal_numbe
 pub use shim::shim_main;
 
 const NAME: &str = "process";
-const ALWAYS: [Feature; 9] = [
+const ALWAYS: [Feature; 10] = [
     Feature::Exec,
     Feature::Secrets,
     Feature::SamePathVolumes,
     Feature::Ports,
     Feature::UdpPorts,
     Feature::HostNetwork,
+    Feature::Terminal,
     Feature::UpdateRestart,
     Feature::UpdateStop,
     Feature::UpdateLabels,
 ];
-const WITH_CGROUPS: [Feature; 4] =
-    [Feature::Cpus, Feature::Memory, Feature::UpdateCpus, Feature::UpdateMemory];
+const WITH_CGROUPS: [Feature; 5] =
+    [Feature::Cpus, Feature::Memory, Feature::UpdateCpus, Feature::UpdateMemory, Feature::LiftLimits];
 const SETTLE: Duration = Duration::from_millis(30);
 const LAST_LINES: usize = 10;
 
@@ -106,6 +109,16 @@ impl Process {
 
     fn known(&self, name: &str) -> Result<(Folder, Program)> {
         self.existing(name)?.ok_or_else(|| unknown(name))
+    }
+
+    /// What the shim runs, of a program that runs.
+    fn running(&self, name: &str) -> Result<Program> {
+        let (folder, _) = self.known(name)?;
+        let running = folder.running().map_err(|cause| broken(name, cause))?;
+        running.filter(|_| folder.is_supervised()).ok_or_else(|| {
+            Error::new(Code::EngineFailed, format!("`{name}` does not run"))
+                .hint(format!("`{name}` has to run; start it first"))
+        })
     }
 
     fn observe(&self, name: &str) -> Result<Option<Observed>> {
@@ -363,15 +376,11 @@ impl Driver for Process {
     }
 
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput> {
-        let (folder, wanted) = self.known(name)?;
-        let running =
-            folder.running().map_err(|cause| broken(name, cause))?.filter(|_| folder.is_supervised());
-        let Some(program) = running else {
-            return Err(Error::new(Code::EngineFailed, format!("`{name}` does not run"))
-                .hint(format!("`{name}` has to run; start it first")));
-        };
-        debug_assert_eq!(program.name, wanted.name);
-        exec::run(&program, exec).await
+        exec::run(&self.running(name)?, exec).await
+    }
+
+    async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached> {
+        attach::run(&self.running(name)?, attach)
     }
 
     async fn ping(&self) -> Result<String> {

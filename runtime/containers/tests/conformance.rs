@@ -1,10 +1,15 @@
-//! The conformance suite of the drivers: the same facts for each, against real podman and real processes. What a
+//! The conformance suite of the drivers: the same facts for each, against real podman, real docker and real
+//! processes. What a
 //! driver does not declare it has to refuse.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 #[path = "conformance/bench.rs"]
 mod bench;
+#[path = "conformance/docker.rs"]
+mod docker;
+#[path = "conformance/dockerd.rs"]
+mod dockerd;
 #[path = "conformance/facts.rs"]
 mod facts;
 #[path = "conformance/fields.rs"]
@@ -29,6 +34,9 @@ macro_rules! conformance {
     (every driver { $($all:ident::$fact:ident)* } every engine { $($engine:ident::$typed:ident)* }) => {
         mod with_podman {
             facts! { podman: $($all::$fact)* $($engine::$typed)* }
+        }
+        mod with_docker {
+            facts! { docker: $($all::$fact)* $($engine::$typed)* }
         }
         mod with_processes {
             facts! { process: $($all::$fact)* }
@@ -57,6 +65,9 @@ conformance! {
     facts::a_missing_program_is_named
     facts::an_occupied_port_names_its_holder
     facts::secrets_arrive_as_files_and_nowhere_else
+    facts::a_program_inside_can_be_talked_to
+    facts::a_program_inside_gets_a_terminal
+    facts::what_it_uses_is_measured
     facts::calls_on_nothing_are_coded_errors
     }
     every engine {

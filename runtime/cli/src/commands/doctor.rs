@@ -1,7 +1,10 @@
 //! Owns `doctor`: what of this machine mcrun can use and why that is chosen, what is missing and what to do about it.
 //! What a driver can do in detail is for `-v` and `--json`.
 
+use containers::Driver;
+use containers::docker::Docker;
 use containers::doctor::Finding;
+use containers::podman::Podman;
 use effect::Result;
 use serde::Serialize;
 
@@ -120,53 +123,67 @@ fn sandbox() -> Check {
 /// Which driver makes what, and why.
 async fn drivers(app: &App) -> Vec<Check> {
     let world = wiring::containers(app);
+    let engines = wiring::engines(&app.config, &app.state);
+    let (podman, docker) = (Podman::new(&engines.podman), Docker::new(&engines.docker));
+    let all: [(_, &dyn Driver, _); 2] = [
+        ("containers: podman", &podman, Containers::Podman),
+        ("containers: docker", &docker, Containers::Docker),
+    ];
     let choice = app.config.drivers.containers;
-    let podman = containers::doctor::examine(&**world.engine()).await;
-    let process = containers::doctor::examine(&**world.process()).await;
-    vec![images(choice, podman), native_programs(process)]
+    let mut checks = Vec::new();
+    for (name, driver, own) in all {
+        let finding = containers::doctor::examine(driver).await;
+        let is_used = world.engine().name() == driver.name();
+        checks.push(images(name, driver.name(), (choice, own), is_used, finding));
+    }
+    checks.push(native_programs(containers::doctor::examine(&**world.process()).await));
+    checks
 }
 
-fn images(choice: Containers, podman: Finding) -> Check {
-    const NAME: &str = "containers: podman";
-    let answers = match &podman.version {
-        Some(version) => format!("podman {version} answers at {}", podman.place),
-        None => format!("podman answers at {}", podman.place),
+/// Whether an engine runs images, and why.
+fn images(
+    name: &'static str,
+    driver: &str,
+    (choice, own): (Containers, Containers),
+    is_used: bool,
+    found: Finding,
+) -> Check {
+    let answers = match &found.version {
+        Some(version) => format!("{driver} {version} answers at {}", found.place),
+        None => format!("{driver} answers at {}", found.place),
     };
     let set = |value: &str| format!("`drivers.containers` is \"{value}\" in mcrun.toml");
-    let reason = podman.problems.join("; ");
-    let check = |verdict, what, hint: Option<&str>, features| Check {
-        name: NAME,
-        verdict,
-        what,
-        hint: hint.map(str::to_owned),
-        features,
-    };
-    match (choice, podman.available) {
-        (Containers::Process, _) => check(
-            Verdict::Missing,
-            format!("not used, containers with an `image` are refused: {}", set("process")),
-            Some("take the line out, or set \"auto\", to use podman where it is there"),
-            Vec::new(),
-        ),
-        (Containers::Auto, true) => {
-            check(Verdict::Good, format!("runs images, because {answers}"), None, podman.features)
-        }
-        (Containers::Podman, true) => check(
+    let reason = found.problems.join("; ");
+    let check = |verdict, what, hint: Option<String>, features| Check { name, verdict, what, hint, features };
+    let is_set = choice == own;
+    match (is_used, found.available) {
+        (true, true) if is_set => check(
             Verdict::Good,
-            format!("runs images, because {}; {answers}", set("podman")),
+            format!("runs images, because {}; {answers}", set(driver)),
             None,
-            podman.features,
+            found.features,
         ),
-        (Containers::Auto, false) => check(
-            Verdict::Missing,
-            format!("no engine for images: {reason}"),
-            Some("install podman, or name its socket under [drivers.podman]; native programs need neither"),
+        (true, true) => check(Verdict::Good, format!("runs images, because {answers}"), None, found.features),
+        (_, false) if is_set => check(
+            Verdict::Bad,
+            format!("{}, but it does not answer: {reason}", set(driver)),
+            Some(format!(
+                "start it or correct `socket` under [drivers.{driver}]; \"auto\" goes on without it"
+            )),
             Vec::new(),
         ),
-        (Containers::Podman, false) => check(
-            Verdict::Bad,
-            format!("{}, but it does not answer: {reason}", set("podman")),
-            Some("start it or correct `socket` under [drivers.podman]; \"auto\" goes on without it"),
+        (_, false) => check(
+            Verdict::Missing,
+            format!("is not there: {reason}"),
+            Some(format!(
+                "install it, or name its socket under [drivers.{driver}]; native programs need no engine"
+            )),
+            Vec::new(),
+        ),
+        (false, true) => check(
+            Verdict::Missing,
+            format!("not used; {answers}"),
+            Some(format!("set `containers = \"{driver}\"` under [drivers] to have it run images")),
             Vec::new(),
         ),
     }

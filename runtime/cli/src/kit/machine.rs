@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use containers::diff::predict;
 use containers::effects::{Prober, World};
 use containers::{
-    Driver, Exec, ExecOutput, Feature, FieldDiff, Health, ImageDefaults, LogLine, LogQuery, Observed,
-    Secrets, Spec, State, Stream,
+    Attach, Attached, Driver, Exec, ExecOutput, Feature, FieldDiff, Health, ImageDefaults, LogLine, LogQuery,
+    Observed, Secrets, Spec, State, Stream,
 };
 use effect::{Code, Error, Result};
 use journal::Clock as _;
@@ -34,7 +34,7 @@ impl Machine {
     pub(super) fn world(self: &Arc<Self>) -> Arc<World> {
         let options = containers::podman::Options { socket: None, state_dir: "/".into() };
         // Only asked what it can do: what passes in a test has to pass on a machine with an engine.
-        let features = containers::podman::Podman::new(options).features();
+        let features = containers::podman::Podman::new(&options).features();
         let images = Memory { machine: self.clone(), name: "podman", features };
         let programs = Memory { machine: self.clone(), name: "process", features: NATIVE };
         Arc::new(World::of(Arc::new(images), Arc::new(programs), Arc::new(Content)))
@@ -155,7 +155,7 @@ impl Driver for Memory {
         changed.unwrap_or_else(|| Err(Self::unknown(name)))
     }
 
-    async fn start(&self, name: &str) -> Result<()> {
+    async fn start(&self, name: &str) -> Result<Observed> {
         let mut live = self.machine.live();
         let Some(own) = live.get(name).filter(|found| found.driver == self.name) else {
             return Err(Self::unknown(name));
@@ -177,15 +177,14 @@ impl Driver for Memory {
                 format!("port {port} is in use by container `{holder}`"),
             ));
         }
-        if let Some(found) = live.get_mut(name) {
-            found.state = State::Running;
-            found.exit_code = None;
-            found.started_at = Some(
-                jiff::Timestamp::from_millisecond(self.machine.clock.now().0)
-                    .map_or_else(|_| String::new(), |at| at.to_string()),
-            );
-        }
-        Ok(())
+        let found = live.get_mut(name).ok_or_else(|| Self::unknown(name))?;
+        found.state = State::Running;
+        found.exit_code = None;
+        found.started_at = Some(
+            jiff::Timestamp::from_millisecond(self.machine.clock.now().0)
+                .map_or_else(|_| String::new(), |at| at.to_string()),
+        );
+        Ok(found.clone())
     }
 
     async fn stop(&self, name: &str, _: Option<Duration>) -> Result<()> {
@@ -222,6 +221,13 @@ impl Driver for Memory {
 
     async fn exec(&self, _: &str, _: &Exec) -> Result<ExecOutput> {
         Ok(ExecOutput { code: 0, stdout: String::new(), stderr: String::new(), truncated: false })
+    }
+
+    async fn attach(&self, name: &str, _: &Attach) -> Result<Attached> {
+        Err(Error::new(
+            Code::EngineFailed,
+            format!("`{name}` exists in memory only: nothing can be attached to it"),
+        ))
     }
 
     async fn ping(&self) -> Result<String> {

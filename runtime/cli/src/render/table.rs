@@ -20,9 +20,16 @@ impl Table {
     }
 
     pub(crate) fn print(&self) {
-        for (index, line) in self.0.to_string().lines().enumerate() {
-            let line = line.strip_prefix(' ').unwrap_or(line).trim_end();
-            super::out(if index == 0 { styled(BOLD, line) } else { line.to_owned() });
-        }
+        self.lines().iter().for_each(super::out);
+    }
+
+    /// Its lines, the header first.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = self.0.to_string();
+        let lines = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
+        let shown = lines
+            .enumerate()
+            .map(|(index, line)| if index == 0 { styled(BOLD, line) } else { line.to_owned() });
+        shown.collect()
     }
 }

@@ -254,14 +254,17 @@ impl Comparison<'_> {
     }
 
     fn compare_limits(&self, fields: &mut Fields, observed: &Observed) {
-        let replaces = self.replaces_unless(Feature::UpdateMemory);
+        let keeps = |wanted: bool, change: Feature| {
+            self.features.contains(&change) && (wanted || self.features.contains(&Feature::LiftLimits))
+        };
+        let replaces = !keeps(self.spec.memory.is_some(), Feature::UpdateMemory);
         fields.compare(
             "memory",
             replaces,
             observed.memory.map(normal::pages),
             self.spec.memory.map(normal::pages),
         );
-        let replaces = self.replaces_unless(Feature::UpdateCpus);
+        let replaces = !keeps(self.spec.cpus.is_some(), Feature::UpdateCpus);
         fields.compare("cpus", replaces, observed.cpus.map(normal::cpus), self.spec.cpus.map(normal::cpus));
         fields.compare("read_only", true, observed.read_only, self.spec.read_only.unwrap_or(false));
     }

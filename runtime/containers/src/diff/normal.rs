@@ -40,7 +40,7 @@ pub(super) fn path(path: &str) -> &str {
     if trimmed.is_empty() { "/" } else { trimmed }
 }
 
-pub(super) fn signal(signal: &str) -> String {
+pub(crate) fn signal(signal: &str) -> String {
     signal_number(signal).map_or_else(|| signal.to_owned(), signal_name)
 }
 

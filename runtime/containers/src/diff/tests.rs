@@ -71,7 +71,7 @@ fn spec() -> Spec {
 }
 
 fn compare(spec: &Spec, observed: &Observed) -> Diff {
-    let features = [Feature::UpdateMemory, Feature::UpdateCpus];
+    let features = [Feature::UpdateMemory, Feature::UpdateCpus, Feature::LiftLimits];
     diff(spec, Some(&image()), Some(observed), &BTreeMap::new(), &features).unwrap()
 }
 
@@ -217,4 +217,17 @@ fn a_foreign_container_is_refused_unless_adopted() {
     spec.adopt = true;
     check_ownership(&spec, Some(&observed)).unwrap();
     check_ownership(&spec, None).unwrap();
+}
+
+#[test]
+fn a_limit_is_lifted_in_place_only_where_the_driver_can() {
+    let limited = Observed { memory: Some(Size(1 << 20)), cpus: Some(0.5), ..live() };
+    let wanted = Spec { memory: Some(Size(2 << 20)), cpus: Some(1.0), ..spec() };
+    let features = [Feature::UpdateMemory, Feature::UpdateCpus];
+    let action =
+        |spec: &Spec| diff(spec, Some(&image()), Some(&limited), &BTreeMap::new(), &features).unwrap().action;
+    assert_eq!(action(&wanted), Action::Update);
+    assert_eq!(action(&Spec { memory: None, ..wanted.clone() }), Action::Replace);
+    assert_eq!(action(&Spec { cpus: None, ..wanted }), Action::Replace);
+    assert_eq!(compare(&spec(), &limited).action, Action::Update);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use effect::{Code, Result, Secret};
 
+use crate::docker::{self, Docker};
 use crate::driver::Driver;
 use crate::observed::Observed;
 use crate::podman::{self, Podman};
@@ -20,6 +21,8 @@ pub enum Choice {
     Auto,
     /// Images go to podman; native programs to the process driver.
     Podman,
+    /// Images go to docker; native programs to the process driver.
+    Docker,
     /// Only native programs.
     Process,
 }
@@ -37,6 +40,31 @@ pub trait Prober: Send + Sync {
     ) -> Result<()>;
 }
 
+/// How the engines are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Engines {
+    /// podman.
+    pub podman: podman::Options,
+    /// docker.
+    pub docker: docker::Options,
+}
+
+impl Engines {
+    /// The engine for images, and whether it is worth asking: looks at files only. Where both could be had, a service
+    /// that is set up comes before a podman that would have to be started first.
+    fn choose(&self, choice: Choice) -> (Arc<dyn Driver>, bool) {
+        let docker = Docker::new(&self.docker);
+        let podman = Podman::new(&self.podman);
+        let is_docker = match choice {
+            Choice::Docker => true,
+            Choice::Podman | Choice::Process => false,
+            Choice::Auto => !self.podman.is_set_up() && docker.is_plausible(),
+        };
+        let is_plausible = choice != Choice::Auto || is_docker || podman.is_plausible();
+        if is_docker { (Arc::new(docker), is_plausible) } else { (Arc::new(podman), is_plausible) }
+    }
+}
+
 /// What the effects of the primitive need: the drivers, connected when first used.
 pub struct World {
     choice: Choice,
@@ -51,19 +79,12 @@ impl World {
     #[must_use]
     pub fn new(
         choice: Choice,
-        podman: podman::Options,
+        engines: &Engines,
         process: process::Options,
         prober: Arc<dyn Prober>,
     ) -> Self {
-        let engine = Podman::new(podman);
-        let engine_is_plausible = choice == Choice::Podman || engine.is_plausible();
-        Self {
-            choice,
-            engine: Arc::new(engine),
-            engine_is_plausible,
-            process: Arc::new(Process::new(process)),
-            prober,
-        }
+        let (engine, engine_is_plausible) = engines.choose(choice);
+        Self { choice, engine, engine_is_plausible, process: Arc::new(Process::new(process)), prober }
     }
 
     /// A world of these two drivers: one for images, one for native programs.

@@ -1,18 +1,14 @@
 //! Owns the translation of a spec into what libpod's `create` takes.
 
-use std::time::Duration;
-
 use effect::Result;
 use serde_json::{Map, Value, json};
 
 use crate::diff::normal;
-use crate::observed::{LABEL_HEALTH, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC};
+use crate::engine::terms::{SECRETS_DIR, environment, labels, stop_seconds};
 use crate::secrets::Store;
 use crate::spec::{DEFAULT_STOP_TIMEOUT, Mount, Secrets, Source, Spec, signal_number};
 
 const CPU_PERIOD: u64 = 100_000;
-/// Where secret files appear inside a container.
-pub(super) const SECRETS_DIR: &str = "/run/secrets";
 
 /// The body of `POST /containers/create`.
 pub(super) fn body(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) -> Result<Value> {
@@ -20,8 +16,8 @@ pub(super) fn body(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) ->
     let mut set = |field: &str, value: Value| drop(body.insert(field.to_owned(), value));
     set("name", json!(spec.name));
     set("image", json!(spec.image));
-    set("labels", labels(spec, secrets, hash));
-    set("env", environment(spec, secrets));
+    set("labels", json!(labels(spec, secrets, hash)));
+    set("env", json!(environment(spec, secrets)));
     // Otherwise the engine adds the proxies of its own environment.
     set("httpproxy", json!(false));
     if let Some(cmd) = &spec.cmd {
@@ -66,11 +62,6 @@ pub(super) fn body(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) ->
     Ok(Value::Object(body))
 }
 
-/// Whole seconds, rounded up: podman knows no others.
-pub(super) fn stop_seconds(timeout: Duration) -> u64 {
-    normal::seconds(effect::units::Span(timeout)).0.as_secs()
-}
-
 /// The limits as an OCI runtime takes them. `lift` writes absent ones down as "none" instead of leaving them out.
 pub(super) fn limits(spec: &Spec, lift: bool) -> Value {
     let mut limits = Map::new();
@@ -98,28 +89,6 @@ pub(super) fn limits(spec: &Spec, lift: bool) -> Value {
         None => {}
     }
     Value::Object(limits)
-}
-
-fn labels(spec: &Spec, secrets: &Secrets, hash: &str) -> Value {
-    let mut labels = spec.labels.clone();
-    labels.insert(LABEL_MANAGED.to_owned(), "1".to_owned());
-    labels.insert(LABEL_SERVICE.to_owned(), spec.service_name().to_owned());
-    labels.insert(LABEL_SPEC.to_owned(), hash.to_owned());
-    if let Some(health) = &spec.health {
-        labels.insert(LABEL_HEALTH.to_owned(), json!(health).to_string());
-    }
-    for (name, material) in secrets {
-        labels.insert(format!("{LABEL_SECRET}{name}"), material.tag.clone());
-    }
-    json!(labels)
-}
-
-fn environment(spec: &Spec, secrets: &Secrets) -> Value {
-    let mut environment = spec.env.clone();
-    for name in secrets.keys() {
-        environment.insert(format!("{name}_FILE"), format!("{SECRETS_DIR}/{name}"));
-    }
-    json!(environment)
 }
 
 fn binds(mounts: &[Mount], secrets: &Secrets, store: &Store) -> Value {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use effect::{Code, Error, Result};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
-use super::client::try_connect;
+use crate::engine::client::{Locate, try_connect};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -37,38 +38,7 @@ impl Locator {
         Self { configured, state_dir }
     }
 
-    /// Connects to the engine, starting its service where that is the only way.
-    pub(super) async fn open(&self) -> Result<(PathBuf, UnixStream)> {
-        for path in self.sockets() {
-            if let Some(stream) = try_connect(&path).await {
-                return Ok((path, stream));
-            }
-        }
-        if let Some(path) = &self.configured {
-            return Err(unavailable(format!("nothing answers at {}", path.display())));
-        }
-        match program() {
-            Some(program) => self.start(&program).await,
-            None => Err(unavailable("there is neither a socket nor the program `podman`")),
-        }
-    }
-
-    /// Whether it is worth trying at all; looks at files only.
-    pub(super) fn is_plausible(&self) -> bool {
-        self.sockets().iter().any(|path| path.exists()) || (self.configured.is_none() && program().is_some())
-    }
-
-    /// Where sockets are looked for, best first.
-    pub(super) fn sockets(&self) -> Vec<PathBuf> {
-        if let Some(path) = &self.configured {
-            return vec![path.clone()];
-        }
-        let of_user =
-            std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("podman/podman.sock"));
-        let of_system = PathBuf::from("/run/podman/podman.sock");
-        of_user.into_iter().chain([of_system, self.own_socket()]).collect()
-    }
-
+    /// Where the service that mcrun starts itself listens.
     fn own_socket(&self) -> PathBuf {
         let path = self.state_dir.join("podman.sock");
         if path.as_os_str().len() <= LONGEST_SOCKET_PATH {
@@ -77,6 +47,18 @@ impl Locator {
         let digest = blake3::hash(self.state_dir.as_os_str().as_encoded_bytes()).to_hex();
         let user = rustix::process::getuid().as_raw();
         std::env::temp_dir().join(format!("mcrun-{user}-{}", &digest[..16])).join("podman.sock")
+    }
+
+    /// Where somebody else's service listens.
+    fn usual_sockets() -> impl Iterator<Item = PathBuf> {
+        let of_user =
+            std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("podman/podman.sock"));
+        of_user.into_iter().chain([PathBuf::from("/run/podman/podman.sock")])
+    }
+
+    /// Whether a service was set up on this machine, be it configured or in a usual place.
+    pub(super) fn is_set_up(&self) -> bool {
+        self.configured.is_some() || Self::usual_sockets().any(|path| path.exists())
     }
 
     async fn start(&self, program: &Path) -> Result<(PathBuf, UnixStream)> {
@@ -104,6 +86,35 @@ impl Locator {
             sleep(POLL).await;
         }
         Err(unavailable(format!("`podman system service` does not answer: {}", last_words(&log))))
+    }
+}
+
+#[async_trait]
+impl Locate for Locator {
+    async fn open(&self) -> Result<(PathBuf, UnixStream)> {
+        for path in self.sockets() {
+            if let Some(stream) = try_connect(&path).await {
+                return Ok((path, stream));
+            }
+        }
+        if let Some(path) = &self.configured {
+            return Err(unavailable(format!("nothing answers at {}", path.display())));
+        }
+        match program() {
+            Some(program) => self.start(&program).await,
+            None => Err(unavailable("there is neither a socket nor the program `podman`")),
+        }
+    }
+
+    fn sockets(&self) -> Vec<PathBuf> {
+        match &self.configured {
+            Some(path) => vec![path.clone()],
+            None => Self::usual_sockets().chain([self.own_socket()]).collect(),
+        }
+    }
+
+    fn is_plausible(&self) -> bool {
+        self.sockets().iter().any(|path| path.exists()) || (self.configured.is_none() && program().is_some())
     }
 }
 

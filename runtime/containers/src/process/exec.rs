@@ -48,8 +48,20 @@ pub(super) async fn run(program: &Program, exec: &Exec) -> Result<ExecOutput> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that runs programs beside native ones")]
 fn spawn(program: &Program, exec: &Exec) -> std::io::Result<Child> {
+    let mut command = command(program, exec)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    command.spawn()
+}
+
+/// The command in the program's environment, directory and user, without its input and output.
+#[expect(clippy::disallowed_methods, reason = "the one place that runs programs beside native ones")]
+pub(super) fn command(program: &Program, exec: &Exec) -> std::io::Result<Command> {
     let (path, arguments) =
         exec.argv.split_first().ok_or_else(|| std::io::Error::other("there is no program"))?;
     let user = exec.user.as_deref().or(program.user.as_deref());
@@ -61,17 +73,12 @@ fn spawn(program: &Program, exec: &Exec) -> std::io::Result<Child> {
         .env("PATH", super::shim::DEFAULT_PATH)
         .envs(&program.env)
         .envs(&exec.env)
-        .current_dir(workdir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .current_dir(workdir);
     if let Some(user) = user {
         let user = users::resolve(user).map_err(std::io::Error::other)?;
         command.uid(user.user).gid(user.group);
     }
-    command.spawn()
+    Ok(command)
 }
 
 async fn collect(child: &mut Child, limit: usize) -> std::io::Result<ExecOutput> {

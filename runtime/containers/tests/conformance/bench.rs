@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
+use containers::docker::{self, Docker};
 use containers::podman::Podman;
 use containers::process::Process;
 use containers::{
     Action, Diff, Driver, Exec, ImageDefaults, LogQuery, Observed, SecretMaterial, Secrets, Spec, podman,
     process,
 };
+
+use crate::dockerd;
 
 /// The image of the tests; `:2` has other content.
 pub(crate) const IMAGE: &str = "localhost/mcrun-conformance:1";
@@ -22,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Podman,
+    Docker,
     Process,
 }
 
@@ -29,6 +33,10 @@ impl Kind {
     fn driver(self, dir: &Path) -> Arc<dyn Driver> {
         match self {
             Self::Podman => Arc::new(podman_driver()),
+            Self::Docker => {
+                let socket = Some(dockerd::socket().to_owned());
+                Arc::new(Docker::new(&docker::Options { socket }))
+            }
             Self::Process => Arc::new(process_driver(dir, 10 << 20)),
         }
     }
@@ -49,6 +57,11 @@ impl Bench {
         Self::of(Kind::Podman)
     }
 
+    /// Docker with a daemon and images of the tests' own.
+    pub(crate) fn docker() -> Self {
+        Self::of(Kind::Docker)
+    }
+
     pub(crate) fn process() -> Self {
         Self::of(Kind::Process)
     }
@@ -63,10 +76,22 @@ impl Bench {
         self.kind != Kind::Process
     }
 
+    /// Whether it can give what `privileged` means here. Docker asks for every capability that the kernel has, and fails
+    /// where this machine's own root lacks one.
+    pub(crate) fn can_give_all_privileges(&self) -> bool {
+        let read = |path: &str| fs::read_to_string(path).unwrap();
+        let last: u32 = read("/proc/sys/kernel/cap_last_cap").trim().parse().unwrap();
+        let status = read("/proc/self/status");
+        let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
+        let bound = u64::from_str_radix(bound, 16).unwrap();
+        self.kind != Kind::Docker || bound == (1 << (last + 1)) - 1
+    }
+
     /// What an operator types.
     pub(crate) fn engine(&self, words: &[&str]) -> String {
         match self.kind {
             Kind::Podman => podman_command(words),
+            Kind::Docker => dockerd::command(words),
             Kind::Process => panic!("native programs have no engine"),
         }
     }
@@ -206,7 +231,7 @@ impl Drop for Bench {
 
 pub(crate) fn podman_driver() -> Podman {
     let state_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("podman");
-    Podman::new(podman::Options { socket: None, state_dir })
+    Podman::new(&podman::Options { socket: None, state_dir })
 }
 
 pub(crate) fn process_driver(dir: &Path, log_bytes: u64) -> Process {
@@ -264,19 +289,24 @@ fn prepare_podman() {
 }
 
 fn build_images(dir: &Path) {
-    let context = dir.join("image");
-    let _ = fs::remove_dir_all(&context);
+    for (tag, content) in [(IMAGE, "one"), (OTHER_IMAGE, "two")] {
+        let context = dir.join("image");
+        write_image(&context, content);
+        podman_command(&["build", "--quiet", "--tag", tag, &context.to_string_lossy()]);
+    }
+}
+
+/// The context from which every engine builds the image with this content.
+pub(crate) fn write_image(context: &Path, content: &str) {
+    let _ = fs::remove_dir_all(context);
     fs::create_dir_all(context.join("root/bin")).unwrap();
     fs::copy("/bin/busybox", context.join("root/bin/busybox")).expect("busybox-static is installed");
     for applet in ["sh", "sleep", "cat", "ls", "env", "id", "httpd", "stat", "tr"] {
         std::os::unix::fs::symlink("busybox", context.join("root/bin").join(applet)).unwrap();
     }
-    for (tag, content) in [(IMAGE, "one"), (OTHER_IMAGE, "two")] {
-        let recipe = format!(
-            "FROM scratch\nCOPY root/ /\nENV FROM_IMAGE=yes CONTENT={content}\nLABEL vendor=acme\nVOLUME /cache\n\
-             WORKDIR /bin\nSTOPSIGNAL SIGINT\nCMD [\"/bin/sleep\", \"500\"]\n"
-        );
-        fs::write(context.join("Containerfile"), recipe).unwrap();
-        podman_command(&["build", "--quiet", "--tag", tag, &context.to_string_lossy()]);
-    }
+    let recipe = format!(
+        "FROM scratch\nCOPY root/ /\nENV FROM_IMAGE=yes CONTENT={content}\nLABEL vendor=acme\nVOLUME /cache\n\
+         WORKDIR /bin\nSTOPSIGNAL SIGINT\nCMD [\"/bin/sleep\", \"500\"]\n"
+    );
+    fs::write(context.join("Containerfile"), recipe).unwrap();
 }

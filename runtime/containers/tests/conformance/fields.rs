@@ -151,11 +151,28 @@ pub(crate) async fn limits_and_privileges_changed_by_hand_are_repaired(bench: &B
         change("cpus", &[Feature::Cpus], |spec| spec.cpus = Some(0.5)),
         change("read_only", &[Feature::ReadOnly], |spec| spec.read_only = Some(true)),
         change("user", &[Feature::User], |spec| spec.user = Some("1234:1234".to_owned())),
-        change("privileged", &[Feature::Privileged], |spec| spec.privileged = Some(true)),
         change("devices", &[Feature::Devices], |spec| spec.devices = vec!["/dev/null:/dev/other".to_owned()]),
         change("cap_add", &[Feature::CapAdd], |spec| spec.cap_add = vec!["NET_ADMIN".to_owned()]),
     ];
     verify(bench, &base(bench), changes).await;
+    let privileged = || change("privileged", &[Feature::Privileged], |spec| spec.privileged = Some(true));
+    if bench.can_give_all_privileges() {
+        verify(bench, &base(bench), vec![privileged()]).await;
+    } else {
+        privileges_that_cannot_be_given(bench).await;
+    }
+}
+
+/// It is made and never starts; that is seen all the same, and repaired.
+async fn privileges_that_cannot_be_given(bench: &Bench) {
+    let spec = base(bench);
+    let privileged = Spec { privileged: Some(true), ..spec.clone() };
+    let error = bench.ensure(&privileged, &Secrets::new()).await.unwrap_err();
+    assert_eq!(error.code, Code::EngineFailed, "{error:?}");
+    assert_eq!(bench.differences(&privileged, &Secrets::new()).await, ["state"]);
+    assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["state", "privileged"]);
+    bench.ensured(&spec).await;
+    assert_eq!(bench.diff(&spec, &Secrets::new()).await.action, Action::None);
 }
 
 pub(crate) async fn lifecycle_fields_changed_by_hand_are_repaired(bench: &Bench) {

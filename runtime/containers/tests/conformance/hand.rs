@@ -57,8 +57,8 @@ impl Typed {
         self
     }
 
-    fn run(&self, bench: &Bench, name: &str) {
-        bench.engine(&["rm", "--force", name]);
+    async fn run(&self, bench: &Bench, name: &str) {
+        bench.driver.remove(name, true).await.unwrap();
         let mut words = vec!["run", "--detach"];
         let joined: Vec<String> =
             self.options.iter().map(|(option, value)| format!("{option}{value}")).collect();
@@ -76,7 +76,7 @@ impl Typed {
 }
 
 async fn repairs(bench: &Bench, spec: &Spec, typed: &Typed, fields: &[&str]) {
-    typed.run(bench, &spec.name);
+    typed.run(bench, &spec.name).await;
     assert_eq!(bench.differences(spec, &Secrets::new()).await, fields, "typed: {:?}", typed.options);
     if !fields.is_empty() {
         assert_eq!(bench.ensured(spec).await.action, Action::Replace);
@@ -111,7 +111,7 @@ pub(crate) async fn typed_programs_and_environments_are_repaired(bench: &Bench) 
     let other_image = Typed { image: OTHER_IMAGE.to_owned(), ..typed.clone() };
     repairs(bench, &spec, &other_image, &["image", "env.CONTENT"]).await;
 
-    typed.without("--label=mcrun.managed").run(bench, &spec.name);
+    typed.without("--label=mcrun.managed").run(bench, &spec.name).await;
     assert_eq!(bench.differences(&spec, &Secrets::new()).await, ["managed"]);
     let live = bench.inspect(&spec).await;
     assert_eq!(check_ownership(&spec, live.as_ref()).unwrap_err().code, Code::ForeignContainer);
@@ -153,11 +153,13 @@ pub(crate) async fn typed_limits_and_privileges_are_repaired(bench: &Bench) {
     for (option, value, field) in [
         ("--read-only", "", "read_only"),
         ("--user", "1234:1234", "user"),
-        ("--privileged", "", "privileged"),
         ("--device", "/dev/null:/dev/other", "devices"),
         ("--cap-add", "NET_ADMIN", "cap_add"),
     ] {
         repairs(bench, &spec, &typed.clone().with(option, value), &[field]).await;
+    }
+    if bench.can_give_all_privileges() {
+        repairs(bench, &spec, &typed.with("--privileged", ""), &["privileged"]).await;
     }
     let mut limited = base(bench);
     limited.memory = Some(Size(64 << 20));
@@ -184,14 +186,14 @@ pub(crate) async fn typed_lifecycles_are_repaired(bench: &Bench) {
         ("--label=mcrun.health", "={\"http\":\"/\"}", "health"),
     ] {
         let before = typed.clone().with(option, value);
-        before.run(bench, &spec.name);
+        before.run(bench, &spec.name).await;
         assert_eq!(bench.differences(&spec, &Secrets::new()).await, [field]);
         bench.ensured(&spec).await;
         assert_eq!(bench.diff(&spec, &Secrets::new()).await.action, Action::None, "{field} is not repaired");
     }
     let checked =
         Spec { health: Some(Health { tcp: Some(true), port: Some(1), ..Health::default() }), ..spec.clone() };
-    typed.run(bench, &spec.name);
+    typed.run(bench, &spec.name).await;
     assert_eq!(bench.differences(&checked, &Secrets::new()).await, ["health"]);
     let patient = Spec { stop_timeout: Some(Span::seconds(7)), ..spec };
     assert_eq!(bench.differences(&patient, &Secrets::new()).await, ["stop_timeout"]);

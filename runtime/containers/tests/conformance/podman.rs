@@ -92,7 +92,7 @@ async fn an_image_that_is_not_there_has_no_defaults_and_cannot_be_created() {
 async fn an_engine_that_is_not_there_is_a_coded_error() {
     let socket = Some(std::path::PathBuf::from("/no/such/podman.sock"));
     let options = podman::Options { socket, state_dir: "/no/such/state".into() };
-    let driver = podman::Podman::new(options);
+    let driver = podman::Podman::new(&options);
     let error = driver.ping().await.unwrap_err();
     assert_eq!(error.code, Code::EngineUnavailable);
     assert!(error.cause.unwrap().contains("/no/such/podman.sock"));
@@ -152,6 +152,7 @@ async fn every_feature_of_containers_is_declared() {
         Privileged,
         Devices,
         CapAdd,
+        Terminal,
         UpdateMemory,
         UpdateCpus,
     ];
@@ -204,7 +205,7 @@ async fn an_image_is_asked_for_once_until_its_name_moves() {
     let counter = Counter::before(bench.driver.place(), bench.dir.path());
     let options =
         podman::Options { socket: Some(counter.socket.clone()), state_dir: bench.dir.path().to_owned() };
-    let driver = podman::Podman::new(options);
+    let driver = podman::Podman::new(&options);
     let name = format!("localhost/{}:1", bench.name("moved"));
     podman_command(&["tag", IMAGE, &name]);
     let first = driver.image_defaults(&name).await.unwrap().unwrap();
@@ -233,7 +234,7 @@ async fn a_deploy_takes_no_more_requests_than_it_has_to() {
     let counter = Counter::before(bench.driver.place(), bench.dir.path());
     let options =
         podman::Options { socket: Some(counter.socket.clone()), state_dir: bench.dir.path().to_owned() };
-    let driver = podman::Podman::new(options);
+    let driver = podman::Podman::new(&options);
     let spec = bench.sleeping("counted");
     let image = driver.image_defaults(IMAGE).await.unwrap();
     counter.take();

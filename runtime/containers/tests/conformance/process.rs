@@ -156,6 +156,7 @@ async fn every_feature_of_native_programs_is_declared() {
         Feature::Ports,
         Feature::UdpPorts,
         Feature::HostNetwork,
+        Feature::Terminal,
         Feature::UpdateRestart,
         Feature::UpdateStop,
         Feature::UpdateLabels,

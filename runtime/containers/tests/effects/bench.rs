@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use containers::effects::{Choice, Container, Ensure, Prober, World};
+use containers::effects::{Choice, Container, Engines, Ensure, Prober, World};
 use containers::{Driver, Exec, Health, Observed, podman, process};
 use effect::context::Shared;
 use effect::policy::Grants;
@@ -74,9 +74,13 @@ impl Bench {
             std::fs::write(&socket, "").unwrap();
         }
         let probes = Arc::new(Mutex::new(0));
+        let engines = Engines {
+            podman: podman::Options { socket: Some(socket), state_dir: dir.path().to_owned() },
+            ..Engines::default()
+        };
         let world = World::new(
             Choice::Auto,
-            podman::Options { socket: Some(socket), state_dir: dir.path().to_owned() },
+            &engines,
             process::Options::new(dir.path().to_owned(), shim()),
             Arc::new(Probes(probes.clone())),
         );

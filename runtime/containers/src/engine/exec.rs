@@ -20,22 +20,23 @@ struct Session {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Status {
-    exit_code: i32,
+pub(super) struct Status {
+    #[serde(default)]
+    pub(super) exit_code: Option<i32>,
     #[serde(default)]
     pid: i32,
-    running: bool,
+    pub(super) running: bool,
 }
 
-pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
-    let session = open(client, name, reference, exec).await?;
+pub(crate) async fn run(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<ExecOutput> {
+    let session = open(client, name, reference, exec, None).await?;
     let mut output = Collected::new(exec.output_limit);
     let collect = async {
         let start =
             Call::post(format!("/exec/{session}/start")).json(&json!({ "Detach": false, "Tty": false }));
         let response = client.stream(&start.within(exec.timeout)).await?;
         if !response.status().is_success() {
-            return Err(refused(name, format!("status {}", response.status())));
+            return Err(refused(client, name, format!("status {}", response.status())));
         }
         let mut frames = Frames::new(response.into_body());
         while let Some((stream, data)) = frames.next().await {
@@ -56,33 +57,47 @@ pub(super) async fn run(client: &Client, name: &str, reference: &str, exec: &Exe
         end(client, &session).await;
         return Err(too_slow(name, exec));
     }
-    let output = output.finish(status.exit_code);
-    if output.code == 127 && output.stderr.contains("OCI runtime attempted to invoke a command") {
+    let output = output.finish(status.exit_code.unwrap_or_default());
+    // podman says so on standard error, docker in place of the program's output.
+    let refused = output.stderr.contains("OCI runtime attempted to invoke a command")
+        || output.stdout.starts_with("OCI runtime exec failed: ");
+    if matches!(output.code, 126 | 127) && refused {
         let program = exec.argv.first().map_or("", String::as_str);
         return Err(Error::new(Code::ProgramMissing, format!("`{name}` has no program `{program}`")));
     }
     Ok(output)
 }
 
-async fn open(client: &Client, name: &str, reference: &str, exec: &Exec) -> Result<String> {
+/// Prepares a program; one with an input says whether it has a terminal.
+pub(super) async fn open(
+    client: &Client,
+    name: &str,
+    reference: &str,
+    exec: &Exec,
+    input: Option<bool>,
+) -> Result<String> {
     let variables: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let body = json!({
         "Cmd": exec.argv,
         "Env": variables,
         "WorkingDir": exec.workdir.as_deref().unwrap_or_default(),
         "User": exec.user.as_deref().unwrap_or_default(),
+        "AttachStdin": input.is_some(),
+        "Tty": input.unwrap_or_default(),
         "AttachStdout": true,
         "AttachStderr": true,
     });
     let answer = client.call(&Call::post(format!("/containers/{reference}/exec")).json(&body)).await?;
     match answer.status.as_u16() {
-        404 => Err(unknown(name)),
-        409 => Err(refused(name, answer.reason()).hint(format!("`{name}` has to run; start it first"))),
+        404 => Err(unknown(client, name)),
+        409 => {
+            Err(refused(client, name, answer.reason()).hint(format!("`{name}` has to run; start it first")))
+        }
         _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.id),
     }
 }
 
-async fn status(client: &Client, session: &str) -> Result<Status> {
+pub(super) async fn status(client: &Client, session: &str) -> Result<Status> {
     let answer = client.call(&Call::get(format!("/exec/{session}/json"))).await?;
     answer.accept("show a program's exit code", &[])?.parse()
 }
@@ -96,8 +111,9 @@ async fn end(client: &Client, session: &str) {
     }
 }
 
-fn refused(name: &str, cause: impl std::fmt::Display) -> Error {
-    Error::new(Code::EngineFailed, format!("podman refused to run a program in `{name}`")).because(cause)
+fn refused(client: &Client, name: &str, cause: impl std::fmt::Display) -> Error {
+    Error::new(Code::EngineFailed, format!("{} refused to run a program in `{name}`", client.engine()))
+        .because(cause)
 }
 
 fn too_slow(name: &str, exec: &Exec) -> Error {

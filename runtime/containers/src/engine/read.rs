@@ -1,4 +1,4 @@
-//! Owns the translation of what libpod shows into the live object and the defaults of images.
+//! Owns the translation of what engines show into the live object and the defaults of images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,16 @@ use effect::units::{Size, Span};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::create::SECRETS_DIR;
-use super::store;
+use super::images;
+use super::terms::SECRETS_DIR;
 use crate::cgroup;
 use crate::diff::normal;
 use crate::observed::{
     ImageDefaults, LABEL_HEALTH, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, Observed, State,
 };
-use crate::spec::{Health, Mount, Port, Protocol, Restart, Source, signal_name};
+use crate::spec::{
+    DEFAULT_STOP_TIMEOUT, Health, Mount, Port, Protocol, Restart, Source, signal_name, signal_number,
+};
 
 /// Go writes absent lists and maps as null.
 fn nullable<'de, D: serde::Deserializer<'de>, T: Default + DeserializeOwned>(
@@ -25,7 +27,7 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Default + DeserializeOwned>(
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Inspected {
+pub(crate) struct Inspected {
     id: String,
     name: String,
     path: String,
@@ -81,8 +83,27 @@ struct Config {
     working_dir: String,
     #[serde(deserialize_with = "nullable")]
     labels: BTreeMap<String, String>,
-    stop_signal: i32,
-    stop_timeout: u64,
+    /// Docker's name of the image.
+    image: String,
+    stop_signal: Option<Signal>,
+    stop_timeout: Option<u64>,
+}
+
+/// podman gives the number, docker the word of the spec or the image.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Signal {
+    Number(i32),
+    Word(String),
+}
+
+impl Signal {
+    fn name(&self) -> String {
+        match self {
+            Self::Number(number) => signal_name(*number),
+            Self::Word(word) => signal_number(word).map_or_else(|| word.clone(), signal_name),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -98,6 +119,8 @@ struct HostConfig {
     readonly_rootfs: bool,
     memory: u64,
     nano_cpus: u64,
+    cpu_quota: i64,
+    cpu_period: u64,
     #[serde(deserialize_with = "nullable")]
     devices: Vec<Device>,
 }
@@ -125,22 +148,23 @@ struct Device {
 
 impl Inspected {
     /// The exact status word of the engine.
-    pub(super) fn status(&self) -> &str {
+    pub(crate) fn status(&self) -> &str {
         &self.state.status
     }
 
     /// A label of any kind.
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.config.labels.get(name).map(String::as_str)
     }
 
-    pub(super) fn observed(self) -> Observed {
+    /// The live object, as the engine called `driver` shows it.
+    pub(crate) fn observed(self, driver: &str) -> Observed {
         let state = state(&self.state.status);
         let is_up = matches!(state, State::Running | State::Paused);
         let argv = std::iter::once(self.path.clone()).chain(self.args.iter().cloned());
         let (memory, cpus) = self.limits(is_up);
         Observed {
-            driver: "podman".to_owned(),
+            driver: driver.to_owned(),
             state,
             exit_code: (state == State::Exited).then_some(self.state.exit_code),
             pid: Some(self.state.pid).filter(|pid| *pid > 0),
@@ -149,7 +173,9 @@ impl Inspected {
             managed: self.label(LABEL_MANAGED) == Some("1"),
             service: self.label(LABEL_SERVICE).map(str::to_owned),
             health: self.label(LABEL_HEALTH).and_then(|text| serde_json::from_str::<Health>(text).ok()),
-            image: Some(self.image_name.clone()),
+            image: Some(
+                if self.image_name.is_empty() { &self.config.image } else { &self.image_name }.clone(),
+            ),
             image_id: Some(self.image.clone()),
             native: false,
             argv: argv.filter(|word| !(word.is_empty() && self.path.is_empty())).collect(),
@@ -162,8 +188,8 @@ impl Inspected {
             restart: self.restart(),
             cpus,
             memory,
-            stop_signal: signal_name(self.config.stop_signal),
-            stop_timeout: Span::seconds(self.config.stop_timeout),
+            stop_signal: self.config.stop_signal.as_ref().map_or_else(|| "SIGTERM".to_owned(), Signal::name),
+            stop_timeout: self.config.stop_timeout.map_or(DEFAULT_STOP_TIMEOUT, Span::seconds),
             read_only: self.host_config.readonly_rootfs,
             workdir: self.config.working_dir.clone(),
             privileged: self.host_config.privileged,
@@ -171,19 +197,24 @@ impl Inspected {
             cap_add: normal::set(&self.host_config.cap_add, normal::capability),
             capabilities: normal::set(&self.bounding_caps, normal::capability),
             labels: own_labels_removed(self.config.labels),
-            name: self.name,
+            name: self.name.trim_start_matches('/').to_owned(),
             id: self.id,
         }
     }
 
     /// podman 4 changes a running container's limits without changing what `inspect` shows: the kernel knows.
     fn limits(&self, is_up: bool) -> (Option<Size>, Option<f64>) {
-        let live = if is_up { cgroup::limits(&self.state.cgroup_path) } else { None };
+        let group = Some(self.state.cgroup_path.as_str()).filter(|group| is_up && !group.is_empty());
+        let live = group.and_then(cgroup::limits);
         live.map_or_else(
             || {
                 let host = &self.host_config;
                 let memory = Some(Size(host.memory)).filter(|size| size.0 > 0);
-                (memory, Some(host.nano_cpus as f64 / 1e9).filter(|cpus| *cpus > 0.0))
+                let cpus = match host.nano_cpus {
+                    0 if host.cpu_quota > 0 => host.cpu_quota as f64 / host.cpu_period.max(1) as f64,
+                    nanos => nanos as f64 / 1e9,
+                };
+                (memory, Some(cpus).filter(|cpus| *cpus > 0.0))
             },
             |live| (live.memory, live.cpus),
         )
@@ -240,11 +271,12 @@ impl Inspected {
         ports
     }
 
-    /// Containers on any network of the engine have the mode `bridge`; the networks tell which. It may have been taken
-    /// off its network, or put on a further one.
+    /// Networks of the engine are told by their list: it may have been taken off its own, or put on a further one.
     fn network(&self) -> String {
         let mode = self.host_config.network_mode.as_str();
-        if mode != "bridge" {
+        // podman gives every network the mode `bridge`, docker its name.
+        let has_none = ["host", "none", "slirp4netns", "pasta"].contains(&mode) || mode.contains(':');
+        if has_none {
             return mode.to_owned();
         }
         let networks = self.network_settings.networks.keys().map(|name| normal::network(name));
@@ -300,7 +332,7 @@ fn own_labels_removed(mut labels: BTreeMap<String, String>) -> BTreeMap<String, 
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct InspectedImage {
+pub(crate) struct InspectedImage {
     id: String,
     #[serde(deserialize_with = "nullable")]
     repo_tags: Vec<String>,
@@ -336,6 +368,7 @@ struct ImageConfig {
     user: String,
     working_dir: String,
     stop_signal: String,
+    healthcheck: Option<Healthcheck>,
 }
 
 #[derive(Deserialize, Default)]
@@ -347,12 +380,12 @@ struct Healthcheck {
 
 impl InspectedImage {
     /// Where the engine keeps its list of images, as far as it can be told from this one.
-    pub(super) fn list(&self) -> Option<PathBuf> {
+    pub(crate) fn list(&self) -> Option<PathBuf> {
         let upper = self.graph_driver.data.get("UpperDir")?;
-        store::list(&self.graph_driver.name, Path::new(upper))
+        images::list(&self.graph_driver.name, Path::new(upper))
     }
 
-    pub(super) fn defaults(self) -> ImageDefaults {
+    pub(crate) fn defaults(self) -> ImageDefaults {
         let config = self.config;
         ImageDefaults {
             id: self.id,
@@ -366,7 +399,7 @@ impl InspectedImage {
             stop_signal: Some(config.stop_signal).filter(|signal| !signal.is_empty()),
             volumes: config.volumes.into_keys().collect(),
             exposed: config.exposed_ports.into_keys().collect(),
-            health: self.healthcheck.and_then(Healthcheck::health),
+            health: self.healthcheck.or(config.healthcheck).and_then(Healthcheck::health),
         }
     }
 }

@@ -15,18 +15,18 @@ const LARGEST_FRAME: usize = 4 << 20;
 const LONGEST_LINE: usize = 64 << 10;
 
 /// Reads frames from a body as they come.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     body: Incoming,
     buffer: BytesMut,
 }
 
 impl Frames {
-    pub(super) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Incoming) -> Self {
         Self { body, buffer: BytesMut::new() }
     }
 
     /// The next frame; `None` at the end of the stream or when it breaks.
-    pub(super) async fn next(&mut self) -> Option<(Stream, Bytes)> {
+    pub(crate) async fn next(&mut self) -> Option<(Stream, Bytes)> {
         loop {
             if let Some(frame) = take_frame(&mut self.buffer)? {
                 return Some(frame);
@@ -38,7 +38,7 @@ impl Frames {
 }
 
 /// `Some(None)` while the frame is incomplete, `None` when the bytes are no frames.
-fn take_frame(buffer: &mut BytesMut) -> Option<Option<(Stream, Bytes)>> {
+pub(super) fn take_frame(buffer: &mut BytesMut) -> Option<Option<(Stream, Bytes)>> {
     if buffer.len() < HEADER {
         return Some(None);
     }
@@ -56,13 +56,13 @@ fn take_frame(buffer: &mut BytesMut) -> Option<Option<(Stream, Bytes)>> {
 
 /// Joins the frames of each stream to lines.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     open: [BytesMut; 2],
     ready: VecDeque<LogLine>,
 }
 
 impl Lines {
-    pub(super) fn push(&mut self, stream: Stream, data: &[u8]) {
+    pub(crate) fn push(&mut self, stream: Stream, data: &[u8]) {
         let open = &mut self.open[usize::from(stream == Stream::Stderr)];
         open.extend_from_slice(data);
         while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
@@ -74,12 +74,12 @@ impl Lines {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<LogLine> {
+    pub(crate) fn pop(&mut self) -> Option<LogLine> {
         self.ready.pop_front()
     }
 
     /// What was written without a line end.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             if !self.open[index].is_empty() {
                 self.ready.push_back(log_line(stream, &self.open[index].split()));

@@ -32,7 +32,7 @@ fn stamp(list: &Path) -> Option<Stamp> {
 }
 
 /// The images that were looked up.
-pub(super) struct Known(Mutex<State>);
+pub(crate) struct Known(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -42,11 +42,11 @@ struct State {
 }
 
 /// What a look-up that is about to be made may be remembered under.
-pub(super) struct Ticket(Option<Stamp>);
+pub(crate) struct Ticket(Option<Stamp>);
 
 impl Known {
     /// The image called `name`, or the ticket to remember it with.
-    pub(super) fn get(&self, name: &str) -> Result<ImageDefaults, Ticket> {
+    pub(crate) fn get(&self, name: &str) -> Result<ImageDefaults, Ticket> {
         let mut state = self.state();
         let current = state.list.as_deref().and_then(stamp);
         if current.is_none() || current != state.stamp {
@@ -57,12 +57,12 @@ impl Known {
     }
 
     /// Nothing is known yet but where the list of this user usually is.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Mutex::new(State { list: usual_list(), ..State::default() }))
     }
 
     /// Remembers an image that was looked up after `ticket` was handed out. It also tells where the list is.
-    pub(super) fn put(&self, ticket: &Ticket, name: &str, image: &ImageDefaults, list: Option<PathBuf>) {
+    pub(crate) fn put(&self, ticket: &Ticket, name: &str, image: &ImageDefaults, list: Option<PathBuf>) {
         let mut state = self.state();
         if state.list != list {
             *state = State { list, ..State::default() };
@@ -88,7 +88,7 @@ fn usual_list() -> Option<PathBuf> {
 
 /// The engine's list of images, found from where it keeps the layers of one: `ROOT/overlay/LAYER/diff`. Only the store
 /// that also has the engine's own folder counts: names in a further, read-only store yield to those in this one.
-pub(super) fn list(driver: &str, upper: &Path) -> Option<PathBuf> {
+pub(crate) fn list(driver: &str, upper: &Path) -> Option<PathBuf> {
     let root = upper.ancestors().nth(3)?;
     let list = root.join(format!("{driver}-images")).join("images.json");
     (root.join("libpod").is_dir() && list.is_file()).then_some(list)
