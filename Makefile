@@ -4,13 +4,16 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CONTAINERS_CONF ?= $(CURDIR)/runtime/containers/tests/containers.conf
 MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 
+# One binary: the C++ library is part of it. Loading the shared one costs every start 2 ms, and there are two.
+ONE_BINARY = CXXSTDLIB=static:-bundle=stdc++
+
 .PHONY: help build checker demo test test-tools lint docs bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 build: ## build the program
-	$(CARGO) build --locked --release --package mcrun
+	$(ONE_BINARY) $(CARGO) build --locked --release --package mcrun
 
 checker: ## build the helper of `mcrun check`
 	$(CARGO) build --locked --release --package mcrun-check
@@ -36,7 +39,7 @@ docs: ## write the generated reference and error pages
 	$(CARGO) run --locked --quiet --package mcrun -- reference docs
 
 bench: build ## measure, with ratios against a baseline of the same run
-	$(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
+	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
 
 install: build checker ## install to PREFIX (/usr/local)
 	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun
