@@ -133,7 +133,8 @@ async fn drivers(app: &App) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, driver, own) in all {
         let finding = containers::doctor::examine(driver).await;
-        let is_used = world.engine().name() == driver.name();
+        // Without any engine images are refused, whatever would be there.
+        let is_used = choice != Containers::Process && world.engine().name() == driver.name();
         checks.push(images(name, driver.name(), (choice, own), is_used, finding));
     }
     checks.push(native_programs(containers::doctor::examine(&**world.process()).await));

@@ -11,7 +11,7 @@ use containers::diff::predict;
 use containers::effects::{Prober, World};
 use containers::{
     Attach, Attached, Driver, Exec, ExecOutput, Feature, FieldDiff, Health, ImageDefaults, LogLine, LogQuery,
-    Observed, Secrets, Spec, State, Stream,
+    Observed, Secrets, Spec, State, Stream, Usage,
 };
 use effect::{Code, Error, Result};
 use journal::Clock as _;
@@ -228,6 +228,11 @@ impl Driver for Memory {
             Code::EngineFailed,
             format!("`{name}` exists in memory only: nothing can be attached to it"),
         ))
+    }
+
+    async fn stats(&self, name: &str) -> Result<Option<Usage>> {
+        let is_up = self.with(name, |found| found.is_up()).ok_or_else(|| Self::unknown(name))?;
+        Ok(is_up.then(Usage::default))
     }
 
     async fn ping(&self) -> Result<String> {
