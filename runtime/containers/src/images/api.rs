@@ -30,6 +30,7 @@ use crate::observed::ImageDefaults;
 /// Spoken by Docker since 19.03 and by podman since 4.0.
 const PREFIX: &str = "/v1.40";
 const LARGEST_ANSWER: usize = 16 << 20;
+const MOST_LOOKS: u32 = 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -184,12 +185,20 @@ impl<T: Transport> Images for Api<T> {
     }
 
     async fn list(&self) -> Result<Vec<Held>> {
-        let (status, body) = self.ask(Method::GET, "/images/json").await?;
-        if !status.is_success() {
-            return Err(explain("list images", &reason(status, &body)));
+        let mut looks = 1;
+        loop {
+            let (status, body) = self.ask(Method::GET, "/images/json").await?;
+            if status.is_success() {
+                let listed: Option<Vec<Listed>> = self.parse(&body)?;
+                return Ok(listed.unwrap_or_default().into_iter().map(Listed::held).collect());
+            }
+            let reason = reason(status, &body);
+            // podman fails as a whole when somebody removes an image while it looks.
+            if !reason.contains("image not known") || looks == MOST_LOOKS {
+                return Err(explain("list images", &reason));
+            }
+            looks += 1;
         }
-        let listed: Option<Vec<Listed>> = self.parse(&body)?;
-        Ok(listed.unwrap_or_default().into_iter().map(Listed::held).collect())
     }
 
     async fn pull(&self, reference: &Reference, login: Option<&Login>, limits: &Limits) -> Result<()> {

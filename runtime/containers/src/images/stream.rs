@@ -171,9 +171,10 @@ pub(super) fn explain(doing: &str, words: &str) -> Error {
         "too many requests",
         "status 429",
         "500 internal",
-        "502",
-        "503",
-        "504",
+        "502 bad",
+        "503 service",
+        "504 gateway",
+        "status 50",
         "http: server closed",
     ];
     if says(&passing) {
@@ -201,6 +202,11 @@ mod tests {
             (Code::RegistryUnavailable, true)
         );
         assert_eq!(code("no space left on device"), (Code::EngineFailed, false));
+        assert_eq!(code("x@sha256:44f75504104e502a: tag not known"), (Code::EngineFailed, false));
+        assert_eq!(
+            code("received unexpected HTTP status: 503 Service Unavailable"),
+            (Code::RegistryUnavailable, true)
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Ensure {
     /// When the registry is asked: `"newer"` (the default) always, `"missing"` only where the image is not here.
     #[serde(default)]
     pull: Pull,
-    /// Who asks; the engine's own login unless given.
+    /// Who asks the registry; without it, it is asked without a name, also where the engine has a login of its own.
     auth: Option<Auth>,
     /// The authority that signed the registry's certificate, a file in PEM. The engine then trusts it for this registry,
     /// also later, which takes `files:write` on the file in its own folder.
@@ -93,7 +93,7 @@ end"#;
 
 /// What has to be done, and what is known of it.
 enum Way {
-    Here(Held, Option<String>),
+    Here { held: Held, means: Reference, cached: Option<String> },
     Pull { digest: String, id: String, size: u64 },
     Load(Found),
 }
@@ -130,13 +130,25 @@ impl Ensure {
         Ok(())
     }
 
-    async fn way(&self, world: &World, context: &Context, reference: &Reference) -> Result<Way> {
+    async fn way(
+        &self,
+        world: &World,
+        context: &Context,
+        reference: &Reference,
+        before: Option<&Image>,
+    ) -> Result<Way> {
         let engine = world.engine(Self::NAME)?;
-        let held = engine.inspect(&reference.exact()).await?;
+        // What a plan has taken away is still on the node.
+        let held = match before {
+            Some(_) => engine.inspect(&reference.exact()).await?,
+            None => None,
+        };
         if let Some(archive) = &self.archive {
             let found = self.look_into(world, context, archive, reference).await?;
             return Ok(match held {
-                Some(held) if held.id == found.id => Way::Here(held, None),
+                Some(held) if held.id == found.id => {
+                    Way::Here { held, means: reference.clone(), cached: None }
+                }
                 _ => Way::Load(found),
             });
         }
@@ -144,7 +156,7 @@ impl Ensure {
             Some(held)
                 if reference.digest.is_some() || reference.is_local() || self.pull == Pull::Missing =>
             {
-                Ok(Way::Here(held, None))
+                Ok(Way::Here { held, means: reference.clone(), cached: None })
             }
             None if reference.is_local() => {
                 let error =
@@ -167,15 +179,14 @@ impl Ensure {
     ) -> Result<Way> {
         match (world.resolve(context, engine, reference, &self.access(held.is_some())).await, held) {
             (Ok(remote), Some(held)) if held.digests.contains(&reference.at(&remote.digest).untagged()) => {
-                Ok(Way::Here(held, None))
+                Ok(Way::Here { held, means: reference.at(&remote.digest), cached: None })
             }
             (Ok(remote), _) => {
                 state::plan_defaults(context, &reference.at(&remote.digest), &remote.defaults);
                 Ok(Way::Pull { digest: remote.digest, id: remote.id, size: remote.size })
             }
             (Err(error), Some(held)) if is_down(&error) => {
-                let why = error.cause.as_deref().unwrap_or(&error.message).to_owned();
-                Ok(Way::Here(held, Some(format!("the registry does not answer: {why}"))))
+                Ok(Way::Here { held, means: reference.clone(), cached: Some(down(&error)) })
             }
             (Err(error), None) if is_down(&error) => {
                 Err(with_cached(engine, reference, missing(reference, &error)).await)
@@ -220,7 +231,8 @@ impl Ensure {
         if let Err(error) = pulled.await {
             return Err(with_cached(engine.as_ref(), reference, error).await);
         }
-        if reference.digest.is_none() || reference.tag.is_some() {
+        // By its digest it stays known when the tag moves on; one that was asked for by digest moves no tag.
+        if reference.digest.is_none() {
             call(engine.tag(&exact.untagged(), reference)).await?;
         }
         Ok(())
@@ -290,12 +302,13 @@ impl effect::Ensure for Ensure {
         }
         let action = if before.is_some() { Action::Update } else { Action::Create };
         let before_id = before.map(|image| image.id.as_str());
-        let (after, fields, unknown) = match self.way(world, context, &reference).await? {
-            Way::Here(held, cached) => {
+        let (after, fields, unknown) = match self.way(world, context, &reference, before).await? {
+            Way::Here { held, means, cached } => {
                 if let Some(why) = &cached {
                     remark(context, &cached_remark(&reference.tagged(), why));
                 }
-                let now = Image { cached: cached.clone(), ..Image::of(&held, &reference) };
+                let now =
+                    Image { name: reference.tagged(), cached: cached.clone(), ..Image::of(&held, &means) };
                 let change = Change::none(Some(now));
                 return Ok(match cached {
                     Some(why) => change.note(format!("the image that is here is used: {why}")),
@@ -340,25 +353,35 @@ impl effect::Ensure for Ensure {
         &self,
         world: &World,
         context: &Context,
-        _before: Option<&Image>,
+        before: Option<&Image>,
         change: &Change<Image>,
     ) -> Result<Applied<Image>> {
         let reference = self.reference()?;
-        let after = change.after.as_ref();
-        match (&self.archive, after.and_then(|image| image.digest.as_deref())) {
+        let digest = change.after.as_ref().and_then(|image| image.digest.as_deref());
+        let mut exact = reference.clone();
+        let mut cached = None;
+        match (&self.archive, digest) {
             (Some(archive), _) => self.load(world, context, &reference, archive).await?,
-            (None, Some(digest)) => self.pull(world, context, &reference, digest).await?,
+            (None, Some(digest)) => match self.pull(world, context, &reference, digest).await {
+                Ok(()) => exact = reference.at(digest),
+                // The registry went away after it was asked.
+                Err(error) if is_down(&error) && before.is_some() => cached = Some(down(&error)),
+                Err(error) => return Err(error),
+            },
             (None, None) => return Err(Error::new(Code::Internal, "a pull without a digest was planned")),
         }
-        let exact = match after.and_then(|image| image.digest.as_deref()) {
-            Some(digest) => reference.at(digest),
-            None => reference.clone(),
-        };
+        if let Some(why) = &cached {
+            remark(context, &cached_remark(&reference.tagged(), why));
+        }
         let held = world.engine(Self::NAME)?.inspect(&exact.exact()).await?;
         let held =
             held.ok_or_else(|| Error::new(Code::ImageMissing, format!("image `{exact}` is gone again")))?;
-        Ok(Applied::to(Image { name: reference.tagged(), ..Image::of(&held, &exact) }))
+        Ok(Applied::to(Image { name: reference.tagged(), cached, ..Image::of(&held, &exact) }))
     }
+}
+
+fn down(error: &Error) -> String {
+    format!("the registry does not answer: {}", error.cause.as_deref().unwrap_or(&error.message))
 }
 
 fn predicted(reference: &Reference, exact: String, digest: Option<String>, id: String, size: u64) -> Image {

@@ -18,7 +18,7 @@ use crate::effects::{call, check_node};
 pub struct Push {
     /// The image with its tag: `registry.example/team/web:v1.2.0`.
     image: String,
-    /// Who asks; the engine's own login unless given.
+    /// Who asks the registry; without it, it is asked without a name, also where the engine has a login of its own.
     auth: Option<Auth>,
     /// The authority that signed the registry's certificate, a file in PEM. The engine then trusts it for this registry,
     /// also later, which takes `files:write` on the file in its own folder.

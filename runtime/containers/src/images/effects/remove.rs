@@ -1,7 +1,7 @@
 //! Owns `images.remove`.
 
 use async_trait::async_trait;
-use effect::{Action, Applied, Change, Context, Declared, Ensured, Need, Result};
+use effect::{Action, Applied, Change, Code, Context, Declared, Ensured, Need, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -84,7 +84,17 @@ impl effect::Ensure for Remove {
         _before: Option<&Image>,
         _change: &Change<Image>,
     ) -> Result<Applied<Image>> {
-        call(world.engine(Self::NAME)?.remove(&self.reference()?.exact())).await?;
+        let (engine, reference) = (world.engine(Self::NAME)?, self.reference()?);
+        let held = engine.inspect(&reference.exact()).await?.unwrap_or_default();
+        call(engine.remove(&reference.exact())).await?;
+        let is_last = held.tags.iter().all(|tag| *tag == reference.tagged());
+        for digest in held.digests.iter().filter(|_| is_last && reference.digest.is_none()) {
+            // Names that a pull has left. One whose image a container uses stays with it.
+            match call(engine.remove(digest)).await {
+                Err(error) if error.code != Code::EngineFailed => return Err(error),
+                _ => {}
+            }
+        }
         Ok(Applied::gone())
     }
 }
