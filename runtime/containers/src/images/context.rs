@@ -320,3 +320,6 @@ pub(super) fn send_file(file: File, pieces: mpsc::Sender<io::Result<Bytes>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

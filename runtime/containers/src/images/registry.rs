@@ -256,21 +256,4 @@ fn architecture() -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn challenges_are_taken_apart() {
-        let challenge = r#"realm="https://auth.x.io/token",service="x.io",scope="repository:a:pull""#;
-        assert_eq!(parameter(challenge, "realm").as_deref(), Some("https://auth.x.io/token"));
-        assert_eq!(parameter(challenge, "service").as_deref(), Some("x.io"));
-        assert_eq!(parameter(challenge, "error"), None);
-        assert_eq!(parameter("xrealm=\"a\"", "realm"), None);
-        assert_eq!(parameter("realm=\"", "realm").as_deref(), Some(""));
-    }
-
-    #[test]
-    fn digests_are_those_of_the_specification() {
-        assert_eq!(digest(b""), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    }
-}
+mod tests;
