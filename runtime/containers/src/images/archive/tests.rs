@@ -49,7 +49,7 @@ fn look(file: &File) -> Result<Found> {
 
 fn refusal(entries: &[(&str, Entry<'_>)]) -> String {
     let error = look(&archive(entries)).unwrap_err();
-    assert_eq!(error.code, Code::ArchiveBroken, "{error}");
+    assert_eq!(error.code, Code::ImageArchive, "{error}");
     error.cause.unwrap()
 }
 
@@ -158,7 +158,7 @@ fn an_archive_cut_anywhere_is_refused_or_whole() {
         cut.write_all(&whole[..length]).unwrap();
         match look(&cut) {
             Ok(_) => assert!(length >= needed, "{length} of {}", whole.len()),
-            Err(error) => assert_eq!(error.code, Code::ArchiveBroken, "{length}"),
+            Err(error) => assert_eq!(error.code, Code::ImageArchive, "{length}"),
         }
     }
 }
