@@ -190,7 +190,7 @@ async fn redirects_are_followed_without_credentials_and_never_to_plain_http() {
     });
     let fake = fake.await;
     fake.resolve(Some(&login())).await.unwrap();
-    let requests = fake.requests.lock().unwrap();
+    let requests = fake.requests.lock().unwrap().clone();
     assert!(requests.iter().any(|head| head.contains("host: localhost")));
     assert!(!requests.iter().any(|head| head.contains("host: localhost") && head.contains("authorization")));
 
