@@ -483,3 +483,19 @@ fn work_on_images_killed_at_any_point_is_resumed_to_the_same_end() {
     }
     assert!(killed * 3 >= positions.len() * 2, "{killed} of {}", positions.len());
 }
+
+#[test]
+fn undo_lets_a_tag_mean_what_it_meant() {
+    let bench = Bench::new();
+    let build = "images.build { context = \"web\", tag = web .. \":v1\" }";
+    bench.ends(0, build);
+    let ids = || bench.place.json(&["images", &bench.image("v1"), "--json"]);
+    let (first, run) = (ids(), bench.place.newest_id());
+    bench.write("web/data/run", "other content\n");
+    bench.ends(0, build);
+    assert_ne!(ids()[0]["id"], first[0]["id"]);
+    bench.place.ends(0, &["undo", &bench.place.newest_id(), "--yes"]);
+    assert_eq!(ids()[0]["id"], first[0]["id"]);
+    bench.place.ends(0, &["undo", &run, "--yes"]);
+    assert_eq!(bench.names(), Vec::<String>::new());
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::diff::normal;
-use crate::observed::{ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC};
+use crate::observed::{
+    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC,
+};
 use crate::secrets::Reader;
 use crate::spec::{Secrets, Spec};
 

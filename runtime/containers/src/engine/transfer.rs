@@ -44,6 +44,10 @@ impl<D: Dialect> crate::images::Transport for Transport<D> {
     async fn defaults(&self, image: &str) -> Result<Option<ImageDefaults>> {
         let call = Call::get(format!("/images/{}/json", super::encode(image)));
         let answer = self.client.call(&call).await?.accept(&format!("show the image `{image}`"), &[404])?;
-        if answer.status.as_u16() == 404 { Ok(None) } else { Ok(Some(answer.parse::<InspectedImage>()?.defaults())) }
+        if answer.status.as_u16() == 404 {
+            Ok(None)
+        } else {
+            Ok(Some(answer.parse::<InspectedImage>()?.defaults()))
+        }
     }
 }

@@ -68,8 +68,8 @@ pub(crate) fn inspect(file: &File, path: &Path, wanted: &Reference) -> Result<Fo
     let config = entries.content(&chosen.config)?;
     let id = digest(&config);
     let document: Value = serde_json::from_slice(&config).map_err(|cause| entries.broken(cause))?;
-    let defaults =
-        crate::engine::read::image_defaults(&id, &document["config"]).map_err(|cause| entries.broken(cause))?;
+    let defaults = crate::engine::read::image_defaults(&id, &document["config"])
+        .map_err(|cause| entries.broken(cause))?;
     Ok(Found { id, defaults, names })
 }
 

@@ -6,6 +6,7 @@ mod list;
 mod push;
 mod remove;
 mod resolve;
+mod rewind;
 mod state;
 mod tag;
 mod world;

@@ -15,6 +15,7 @@ use super::super::context::Folder;
 use super::super::engine;
 use super::super::reference::Reference;
 use super::ensure::blocking;
+use super::rewind;
 use super::state::{self, Image, TO_BE_BUILT};
 use super::world::{World, limits};
 use crate::effects::{call, check_node};
@@ -111,6 +112,8 @@ impl Build {
 impl effect::Ensure for Build {
     type State = Image;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         match self.reference() {
             Ok(reference) => state::key(context, self.node.as_deref(), &reference),
@@ -197,5 +200,26 @@ impl effect::Ensure for Build {
             Error::new(Code::BuildFailed, format!("`{}` is gone right after its build", self.tag))
         })?;
         Ok(Applied::to(Image::of(&held, &reference)))
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        now: Option<&Image>,
+        earlier: Option<&Image>,
+    ) -> Result<Change<Image>> {
+        rewind::rewind(world.engine(Self::NAME)?.as_ref(), &self.reference()?, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        _now: Option<&Image>,
+        earlier: Option<&Image>,
+        _change: &Change<Image>,
+    ) -> Result<Applied<Image>> {
+        rewind::apply(world.engine(Self::NAME)?.as_ref(), &self.reference()?, earlier).await
     }
 }

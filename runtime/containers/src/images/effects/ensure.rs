@@ -12,6 +12,7 @@ use super::super::context::send_file;
 use super::super::engine::Images;
 use super::super::reference::Reference;
 use super::super::{Held, Upload};
+use super::rewind;
 use super::state::{self, Image};
 use super::world::{
     Access, Auth, DEFAULT_ATTEMPTS, World, destination, is_down, limits, missing, with_cached,
@@ -274,6 +275,8 @@ impl Ensure {
 impl effect::Ensure for Ensure {
     type State = Image;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         match self.reference() {
             Ok(reference) => state::key(context, self.node.as_deref(), &reference),
@@ -377,6 +380,27 @@ impl effect::Ensure for Ensure {
         let held =
             held.ok_or_else(|| Error::new(Code::ImageMissing, format!("image `{exact}` is gone again")))?;
         Ok(Applied::to(Image { name: reference.tagged(), cached, ..Image::of(&held, &exact) }))
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        now: Option<&Image>,
+        earlier: Option<&Image>,
+    ) -> Result<Change<Image>> {
+        rewind::rewind(world.engine(Self::NAME)?.as_ref(), &self.reference()?, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        _now: Option<&Image>,
+        earlier: Option<&Image>,
+        _change: &Change<Image>,
+    ) -> Result<Applied<Image>> {
+        rewind::apply(world.engine(Self::NAME)?.as_ref(), &self.reference()?, earlier).await
     }
 }
 

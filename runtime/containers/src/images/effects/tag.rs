@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::reference::Reference;
+use super::rewind;
 use super::state::{self, Image, TO_BE_BUILT};
 use super::world::{World, with_cached};
 use crate::effects::{call, check_node};
@@ -63,6 +64,8 @@ impl Tag {
 #[async_trait]
 impl effect::Ensure for Tag {
     type State = Image;
+
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         match self.named() {
@@ -145,5 +148,26 @@ impl effect::Ensure for Tag {
         let held =
             held.ok_or_else(|| Error::new(Code::ImageMissing, format!("image `{named}` is gone again")))?;
         Ok(Applied::to(Image::of(&held, &named)))
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        now: Option<&Image>,
+        earlier: Option<&Image>,
+    ) -> Result<Change<Image>> {
+        rewind::rewind(world.engine(Self::NAME)?.as_ref(), &self.named()?, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        _context: &Context,
+        _now: Option<&Image>,
+        earlier: Option<&Image>,
+        _change: &Change<Image>,
+    ) -> Result<Applied<Image>> {
+        rewind::apply(world.engine(Self::NAME)?.as_ref(), &self.named()?, earlier).await
     }
 }
