@@ -203,6 +203,14 @@ pub(crate) enum Command {
         #[arg(last = true, required = true)]
         argv: Vec<String>,
     },
+    /// List the images on this node: of one service, of one repository, or all.
+    Images {
+        /// A service, or an image's name, its last part will do.
+        name: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.

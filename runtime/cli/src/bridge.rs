@@ -50,6 +50,7 @@ impl script::Effects for Bridge<'_> {
                 effect::Error::new(effect::Code::WorkerProtocol, "the worker counts beyond four billion");
             return Reply::Stop(Stop::Corridor(effect::Stop::Pause(error)));
         };
+        let (name, scope) = (request.name.clone(), request.scope.clone());
         let waits = self.kinds.get(request.name.as_str()) == Some(&Kind::Wait);
         let request = effect::Request {
             identity: Identity { scope: request.scope, counter, name: request.name },
@@ -66,7 +67,16 @@ impl script::Effects for Bridge<'_> {
             performed.await
         };
         match performed {
-            Ok(answer) => Reply::Answer(answer),
+            Ok(answer) => {
+                if let Some(remark) = answer
+                    .as_ref()
+                    .ok()
+                    .and_then(|answer| containers::images::effects::remark_in(&name, answer.get()))
+                {
+                    self.watch.log(script::Level::Warn, &scope, &remark, None);
+                }
+                Reply::Answer(answer)
+            }
             Err(stop) => Reply::Stop(Stop::Corridor(stop)),
         }
     }

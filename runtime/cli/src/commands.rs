@@ -5,6 +5,7 @@ mod doctor;
 mod documents;
 mod evaluate;
 mod exec;
+mod images;
 mod inspect;
 mod logs;
 mod new;
@@ -63,6 +64,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wanted = exec::Wanted { service, user, workdir, env, has_terminal: !no_terminal, argv };
             exec::exec(app, wanted).await
         }
+        Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service } => services::operate(app, "stop", &service).await,
         Command::Start { service } => services::operate(app, "start", &service).await,

@@ -60,8 +60,18 @@ fn assemble(containers: Arc<World>, root: &Path) -> Registry {
     let system = system::World::new(root, Arc::new(Services(containers.clone())));
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
+    let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
+    containers::images::effects::register(&mut registry, &Arc::new(images));
     registry.undo();
     registry
+}
+
+/// A number from 0 to 1, by which attempts of several machines do not stay in step.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness they would only be less evenly spread.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 /// Where secrets come from.

@@ -79,6 +79,10 @@ impl Dialect for Moby {
         Ok(())
     }
 
+    fn trusted_authorities() -> PathBuf {
+        PathBuf::from("/etc/docker/certs.d")
+    }
+
     fn create(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) -> Result<Call> {
         let path = format!("/containers/create?name={}", spec.name);
         Ok(Call::post(path).json(&create::body(spec, secrets, store, hash)?))

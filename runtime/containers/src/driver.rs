@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::attach::{Attach, Attached};
 use crate::diff::FieldDiff;
 use crate::features::Feature;
+use crate::images::Images;
 use crate::observed::{ImageDefaults, Observed, State};
 use crate::spec::{Secrets, Spec};
 use crate::usage::Usage;
@@ -28,6 +30,11 @@ pub trait Driver: Send + Sync {
 
     /// What it declares to be able to do.
     fn features(&self) -> &'static [Feature];
+
+    /// The same engine as far as images go; `None` where there are none.
+    fn images(&self) -> Option<Arc<dyn Images>> {
+        None
+    }
 
     /// Refuses, without any I/O, a spec that is impossible or asks for what the driver lacks.
     ///

@@ -14,6 +14,7 @@ use effect::{Code, Context, Error, Hidden, Registry, Result, Sealer};
 use crate::observed::Observed;
 
 pub use ensure::Ensure;
+pub(crate) use ensure::call;
 pub use inspect::{Get, List};
 pub use lifecycle::{Remove, Restart, Start, Stop};
 pub use operate::{ExecIn, Logs, WaitHealthy};
@@ -54,7 +55,7 @@ fn key(context: &Context, node: Option<&str>, name: &str) -> String {
     context.key("containers", node, name)
 }
 
-fn check_node(context: &Context, node: Option<&str>) -> Result<()> {
+pub(crate) fn check_node(context: &Context, node: Option<&str>) -> Result<()> {
     match node {
         Some(node) if node != context.node => Err(Error::new(
             Code::Argument,

@@ -8,8 +8,10 @@ mod frames;
 mod images;
 pub(crate) mod read;
 pub(crate) mod terms;
+mod transfer;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use crate::attach::{Attach, Attached};
 use crate::diff::FieldDiff;
 use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
 use crate::features::Feature;
+use crate::images::Images;
 use crate::observed::{ImageDefaults, LABEL_SPEC, Observed, State};
 use crate::secrets::Store;
 use crate::spec::{Secrets, Spec};
@@ -54,6 +57,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn check(_spec: &Spec) -> Result<()> {
         Ok(())
     }
+
+    /// The folder in which the engine looks for the authorities that it trusts, one folder a registry.
+    fn trusted_authorities() -> PathBuf;
 
     /// The call that makes the container.
     fn create(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) -> Result<Call>;
@@ -187,7 +193,7 @@ impl<D: Dialect> Engine<D> {
         if reason.contains("image not known") || reason.contains("No such image") {
             return Error::new(Code::ImageMissing, format!("the image `{image}` is not on this node"))
                 .because(reason)
-                .hint(format!("pull or load it first: `{} pull {image}`", D::INTERFACE.name));
+                .hint("`images.ensure` pulls or loads it; `mcrun images` lists what is here");
         }
         let error = Error::new(
             Code::EngineFailed,
@@ -218,6 +224,10 @@ impl<D: Dialect> Driver for Engine<D> {
 
     fn features(&self) -> &'static [Feature] {
         D::FEATURES
+    }
+
+    fn images(&self) -> Option<Arc<dyn Images>> {
+        Some(Arc::new(crate::images::Api(transfer::Transport::<D>::new(Arc::clone(&self.client)))))
     }
 
     fn check(&self, spec: &Spec) -> Result<()> {

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod effects;
 pub mod engine;
 pub mod features;
+pub mod images;
 pub mod observed;
 mod output;
 pub mod podman;

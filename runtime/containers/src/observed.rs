@@ -14,6 +14,8 @@ pub const LABEL_MANAGED: &str = "mcrun.managed";
 pub const LABEL_SERVICE: &str = "mcrun.service";
 /// A hash of the spec, a hint for people and never the diff.
 pub const LABEL_SPEC: &str = "mcrun.spec";
+/// The image with tag and digest: an engine keeps one of them only.
+pub const LABEL_IMAGE: &str = "mcrun.image";
 /// The health check as JSON: mcrun probes itself, so the engine only keeps it.
 pub const LABEL_HEALTH: &str = "mcrun.health";
 /// Prefix of the keyed hash of each secret.
@@ -190,6 +192,8 @@ pub struct ImageDefaults {
     pub id: String,
     /// The names it is known by on this node.
     pub names: Vec<String>,
+    /// The digests under which registries have it, with repositories.
+    pub digests: Vec<String>,
     /// The program.
     pub entrypoint: Vec<String>,
     /// Its arguments.

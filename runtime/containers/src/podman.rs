@@ -4,7 +4,7 @@
 mod create;
 mod service;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use effect::Result;
 
@@ -80,6 +80,16 @@ impl Dialect for Libpod {
     const INTERFACE: Interface = Interface { name: "podman", prefix: "/v4.0.0/libpod" };
     const FEATURES: &'static [Feature] = FEATURES;
     const CHANGES_STOPPED: bool = false;
+
+    fn trusted_authorities() -> PathBuf {
+        let of_user = || {
+            let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+            folder.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))
+        };
+        let is_root = rustix::process::geteuid().is_root();
+        let base = if is_root { None } else { of_user() };
+        base.unwrap_or_else(|| PathBuf::from("/etc")).join("containers/certs.d")
+    }
 
     fn create(spec: &Spec, secrets: &Secrets, store: &Store, hash: &str) -> Result<Call> {
         Ok(Call::post("/containers/create").json(&create::body(spec, secrets, store, hash)?))

@@ -25,9 +25,13 @@ pub const DEFAULT_STOP_TIMEOUT: Span = Span::seconds(10);
 pub struct Spec {
     /// The name, unique on its node: letters, digits, `_`, `.` and `-`.
     pub name: String,
-    /// The image to run. Exactly one of `image` and `exec` is given.
+    /// The image to run, which is on the node: `images.ensure` brings it. A tag is taken for the digest that it means on
+    /// the node; that is what runs and what is recorded. Exactly one of `image` and `exec` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Take an image with the tag `latest`, or no tag, all the same.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_latest: bool,
     /// A native program and its arguments, run without an image. The first word is an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Vec<String>>,

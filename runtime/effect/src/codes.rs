@@ -221,6 +221,24 @@ codes! {
     ProgramMissing "MC-C009" "the program does not exist or is not executable"
         "The first word of the argument vector is not an executable file."
         "Give the full path of the program.";
+    ImageFloating "MC-C020" "the image has no fixed version"
+        "The name has no tag, or the tag `latest`: what it means depends on the moment of the pull, so that nobody could go back to it."
+        "Name a version such as `:v1.2.0`, or a digest. `allow_latest = true` asks for it all the same.";
+    ImageUnknown "MC-C021" "the registry does not have this image"
+        "The registry answered, and it has no such repository, tag or digest; or it does not show it to this user."
+        "The tags of it that are on this node follow the message. Correct the name, or push it first.";
+    RegistryRefused "MC-C022" "the registry refused the credentials"
+        "It wants a user name and password, or does not accept those that were given."
+        "Give `auth = { username = \"…\", password = secrets.get(\"…\") }`; the secret's `to` lists `images:HOST:PORT`.";
+    RegistryUnavailable "MC-C023" "the registry does not answer"
+        "Nothing listens there, the connection broke, its certificate is not trusted, or it answered with an error of its own. Errors that may pass were tried again."
+        "The cause tells which. Where a private authority signed its certificate, name it with `ca`. `mcrun images` lists what is on this node.";
+    ImageArchive "MC-C024" "an archive of an image cannot be used"
+        "It is cut short, damaged, neither an OCI nor a docker archive, or has entries that reach outside of it. Nothing was loaded."
+        "Make it again with `podman save` or `docker save`, without compression.";
+    BuildFailed "MC-C025" "an image cannot be built"
+        "An instruction of the Containerfile failed, or it has a mistake. The name still means what it meant before."
+        "The last lines of the build follow the message.";
 
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"

@@ -84,7 +84,7 @@ impl Comparison<'_> {
         let spec = serde_json::to_value(self.spec).unwrap_or(Value::Null);
         for (name, value) in spec.as_object().into_iter().flatten() {
             match name.as_str() {
-                "name" | "node" | "adopt" => {}
+                "name" | "node" | "adopt" | "allow_latest" => {}
                 "env" => fields.compare_maps("env", false, true, &nothing, &self.spec.env),
                 "labels" => fields.compare_maps("labels", false, false, &nothing, &self.spec.labels),
                 "secrets" => fields.compare_maps("secrets", false, true, &nothing, self.tags),

@@ -14,6 +14,8 @@ use super::{Container, World, check_node, key, opened, sealed};
 use crate::Action;
 use crate::diff::{self, Diff, FieldDiff, SecretTags};
 use crate::driver::Driver;
+use crate::images::effects::{self as images, TO_BE_BUILT};
+use crate::images::reference::{Reference, is_id, pinned};
 use crate::observed::{ImageDefaults, Observed};
 use crate::spec::{SecretMaterial, Secrets, Source, Spec};
 
@@ -100,7 +102,7 @@ impl effect::Ensure for Ensure {
         check_node(context, self.0.node.as_deref())?;
         // Asked for at once, so that the engine works on both; why the image cannot be had is told by the comparison.
         let (found, _) =
-            tokio::join!(world.find_for(&self.0), self.image(world.driver_for(&self.0).as_ref()));
+            tokio::join!(world.find_for(&self.0), self.image(world.driver_for(&self.0).as_ref(), context));
         Ok(found?.map(|(_, observed)| sealed(observed, &context.sealer)))
     }
 
@@ -113,16 +115,23 @@ impl effect::Ensure for Ensure {
         let spec = &self.0;
         let driver = world.driver_for(spec);
         driver.check(spec)?;
+        if let Some(image) = &spec.image {
+            image.parse::<Reference>()?.check_fixed(image, spec.allow_latest || is_id(image))?;
+        }
         for secret in spec.secrets.values() {
             context.may_go(secret, &World::destination(&spec.name))?;
         }
         let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
         diff::check_ownership(spec, live.as_ref())?;
-        let image = self.image(driver.as_ref()).await?;
+        let image = self.image(driver.as_ref(), context).await?;
+        let pinned = self.pinned(image);
+        let spec = &pinned;
         let tags = self.tags(&context.sealer);
         let found = compare(spec, image, live.as_ref(), &tags, driver.as_ref())?;
         if found.action == Action::None {
-            return Ok(Change::none(before.cloned()));
+            // It may run under the bare tag: what it runs is known all the same.
+            let image = before.and_then(|container| spec.image.clone().or_else(|| container.image.clone()));
+            return Ok(Change::none(before.cloned().map(|container| Container { image, ..container })));
         }
         if found.action != Action::Update || found.fields.iter().any(|field| field.path == "state") {
             driver.check_node(spec, &|path| is_planned(context, path))?;
@@ -136,6 +145,10 @@ impl effect::Ensure for Ensure {
         };
         let mut change = Change::to(action, Some(sealed(predicted, &context.sealer)), fields);
         change.unknown = vec!["id", "pid", "started_at"];
+        if image.as_ref().is_some_and(|image| image.id == TO_BE_BUILT) {
+            change = change
+                .note("what the image says for fields that are left out is not known until it is built");
+        }
         Ok(match (action, live) {
             (effect::Action::Replace, Some(live)) => change
                 .note("the old container is stopped before the new one starts")
@@ -158,7 +171,8 @@ impl effect::Ensure for Ensure {
             self.update(driver.as_ref(), context, before).await?;
         } else {
             // Whatever can still fail does so while the old container runs.
-            let image = self.image(driver.as_ref()).await?;
+            let image = self.image(driver.as_ref(), context).await?;
+            let spec = &self.pinned(image);
             let secrets = self.secrets(context).await?;
             if change.action == effect::Action::Replace {
                 self.clear(world).await?;
@@ -186,22 +200,35 @@ impl Ensure {
 
     async fn update(&self, driver: &dyn Driver, context: &Context, before: Option<&Container>) -> Result<()> {
         let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
-        let image = self.image(driver).await?;
+        let image = self.image(driver, context).await?;
         let tags = self.tags(&context.sealer);
-        let found = compare(&self.0, image, live.as_ref(), &tags, driver)?;
+        let found = compare(&self.pinned(image), image, live.as_ref(), &tags, driver)?;
         let fields: Vec<FieldDiff> = found.fields.into_iter().filter(|field| field.path != "state").collect();
         if fields.is_empty() { Ok(()) } else { call(driver.update(&self.0.name, &fields, &self.0)).await }
     }
 
-    async fn image(&self, driver: &dyn Driver) -> Result<Option<&ImageDefaults>> {
+    /// What the image says for omitted fields: the one on the node, or the one that the plan brings there.
+    async fn image(&self, driver: &dyn Driver, context: &Context) -> Result<Option<&ImageDefaults>> {
         let Some(image) = &self.0.image else { return Ok(None) };
         let look_up = || async {
+            if let Some(planned) = images::planned_defaults(context, image) {
+                return Ok(planned);
+            }
             driver.image_defaults(image).await?.ok_or_else(|| {
                 effect::Error::new(effect::Code::ImageMissing, format!("image `{image}` is not on this node"))
-                    .hint("load or pull it first, such as `podman pull` or `podman load`")
+                    .hint("`images.ensure` pulls or loads it; `mcrun images` lists what is here")
             })
         };
         self.1.get_or_try_init(look_up).await.map(Some)
+    }
+
+    /// The same spec with exactly the image that its tag means now: what runs, and what is recorded.
+    fn pinned(&self, image: Option<&ImageDefaults>) -> Spec {
+        let mut spec = self.0.clone();
+        if let (Some(given), Some(image)) = (&self.0.image, image.filter(|image| image.id != TO_BE_BUILT)) {
+            spec.image = Some(pinned(given, &image.digests, &image.id));
+        }
+        spec
     }
 
     fn tags(&self, sealer: &Sealer) -> SecretTags {
@@ -232,7 +259,7 @@ fn is_planned(context: &Context, path: &Path) -> bool {
 }
 
 /// One call of a driver, between two points at which a crash test may end the process.
-pub(super) async fn call<T>(driver: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn call<T>(driver: impl Future<Output = Result<T>>) -> Result<T> {
     effect::reached("driver:before");
     let done = driver.await;
     effect::reached("driver:after");

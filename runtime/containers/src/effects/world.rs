@@ -8,6 +8,7 @@ use effect::{Code, Result, Secret};
 
 use crate::docker::{self, Docker};
 use crate::driver::Driver;
+use crate::images::Images;
 use crate::observed::Observed;
 use crate::podman::{self, Podman};
 use crate::process::{self, Process};
@@ -97,6 +98,17 @@ impl World {
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Driver> {
         &self.engine
+    }
+
+    /// The engine as far as images go; `None` where only native programs run.
+    #[must_use]
+    pub fn images(&self) -> Option<Arc<dyn Images>> {
+        if self.choice == Choice::Process { None } else { self.engine.images() }
+    }
+
+    /// Whether it is worth asking the engine: false where nothing looks as if there were one.
+    pub(crate) fn may_have_images(&self) -> bool {
+        self.engine_is_plausible
     }
 
     /// The driver of native programs.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use effect::{Code, Error, Result};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::HeaderValue;
 use hyper::upgrade::Upgraded;
@@ -230,7 +230,25 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<Sender> {
+    /// Sends `request` as it is on a connection of its own. Never repeated by itself.
+    pub(crate) async fn send<B>(&self, request: Request<B>, within: Duration) -> Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let call = Call::new(request.method().clone(), request.uri().path()).within(within);
+        let opened = timeout(within, async {
+            let mut sender = self.connect().await?;
+            sender.send_request(request).await.map_err(|cause| self.broken(&cause))
+        });
+        opened.await.unwrap_or_else(|_| Err(self.too_slow(&call)))
+    }
+
+    async fn connect<B>(&self) -> Result<SendRequest<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let stream = self.open_socket().await?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

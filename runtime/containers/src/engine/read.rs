@@ -11,8 +11,9 @@ use super::images;
 use super::terms::SECRETS_DIR;
 use crate::cgroup;
 use crate::diff::normal;
+use crate::images::Reference;
 use crate::observed::{
-    ImageDefaults, LABEL_HEALTH, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, Observed, State,
+    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, Observed, State,
 };
 use crate::spec::{
     DEFAULT_STOP_TIMEOUT, Health, Mount, Port, Protocol, Restart, Source, signal_name, signal_number,
@@ -157,6 +158,15 @@ impl Inspected {
         self.config.labels.get(name).map(String::as_str)
     }
 
+    /// podman keeps the digest and forgets the tag that came with it.
+    fn named_image(&self) -> String {
+        let shown = if self.image_name.is_empty() { &self.config.image } else { &self.image_name };
+        let is_same = |name: &&str| {
+            name.parse::<Reference>().is_ok_and(|named| named.untagged() == *shown || **name == **shown)
+        };
+        self.label(LABEL_IMAGE).filter(is_same).unwrap_or(shown).to_owned()
+    }
+
     /// The live object, as the engine called `driver` shows it.
     pub(crate) fn observed(self, driver: &str) -> Observed {
         let state = state(&self.state.status);
@@ -173,9 +183,7 @@ impl Inspected {
             managed: self.label(LABEL_MANAGED) == Some("1"),
             service: self.label(LABEL_SERVICE).map(str::to_owned),
             health: self.label(LABEL_HEALTH).and_then(|text| serde_json::from_str::<Health>(text).ok()),
-            image: Some(
-                if self.image_name.is_empty() { &self.config.image } else { &self.image_name }.clone(),
-            ),
+            image: Some(self.named_image()),
             image_id: Some(self.image.clone()),
             native: false,
             argv: argv.filter(|word| !(word.is_empty() && self.path.is_empty())).collect(),
@@ -337,6 +345,8 @@ pub(crate) struct InspectedImage {
     #[serde(deserialize_with = "nullable")]
     repo_tags: Vec<String>,
     #[serde(deserialize_with = "nullable")]
+    repo_digests: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
     config: ImageConfig,
     healthcheck: Option<Healthcheck>,
     graph_driver: GraphDriver,
@@ -378,6 +388,12 @@ struct Healthcheck {
     test: Vec<String>,
 }
 
+/// What the config of an image says, which is the same document in registries and archives.
+pub(crate) fn image_defaults(id: &str, config: &serde_json::Value) -> serde_json::Result<ImageDefaults> {
+    let document = serde_json::json!({ "Id": id, "Config": config });
+    serde_json::from_value::<InspectedImage>(document).map(InspectedImage::defaults)
+}
+
 impl InspectedImage {
     /// Where the engine keeps its list of images, as far as it can be told from this one.
     pub(crate) fn list(&self) -> Option<PathBuf> {
@@ -390,6 +406,7 @@ impl InspectedImage {
         ImageDefaults {
             id: self.id,
             names: self.repo_tags,
+            digests: self.repo_digests,
             entrypoint: config.entrypoint,
             cmd: config.cmd,
             env: variables(&config.env),

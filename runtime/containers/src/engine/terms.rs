@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::diff::normal;
-use crate::observed::{ImageDefaults, LABEL_HEALTH, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC};
+use crate::observed::{
+    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC,
+};
 use crate::secrets::Reader;
 use crate::spec::{Secrets, Spec};
 
@@ -24,6 +26,9 @@ pub(crate) fn labels(spec: &Spec, secrets: &Secrets, hash: &str) -> BTreeMap<Str
     labels.insert(LABEL_MANAGED.to_owned(), "1".to_owned());
     labels.insert(LABEL_SERVICE.to_owned(), spec.service_name().to_owned());
     labels.insert(LABEL_SPEC.to_owned(), hash.to_owned());
+    if let Some(image) = spec.image.as_ref().filter(|image| image.contains('@')) {
+        labels.insert(LABEL_IMAGE.to_owned(), image.clone());
+    }
     if let Some(health) = &spec.health {
         labels.insert(LABEL_HEALTH.to_owned(), json!(health).to_string());
     }
