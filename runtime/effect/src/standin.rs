@@ -224,6 +224,10 @@ impl ActCall for StoodInCall {
         self.act_call().summary()
     }
 
+    fn admit(&self, context: &Context) -> Result<()> {
+        self.act_call().admit(context)
+    }
+
     fn result_of_done(&self) -> Option<Value> {
         self.act_call().result_of_done()
     }

@@ -155,7 +155,7 @@ impl Driver for Memory {
         changed.unwrap_or_else(|| Err(Self::unknown(name)))
     }
 
-    async fn start(&self, name: &str) -> Result<()> {
+    async fn start(&self, name: &str) -> Result<Observed> {
         let mut live = self.machine.live();
         let Some(own) = live.get(name).filter(|found| found.driver == self.name) else {
             return Err(Self::unknown(name));
@@ -177,15 +177,12 @@ impl Driver for Memory {
                 format!("port {port} is in use by container `{holder}`"),
             ));
         }
-        if let Some(found) = live.get_mut(name) {
-            found.state = State::Running;
-            found.exit_code = None;
-            found.started_at = Some(
-                jiff::Timestamp::from_millisecond(self.machine.clock.now().0)
-                    .map_or_else(|_| String::new(), |at| at.to_string()),
-            );
-        }
-        Ok(())
+        let now = jiff::Timestamp::from_millisecond(self.machine.clock.now().0);
+        let found = live.get_mut(name).ok_or_else(|| Self::unknown(name))?;
+        found.state = State::Running;
+        found.exit_code = None;
+        found.started_at = now.ok().map(|at| at.to_string());
+        Ok(found.clone())
     }
 
     async fn stop(&self, name: &str, _: Option<Duration>) -> Result<()> {
