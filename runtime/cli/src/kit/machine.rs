@@ -177,13 +177,11 @@ impl Driver for Memory {
                 format!("port {port} is in use by container `{holder}`"),
             ));
         }
+        let now = jiff::Timestamp::from_millisecond(self.machine.clock.now().0);
         let found = live.get_mut(name).ok_or_else(|| Self::unknown(name))?;
         found.state = State::Running;
         found.exit_code = None;
-        found.started_at = Some(
-            jiff::Timestamp::from_millisecond(self.machine.clock.now().0)
-                .map_or_else(|_| String::new(), |at| at.to_string()),
-        );
+        found.started_at = now.ok().map(|at| at.to_string());
         Ok(found.clone())
     }
 
