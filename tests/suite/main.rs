@@ -25,6 +25,7 @@ mod secrets;
 mod service;
 mod strategies;
 mod terminal;
+mod undo;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

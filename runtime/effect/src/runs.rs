@@ -65,8 +65,7 @@ pub struct Changed {
 impl Declared for Changes {
     const NAME: &'static str = "runs.changes";
     const CAPABILITY: &'static str = "runs:read:ID";
-    const EXAMPLE: &'static str =
-        "for _, change in runs.changes { run = args[1] } do\n    print(change.effect)\nend";
+    const EXAMPLE: &'static str = "if args[1] then\n    for _, change in runs.changes { run = args[1] } do\n        print(change.effect)\n    end\nend";
     type World = Rewinds;
     type Output = Vec<Changed>;
 
@@ -129,9 +128,11 @@ pub struct Restore {
 impl Declared for Restore {
     const NAME: &'static str = "runs.restore";
     const CAPABILITY: &'static str = "runs:read:ID";
-    const EXAMPLE: &'static str = "for _, change in runs.changes { run = args[1] } do
-    if change.undo == \"restore\" then
-        runs.restore { run = change.run, scope = change.scope, counter = change.counter }
+    const EXAMPLE: &'static str = "if args[1] then
+    for _, change in runs.changes { run = args[1] } do
+        if change.undo == \"restore\" then
+            runs.restore { run = change.run, scope = change.scope, counter = change.counter }
+        end
     end
 end";
     type World = ();

@@ -258,7 +258,11 @@ impl ActCall for StoodInCall {
     }
 
     fn admit(&self, context: &Context) -> Result<()> {
-        self.act_call().admit(context)
+        match self.act_call().admit(context) {
+            // As with what it needs: it is not going to be started.
+            Err(error) if error.code == Code::ExecFailed => Ok(()),
+            admitted => admitted,
+        }
     }
 
     fn result_of_done(&self) -> Option<Value> {

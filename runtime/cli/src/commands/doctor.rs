@@ -165,6 +165,12 @@ fn images(
             found.features,
         ),
         (true, true) => check(Verdict::Good, format!("runs images, because {answers}"), None, found.features),
+        _ if choice == Containers::Process => check(
+            Verdict::Missing,
+            format!("not used, containers with an `image` are refused: {}", set("process")),
+            Some("take the line out, or set \"auto\", to use an engine where there is one".to_owned()),
+            Vec::new(),
+        ),
         (_, false) if is_set => check(
             Verdict::Bad,
             format!("{}, but it does not answer: {reason}", set(driver)),

@@ -95,10 +95,18 @@ fn fingerprint(text: &str) -> u64 {
     hasher.finish()
 }
 
+/// A content of its own for each tag, which its digest names as well.
 fn defaults(image: &str) -> ImageDefaults {
+    let (name, id) = match image.rsplit_once('@') {
+        Some((name, digest)) => (name, digest.to_owned()),
+        None => (image, format!("sha256:{:064x}", fingerprint(image))),
+    };
+    let is_tag = |(_, tag): &(&str, &str)| !tag.contains('/');
+    let repository = name.rsplit_once(':').filter(is_tag).map_or(name, |(repository, _)| repository);
     ImageDefaults {
-        id: format!("sha256:{:064x}", fingerprint(image)),
-        names: vec![image.to_owned()],
+        digests: vec![format!("{repository}@{id}")],
+        id,
+        names: vec![name.to_owned()],
         entrypoint: vec!["/entrypoint".to_owned()],
         ..ImageDefaults::default()
     }

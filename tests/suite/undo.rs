@@ -1,0 +1,242 @@
+//! What a run or a failed transaction changed comes back as it was; what was built on top is not taken away.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::harness::Place;
+
+const CHANGES: &str = r#"
+files.write { path = "new.txt", content = "new\n" }
+files.write { path = "kept.txt", content = "changed\n", mode = "0600" }
+files.remove { path = "old.txt" }
+files.directory { path = "folder" }
+local port = ports.allocate { service = "hello" }
+registry.put { service = "hello", spec = { port = port } }
+"#;
+
+fn scripts(place: &Place, name: &str) -> String {
+    place.at(&format!("scripts/{name}"))
+}
+
+/// A place in which a run has made all of `CHANGES`; the run's id.
+fn changed() -> (Place, String) {
+    let place = Place::new();
+    let script = place.script("change.lua", CHANGES);
+    fs::write(scripts(&place, "kept.txt"), "before\n").unwrap();
+    fs::set_permissions(scripts(&place, "kept.txt"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(scripts(&place, "old.txt"), "old\n").unwrap();
+    let run = place.json(&[&script, "--allow", "*", "--json"])["run"].as_str().unwrap().to_owned();
+    assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+    (place, run)
+}
+
+#[track_caller]
+fn is_as_before(place: &Place) {
+    assert!(!fs::exists(scripts(place, "new.txt")).unwrap());
+    assert!(!fs::exists(scripts(place, "folder")).unwrap());
+    assert_eq!(place.read("scripts/kept.txt"), "before\n");
+    let mode = fs::metadata(scripts(place, "kept.txt")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(place.read("scripts/old.txt"), "old\n");
+    assert_eq!(place.json(&["status", "--json"]).as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn undo_brings_back_what_was_there() {
+    let (place, run) = changed();
+    place.ends(0, &["undo", &run, "--yes"]);
+    is_as_before(&place);
+    let again = place.json(&["undo", &run, "--plan", "--json"]);
+    let steps = again["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| matches!(step["action"].as_str(), Some("none" | "read"))), "{again:#}");
+}
+
+#[test]
+fn the_plan_of_an_undo_is_what_it_does_and_changes_nothing() {
+    let (place, run) = changed();
+    let planned = place.json(&["undo", &run, "--plan", "--json"]);
+    assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+    let undone = place.json(&["undo", &run, "--yes", "--json"]);
+    let shown = place.json(&["show", undone["run"].as_str().unwrap(), "--json"]);
+    let names = |steps: &serde_json::Value, of: fn(&serde_json::Value) -> String| {
+        steps.as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let identity = |value: &serde_json::Value| {
+        let identity = &value["identity"];
+        format!("{}#{} {}", identity["scope"], identity["counter"], identity["name"])
+    };
+    assert_eq!(names(&planned["steps"], identity), names(&shown["entries"], identity));
+}
+
+/// Kills a command at its `point`th write or driver call, and finishes what it left.
+fn kill_and_resume(place: &Place, words: &[&str], point: u32) {
+    let before = newest(place);
+    let mut command = place.command(words);
+    let killed = command.env("MCRUN_CRASH_AT", point.to_string()).output().unwrap();
+    if killed.status.success() {
+        return;
+    }
+    let left = newest(place);
+    if left == before {
+        place.run(words);
+    } else {
+        place.run(&["resume", &left]);
+    }
+}
+
+fn newest(place: &Place) -> String {
+    let runs = place.json(&["runs", "--json"]);
+    runs[0]["id"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_undo_that_is_killed_anywhere_goes_on_where_it_stopped() {
+    for point in [2, 5, 8, 11, 14, 17] {
+        let (place, run) = changed();
+        kill_and_resume(&place, &["undo", &run, "--yes"], point);
+        is_as_before(&place);
+    }
+}
+
+#[test]
+fn what_a_later_run_has_changed_again_is_not_taken_away() {
+    let (place, run) = changed();
+    let later = place.script("later.lua", r#"files.write { path = "kept.txt", content = "later\n" }"#);
+    let later = place.json(&[&later, "--allow", "*", "--json"])["run"].as_str().unwrap().to_owned();
+    let refused = place.ends(1, &["undo", &run, "--yes"]);
+    assert!(refused.stderr.contains("MC-B002") && refused.stderr.contains(&later), "{refused}");
+    assert_eq!(place.read("scripts/kept.txt"), "later\n");
+
+    place.ends(0, &["undo", &later, "--yes"]);
+    assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+    place.ends(0, &["undo", &run, "--yes"]);
+    is_as_before(&place);
+}
+
+#[test]
+fn force_brings_back_the_older_state_all_the_same() {
+    let (place, run) = changed();
+    let later = place.script("later.lua", r#"files.write { path = "kept.txt", content = "later\n" }"#);
+    place.ends(0, &[&later, "--allow", "*"]);
+    place.ends(0, &["undo", &run, "--force", "--yes"]);
+    is_as_before(&place);
+}
+
+#[test]
+fn a_run_that_may_go_on_is_not_undone() {
+    let place = Place::new();
+    let script = place.script("sleeps.lua", r#"pause { reason = "wait" }"#);
+    place.ends(6, &[&script, "--allow", "*"]);
+    let run = place.json(&["runs", "--json"])[0]["id"].as_str().unwrap().to_owned();
+    let refused = place.ends(1, &["undo", &run, "--yes"]);
+    assert!(refused.stderr.contains("MC-J009") && refused.stderr.contains("mcrun cancel"), "{refused}");
+}
+
+#[test]
+fn an_undo_asks_first() {
+    let (place, run) = changed();
+    let refused = place.ends(2, &["undo", &run]);
+    assert!(refused.stderr.contains("--yes"), "{refused}");
+    assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+}
+
+#[test]
+fn a_failed_transaction_leaves_nothing_behind() {
+    let place = Place::new();
+    let script = place.script(
+        "transaction.lua",
+        r#"
+        local ok, problem = pcall(transaction, function()
+            files.write { path = "kept.txt", content = "changed\n" }
+            parallel {
+                one = function() files.write { path = "one.txt", content = "1" } end,
+                two = function() files.write { path = "two.txt", content = "2" } end,
+            }
+            transaction(function() files.write { path = "inner.txt", content = "3" } end)
+            exec.run { argv = { "/bin/echo", "did" }, undo = function(result) print("took back " .. result.stdout) end }
+            fail("not today")
+        end)
+        print(ok, problem.message)
+        "#,
+    );
+    fs::write(scripts(&place, "kept.txt"), "before\n").unwrap();
+    let seen = place.ends(0, &[&script, "--allow", "*"]);
+    assert!(seen.stdout.contains("took back did") && seen.stdout.contains("not today"), "{seen}");
+    assert_eq!(place.read("scripts/kept.txt"), "before\n");
+    for gone in ["one.txt", "two.txt", "inner.txt"] {
+        assert!(!fs::exists(scripts(&place, gone)).unwrap(), "{gone} is left");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_killed_anywhere_leaves_nothing_behind() {
+    for point in [4, 8, 11, 13, 15, 17] {
+        let place = Place::new();
+        let script = place.script(
+            "transaction.lua",
+            r#"
+            transaction(function()
+                files.write { path = "one.txt", content = "1" }
+                files.write { path = "two.txt", content = "2" }
+                fail("not today")
+            end)
+            "#,
+        );
+        kill_and_resume(&place, &[&script, "--allow", "*"], point);
+        for gone in ["one.txt", "two.txt"] {
+            assert!(!fs::exists(scripts(&place, gone)).unwrap(), "{gone} is left after a kill at {point}");
+        }
+    }
+}
+
+#[test]
+fn an_act_without_a_way_back_is_refused_in_a_transaction_by_the_plan_already() {
+    let place = Place::new();
+    let script =
+        place.script("transaction.lua", r#"transaction(function() exec.run { argv = { "/bin/true" } } end)"#);
+    let refused = place.ends(1, &["plan", &script, "--allow", "*"]);
+    assert!(refused.stderr.contains("MC-B003") && refused.stderr.contains("undo = function"), "{refused}");
+}
+
+#[test]
+fn a_transaction_says_what_it_could_not_take_back() {
+    let place = Place::new();
+    let script = place.script(
+        "transaction.lua",
+        r#"
+        transaction(function()
+            exec.run { argv = { "/bin/true" }, undo = function() fail("cannot be unsent") end }
+            fail("not today")
+        end)
+        "#,
+    );
+    let seen = place.ends(1, &[&script, "--allow", "*"]);
+    for text in ["MC-B004", "not today", "cannot be unsent"] {
+        assert!(seen.stderr.contains(text), "{text} is missing in {seen}");
+    }
+}
+
+#[test]
+fn what_an_act_did_is_named_and_left() {
+    let place = Place::new();
+    let script = place.script("act.lua", r#"exec.run { argv = { "/bin/true" } }"#);
+    let run = place.json(&[&script, "--allow", "*", "--json"])["run"].as_str().unwrap().to_owned();
+    let seen = place.ends(0, &["undo", &run, "--yes"]);
+    assert!(seen.stderr.contains("exec.run cannot be undone"), "{seen}");
+
+    let restore = format!(r#"runs.restore {{ run = "{run}", scope = "", counter = 1 }}"#);
+    let refused = place.ends(1, &[&place.script("restore.lua", &restore), "--allow", "*"]);
+    assert!(refused.stderr.contains("MC-B001"), "{refused}");
+}
+
+#[test]
+fn a_script_may_only_restore_what_it_may_change() {
+    let (place, run) = changed();
+    let script =
+        place.script("restore.lua", &format!(r#"runs.restore {{ run = "{run}", scope = "", counter = 2 }}"#));
+    let refused = place.ends(4, &[&script, "--allow", "runs:read:*"]);
+    assert!(refused.stderr.contains("files:write:"), "{refused}");
+    let refused = place.ends(4, &[&script, "--allow", "files"]);
+    assert!(refused.stderr.contains("runs:read:"), "{refused}");
+    assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+}
