@@ -2,6 +2,7 @@
 //! diff only. Nothing else touches the world. Leaves the worker's side to the `script` crate.
 
 mod act;
+mod cancelling;
 mod ensure;
 mod history;
 mod outcome;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::Notify;
 
 use crate::approval::Approver;
 use crate::context::Shared;
@@ -26,6 +28,7 @@ use crate::plan::Plan;
 use crate::runs::Restore;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
+pub use cancelling::GIVEN_UP;
 pub use history::{divergence, hash, recorded_error};
 pub use outcome::journal_error;
 use outcome::raw;
@@ -154,6 +157,8 @@ struct Progress {
     working: usize,
     shown_waiting: bool,
     plan: Plan,
+    /// Whom to tell that the outcome of an effect is no longer wanted, by scope and counter.
+    cancels: HashMap<(String, u32), Arc<Notify>>,
     /// What was changed after runs that this one undoes.
     touched: HashMap<RunId, Arc<rewind::Touched>>,
 }
@@ -300,6 +305,7 @@ impl Session {
             Operation::Wait(wait) => (Action::Wait, self.wait(request, wait, context).await?),
         };
         drop(under_way);
+        self.uncancel(&request.identity);
         self.show_state().await?;
         self.check_journal(&answer).await?;
         self.observer.event(Event::Ended {
@@ -314,14 +320,14 @@ impl Session {
     }
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
-        let result = read.read(context).await;
+        let result = self.unless_cancelled(&request.identity, read.read(context)).await;
         self.end(request, Kind::Read, Ending::unchanged(result)).await
     }
 
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let result = wait.wait(context, begun.until).await;
+        let result = self.unless_cancelled(&request.identity, wait.wait(context, begun.until)).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {

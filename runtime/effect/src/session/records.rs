@@ -60,6 +60,7 @@ impl Session {
             .map_err(|error| self.attribute(self.masked_error(error), request));
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
+            Err(error) if error.code == Code::Cancelled => journal::Outcome::Cancelled,
             Err(error) => journal::Outcome::Failed(recorded_form(error)),
         };
         let entry = journal::End {
