@@ -1,5 +1,8 @@
 //! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
 
+mod freed;
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -7,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
-use effect::session::Decisions;
+use effect::session::{Decisions, Kept};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
 use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -48,6 +51,8 @@ pub(crate) struct Past {
     pub(crate) sources: HashMap<String, String>,
     /// The last log line of each scope.
     pub(crate) logged: HashMap<String, u64>,
+    /// What the run held while it only waited.
+    pub(crate) kept: Kept,
 }
 
 /// How it ended, for people and for the journal.
@@ -96,10 +101,19 @@ pub(crate) async fn run(
     begun: impl Future<Output = journal::Result<()>>,
 ) -> Result<Finished> {
     let id = job.id;
-    let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
+    let (limits, asks) = (job.limits.clone(), job.asks);
+    let (begun, mut evaluated) = tokio::join!(begun, evaluate(app, job, watch.clone()));
     begun?;
+    while let Ok(evaluation) = &evaluated
+        && evaluation.frees_worker()
+    {
+        evaluated = match freed::wait(app, &evaluation.session, &*watch).await? {
+            Some(job) => evaluate(app, Job { limits: limits.clone(), asks, ..job }, watch.clone()).await,
+            None => break,
+        };
+    }
     let finished = match evaluated {
-        Ok((session, ended)) => conclude(app, &session, ended).await,
+        Ok(Evaluation { session, ended, .. }) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
@@ -116,12 +130,27 @@ pub(crate) async fn run(
 
 /// Evaluates a script without applying anything.
 pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Plan, Finished)> {
-    let (session, ended) = evaluate(app, job, watch).await?;
+    let Evaluation { session, ended, .. } = evaluate(app, job, watch).await?;
     let finished = conclude(app, &session, ended).await;
     Ok((session.take_plan(), finished))
 }
 
-async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session, Ended<Stop>)> {
+/// One worker's part of a run.
+struct Evaluation {
+    session: Session,
+    ended: Ended<Stop>,
+    /// Nobody but ourselves asked it to stop.
+    freed: bool,
+}
+
+impl Evaluation {
+    /// Whether the run only waits, and goes on in another worker.
+    fn frees_worker(&self) -> bool {
+        self.freed && matches!(self.ended, Ended::Stopped(Stop::Parked) | Ended::Interrupted)
+    }
+}
+
+async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
         app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
@@ -151,14 +180,18 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         decisions: Decisions::default(),
         sources: HashMap::new(),
         logged: HashMap::new(),
+        kept: Kept::default(),
     });
     let stopping = watch::Sender::new(false);
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
-        .asking_for_approval(approver);
+        .asking_for_approval(approver)
+        .keeping(past.kept);
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    // What a limit on the whole time leaves is known to one worker only.
+    let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
         mode: if job.mode == Mode::Plan { script::Mode::Plan } else { script::Mode::Run },
@@ -183,12 +216,15 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     };
     let worker = app.worker.take().map_or_else(start_worker, Ok)?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
+    let asked = Cell::new(Interrupt::None);
     let ended = tokio::select! {
         ended = script::run(worker, launch, &bridge, interrupt) => ended,
-        never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
+        never = forward_interrupts(&interrupts, &asked, app, &job_id, &*watch) => match never {},
+        never = freed::free(&interrupts, app, &session, idle) => match never {},
     };
     drop(bridge);
-    Ok((session, ended))
+    let freed = *interrupts.borrow() != Interrupt::None && asked.get() == Interrupt::None;
+    Ok(Evaluation { session, ended, freed })
 }
 
 /// Starts a worker of this very program.
@@ -196,34 +232,49 @@ pub(crate) fn start_worker() -> Result<Worker> {
     Worker::start("/proc/self/exe".as_ref())
 }
 
+/// The signals that ask a run to stop.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn open() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// How often a run looks whether somebody asked for its end; a signal is quicker and may get lost.
 const CANCEL_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Ctrl-C once stops the run at its next effect, twice at once; `mcrun cancel` counts as once.
 async fn forward_interrupts(
-    interrupts: watch::Sender<Interrupt>,
+    interrupts: &watch::Sender<Interrupt>,
+    asked: &Cell<Interrupt>,
     app: &App,
     run: &RunId,
     watch: &dyn Watch,
 ) -> std::convert::Infallible {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    let mut level = Interrupt::None;
+    let Ok(mut signals) = Signals::open() else { return std::future::pending().await };
     loop {
         tokio::select! {
-            Some(()) = interrupt.recv() => {}
-            Some(()) = terminate.recv() => {}
-            Some(()) = hangup.recv() => {}
-            () = tokio::time::sleep(CANCEL_CHECK), if level == Interrupt::None => {
+            () = signals.next() => {}
+            () = tokio::time::sleep(CANCEL_CHECK), if asked.get() == Interrupt::None => {
                 if !matches!(app.journal.cancel_requested(run).await, Ok(true)) {
                     continue;
                 }
             }
         }
-        level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        let level = if asked.get() == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        asked.set(level);
         let is_cancelled = app.journal.cancel_requested(run).await.unwrap_or(false);
         watch.interrupted(level == Interrupt::Hard, is_cancelled);
         interrupts.send_replace(level);
@@ -373,5 +424,27 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
         decisions: Decisions::default(),
         sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         logged,
+        kept: Kept::default(),
+    })
+}
+
+/// A recorded run as what is to be evaluated.
+pub(crate) fn recorded_job(run: &Run) -> Result<Job> {
+    let broken = |error: serde_json::Error| {
+        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
+    };
+    Ok(Job {
+        id: run.id,
+        name: run.name.clone(),
+        root: run.root.clone().into(),
+        source: run.source.to_string(),
+        args: run.args.clone(),
+        params: run.params.clone(),
+        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
+        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
+        seed: run.seed,
+        mode: Mode::Run,
+        asks: false,
+        past: None,
     })
 }

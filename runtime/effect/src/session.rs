@@ -18,9 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::approval::Approver;
+use crate::checkpoint;
 use crate::context::Shared;
 use crate::declaration::Declared;
 use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
@@ -33,6 +34,7 @@ pub use history::{divergence, hash, recorded_error};
 pub use outcome::journal_error;
 use outcome::raw;
 use records::{Before, Ending, bounded};
+pub use standing::Kept;
 use standing::UnderWay;
 use turnstile::Turnstile;
 
@@ -139,6 +141,8 @@ pub struct Session {
     /// Whoever may grant what the run lacks, and whose turn it is to be asked.
     approver: Option<Arc<dyn Approver>>,
     asking: tokio::sync::Mutex<()>,
+    /// Whether all that is under way only waits.
+    only_waits: watch::Sender<bool>,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -186,6 +190,7 @@ impl Session {
             progress: Mutex::new(Progress { open, ..Progress::default() }),
             approver: None,
             asking: tokio::sync::Mutex::default(),
+            only_waits: watch::Sender::new(false),
             lost: Arc::default(),
         }
     }
@@ -293,7 +298,9 @@ impl Session {
             self.hold(&service).map_err(|error| Stop::Pause(self.attribute(error, request)))?;
         }
         let subject = call.subject();
-        let started = self.shared.clock.now();
+        // A wait that was cut is as long as it has been waited for in all.
+        let begun = open.as_ref().filter(|_| kind == Kind::Wait).map(|open| open.begun_at);
+        let started = begun.unwrap_or_else(|| self.shared.clock.now());
         self.observer.event(Event::Started { identity: &request.identity, kind, subject: &subject });
         let parks = matches!(call.operation(), Operation::Wait(wait) if wait.parks());
         let under_way = UnderWay::new(self, parks);
@@ -321,7 +328,19 @@ impl Session {
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
         let result = self.unless_cancelled(&request.identity, read.read(context)).await;
-        self.end(request, Kind::Read, Ending::unchanged(result)).await
+        let answer = self.end(request, Kind::Read, Ending::unchanged(result)).await?;
+        if let (checkpoint::Folding::NAME, Ok(value)) = (request.identity.name.as_str(), &answer) {
+            self.fold(request, value.get()).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Behind the end, so that a replay meets neither it nor anything else of the finished checkpoint.
+    async fn fold(&self, request: &Request, value: &str) -> Result<(), Stop> {
+        match checkpoint::fold(&request.identity, request.arguments.get(), value) {
+            Ok(fold) => Ok(self.journal().fold(&self.shared.run, fold).await?),
+            Err(error) => Err(Stop::Broken(error)),
+        }
     }
 
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {

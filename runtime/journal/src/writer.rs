@@ -9,6 +9,7 @@
 
 mod cache;
 mod entries;
+mod folds;
 mod lost;
 mod records;
 mod request;
@@ -25,6 +26,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
+pub(crate) use self::folds::is_within;
 pub(crate) use self::request::{Change, Request};
 
 use self::cache::Cached;
@@ -32,6 +34,7 @@ use self::lost::Lost;
 use self::request::Reply;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
+use crate::event;
 use crate::id::RunId;
 use crate::probe;
 use crate::queue::Queue;
@@ -206,6 +209,8 @@ impl Writer {
             Change::SetGrants { run, grants } => self.set_grants(run, grants),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
+            Change::Fold { run, fold } => self.fold(run, fold),
+            Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
             Change::Write(writes) => self.write_records(writes, None, at),
             Change::Barrier => self.lost.check_all(),
             Change::Settle => Ok(()),

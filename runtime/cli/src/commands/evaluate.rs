@@ -164,7 +164,7 @@ pub(super) async fn resume(
     check_resumable(&run)?;
     let mut past = execute::past(app, &run).await?;
     past.decisions = decisions(&past.open, doubts)?;
-    let mut job = recorded_job(&run)?;
+    let mut job = execute::recorded_job(&run)?;
     for limit in limits {
         job.limits.set(limit)?;
     }
@@ -222,26 +222,6 @@ fn check_resumable(run: &Run) -> Result<()> {
         )
         .hint("run the script again: finished `ensure` effects find nothing to do")),
     }
-}
-
-fn recorded_job(run: &Run) -> Result<Job> {
-    let broken = |error: serde_json::Error| {
-        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
-    };
-    Ok(Job {
-        id: run.id,
-        name: run.name.clone(),
-        root: run.root.clone().into(),
-        source: run.source.to_string(),
-        args: run.args.clone(),
-        params: run.params.clone(),
-        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
-        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
-        seed: run.seed,
-        mode: Mode::Run,
-        asks: false,
-        past: None,
-    })
 }
 
 /// What the command line asks for.

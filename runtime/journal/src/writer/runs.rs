@@ -11,8 +11,10 @@ use crate::id::RunId;
 use crate::run::{NewRun, RunState};
 
 const CREATE: &str = "
-INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits)
-VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits)";
+INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits,
+    seen)
+VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits,
+    (SELECT coalesce(max(id), 0) FROM events))";
 
 const SET_STATE: &str = "
 UPDATE runs SET
