@@ -69,7 +69,7 @@ fn the_plan_of_an_undo_is_what_it_does_and_changes_nothing() {
 }
 
 /// Kills a command at its `point`th write or driver call, and finishes what it left.
-fn kill_and_resume(place: &Place, words: &[&str], point: u32) {
+pub(crate) fn kill_and_resume(place: &Place, words: &[&str], point: u32) {
     let before = newest(place);
     let mut command = place.command(words);
     let killed = command.env("MCRUN_CRASH_AT", point.to_string()).output().unwrap();

@@ -220,7 +220,8 @@ pub trait Act: Declared {
     /// True when [`Act::ask`] can answer; otherwise the end of the act is committed at once.
     const ASKABLE: bool = false;
 
-    /// Whether doing it once more is what undoing wants, after everything around it was brought back: a restart is.
+    /// Whether doing it once more is what undoing wants, after everything around it was brought back: a restart is. Such
+    /// an act takes `only_running`, because what it was about may be gone again by then.
     const REPEATS: bool = false;
 
     /// The call's `on_doubt`.

@@ -35,7 +35,7 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: before.before.map(|value| self.masked(value).to_string()),
+            before: before.before.map(|value| self.kept(value)),
             change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
         };
@@ -69,7 +69,7 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: ending.before.map(|value| self.masked(value).to_string()),
+            before: ending.before.map(|value| self.kept(value)),
             outcome,
             writes: ending.writes,
             changed: ending.changed,
@@ -96,6 +96,18 @@ impl Session {
             }
             other => other,
         }
+    }
+
+    /// A state as the journal keeps it. Where a literal copy of a secret was masked the state cannot be brought back, and
+    /// says so.
+    fn kept(&self, value: Value) -> String {
+        let mut kept = self.masked(value.clone());
+        if let Value::Object(fields) = &mut kept
+            && value.as_object() != Some(fields)
+        {
+            fields.insert(MASKED.to_owned(), true.into());
+        }
+        kept.to_string()
     }
 
     /// What a script gets of a result: without secrets, and without what only undo can open.
@@ -127,6 +139,9 @@ impl Session {
         lost.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 }
+
+/// Marks a recorded state that is not whole.
+pub(super) const MASKED: &str = "$masked";
 
 /// What a begin records.
 #[derive(Default)]
