@@ -129,7 +129,15 @@ pub(crate) enum Command {
     /// Go on with a run that was killed, interrupted or paused.
     Resume {
         /// The run's id or its beginning.
-        run: String,
+        #[arg(required_unless_present = "all")]
+        run: Option<String>,
+        /// Go on with every run that was killed, waits or was never started, for instance after a reboot. Paused ones
+        /// wait for your decision.
+        #[arg(long, conflicts_with_all = ["run", "doubt", "limit"])]
+        all: bool,
+        /// How many of them have a worker at once.
+        #[arg(long, value_name = "N", default_value_t = 8, requires = "all", value_parser = clap::value_parser!(u16).range(1..))]
+        active: u16,
         /// What became of the act in doubt: redo, done or fail; SCOPE#N=redo where there are several.
         #[arg(long, value_name = "WORD")]
         doubt: Vec<Doubt>,

@@ -50,9 +50,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Plan { script, json, detailed_exitcode } => {
             evaluate::plan(app, &script, json, detailed_exitcode).await
         }
-        Command::Resume { run, doubt, limit, json } => {
+        Command::Resume { run: Some(run), doubt, limit, json, .. } => {
             evaluate::resume(app, &run, &doubt, &limit, json).await
         }
+        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
