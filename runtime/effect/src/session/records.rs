@@ -110,9 +110,16 @@ impl Session {
         kept.to_string()
     }
 
-    /// What a script gets of a result: without secrets, and without what only undo can open.
+    /// What a script gets of a result: without secrets, and without what only undo can open or is to know.
     pub(super) fn told(&self, value: Value) -> Value {
-        crate::secret::without_boxes(self.masked(value))
+        let mut told = crate::secret::without_boxes(self.masked(value));
+        let is_absent = |before: &Value| before.get(ABSENT).is_some();
+        if let Value::Object(fields) = &mut told
+            && fields.get("before").is_some_and(is_absent)
+        {
+            fields.remove("before");
+        }
+        told
     }
 
     pub(super) fn masked_error(&self, mut error: Error) -> Error {
@@ -139,6 +146,9 @@ impl Session {
         lost.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 }
+
+/// Marks the record of an object that was not there: it holds what undo takes away.
+const ABSENT: &str = "$absent";
 
 /// Marks a recorded state that is not whole.
 pub(super) const MASKED: &str = "$masked";

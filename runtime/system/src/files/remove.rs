@@ -155,7 +155,7 @@ fn refuse_unless_empty(context: &Context, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path, kind: Kind) -> Result<()> {
+pub(super) fn remove(path: &Path, kind: Kind) -> Result<()> {
     let Some(place) = Place::open(path)? else { return Ok(()) };
     let flags = match kind {
         Kind::Directory => AtFlags::REMOVEDIR,
