@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Change, Code, Context, Error, Need, Result};
+use crate::{Change, Code, Context, Error, Need, Result, Rewind};
 
 pub use journal::Kind;
 
@@ -30,6 +30,8 @@ pub struct Declaration {
     pub name: &'static str,
     /// Read, ensure, act or wait.
     pub kind: Kind,
+    /// What becomes of a call when it is undone; none where nothing has to be done.
+    pub rewind: Option<Rewind>,
     /// Markdown; the first sentence is the summary.
     pub doc: String,
     /// The capability in its documented form, `containers:write:NAME`; empty when none is needed.

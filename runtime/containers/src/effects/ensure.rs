@@ -157,7 +157,7 @@ impl effect::Ensure for Ensure {
         Ok(match (action, live) {
             (effect::Action::Replace, Some(live)) => change
                 .note("the old container is stopped before the new one starts")
-                .note(rewind::lost(&live.name)),
+                .losing(rewind::lost(&live.name)),
             _ => change,
         })
     }

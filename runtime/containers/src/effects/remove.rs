@@ -69,7 +69,7 @@ impl effect::Ensure for Remove {
             .hint("set `foreign = true` to remove it all the same"));
         }
         let change = Change::to(Action::Remove, None, Vec::new());
-        Ok(change.note(lost(&self.name)))
+        Ok(change.losing(lost(&self.name)))
     }
 
     async fn apply(

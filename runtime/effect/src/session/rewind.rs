@@ -210,6 +210,7 @@ impl Pending for Nothing {
             action: Action::None,
             fields: Vec::new(),
             notes: Vec::new(),
+            lost: Vec::new(),
             unknown: Vec::new(),
             before: None,
             result: json!({ "changed": false }),

@@ -118,7 +118,7 @@ pub(super) fn change(context: &Context, before: Option<&Object>) -> Result<Chang
         FieldChange { path: "kind".into(), before: Some(json!(before.kind)), after: None, replaces: false };
     let change = Change::to(Action::Remove, None, vec![field]);
     let kept = before.kind == Kind::Directory || before.content.is_some();
-    Ok(if kept { change } else { change.note(NOT_RESTORABLE) })
+    Ok(if kept { change } else { change.losing(NOT_RESTORABLE) })
 }
 
 /// Makes `before` not exist.

@@ -129,7 +129,8 @@ impl Rules<'_> {
         };
         let action = if was_there { Action::Update } else { Action::Create };
         let mut change = Change::to(action, Some(after), fields(wanted, &found, &difference, self.owner));
-        change.notes = notes(wanted, &found, &difference);
+        change.notes = notes(wanted, &difference);
+        change.lost.extend(lost(wanted, &found, &difference));
         Ok(change)
     }
 
@@ -231,7 +232,7 @@ pub(super) fn fields(
     fields
 }
 
-fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<String> {
+fn notes(wanted: &Listing, difference: &Difference) -> Vec<String> {
     let Difference { added, changed, removed } = difference;
     let touched = added.len() + changed.len();
     let mut notes = vec![format!(
@@ -244,6 +245,11 @@ fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<Stri
     if touched + removed.len() > NAMED {
         notes.push(format!("the first {NAMED} are named"));
     }
+    notes
+}
+
+/// What undo could not bring back.
+fn lost(wanted: &Listing, found: &Listing, difference: &Difference) -> Option<String> {
     let is_lost = |name: &&String| {
         let old = found.get(*name);
         let replaced = wanted.get(*name).is_none_or(|entry| old.is_some_and(|old| old.hash != entry.hash));
@@ -254,9 +260,6 @@ fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<Stri
                 Kind::Directory | Kind::Link => false,
             })
     };
-    let lost = changed.iter().chain(removed).filter(is_lost).count();
-    if lost > 0 {
-        notes.push(format!("the old content of {lost} is too large to be kept for undo"));
-    }
-    notes
+    let lost = difference.changed.iter().chain(&difference.removed).filter(is_lost).count();
+    (lost > 0).then(|| format!("the old content of {lost} is too large to be kept for undo"))
 }
