@@ -20,6 +20,7 @@ mod main_job;
 mod on_podman;
 mod operate;
 mod plan_equals_apply;
+mod policy;
 mod processes;
 mod registry;
 mod sandbox;
