@@ -21,6 +21,7 @@ mod plan_equals_apply;
 mod processes;
 mod registry;
 mod sandbox;
+mod saved_plans;
 mod secrets;
 mod service;
 mod strategies;

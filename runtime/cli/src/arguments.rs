@@ -85,12 +85,24 @@ pub(crate) enum Command {
     Plan {
         #[command(flatten)]
         script: Script,
+        /// Save the plan in this file, for `mcrun apply`.
+        #[arg(long, value_name = "PLAN", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
         /// Print the plan as JSON.
         #[arg(long)]
         json: bool,
         /// Exit with 3 when there are changes.
         #[arg(long)]
         detailed_exitcode: bool,
+    },
+    /// Carry out a saved plan: exactly what it says, once, and only while the world is as it was.
+    Apply {
+        /// The file that `mcrun plan FILE --out PLAN` wrote.
+        #[arg(value_hint = ValueHint::FilePath)]
+        plan: PathBuf,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// List runs, newest first.
     Runs {
@@ -136,6 +148,9 @@ pub(crate) enum Command {
         /// Set a limit for the rest of the run.
         #[arg(long, value_name = "NAME=VALUE")]
         limit: Vec<String>,
+        /// Go on without the saved plan that the run carries out, as its script does.
+        #[arg(long)]
+        leave_plan: bool,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
@@ -377,6 +392,7 @@ impl Command {
             self,
             Self::Run { .. }
                 | Self::Plan { .. }
+                | Self::Apply { .. }
                 | Self::Resume { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }

@@ -1,5 +1,6 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod apply;
 mod check;
 mod doctor;
 mod documents;
@@ -9,7 +10,9 @@ mod images;
 mod inspect;
 mod logs;
 mod new;
+mod plan_file;
 mod releases;
+mod resume;
 mod runs;
 mod services;
 mod test;
@@ -45,11 +48,14 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
 async fn with_state(app: &App, command: Command) -> Result<Exit> {
     match command {
         Command::Run { script, json } => evaluate::run(app, &script, json).await,
-        Command::Plan { script, json, detailed_exitcode } => {
-            evaluate::plan(app, &script, json, detailed_exitcode).await
+        Command::Plan { script, out, json, detailed_exitcode } => {
+            let wish = evaluate::Wish { json, detailed: detailed_exitcode, out: out.as_deref() };
+            evaluate::plan(app, &script, wish).await
         }
-        Command::Resume { run, doubt, limit, json } => {
-            evaluate::resume(app, &run, &doubt, &limit, json).await
+        Command::Apply { plan, json } => apply::apply(app, &plan, json).await,
+        Command::Resume { run, doubt, limit, leave_plan, json } => {
+            let wish = resume::Wish { doubts: &doubt, limits: &limit, leave_plan, json };
+            resume::resume(app, &run, wish).await
         }
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,

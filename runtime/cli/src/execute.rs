@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
+use effect::saved::{Bound, Saved};
 use effect::session::Decisions;
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
-use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
+use journal::{Lease, NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -37,15 +38,26 @@ pub(crate) struct Job {
     pub(crate) mode: Mode,
     /// Whether a person may be asked for capabilities that are missing.
     pub(crate) asks: bool,
+    /// Sources by module name, as pinned.
+    pub(crate) sources: HashMap<String, String>,
+    /// The saved plan that it carries out, and the leases that were taken for it.
+    pub(crate) planned: Option<Planned>,
     pub(crate) past: Option<Past>,
 }
 
+/// A saved plan that is carried out.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) steps: Saved,
+    /// By service.
+    pub(crate) leases: HashMap<String, Lease>,
+}
+
 /// What an earlier attempt at the run left.
+#[derive(Default)]
 pub(crate) struct Past {
     pub(crate) open: Vec<Open>,
     pub(crate) decisions: Decisions,
-    /// Sources by module name, as pinned.
-    pub(crate) sources: HashMap<String, String>,
     /// The last log line of each scope.
     pub(crate) logged: HashMap<String, u64>,
 }
@@ -146,17 +158,15 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     };
     let job_id = job.id;
     let resumed = job.past.is_some();
-    let past = job.past.unwrap_or_else(|| Past {
-        open: Vec::new(),
-        decisions: Decisions::default(),
-        sources: HashMap::new(),
-        logged: HashMap::new(),
-    });
+    let past = job.past.unwrap_or_default();
+    let (steps, leases) = job.planned.map(|planned| (planned.steps, planned.leases)).unzip();
     let stopping = watch::Sender::new(false);
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
-        .asking_for_approval(approver);
-    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
+        .asking_for_approval(approver)
+        .bound_to(steps.map(Bound::to))
+        .holding(leases.unwrap_or_default());
+    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     let launch = Launch {
@@ -341,6 +351,11 @@ pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
         node: app.node.clone(),
         source: job.source.clone(),
         root: job.root.display().to_string(),
+        modules: job.sources.clone().into_iter().collect(),
+        plan: job
+            .planned
+            .as_ref()
+            .map(|planned| NewPlan { name: planned.name.clone(), steps: json!(planned.steps).to_string() }),
     }
 }
 
@@ -368,10 +383,5 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
             break;
         }
     }
-    Ok(Past {
-        open: app.journal.open_entries(&run.id).await?,
-        decisions: Decisions::default(),
-        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
-        logged,
-    })
+    Ok(Past { open: app.journal.open_entries(&run.id).await?, decisions: Decisions::default(), logged })
 }

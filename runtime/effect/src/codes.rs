@@ -193,6 +193,19 @@ codes! {
         "Somebody ran `mcrun cancel`, or an interrupted effect was given up."
         "Start a new run; finished `ensure` effects find nothing to do.";
 
+    PlanStale "MC-J011" "the world is not what the saved plan was made for"
+        "`mcrun apply` plans again and compares: an object, an answer, the policy or the node is different from what the plan saw, so that it would do something else. Where that comes out only while the plan is carried out, the run pauses before the effect that differs."
+        "The lines say what moved. Make a new plan: `mcrun plan FILE --out PLAN`. A paused run goes on with `mcrun resume RUN` once the world is put back, or without its plan with `--leave-plan`.";
+    PlanUnusable "MC-J012" "a saved plan cannot be used"
+        "The file is damaged, was changed by hand, was written by another version of mcrun, or belongs to another state directory."
+        "Make it again where it is applied: `mcrun plan FILE --out PLAN`.";
+    PlanTaken "MC-J013" "a saved plan was applied already"
+        "A saved plan is carried out once. The run that took it is named, also when it did not come to its end."
+        "Make a new plan for what is left: `mcrun plan FILE --out PLAN`.";
+    PlanOpen "MC-J014" "a plan does not go to the end and cannot be saved"
+        "What a saved plan does is all known. This one stops where the script looks at what nobody can know before the run."
+        "Give the acts that the message names `assume = { … }`, or run the script without saving the plan.";
+
     // C: containers.
     ImageMissing "MC-C003" "the image is not on this node"
         "The container names an image that the engine does not have."

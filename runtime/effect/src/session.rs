@@ -24,6 +24,7 @@ use crate::declaration::Declared;
 use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
 use crate::plan::Plan;
 use crate::runs::Restore;
+use crate::saved::Bound;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
 pub use history::{divergence, hash, recorded_error};
@@ -136,6 +137,8 @@ pub struct Session {
     /// Whoever may grant what the run lacks, and whose turn it is to be asked.
     approver: Option<Arc<dyn Approver>>,
     asking: tokio::sync::Mutex<()>,
+    /// The saved plan that the run carries out.
+    bound: Option<Bound>,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -180,6 +183,7 @@ impl Session {
             turnstile: Turnstile::default(),
             progress: Mutex::new(Progress { open, ..Progress::default() }),
             approver: None,
+            bound: None,
             asking: tokio::sync::Mutex::default(),
             lost: Arc::default(),
         }
@@ -189,6 +193,20 @@ impl Session {
     #[must_use]
     pub fn asking_for_approval(mut self, approver: Option<Arc<dyn Approver>>) -> Self {
         self.approver = approver;
+        self
+    }
+
+    /// The same corridor, in which nothing acts otherwise than a saved plan says.
+    #[must_use]
+    pub fn bound_to(mut self, bound: Option<Bound>) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// The same corridor, which holds the leases of these services already.
+    #[must_use]
+    pub fn holding(self, leases: HashMap<String, Lease>) -> Self {
+        self.progress().leases = leases;
         self
     }
 

@@ -260,6 +260,8 @@ impl Bench {
             node: "here".into(),
             source: String::new(),
             root: "/".into(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         journal.create_run(new).await.unwrap();
         Self { folder, world: Arc::default(), run }

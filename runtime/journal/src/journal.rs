@@ -174,6 +174,18 @@ impl Journal {
         self.read(move |connection| reader::runs::run(connection, &prefix)).await
     }
 
+    /// The run that has taken the saved plan `name`, if one has.
+    pub async fn taker_of_plan(&self, name: &str) -> Result<Option<RunId>> {
+        let name = name.to_owned();
+        self.read(move |connection| reader::runs::taker_of_plan(connection, &name)).await
+    }
+
+    /// The steps of the saved plan that a run carries out, as they were given.
+    pub async fn planned(&self, run: &RunId) -> Result<Option<String>> {
+        let run = *run;
+        self.read(move |connection| reader::runs::planned(connection, &run)).await
+    }
+
     /// The runs that `filter` lets through, newest first.
     pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
@@ -182,6 +194,11 @@ impl Journal {
     /// Replaces what the run was granted: somebody granted it more while it was under way.
     pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
         self.change(Change::SetGrants { run: *run, grants }).await
+    }
+
+    /// Lets the run go on without the saved plan that it carries out.
+    pub async fn release_plan(&self, run: &RunId) -> Result<()> {
+        self.change(Change::ReleasePlan(*run)).await
     }
 
     /// Asks for the end of a run, whichever process executes it.

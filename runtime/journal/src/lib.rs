@@ -33,4 +33,4 @@ pub use crate::lock::{Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};
 pub use crate::record::{Expect, Record, Write};
-pub use crate::run::{Filter, NewRun, Run, RunState};
+pub use crate::run::{Filter, NewPlan, NewRun, Run, RunState};

@@ -26,6 +26,7 @@ use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
 pub(crate) use self::request::{Change, Request};
+pub(crate) use self::runs::KIND_OF_PLANS;
 
 use self::cache::Cached;
 use self::lost::Lost;
@@ -204,6 +205,7 @@ impl Writer {
                 self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
             }
             Change::SetGrants { run, grants } => self.set_grants(run, grants),
+            Change::ReleasePlan(run) => self.release_plan(run),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
             Change::Write(writes) => self.write_records(writes, None, at),

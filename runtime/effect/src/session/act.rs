@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Before, Decision, Ending, Request, Session, Stop};
 use crate::erased::ActCall;
 use crate::session::Answer;
-use crate::{Code, Context, Doubt, Error, Kind, OnDoubt};
+use crate::{Action, Code, Context, Doubt, Error, Kind, OnDoubt};
 
 impl Session {
     pub(super) async fn act(
@@ -22,7 +22,9 @@ impl Session {
         {
             return self.end(request, Kind::Act, Ending::unchanged(Err(refused))).await;
         }
-        if open.is_some() {
+        if open.is_none() {
+            self.hold_to_plan(request, Action::Act, &[])?;
+        } else {
             match self.doubt(request, act, context, &key).await? {
                 Verdict::Again => {}
                 Verdict::Ended(result) => return self.end(request, Kind::Act, ending(act, result)).await,

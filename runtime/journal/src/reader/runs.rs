@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::run::{Filter, Run};
 use crate::schema;
-use crate::writer::number;
+use crate::writer::{KIND_OF_PLANS, number};
 
 /// How many of the runs that an ambiguous prefix could mean are named.
 const MATCHES: usize = 10;
@@ -62,6 +62,23 @@ pub(crate) fn sources(connection: &Connection, run: &RunId) -> Result<BTreeMap<S
     .collect()
 }
 
+/// The run that has taken a saved plan, if one has.
+pub(crate) fn taker_of_plan(connection: &Connection, name: &str) -> Result<Option<RunId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT run FROM records WHERE kind = ? AND node = '' AND name = ? AND run IS NOT NULL",
+    )?;
+    let mut rows = statement.query([KIND_OF_PLANS, name])?;
+    Ok(rows.next()?.map(|row| word(row, "run")).transpose()?)
+}
+
+/// The steps of the saved plan that a run carries out.
+pub(crate) fn planned(connection: &Connection, run: &RunId) -> Result<Option<String>> {
+    let number = number(connection, run)?;
+    let mut statement = connection.prepare_cached("SELECT planned FROM runs WHERE number = ?")?;
+    let hash: Option<[u8; 32]> = statement.query_row([number], |row| row.get(0))?;
+    hash.map(|hash| blob(connection, &hash)).transpose()
+}
+
 /// A row of the runs, without what lies in other tables.
 struct Found {
     number: i64,
@@ -84,6 +101,7 @@ impl Found {
             node: row.get("node")?,
             source: Arc::from(""),
             root: row.get("root")?,
+            plan: row.get("plan")?,
             state: word(row, "state")?,
             outcome: optional_json(row, "outcome")?,
             exit_code: row.get("exit_code")?,

@@ -32,6 +32,7 @@ pub(crate) enum Change {
         grants: Value,
     },
     RequestCancel(RunId),
+    ReleasePlan(RunId),
     Pin {
         run: RunId,
         module: String,
@@ -70,6 +71,7 @@ impl Request {
                 Change::CreateRun(_) => ("run:before-commit", "run:after-commit"),
                 Change::SetState { .. } => ("state:before-commit", "state:after-commit"),
                 Change::SetGrants { .. } => ("grants:before-commit", "grants:after-commit"),
+                Change::ReleasePlan(_) => ("plan:before-commit", "plan:after-commit"),
                 Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
                 Change::Pin { .. } => ("source:before-commit", "source:after-commit"),
                 Change::Write(_) => ("write:before-commit", "write:after-commit"),

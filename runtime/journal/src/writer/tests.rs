@@ -41,6 +41,8 @@ impl Bench {
             node: String::new(),
             source: String::new(),
             root: String::new(),
+            modules: std::collections::BTreeMap::new(),
+            plan: None,
         };
         bench.change(Change::CreateRun(Box::new(run))).unwrap();
         bench

@@ -52,6 +52,8 @@ pub(crate) fn new_run(journal: &Journal) -> NewRun {
         node: "rift".into(),
         source: "log.info('hello')".into(),
         root: "/srv/scripts".into(),
+        modules: std::collections::BTreeMap::new(),
+        plan: None,
     }
 }
 
