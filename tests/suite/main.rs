@@ -14,6 +14,7 @@ mod images;
 mod inside;
 mod interrupt;
 mod kit;
+mod leases;
 mod main_job;
 mod on_podman;
 mod operate;

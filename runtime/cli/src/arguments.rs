@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+use effect::session::Patience;
+use effect::units::Span;
 
 /// Sandboxed scripts that operate a small fleet of machines, and that you may kill at any moment.
 #[derive(Debug, Parser)]
@@ -71,12 +73,32 @@ pub(crate) struct Script {
     pub(crate) grants: Grants,
 }
 
+/// How long a run waits for services that another run holds.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Waiting {
+    /// Wait for a service that another run holds, instead of stopping: so long, or as long as it takes.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    wait: Option<Option<Span>>,
+}
+
+impl Waiting {
+    pub(crate) fn patience(&self) -> Patience {
+        match self.wait {
+            None => Patience::None,
+            Some(None) => Patience::Endless,
+            Some(Some(span)) => Patience::For(span.0),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a script: `mcrun FILE` is short for it.
     Run {
         #[command(flatten)]
         script: Script,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
@@ -100,6 +122,8 @@ pub(crate) enum Command {
         /// The file that `mcrun plan FILE --out PLAN` wrote.
         #[arg(value_hint = ValueHint::FilePath)]
         plan: PathBuf,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
@@ -151,6 +175,8 @@ pub(crate) enum Command {
         /// Go on without the saved plan that the run carries out, as its script does.
         #[arg(long)]
         leave_plan: bool,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,

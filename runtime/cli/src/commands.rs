@@ -47,14 +47,15 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
 
 async fn with_state(app: &App, command: Command) -> Result<Exit> {
     match command {
-        Command::Run { script, json } => evaluate::run(app, &script, json).await,
+        Command::Run { script, wait, json } => evaluate::run(app, &script, wait.patience(), json).await,
         Command::Plan { script, out, json, detailed_exitcode } => {
             let wish = evaluate::Wish { json, detailed: detailed_exitcode, out: out.as_deref() };
             evaluate::plan(app, &script, wish).await
         }
-        Command::Apply { plan, json } => apply::apply(app, &plan, json).await,
-        Command::Resume { run, doubt, limit, leave_plan, json } => {
-            let wish = resume::Wish { doubts: &doubt, limits: &limit, leave_plan, json };
+        Command::Apply { plan, wait, json } => apply::apply(app, &plan, wait.patience(), json).await,
+        Command::Resume { run, doubt, limit, leave_plan, wait, json } => {
+            let patience = wait.patience();
+            let wish = resume::Wish { doubts: &doubt, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,

@@ -8,7 +8,7 @@ use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::saved::{Bound, Saved};
-use effect::session::Decisions;
+use effect::session::{Decisions, Patience};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
 use journal::{Lease, NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
@@ -38,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) mode: Mode,
     /// Whether a person may be asked for capabilities that are missing.
     pub(crate) asks: bool,
+    /// How long it waits for services that another run holds.
+    pub(crate) patience: Patience,
     /// Sources by module name, as pinned.
     pub(crate) sources: HashMap<String, String>,
     /// The saved plan that it carries out, and the leases that were taken for it.
@@ -164,6 +166,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
         .asking_for_approval(approver)
+        .waiting(job.patience, stopping.subscribe())
         .bound_to(steps.map(Bound::to))
         .holding(leases.unwrap_or_default());
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
@@ -193,8 +196,21 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     };
     let worker = app.worker.take().map_or_else(start_worker, Ok)?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
+    let mut asked = interrupt.clone();
+    let run = async {
+        if resumed {
+            let held = tokio::select! {
+                held = session.hold_again() => held,
+                _ = asked.wait_for(|asked| *asked != Interrupt::None) => Err(effect::Stop::Unanswered),
+            };
+            if let Err(stop) = held {
+                return Ended::Stopped(Stop::Corridor(stop));
+            }
+        }
+        script::run(worker, launch, &bridge, interrupt).await
+    };
     let ended = tokio::select! {
-        ended = script::run(worker, launch, &bridge, interrupt) => ended,
+        ended = run => ended,
         never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
     };
     drop(bridge);

@@ -48,7 +48,7 @@ impl Exit {
         match error.code {
             Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
             Code::Denied | Code::SecretPlace => Exit::Denied,
-            Code::Locked | Code::PlanStale | Code::PlanTaken => Exit::Locked,
+            Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken => Exit::Locked,
             Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,
             _ => Exit::Failed,

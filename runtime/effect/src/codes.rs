@@ -170,7 +170,7 @@ codes! {
         "Look, then say: `mcrun resume RUN --doubt redo`, `--doubt done` or `--doubt fail`.";
     Locked "MC-J003" "another mcrun holds this run or service"
         "A run and a service have one holder at a time. The lock is freed by the kernel when its holder ends."
-        "Wait for the holder that the message names, or `mcrun cancel RUN`.";
+        "Wait for the holder that the message names, with `--wait`, or end it with `mcrun cancel RUN`.";
     StateNewer "MC-J004" "the state directory belongs to a newer mcrun"
         "Its database has a schema version that this binary does not know. Nothing was touched."
         "Use the newer mcrun, or another directory with `--state`.";
@@ -205,6 +205,10 @@ codes! {
     PlanOpen "MC-J014" "a plan does not go to the end and cannot be saved"
         "What a saved plan does is all known. This one stops where the script looks at what nobody can know before the run."
         "Give the acts that the message names `assume = { … }`, or run the script without saving the plan.";
+
+    Fenced "MC-J015" "the lease of a service has passed to another run"
+        "Every time the lease of a service is taken its epoch rises, and every effect shows the epoch that it acts under when it begins. This run still had an older one, so nothing more is done in its name. It takes lock files that were removed by hand, or a state directory on a file system whose locks do not hold."
+        "See that the other run has ended (`mcrun runs`), then `mcrun resume RUN`. Keep the state directory on a local file system.";
 
     // C: containers.
     ImageMissing "MC-C003" "the image is not on this node"

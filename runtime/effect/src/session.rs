@@ -4,6 +4,7 @@
 mod act;
 mod ensure;
 mod history;
+mod leases;
 mod outcome;
 mod planning;
 mod records;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 use crate::approval::Approver;
 use crate::context::Shared;
@@ -28,6 +30,7 @@ use crate::saved::Bound;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
 pub use history::{divergence, hash, recorded_error};
+pub use leases::{Patience, take_lease};
 pub use outcome::journal_error;
 use outcome::raw;
 use records::{Before, Ending, bounded};
@@ -55,7 +58,7 @@ pub enum Stop {
     Pause(Error),
     /// The journal cannot be written: nothing may act any more.
     Broken(Error),
-    /// It was asked to stop while it asked a person for capabilities: nothing is decided.
+    /// It was asked to stop while it waited for a person's word or for a lease: nothing is decided.
     Unanswered,
 }
 
@@ -76,6 +79,13 @@ pub enum Event<'a> {
         kind: Kind,
         /// The object.
         subject: &'a str,
+    },
+    /// An effect cannot start yet: another run holds the service.
+    Held {
+        /// Its identity.
+        identity: &'a Identity,
+        /// Who holds it.
+        reason: &'a str,
     },
     /// An effect has ended.
     Ended {
@@ -139,6 +149,10 @@ pub struct Session {
     asking: tokio::sync::Mutex<()>,
     /// The saved plan that the run carries out.
     bound: Option<Bound>,
+    /// How long it waits for leases, one at a time, unless it is asked to stop.
+    patience: Patience,
+    leasing: tokio::sync::Mutex<()>,
+    stopping: Option<watch::Receiver<bool>>,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -151,7 +165,10 @@ struct Progress {
     open: BTreeMap<(String, u32), Open>,
     /// How far the recorded history has been handed to the worker.
     replayed: u64,
+    /// By service.
     leases: HashMap<String, Lease>,
+    /// The service that an effect under way changes.
+    under: HashMap<Identity, String>,
     /// Requests under way that only wait for a long time, and all others.
     parked: usize,
     working: usize,
@@ -184,6 +201,9 @@ impl Session {
             progress: Mutex::new(Progress { open, ..Progress::default() }),
             approver: None,
             bound: None,
+            patience: Patience::None,
+            leasing: tokio::sync::Mutex::default(),
+            stopping: None,
             asking: tokio::sync::Mutex::default(),
             lost: Arc::default(),
         }
@@ -200,6 +220,14 @@ impl Session {
     #[must_use]
     pub fn bound_to(mut self, bound: Option<Bound>) -> Self {
         self.bound = bound;
+        self
+    }
+
+    /// The same corridor, which waits for leases until it is asked to stop.
+    #[must_use]
+    pub fn waiting(mut self, patience: Patience, stopping: watch::Receiver<bool>) -> Self {
+        self.patience = patience;
+        self.stopping = Some(stopping);
         self
     }
 
@@ -303,7 +331,7 @@ impl Session {
         open: Option<Open>,
     ) -> Result<Answer, Stop> {
         if let (Some(service), true) = (call.lease(), kind != Kind::Read) {
-            self.hold(&service).map_err(|error| Stop::Pause(self.attribute(error, request)))?;
+            self.hold(&service, request).await?;
         }
         let subject = call.subject();
         let started = self.shared.clock.now();
@@ -318,6 +346,7 @@ impl Session {
             Operation::Wait(wait) => (Action::Wait, self.wait(request, wait, context).await?),
         };
         drop(under_way);
+        self.progress().under.remove(&request.identity);
         self.show_state().await?;
         self.check_journal(&answer).await?;
         self.observer.event(Event::Ended {

@@ -325,6 +325,7 @@ impl Bench {
             before: before.map(ToOwned::to_owned),
             change: None,
             until: None,
+            fence: None,
         };
         self.journal().begin(&self.run, begin).await.unwrap();
     }

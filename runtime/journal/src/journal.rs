@@ -1,5 +1,7 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
+mod locks;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -19,7 +21,6 @@ use crate::clock::Clock;
 use crate::entry::{Begin, Begun, End, Entry, Later, Open, Recorded};
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::lock::{self, Holder, Lease, RunLock};
 use crate::log::{Log, LogLine};
 use crate::probe;
 use crate::reader::{self, Reader};
@@ -321,35 +322,6 @@ impl Journal {
     /// Changes records outside any run, all or none. Durable on return.
     pub async fn write(&self, writes: Vec<Write>) -> Result<()> {
         self.change(Change::Write(writes)).await
-    }
-}
-
-/// Locks.
-impl Journal {
-    /// Takes the right to execute a run.
-    pub fn lock_run(&self, run: &RunId) -> Result<RunLock> {
-        let holder = self.holder(Some(*run), format!("run {run}"));
-        lock::lock_run(&self.locks(), &holder, run)
-    }
-
-    /// Takes the right to change a service, on behalf of `run` and for `why`.
-    pub fn lease(&self, node: &str, service: &str, run: &RunId, why: &str) -> Result<Lease> {
-        let holder = self.holder(Some(*run), format!("run {run}: {why}"));
-        lock::lease(&self.locks(), &holder, node, service)
-    }
-
-    /// Who executes a run, if anybody does.
-    #[must_use]
-    pub fn holder_of_run(&self, run: &RunId) -> Option<Holder> {
-        lock::holder_of_run(&self.locks(), run)
-    }
-
-    fn holder(&self, run: Option<RunId>, what: String) -> Holder {
-        Holder { pid: std::process::id(), run, what, since: self.inner.clock.now() }
-    }
-
-    fn locks(&self) -> PathBuf {
-        self.inner.folder.join("locks")
     }
 }
 

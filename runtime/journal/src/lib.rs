@@ -24,7 +24,7 @@ mod writer;
 
 pub use crate::clock::{Clock, SystemClock, Timestamp};
 pub use crate::entry::{
-    Begin, Begun, End, Entry, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
+    Begin, Begun, End, Entry, Fence, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
 };
 pub use crate::error::{Error, Result};
 pub use crate::id::{InvalidId, RunId};

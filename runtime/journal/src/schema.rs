@@ -112,6 +112,24 @@ const MIGRATIONS: &[&str] = &["
 -- The saved plan that a run carries out: its name, and the blob with its steps.
 ALTER TABLE runs ADD COLUMN plan TEXT;
 ALTER TABLE runs ADD COLUMN planned BLOB;
+", "
+-- How often each service's lease was taken, and by whom last.
+CREATE TABLE leases (
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (node, service)
+) STRICT, WITHOUT ROWID;
+-- The services of which a run has ever held the lease: a resume takes them again. By the run's id, because a lease may be
+-- taken before its run is recorded.
+CREATE TABLE held (
+    run TEXT NOT NULL,
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (run, node, service)
+) STRICT, WITHOUT ROWID;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

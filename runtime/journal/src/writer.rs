@@ -9,6 +9,7 @@
 
 mod cache;
 mod entries;
+mod leases;
 mod lost;
 mod records;
 mod request;
@@ -193,6 +194,9 @@ impl Writer {
         match request {
             Request::Begin { run, begin, .. } => self.begin(run, begin, at).map(Reply::Begun),
             Request::End { run, end, .. } => self.end(run, end, at).map(|()| Reply::Done),
+            Request::Lease { run, node, service, .. } => {
+                self.take_lease(run, node, service, at).map(Reply::Epoch)
+            }
             Request::Log { run, line } => self.log(run, line).map(|()| Reply::Done),
             Request::Change { change, .. } => self.change(change, at).map(|()| Reply::Done),
         }

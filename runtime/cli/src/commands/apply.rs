@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use effect::plan::Plan;
 use effect::saved::Saved;
+use effect::session::{Patience, take_lease};
 use effect::{Code, Error, Mode, Result};
 use journal::{Lease, RunId, RunState};
 use serde_json::json;
@@ -17,13 +18,13 @@ use crate::execute::{self, Finished, Planned};
 use crate::exit::Exit;
 use crate::render::{self, Silent};
 
-pub(super) async fn apply(app: &App, file: &Path, as_json: bool) -> Result<Exit> {
+pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: bool) -> Result<Exit> {
     let frozen = Frozen::read(app, file)?;
     check_untaken(app, &frozen.id).await?;
     let id = app.journal.next_id()?;
     let lock = app.journal.lock_run(&id)?;
     // Held while the plan is made again and to the end of the run: nothing moves in between that takes its turn.
-    let leases = leases(app, &frozen, &id)?;
+    let leases = leases(app, &frozen, &id, patience).await?;
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
     let (plan, finished) = execute::plan(app, frozen.job(id, Mode::Plan), watch).await?;
     let moved = moved(app, &frozen, &plan, &finished);
@@ -31,6 +32,7 @@ pub(super) async fn apply(app: &App, file: &Path, as_json: bool) -> Result<Exit>
         return refuse(&frozen, &plan, moved, as_json);
     }
     let mut job = frozen.job(id, Mode::Run);
+    job.patience = patience;
     job.planned = Some(Planned { name: frozen.id.to_string(), steps: frozen.steps.clone(), leases });
     match execute::begin(app, execute::new_run(app, &job, &frozen.script)).await {
         // Another apply was faster.
@@ -54,10 +56,21 @@ async fn check_untaken(app: &App, plan: &RunId) -> Result<()> {
     })
 }
 
-fn leases(app: &App, frozen: &Frozen, run: &RunId) -> Result<HashMap<String, Lease>> {
+/// In the order of their names, so that two plans never wait for one another.
+async fn leases(
+    app: &App,
+    frozen: &Frozen,
+    run: &RunId,
+    patience: Patience,
+) -> Result<HashMap<String, Lease>> {
     let why = format!("applies plan {}", frozen.id);
-    let take = |service: &str| Ok((service.to_owned(), app.journal.lease(&app.node, service, run, &why)?));
-    frozen.steps.services().into_iter().map(take).collect()
+    let mut leases = HashMap::new();
+    for service in frozen.steps.services() {
+        let waits = |error: &Error| render::waits(&error.message);
+        let lease = take_lease(&app.journal, (&app.node, service), (run, &why), patience, waits).await?;
+        leases.insert(service.to_owned(), lease);
+    }
+    Ok(leases)
 }
 
 fn moved(app: &App, frozen: &Frozen, plan: &Plan, finished: &Finished) -> Vec<String> {

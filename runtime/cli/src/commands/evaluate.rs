@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
+use effect::session::Patience;
 use effect::{Code, Error, Mode, Result};
 use journal::RunState;
 use script::{Limits, Modules};
@@ -22,8 +23,8 @@ use crate::stdlib;
 
 pub(super) type Sources = HashMap<String, String>;
 
-pub(super) async fn run(app: &App, script: &Script, json: bool) -> Result<Exit> {
-    let job = job(app, script, Mode::Run)?;
+pub(super) async fn run(app: &App, script: &Script, patience: Patience, json: bool) -> Result<Exit> {
+    let job = Job { patience, ..job(app, script, Mode::Run)? };
     start(app, job, &script.file, json).await
 }
 
@@ -209,6 +210,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         seed: seed(id.as_str()),
         mode,
         asks: false,
+        patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
         past: None,
@@ -291,6 +293,7 @@ pub(super) fn shipped_job(
         seed: seed(id.as_str()),
         mode: Mode::Run,
         asks: false,
+        patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
         past: None,

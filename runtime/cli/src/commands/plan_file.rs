@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::saved::Saved;
+use effect::session::Patience;
 use effect::{Code, Error, Mode, Result, Sealer};
 use journal::{RunId, Timestamp};
 use script::Limits;
@@ -167,6 +168,7 @@ impl Frozen {
             seed: self.seed,
             mode,
             asks: false,
+            patience: Patience::None,
             sources: self.modules.clone().into_iter().collect(),
             planned: None,
             past: None,

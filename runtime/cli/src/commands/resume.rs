@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use effect::session::{Decision, Decisions};
+use effect::session::{Decision, Decisions, Patience};
 use effect::{Code, Error, Mode, Result};
 use journal::{Run, RunState};
 
@@ -18,6 +18,7 @@ pub(super) struct Wish<'a> {
     pub(super) limits: &'a [String],
     /// Go on without the saved plan.
     pub(super) leave_plan: bool,
+    pub(super) patience: Patience,
     pub(super) json: bool,
 }
 
@@ -34,6 +35,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
         job.limits.set(limit)?;
     }
     job.past = Some(past);
+    job.patience = wish.patience;
     app.config.check_apart_from(&job.root)?;
     if run.cancel_requested {
         app.journal.set_state(&run.id, RunState::Cancelled, None, Some(Exit::Failed.code().into())).await?;
@@ -113,6 +115,7 @@ async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
         seed: run.seed,
         mode: Mode::Run,
         asks: false,
+        patience: Patience::None,
         sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         planned: steps.map(|steps| Planned { name, steps, leases: HashMap::new() }),
         past: None,

@@ -60,6 +60,7 @@ impl Session {
             before: before.before.map(|value| self.masked(value).to_string()),
             change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
+            fence: self.fence(&request.identity),
         };
         Ok(self.journal().begin(&self.shared.run, begin).await?)
     }
@@ -96,6 +97,7 @@ impl Session {
             before: ending.before.map(|value| self.masked(value).to_string()),
             outcome,
             writes: ending.writes,
+            fence: self.fence(&request.identity),
             changed: ending.changed,
         };
         let turn = self.turnstile.take();

@@ -1,23 +1,10 @@
-//! Owns how a run stands while it is under way: what it holds, and whether it works or only waits.
+//! Owns how a run stands while it is under way: whether it works or only waits.
 
 use journal::RunState;
 
 use super::{Session, Stop};
-use crate::Result;
 
 impl Session {
-    /// Holds the lease of a service until the run ends.
-    pub(super) fn hold(&self, service: &str) -> Result<()> {
-        let mut progress = self.progress();
-        if progress.leases.contains_key(service) {
-            return Ok(());
-        }
-        let why = format!("changes service {service}");
-        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
-        progress.leases.insert(service.to_owned(), lease);
-        Ok(())
-    }
-
     /// Shows the run as waiting while all that is under way only waits.
     pub(super) async fn show_state(&self) -> Result<(), Stop> {
         let state = {

@@ -79,6 +79,14 @@ pub(crate) fn planned(connection: &Connection, run: &RunId) -> Result<Option<Str
     hash.map(|hash| blob(connection, &hash)).transpose()
 }
 
+/// The services of which a run has ever held the lease.
+pub(crate) fn held(connection: &Connection, run: &RunId) -> Result<Vec<(String, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT node, service FROM held WHERE run = ? ORDER BY node, service")?;
+    let rows = statement.query_map([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// A row of the runs, without what lies in other tables.
 struct Found {
     number: i64,

@@ -85,6 +85,7 @@ impl Bench {
             before: None,
             change: None,
             until: None,
+            fence: None,
         };
         (Request::Begin { run: self.run, begin, answer }, answered)
     }
@@ -107,6 +108,7 @@ impl Bench {
             before: None,
             outcome: Outcome::Done(result.into()),
             writes: Vec::new(),
+            fence: None,
             changed: true,
         };
         (Request::End { run: self.run, end, urgent: false, answer }, answered)

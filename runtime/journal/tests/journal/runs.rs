@@ -151,21 +151,6 @@ async fn a_run_is_executed_by_one_holder_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_service_is_changed_by_one_run_at_a_time() {
-    let (folder, journal, id) = started().await;
-    let other = open(folder.path());
-    let second = add_run(&other).await;
-    let lease = journal.lease("rift", "mcq", &id, "rollout").unwrap();
-    let _elsewhere = other.lease("straylight", "mcq", &second, "rollout").unwrap();
-    let refused = other.lease("rift", "mcq", &second, "stop").unwrap_err();
-    let Error::Locked { what, holder: Some(holder) } = refused else { panic!("{refused}") };
-    assert_eq!((what.as_str(), holder.run), ("service mcq", Some(id)));
-    assert_eq!(holder.what, format!("run {id}: rollout"));
-    drop(lease);
-    other.lease("rift", "mcq", &second, "stop").unwrap();
-}
-
-#[tokio::test]
 async fn a_saved_plan_is_taken_by_one_run_only() {
     let (folder, journal, _) = started().await;
     let plan = NewPlan { name: "0123456789abc".into(), steps: "[1]".into() };

@@ -86,6 +86,7 @@ pub(crate) fn begin(counter: u32) -> Begin {
         before: Some(format!(r#"{{"image":"mcq:v{counter}"}}"#)),
         change: Some(r#"{"image":["v1","v2"]}"#.into()),
         until: None,
+        fence: None,
     }
 }
 
@@ -101,6 +102,7 @@ pub(crate) fn end(counter: u32) -> End {
         before,
         outcome,
         writes: Vec::new(),
+        fence: None,
         changed: true,
     }
 }
