@@ -39,7 +39,7 @@ docs: ## write the generated reference and error pages
 	$(CARGO) run --locked --quiet --package mcrun -- reference docs
 
 bench: build ## measure, with ratios against a baseline of the same run
-	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
+	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
 
 install: build checker ## install to PREFIX (/usr/local)
 	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun

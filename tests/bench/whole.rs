@@ -43,7 +43,7 @@ pub(crate) fn cold_start(program: &Path) -> Row {
     run();
     let measured = median((0..TIMES).map(|_| run()).collect());
     let python = || {
-        let mut command = Command::new("python3");
+        let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", "pass"]);
         timed(command)
     };
@@ -60,7 +60,7 @@ pub(crate) fn cold_start(program: &Path) -> Row {
 
 /// The peak memory of the host and of its worker, as the kernel counted it for both.
 fn memory(program: &Path, state: &Path, script: &Path) -> String {
-    let mut measured = Command::new("python3");
+    let mut measured = Command::new("/usr/bin/python3");
     let code = "import resource, subprocess, sys\n\
         subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)\n\
         print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";

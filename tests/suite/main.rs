@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod approvals;
+mod branches;
 mod check;
+mod checkpoints;
 mod codes;
 mod crash;
 mod docs;
@@ -28,6 +30,7 @@ mod service;
 mod strategies;
 mod terminal;
 mod undo;
+mod waiting;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

@@ -54,7 +54,7 @@ pub(crate) struct Grants {
     /// Deny a capability that is granted otherwise.
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) deny: Vec<String>,
-    /// Set a limit: memory, exec, wall, effects, output, argument, source or depth.
+    /// Set a limit: memory, exec, wall, idle, effects, output, argument, source or depth.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) limit: Vec<String>,
 }
@@ -185,6 +185,14 @@ pub(crate) enum Command {
     Cancel {
         /// The run's id or its beginning.
         run: String,
+    },
+    /// Tell that an event has happened to every run that waits for it with `wait_for`.
+    Emit {
+        /// The event's name, such as `db.restored`.
+        event: String,
+        /// What is told with it, as JSON.
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
     },
     /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
     Undo {

@@ -81,6 +81,12 @@ impl script::Effects for Bridge<'_> {
         }
     }
 
+    fn cancel(&self, scope: &str, counter: u64) {
+        if let Ok(counter) = u32::try_from(counter) {
+            self.session.cancel(scope, counter);
+        }
+    }
+
     async fn next_history(&self, limit: usize) -> effect::Result<Vec<HistoryItem>> {
         let recorded = self.session.next_history(limit).await?;
         recorded.into_iter().map(history_item).collect()
@@ -161,7 +167,7 @@ fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
         journal::Outcome::Done(result) => Outcome::Ok(raw(result)?),
         journal::Outcome::Failed(error) => Outcome::Err(raw(error)?),
         journal::Outcome::Cancelled => {
-            Outcome::error(&effect::Error::new(effect::Code::Cancelled, "the effect was cancelled"))
+            Outcome::error(&effect::Error::new(effect::Code::Cancelled, effect::session::GIVEN_UP))
         }
     };
     let hash = format!("{:032x}", u128::from_be_bytes(recorded.arguments_hash));

@@ -5,6 +5,7 @@ mod check;
 mod doctor;
 mod documents;
 mod evaluate;
+mod events;
 mod exec;
 mod images;
 mod inspect;
@@ -61,6 +62,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, json } => {
             undo::undo(app, &run, undo::Wish { force, plan, json }).await

@@ -1,5 +1,8 @@
 //! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
 
+mod freed;
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,13 +11,13 @@ use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::saved::{Bound, Saved};
-use effect::session::{Decisions, Patience};
+use effect::session::{Decisions, Kept, Patience};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
-use journal::{Lease, NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
+use journal::{NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -42,8 +45,10 @@ pub(crate) struct Job {
     pub(crate) patience: Patience,
     /// Sources by module name, as pinned.
     pub(crate) sources: HashMap<String, String>,
-    /// The saved plan that it carries out, and the leases that were taken for it.
+    /// The saved plan that it carries out.
     pub(crate) planned: Option<Planned>,
+    /// The leases that it holds already.
+    pub(crate) kept: Kept,
     pub(crate) past: Option<Past>,
 }
 
@@ -51,8 +56,6 @@ pub(crate) struct Job {
 pub(crate) struct Planned {
     pub(crate) name: String,
     pub(crate) steps: Saved,
-    /// By service.
-    pub(crate) leases: HashMap<String, Lease>,
 }
 
 /// What an earlier attempt at the run left.
@@ -110,10 +113,22 @@ pub(crate) async fn run(
     begun: impl Future<Output = journal::Result<()>>,
 ) -> Result<Finished> {
     let id = job.id;
-    let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
+    let (limits, asks, patience) = (job.limits.clone(), job.asks, job.patience);
+    let (begun, mut evaluated) = tokio::join!(begun, evaluate(app, job, watch.clone()));
     begun?;
+    while let Ok(evaluation) = &evaluated
+        && evaluation.frees_worker()
+    {
+        evaluated = match freed::wait(app, &evaluation.session, &*watch).await? {
+            Some(job) => {
+                let job = Job { limits: limits.clone(), asks, patience, ..job };
+                evaluate(app, job, watch.clone()).await
+            }
+            None => break,
+        };
+    }
     let finished = match evaluated {
-        Ok((session, ended)) => conclude(app, &session, ended).await,
+        Ok(Evaluation { session, ended, .. }) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
@@ -130,12 +145,27 @@ pub(crate) async fn run(
 
 /// Evaluates a script without applying anything.
 pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Plan, Finished)> {
-    let (session, ended) = evaluate(app, job, watch).await?;
+    let Evaluation { session, ended, .. } = evaluate(app, job, watch).await?;
     let finished = conclude(app, &session, ended).await;
     Ok((session.take_plan(), finished))
 }
 
-async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session, Ended<Stop>)> {
+/// One worker's part of a run.
+struct Evaluation {
+    session: Session,
+    ended: Ended<Stop>,
+    /// Nobody but ourselves asked it to stop.
+    freed: bool,
+}
+
+impl Evaluation {
+    /// Whether the run only waits, and goes on in another worker.
+    fn frees_worker(&self) -> bool {
+        self.freed && matches!(self.ended, Ended::Stopped(Stop::Parked) | Ended::Interrupted)
+    }
+}
+
+async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
         app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
@@ -161,17 +191,18 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     let job_id = job.id;
     let resumed = job.past.is_some();
     let past = job.past.unwrap_or_default();
-    let (steps, leases) = job.planned.map(|planned| (planned.steps, planned.leases)).unzip();
     let stopping = watch::Sender::new(false);
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
         .asking_for_approval(approver)
-        .waiting(job.patience, stopping.subscribe())
-        .bound_to(steps.map(Bound::to))
-        .holding(leases.unwrap_or_default());
+        .patient(job.patience, stopping.subscribe())
+        .bound_to(job.planned.map(|planned| Bound::to(planned.steps)))
+        .keeping(job.kept);
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    // What a limit on the whole time leaves is known to one worker only.
+    let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
         mode: if job.mode == Mode::Plan { script::Mode::Plan } else { script::Mode::Run },
@@ -196,12 +227,12 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     };
     let worker = app.worker.take().map_or_else(start_worker, Ok)?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
-    let mut asked = interrupt.clone();
+    let mut stopped = interrupt.clone();
     let run = async {
         if resumed {
             let held = tokio::select! {
                 held = session.hold_again() => held,
-                _ = asked.wait_for(|asked| *asked != Interrupt::None) => Err(effect::Stop::Unanswered),
+                _ = stopped.wait_for(|asked| *asked != Interrupt::None) => Err(effect::Stop::Unanswered),
             };
             if let Err(stop) = held {
                 return Ended::Stopped(Stop::Corridor(stop));
@@ -209,12 +240,15 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         }
         script::run(worker, launch, &bridge, interrupt).await
     };
+    let asked = Cell::new(Interrupt::None);
     let ended = tokio::select! {
         ended = run => ended,
-        never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
+        never = forward_interrupts(&interrupts, &asked, app, &job_id, &*watch) => match never {},
+        never = freed::free(&interrupts, app, &session, idle) => match never {},
     };
     drop(bridge);
-    Ok((session, ended))
+    let freed = *interrupts.borrow() != Interrupt::None && asked.get() == Interrupt::None;
+    Ok(Evaluation { session, ended, freed })
 }
 
 /// Starts a worker of this very program.
@@ -222,34 +256,49 @@ pub(crate) fn start_worker() -> Result<Worker> {
     Worker::start("/proc/self/exe".as_ref())
 }
 
+/// The signals that ask a run to stop.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn open() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// How often a run looks whether somebody asked for its end; a signal is quicker and may get lost.
 const CANCEL_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Ctrl-C once stops the run at its next effect, twice at once; `mcrun cancel` counts as once.
 async fn forward_interrupts(
-    interrupts: watch::Sender<Interrupt>,
+    interrupts: &watch::Sender<Interrupt>,
+    asked: &Cell<Interrupt>,
     app: &App,
     run: &RunId,
     watch: &dyn Watch,
 ) -> std::convert::Infallible {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    let mut level = Interrupt::None;
+    let Ok(mut signals) = Signals::open() else { return std::future::pending().await };
     loop {
         tokio::select! {
-            Some(()) = interrupt.recv() => {}
-            Some(()) = terminate.recv() => {}
-            Some(()) = hangup.recv() => {}
-            () = tokio::time::sleep(CANCEL_CHECK), if level == Interrupt::None => {
+            () = signals.next() => {}
+            () = tokio::time::sleep(CANCEL_CHECK), if asked.get() == Interrupt::None => {
                 if !matches!(app.journal.cancel_requested(run).await, Ok(true)) {
                     continue;
                 }
             }
         }
-        level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        let level = if asked.get() == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        asked.set(level);
         let is_cancelled = app.journal.cancel_requested(run).await.unwrap_or(false);
         watch.interrupted(level == Interrupt::Hard, is_cancelled);
         interrupts.send_replace(level);
@@ -400,4 +449,32 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
         }
     }
     Ok(Past { open: app.journal.open_entries(&run.id).await?, decisions: Decisions::default(), logged })
+}
+
+/// A recorded run as it is to go on, with its sources and the saved plan that it carries out.
+pub(crate) async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
+    let broken = |error: serde_json::Error| {
+        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
+    };
+    let steps = app.journal.planned(&run.id).await?;
+    let steps = steps.map(|text| serde_json::from_str(&text)).transpose().map_err(broken)?;
+    let name = run.plan.clone().unwrap_or_default();
+    Ok(Job {
+        id: run.id,
+        name: run.name.clone(),
+        root: run.root.clone().into(),
+        source: run.source.to_string(),
+        args: run.args.clone(),
+        params: run.params.clone(),
+        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
+        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
+        seed: run.seed,
+        mode: Mode::Run,
+        asks: false,
+        patience: Patience::None,
+        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
+        planned: steps.map(|steps| Planned { name, steps }),
+        kept: Kept::default(),
+        past: None,
+    })
 }

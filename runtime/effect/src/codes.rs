@@ -124,6 +124,9 @@ codes! {
     BadValue "MC-S030" "a value cannot leave the script"
         "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
         "Pass plain data: booleans, numbers, strings and tables of them.";
+    BranchCancelled "MC-S033" "a branch was cancelled because another one failed"
+        "The `parallel` around it was told `on_failure = \"cancel\"`. What the branch only waited for was given up; a change that was under way came to its end first."
+        "Mend why the other branch failed, then run the script again or resume the run.";
 
     // A: arguments.
     Argument "MC-A001" "an argument is wrong"

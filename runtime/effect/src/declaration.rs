@@ -269,9 +269,14 @@ pub trait Wait: Declared {
         until: Option<Timestamp>,
     ) -> Result<Self::Output>;
 
-    /// Whether the run is shown as waiting meanwhile.
+    /// Whether the run is shown as waiting meanwhile, and its worker freed when that takes long.
     fn parks(&self) -> bool {
         false
+    }
+
+    /// Whether [`Wait::wait`] would come to its end now: what a run whose worker was freed is continued for.
+    async fn due(&self, _world: &Self::World, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        Ok(until.is_none_or(|until| until <= context.now()))
     }
 }
 

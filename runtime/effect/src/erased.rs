@@ -120,6 +120,7 @@ pub(crate) trait WaitCall: Send + Sync {
     fn parks(&self) -> bool;
     fn promise(&self) -> Result<Value>;
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value>;
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool>;
 }
 
 /// Encodes what crosses the corridor.
@@ -401,5 +402,9 @@ impl<E: Wait> WaitCall for WaitOf<E> {
 
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value> {
         encode(&self.effect.wait(&self.world, context, until).await?)
+    }
+
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        self.effect.due(&self.world, context, until).await
     }
 }

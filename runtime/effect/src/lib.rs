@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod arguments;
+mod checkpoint;
 pub mod codes;
 pub mod context;
 pub mod declaration;

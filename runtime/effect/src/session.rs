@@ -2,6 +2,7 @@
 //! diff only. Nothing else touches the world. Leaves the worker's side to the `script` crate.
 
 mod act;
+mod cancelling;
 mod ensure;
 mod history;
 mod leases;
@@ -18,9 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use journal::{Identity, Journal, Lease, Open, Place, RunId};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::approval::Approver;
+use crate::checkpoint;
 use crate::context::Shared;
 use crate::declaration::Declared;
 use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
@@ -29,11 +31,13 @@ use crate::runs::Restore;
 use crate::saved::Bound;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
+pub use cancelling::GIVEN_UP;
 pub use history::{divergence, hash, recorded_error};
 pub use leases::{Patience, take_lease};
 pub use outcome::journal_error;
 use outcome::raw;
 use records::{Before, Ending, bounded};
+pub use standing::Kept;
 use standing::UnderWay;
 use turnstile::Turnstile;
 
@@ -153,6 +157,8 @@ pub struct Session {
     patience: Patience,
     leasing: tokio::sync::Mutex<()>,
     stopping: Option<watch::Receiver<bool>>,
+    /// Whether all that is under way only waits.
+    only_waits: watch::Sender<bool>,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -174,6 +180,8 @@ struct Progress {
     working: usize,
     shown_waiting: bool,
     plan: Plan,
+    /// Whom to tell that the outcome of an effect is no longer wanted, by scope and counter.
+    cancels: HashMap<(String, u32), Arc<Notify>>,
     /// What was changed after runs that this one undoes.
     touched: HashMap<RunId, Arc<rewind::Touched>>,
 }
@@ -205,6 +213,7 @@ impl Session {
             leasing: tokio::sync::Mutex::default(),
             stopping: None,
             asking: tokio::sync::Mutex::default(),
+            only_waits: watch::Sender::new(false),
             lost: Arc::default(),
         }
     }
@@ -225,16 +234,9 @@ impl Session {
 
     /// The same corridor, which waits for leases until it is asked to stop.
     #[must_use]
-    pub fn waiting(mut self, patience: Patience, stopping: watch::Receiver<bool>) -> Self {
+    pub fn patient(mut self, patience: Patience, stopping: watch::Receiver<bool>) -> Self {
         self.patience = patience;
         self.stopping = Some(stopping);
-        self
-    }
-
-    /// The same corridor, which holds the leases of these services already.
-    #[must_use]
-    pub fn holding(self, leases: HashMap<String, Lease>) -> Self {
-        self.progress().leases = leases;
         self
     }
 
@@ -334,7 +336,9 @@ impl Session {
             self.hold(&service, request).await?;
         }
         let subject = call.subject();
-        let started = self.shared.clock.now();
+        // A wait that was cut is as long as it has been waited for in all.
+        let begun = open.as_ref().filter(|_| kind == Kind::Wait).map(|open| open.begun_at);
+        let started = begun.unwrap_or_else(|| self.shared.clock.now());
         self.observer.event(Event::Started { identity: &request.identity, kind, subject: &subject });
         let parks = matches!(call.operation(), Operation::Wait(wait) if wait.parks());
         let under_way = UnderWay::new(self, parks);
@@ -347,6 +351,7 @@ impl Session {
         };
         drop(under_way);
         self.progress().under.remove(&request.identity);
+        self.uncancel(&request.identity);
         self.show_state().await?;
         self.check_journal(&answer).await?;
         self.observer.event(Event::Ended {
@@ -361,14 +366,26 @@ impl Session {
     }
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
-        let result = read.read(context).await;
-        self.end(request, Kind::Read, Ending::unchanged(result)).await
+        let result = self.unless_cancelled(&request.identity, read.read(context)).await;
+        let answer = self.end(request, Kind::Read, Ending::unchanged(result)).await?;
+        if let (checkpoint::Folding::NAME, Ok(value)) = (request.identity.name.as_str(), &answer) {
+            self.fold(request, value.get()).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Behind the end, so that a replay meets neither it nor anything else of the finished checkpoint.
+    async fn fold(&self, request: &Request, value: &str) -> Result<(), Stop> {
+        match checkpoint::fold(&request.identity, request.arguments.get(), value) {
+            Ok(fold) => Ok(self.journal().fold(&self.shared.run, fold).await?),
+            Err(error) => Err(Stop::Broken(error)),
+        }
     }
 
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let result = wait.wait(context, begun.until).await;
+        let result = self.unless_cancelled(&request.identity, wait.wait(context, begun.until)).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {

@@ -303,6 +303,10 @@ impl WaitCall for StoodInCall {
         self.wait_call().promise()
     }
 
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        self.wait_call().due(context, until).await
+    }
+
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value> {
         match self.answered(context).await {
             Some(answer) => answer,

@@ -190,6 +190,17 @@ pub struct End {
     pub changed: bool,
 }
 
+/// A finished checkpoint, whose entries need not be replayed any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// The completed entry that opened it, and that a replay meets instead of all that follows in `inner`.
+    pub opened: Identity,
+    /// What that entry is said to have returned from now on, as JSON.
+    pub result: Box<str>,
+    /// The scope whose entries, and those beneath it, lie within.
+    pub inner: String,
+}
+
 /// A completed entry as replay needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {

@@ -18,8 +18,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::entry::{Begin, Begun, End, Entry, Later, Open, Recorded};
+use crate::entry::{Begin, Begun, End, Entry, Fold, Later, Open, Recorded};
 use crate::error::{Error, Result};
+use crate::event::{self, Event};
 use crate::id::RunId;
 use crate::log::{Log, LogLine};
 use crate::probe;
@@ -254,6 +255,11 @@ impl Journal {
         Ticket(answered)
     }
 
+    /// Folds a finished checkpoint away: its entries stay, but no history holds them any more. Durable on return.
+    pub async fn fold(&self, run: &RunId, fold: Fold) -> Result<()> {
+        self.change(Change::Fold { run: *run, fold }).await
+    }
+
     /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
     /// large. None at the end only.
     pub async fn history(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Recorded>> {
@@ -302,6 +308,21 @@ impl Journal {
     pub async fn logs(&self, run: &RunId, after: u64, limit: usize) -> Result<Vec<Log>> {
         let run = *run;
         self.read(move |connection| reader::entries::logs(connection, &run, after, limit)).await
+    }
+}
+
+/// Events.
+impl Journal {
+    /// Tells that something happened, with `data` as JSON. Durable on return.
+    pub async fn emit(&self, name: &str, data: &str) -> Result<()> {
+        self.change(Change::Emit { name: name.to_owned(), data: data.to_owned() }).await
+    }
+
+    /// The first event of a name beyond the id `after` that came after the run was made. Cheap enough to be asked again
+    /// and again.
+    pub async fn event(&self, run: &RunId, name: &str, after: u64) -> Result<Option<Event>> {
+        let (run, name) = (*run, name.to_owned());
+        self.read_committed(move |connection| event::first(connection, &run, &name, after)).await
     }
 }
 

@@ -10,6 +10,7 @@
 mod clock;
 mod entry;
 mod error;
+mod event;
 mod id;
 mod journal;
 mod lock;
@@ -24,9 +25,10 @@ mod writer;
 
 pub use crate::clock::{Clock, SystemClock, Timestamp};
 pub use crate::entry::{
-    Begin, Begun, End, Entry, Fence, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
+    Begin, Begun, End, Entry, Fence, Fold, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
 };
 pub use crate::error::{Error, Result};
+pub use crate::event::Event;
 pub use crate::id::{InvalidId, RunId};
 pub use crate::journal::{Journal, Options, Ticket, Working};
 pub use crate::lock::{Holder, Lease, RunLock};

@@ -112,6 +112,27 @@ const MIGRATIONS: &[&str] = &["
 -- The saved plan that a run carries out: its name, and the blob with its steps.
 ALTER TABLE runs ADD COLUMN plan TEXT;
 ALTER TABLE runs ADD COLUMN planned BLOB;
+",
+"
+-- What lies within a finished checkpoint and is not replayed: completed entries of `scope` and beneath it, beyond the
+-- order `opened` up to `last`. Where `whole`, there are no others between.
+CREATE TABLE folds (
+    run INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    whole INTEGER NOT NULL,
+    PRIMARY KEY (run, opened)
+) STRICT, WITHOUT ROWID;
+-- What runs may wait for. A run sees only what came after it was made: `seen` is the last one before.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    data TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_by_name ON events (name, id);
+ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 ", "
 -- How often each service's lease was taken, and by whom last.
 CREATE TABLE leases (

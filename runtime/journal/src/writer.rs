@@ -9,6 +9,7 @@
 
 mod cache;
 mod entries;
+mod folds;
 mod leases;
 mod lost;
 mod records;
@@ -26,6 +27,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
+pub(crate) use self::folds::is_within;
 pub(crate) use self::request::{Change, Request};
 pub(crate) use self::runs::KIND_OF_PLANS;
 
@@ -34,6 +36,7 @@ use self::lost::Lost;
 use self::request::Reply;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
+use crate::event;
 use crate::id::RunId;
 use crate::probe;
 use crate::queue::Queue;
@@ -212,6 +215,8 @@ impl Writer {
             Change::ReleasePlan(run) => self.release_plan(run),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
+            Change::Fold { run, fold } => self.fold(run, fold),
+            Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
             Change::Write(writes) => self.write_records(writes, None, at),
             Change::Barrier => self.lost.check_all(),
             Change::Settle => Ok(()),

@@ -86,6 +86,12 @@ pub trait Effects {
     /// Performs one effect. Calls overlap; they are started in the order in which the script asked.
     fn perform(&self, request: Request) -> impl Future<Output = Reply<Self::Stop>>;
 
+    /// The script no longer wants the outcome of an effect that was asked for under this identity and has not been
+    /// answered. One that changes nothing may be answered at once, with [`effect::Code::Cancelled`].
+    fn cancel(&self, scope: &str, counter: u64) {
+        let _ = (scope, counter);
+    }
+
     /// The next at most `limit` completed effects of the recorded history; none when it ends.
     fn next_history(&self, limit: usize) -> impl Future<Output = Result<Vec<HistoryItem>, effect::Error>>;
 

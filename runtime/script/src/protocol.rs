@@ -267,6 +267,10 @@ pub(crate) enum ToHost {
         landlock: bool,
     },
     Request(Asked),
+    /// The outcome of a request is no longer wanted; it is answered all the same.
+    Cancel {
+        id: u64,
+    },
     Require {
         from: String,
         path: String,

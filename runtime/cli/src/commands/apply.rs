@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use effect::plan::Plan;
 use effect::saved::Saved;
-use effect::session::{Patience, take_lease};
+use effect::session::{Kept, Patience, take_lease};
 use effect::{Code, Error, Mode, Result};
-use journal::{Lease, RunId, RunState};
+use journal::{RunId, RunState};
 use serde_json::json;
 
 use super::evaluate::follow;
@@ -33,7 +33,8 @@ pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: b
     }
     let mut job = frozen.job(id, Mode::Run);
     job.patience = patience;
-    job.planned = Some(Planned { name: frozen.id.to_string(), steps: frozen.steps.clone(), leases });
+    job.planned = Some(Planned { name: frozen.id.to_string(), steps: frozen.steps.clone() });
+    job.kept = leases;
     match execute::begin(app, execute::new_run(app, &job, &frozen.script)).await {
         // Another apply was faster.
         Err(journal::Error::Conflict { .. }) => check_untaken(app, &frozen.id).await?,
@@ -57,12 +58,7 @@ async fn check_untaken(app: &App, plan: &RunId) -> Result<()> {
 }
 
 /// In the order of their names, so that two plans never wait for one another.
-async fn leases(
-    app: &App,
-    frozen: &Frozen,
-    run: &RunId,
-    patience: Patience,
-) -> Result<HashMap<String, Lease>> {
+async fn leases(app: &App, frozen: &Frozen, run: &RunId, patience: Patience) -> Result<Kept> {
     let why = format!("applies plan {}", frozen.id);
     let mut leases = HashMap::new();
     for service in frozen.steps.services() {
@@ -70,7 +66,7 @@ async fn leases(
         let lease = take_lease(&app.journal, (&app.node, service), (run, &why), patience, waits).await?;
         leases.insert(service.to_owned(), lease);
     }
-    Ok(leases)
+    Ok(leases.into())
 }
 
 fn moved(app: &App, frozen: &Frozen, plan: &Plan, finished: &Finished) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
-use effect::session::Patience;
+use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result};
 use journal::RunState;
 use script::{Limits, Modules};
@@ -213,6 +213,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
+        kept: Kept::default(),
         past: None,
     })
 }
@@ -296,6 +297,7 @@ pub(super) fn shipped_job(
         patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
+        kept: Kept::default(),
         past: None,
     })
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::saved::Saved;
-use effect::session::Patience;
+use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result, Sealer};
 use journal::{RunId, Timestamp};
 use script::Limits;
@@ -171,6 +171,7 @@ impl Frozen {
             patience: Patience::None,
             sources: self.modules.clone().into_iter().collect(),
             planned: None,
+            kept: Kept::default(),
             past: None,
         }
     }

@@ -1,15 +1,13 @@
 //! Owns `resume`: what a run needs to go on, and the operator's words on what is in doubt.
 
-use std::collections::HashMap;
-
 use effect::session::{Decision, Decisions, Patience};
-use effect::{Code, Error, Mode, Result};
+use effect::{Code, Error, Result};
 use journal::{Run, RunState};
 
 use super::evaluate::follow;
 use crate::app::App;
 use crate::arguments::{Doubt, DoubtWord};
-use crate::execute::{self, Job, Planned};
+use crate::execute;
 use crate::exit::Exit;
 
 /// What `resume` is asked for.
@@ -30,7 +28,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
     check_resumable(&run)?;
     let mut past = execute::past(app, &run).await?;
     past.decisions = decisions(&past.open, wish.doubts)?;
-    let mut job = recorded_job(app, &run).await?;
+    let mut job = execute::recorded_job(app, &run).await?;
     for limit in wish.limits {
         job.limits.set(limit)?;
     }
@@ -93,31 +91,4 @@ fn check_resumable(run: &Run) -> Result<()> {
         )
         .hint("run the script again: finished `ensure` effects find nothing to do")),
     }
-}
-
-/// A recorded run as it is to go on, with its sources and the saved plan that it carries out.
-async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
-    let broken = |error: serde_json::Error| {
-        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
-    };
-    let steps = app.journal.planned(&run.id).await?;
-    let steps = steps.map(|text| serde_json::from_str(&text)).transpose().map_err(broken)?;
-    let name = run.plan.clone().unwrap_or_default();
-    Ok(Job {
-        id: run.id,
-        name: run.name.clone(),
-        root: run.root.clone().into(),
-        source: run.source.to_string(),
-        args: run.args.clone(),
-        params: run.params.clone(),
-        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
-        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
-        seed: run.seed,
-        mode: Mode::Run,
-        asks: false,
-        patience: Patience::None,
-        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
-        planned: steps.map(|steps| Planned { name, steps, leases: HashMap::new() }),
-        past: None,
-    })
 }

@@ -31,6 +31,7 @@ use crate::observed::ImageDefaults;
 const PREFIX: &str = "/v1.40";
 const LARGEST_ANSWER: usize = 16 << 20;
 const MOST_LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -193,11 +194,12 @@ impl<T: Transport> Images for Api<T> {
                 return Ok(listed.unwrap_or_default().into_iter().map(Listed::held).collect());
             }
             let reason = reason(status, &body);
-            // podman fails as a whole when somebody removes an image while it looks.
-            if !reason.contains("image not known") || looks == MOST_LOOKS {
+            // podman fails as a whole when somebody removes an image, or a layer of one, while it looks.
+            if !reason.contains("not known") || looks == MOST_LOOKS {
                 return Err(explain("list images", &reason));
             }
             looks += 1;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 

@@ -86,6 +86,7 @@ impl Session {
         }
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
+            Err(error) if error.code == Code::Cancelled => journal::Outcome::Cancelled,
             Err(error) => journal::Outcome::Failed(recorded_form(error)),
         };
         let entry = journal::End {

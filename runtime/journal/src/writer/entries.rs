@@ -85,8 +85,8 @@ impl Writer {
 
     fn write_end(&mut self, run: &RunId, end: &End, at: Timestamp) -> Result<()> {
         let (blob, result) = match end.outcome.text() {
-            Some(text) if text.len() > LONGEST_INLINE => (Some(put_blob(&self.connection, text)?), None),
-            text => (None, text),
+            Some(text) => inlined(&self.connection, text)?,
+            None => (None, None),
         };
         let cached = self.cached(run)?;
         cached.completed += 1;
@@ -151,6 +151,17 @@ impl Writer {
             self.cached(run)?.logged = place;
         }
         Ok(())
+    }
+}
+
+/// A result as an entry holds it: long ones as the hash of a blob.
+pub(super) fn inlined<'a>(
+    connection: &Connection,
+    text: &'a str,
+) -> Result<(Option<[u8; 32]>, Option<&'a str>)> {
+    match text.len() > LONGEST_INLINE {
+        true => Ok((Some(put_blob(connection, text)?), None)),
+        false => Ok((None, Some(text))),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::sync::oneshot::Sender;
 
-use crate::entry::{Begin, Begun, End};
+use crate::entry::{Begin, Begun, End, Fold};
 use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::log::LogLine;
@@ -61,6 +61,14 @@ pub(crate) enum Change {
         source: String,
     },
     Write(Vec<Write>),
+    Fold {
+        run: RunId,
+        fold: Fold,
+    },
+    Emit {
+        name: String,
+        data: String,
+    },
     /// Nothing but the commit, and the news of lost ends.
     Barrier,
     /// Nothing but the commit.
@@ -98,6 +106,8 @@ impl Request {
                 Change::ReleasePlan(_) => ("plan:before-commit", "plan:after-commit"),
                 Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
                 Change::Pin { .. } => ("source:before-commit", "source:after-commit"),
+                Change::Fold { .. } => ("fold:before-commit", "fold:after-commit"),
+                Change::Emit { .. } => ("event:before-commit", "event:after-commit"),
                 Change::Write(_) => ("write:before-commit", "write:after-commit"),
                 Change::Barrier | Change::Settle => ("barrier:before-commit", "barrier:after-commit"),
             },

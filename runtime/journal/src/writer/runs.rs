@@ -13,9 +13,9 @@ use crate::run::{NewRun, RunState};
 
 const CREATE: &str = "
 INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits,
-    plan, planned)
+    plan, planned, seen)
 VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits,
-    :plan, :planned)";
+    :plan, :planned, (SELECT coalesce(max(id), 0) FROM events))";
 
 /// The records that say which run has taken a saved plan. They outlive the run, so that no plan is ever taken twice.
 pub(crate) const KIND_OF_PLANS: &str = "plan";

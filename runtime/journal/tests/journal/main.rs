@@ -4,6 +4,7 @@
 
 mod crash;
 mod entries;
+mod folds;
 mod leases;
 mod logs;
 mod opening;

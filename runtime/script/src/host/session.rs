@@ -204,6 +204,11 @@ impl<'a, E: Effects> Session<'a, E> {
                 self.deadline.arm();
             }
             ToHost::Request(asked) => return self.request(asked),
+            ToHost::Cancel { id } => {
+                if let Some((scope, counter)) = self.checks.cancel(id)? {
+                    self.effects.cancel(scope, counter);
+                }
+            }
             ToHost::Require { from, path } => self.require(from, path)?,
             ToHost::Log(line) => {
                 if self.counts_as_output(length) {

@@ -24,6 +24,8 @@ struct Open {
     /// Gone once the request has been sent.
     args: Option<String>,
     place: Place,
+    /// The script no longer wants the outcome.
+    given_up: bool,
 }
 
 /// Everything that is on its way between script and host.
@@ -81,7 +83,7 @@ impl Inbox {
         let scope: Rc<str> = scope.into();
         self.last_id += 1;
         let id = self.last_id;
-        let mut open = Open { scope, counter, name, args: Some(args), place };
+        let mut open = Open { scope, counter, name, args: Some(args), place, given_up: false };
         if self.replaying {
             self.by_scope.insert(open.scope.clone(), id);
         } else {
@@ -89,6 +91,16 @@ impl Inbox {
         }
         self.open.insert(id, open);
         id
+    }
+
+    /// Asks for the end of a request that the script no longer wants the outcome of. An outcome comes all the same.
+    pub(super) fn cancel(&mut self, id: u64) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.given_up = true;
+        // One that is still held back has perhaps been recorded.
+        if open.args.is_none() {
+            pipe::send(&ToHost::Cancel { id });
+        }
     }
 
     /// Waits for the next outcome. Every branch is blocked when this is called.
@@ -218,6 +230,9 @@ fn send(id: u64, open: &mut Open) {
             args,
             place: open.place.clone(),
         }));
+        if open.given_up {
+            pipe::send(&ToHost::Cancel { id });
+        }
     }
 }
 

@@ -59,6 +59,7 @@ impl Natives {
         let add = |name: &str, function: mlua::Result<Function>| table.raw_set(name, function?);
         add("request", self.native(lua, Self::request))?;
         add("receive", self.native(lua, Self::receive))?;
+        add("cancel", self.native(lua, Self::cancel))?;
         add("log", self.native(lua, Self::log))?;
         add("progress", self.native(lua, Self::progress))?;
         add("plan_ended", self.native(lua, Self::plan_ended))?;
@@ -207,6 +208,11 @@ impl Natives {
                 (Value::Nil, self.decode(lua, &json)?).into_lua_multi(lua)
             }
         }
+    }
+
+    fn cancel(&self, _: &Lua, request: u64) -> mlua::Result<()> {
+        self.inbox.borrow_mut().cancel(request);
+        Ok(())
     }
 
     fn random_stream(&self, _: &Lua, scope: LuaString) -> mlua::Result<usize> {
