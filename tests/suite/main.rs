@@ -12,6 +12,7 @@ mod doubt;
 mod errors;
 mod errors_of_state;
 mod harness;
+mod history;
 mod images;
 mod inside;
 mod interrupt;

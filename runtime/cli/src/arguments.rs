@@ -166,6 +166,10 @@ pub(crate) enum Command {
     Resume {
         /// The run's id or its beginning.
         run: String,
+        /// Forget what was recorded from a step on, also of a run that is over, and go on from there; a step's name, or
+        /// SCOPE#N as `mcrun show` prints it. Asks before acts are done again.
+        #[arg(long, value_name = "STEP", conflicts_with = "doubt")]
+        from: Option<String>,
         /// What became of the act in doubt: redo, done or fail; SCOPE#N=redo where there are several.
         #[arg(long, value_name = "WORD")]
         doubt: Vec<Doubt>,
@@ -177,6 +181,33 @@ pub(crate) enum Command {
         leave_plan: bool,
         #[command(flatten)]
         wait: Waiting,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start a new run with the sources, arguments and grants of another and with its history up to a step.
+    Fork {
+        /// The run's id or its beginning; it stays as it is.
+        run: String,
+        /// The step from which on it is done anew; a step's name, or SCOPE#N as `mcrun show` prints it.
+        #[arg(long, value_name = "STEP")]
+        from: String,
+        /// Set a limit for the new run.
+        #[arg(long, value_name = "NAME=VALUE")]
+        limit: Vec<String>,
+        #[command(flatten)]
+        wait: Waiting,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look whether another version of a script would accept the history of a run. Does nothing else.
+    Replay {
+        /// The run's id or its beginning.
+        run: String,
+        /// The script to be replayed.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        against: PathBuf,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
@@ -428,6 +459,8 @@ impl Command {
                 | Self::Plan { .. }
                 | Self::Apply { .. }
                 | Self::Resume { .. }
+                | Self::Fork { .. }
+                | Self::Replay { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }
                 | Self::Start { .. }

@@ -7,12 +7,15 @@ mod documents;
 mod evaluate;
 mod events;
 mod exec;
+mod fork;
+mod history;
 mod images;
 mod inspect;
 mod logs;
 mod new;
 mod plan_file;
 mod releases;
+mod replay;
 mod resume;
 mod runs;
 mod services;
@@ -54,11 +57,16 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             evaluate::plan(app, &script, wish).await
         }
         Command::Apply { plan, wait, json } => apply::apply(app, &plan, wait.patience(), json).await,
-        Command::Resume { run, doubt, limit, leave_plan, wait, json } => {
-            let patience = wait.patience();
-            let wish = resume::Wish { doubts: &doubt, limits: &limit, leave_plan, patience, json };
+        Command::Resume { run, from, doubt, limit, leave_plan, wait, json } => {
+            let (from, patience) = (from.as_deref(), wait.patience());
+            let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
+        Command::Fork { run, from, limit, wait, json } => {
+            let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
+            fork::fork(app, &run, wish).await
+        }
+        Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,

@@ -65,6 +65,8 @@ pub(crate) struct Past {
     pub(crate) decisions: Decisions,
     /// The last log line of each scope.
     pub(crate) logged: HashMap<String, u64>,
+    /// How often a part of its history was forgotten.
+    pub(crate) generation: u32,
 }
 
 /// How it ended, for people and for the journal.
@@ -195,6 +197,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
         .asking_for_approval(approver)
+        .doing_again(past.generation)
         .patient(job.patience, stopping.subscribe())
         .bound_to(job.planned.map(|planned| Bound::to(planned.steps)))
         .keeping(job.kept);
@@ -370,7 +373,11 @@ fn recorded_place(place: script::Place) -> Option<journal::Place> {
 }
 
 /// The arguments of the recorded side; the history on its way to the worker has only their hash.
-async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Recorded>) -> Option<String> {
+pub(crate) async fn recorded_arguments(
+    app: &App,
+    run: &RunId,
+    side: Option<&script::Recorded>,
+) -> Option<String> {
     const PAGE: usize = 1000;
     let side = side?;
     let mut after = 0;
@@ -386,7 +393,8 @@ async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Record
     }
 }
 
-fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+/// Both sides of a divergence, as texts.
+pub(crate) fn sides(divergence: &script::Divergence, recorded: Option<&str>) -> (String, String) {
     let side = |side: Option<&script::Recorded>, arguments: Option<&str>| match side {
         Some(side) => {
             let arguments: String = arguments.unwrap_or_default().chars().take(400).collect();
@@ -394,9 +402,17 @@ fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble 
         }
         None => "nothing".to_owned(),
     };
-    let requested = side(divergence.requested.as_ref(), divergence.arguments.as_deref());
+    let requested = match &divergence.failure {
+        Some(failure) => format!("nothing: the script failed with {failure}"),
+        None => side(divergence.requested.as_ref(), divergence.arguments.as_deref()),
+    };
+    (side(divergence.recorded.as_ref(), recorded), requested)
+}
+
+fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+    let (recorded, requested) = sides(divergence, recorded);
     let error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
-        .detail(format!("recorded:  {}", side(divergence.recorded.as_ref(), recorded)))
+        .detail(format!("recorded:  {recorded}"))
         .detail(format!("requested: {requested}"))
         .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history");
     Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
@@ -448,7 +464,12 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
             break;
         }
     }
-    Ok(Past { open: app.journal.open_entries(&run.id).await?, decisions: Decisions::default(), logged })
+    Ok(Past {
+        open: app.journal.open_entries(&run.id).await?,
+        decisions: Decisions::default(),
+        logged,
+        generation: run.forgotten,
+    })
 }
 
 /// A recorded run as it is to go on, with its sources and the saved plan that it carries out.

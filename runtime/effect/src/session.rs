@@ -153,6 +153,8 @@ pub struct Session {
     asking: tokio::sync::Mutex<()>,
     /// The saved plan that the run carries out.
     bound: Option<Bound>,
+    /// How often a part of the run's history was forgotten.
+    generation: u32,
     /// How long it waits for leases, one at a time, unless it is asked to stop.
     patience: Patience,
     leasing: tokio::sync::Mutex<()>,
@@ -209,6 +211,7 @@ impl Session {
             progress: Mutex::new(Progress { open, ..Progress::default() }),
             approver: None,
             bound: None,
+            generation: 0,
             patience: Patience::None,
             leasing: tokio::sync::Mutex::default(),
             stopping: None,
@@ -222,6 +225,13 @@ impl Session {
     #[must_use]
     pub fn asking_for_approval(mut self, approver: Option<Arc<dyn Approver>>) -> Self {
         self.approver = approver;
+        self
+    }
+
+    /// The same corridor, in which what was forgotten so often is done anew: not as another attempt at the same act.
+    #[must_use]
+    pub fn doing_again(mut self, generation: u32) -> Self {
+        self.generation = generation;
         self
     }
 

@@ -260,6 +260,19 @@ impl Journal {
         self.change(Change::Fold { run: *run, fold }).await
     }
 
+    /// Forgets the history beyond `after_order`, as if the run had been cut there; what was forgotten before stays so.
+    /// Entries and log lines stay under scopes that begin with `#` and a number: undo still finds what they changed.
+    /// Refused inside of a finished checkpoint. Durable on return.
+    pub async fn forget(&self, run: &RunId, after_order: u64) -> Result<()> {
+        self.change(Change::Forget { run: *run, after: after_order }).await
+    }
+
+    /// Records a run as pending whose history is that of `from` up to `until_order`. What it got that way counts neither
+    /// as changed by it nor as its own to undo. Durable on return.
+    pub async fn fork(&self, from: &RunId, until_order: u64, run: NewRun, origin: Value) -> Result<()> {
+        self.change(Change::Fork { from: *from, until: until_order, run: Box::new(run), origin }).await
+    }
+
     /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
     /// large. None at the end only.
     pub async fn history(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Recorded>> {

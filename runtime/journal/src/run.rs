@@ -153,6 +153,13 @@ pub struct Run {
     /// The saved plan that it carries out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// How often a part of its history was forgotten.
+    pub forgotten: u32,
+    /// What it came from, when that is another run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// Whether it was recorded elsewhere: it can be looked at and nothing else.
+    pub imported: bool,
     /// Where it stands.
     pub state: RunState,
     /// The error, or the reason of a pause.

@@ -151,6 +151,11 @@ CREATE TABLE held (
     service TEXT NOT NULL,
     PRIMARY KEY (run, node, service)
 ) STRICT, WITHOUT ROWID;
+", "
+-- How often a part of the history was forgotten; what the run came from, as JSON; whether it was recorded elsewhere.
+ALTER TABLE runs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN origin TEXT;
+ALTER TABLE runs ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

@@ -10,6 +10,7 @@
 mod cache;
 mod entries;
 mod folds;
+mod history;
 mod leases;
 mod lost;
 mod records;
@@ -215,6 +216,8 @@ impl Writer {
             Change::ReleasePlan(run) => self.release_plan(run),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
+            Change::Forget { run, after } => self.forget(run, *after, at),
+            Change::Fork { from, until, run, origin } => self.fork(from, *until, run, origin, at),
             Change::Fold { run, fold } => self.fold(run, fold),
             Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
             Change::Write(writes) => self.write_records(writes, None, at),

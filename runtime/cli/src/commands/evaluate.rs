@@ -227,7 +227,7 @@ fn limits(grants: &arguments::Grants) -> Result<Limits> {
 }
 
 /// The folder that modules come from, and the script's name in it.
-fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
+pub(super) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
     let unreadable = |cause: &dyn std::fmt::Display| {
         Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display()))
             .because(cause)

@@ -5,6 +5,7 @@ use effect::{Code, Error, Result};
 use journal::{Run, RunState};
 
 use super::evaluate::follow;
+use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
 use crate::arguments::{Doubt, DoubtWord};
 use crate::execute;
@@ -13,6 +14,8 @@ use crate::exit::Exit;
 /// What `resume` is asked for.
 pub(super) struct Wish<'a> {
     pub(super) doubts: &'a [Doubt],
+    /// The step from which on its history is forgotten.
+    pub(super) from: Option<&'a str>,
     pub(super) limits: &'a [String],
     /// Go on without the saved plan.
     pub(super) leave_plan: bool,
@@ -25,6 +28,11 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
     let lock = app.journal.lock_run(&run.id)?;
     // Read again under the lock: its former holder may have gone on meanwhile.
     let run = app.journal.run(run.id.as_str()).await?;
+    check_own(&run)?;
+    let run = match wish.from {
+        Some(step) => forget_from(app, &run, step).await?,
+        None => run,
+    };
     check_resumable(&run)?;
     let mut past = execute::past(app, &run).await?;
     past.decisions = decisions(&past.open, wish.doubts)?;
@@ -45,6 +53,16 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
     }
     let begun = app.journal.set_state(&run.id, RunState::Running, None, None);
     follow(app, job, lock, begun, wish.json).await
+}
+
+/// Forgets what a run did from a step on. Whatever state it is in, it is to go on from there.
+async fn forget_from(app: &App, run: &Run, step: &str) -> Result<Run> {
+    check_not_undone(app, run).await?;
+    let cut = cut(app, run, step).await?;
+    cut.confirm(app, step)?;
+    app.journal.forget(&run.id, cut.after).await.map_err(|error| cut_refused(error, step))?;
+    app.journal.set_state(&run.id, RunState::Paused, None, None).await?;
+    Ok(app.journal.run(run.id.as_str()).await?)
 }
 
 /// The operator's words, each on an act that is in doubt.
@@ -89,6 +107,6 @@ fn check_resumable(run: &Run) -> Result<()> {
             Code::RunState,
             format!("run {} is {}, there is nothing to resume", run.id, run.state),
         )
-        .hint("run the script again: finished `ensure` effects find nothing to do")),
+        .hint("run the script again: finished `ensure` effects find nothing to do; or go back to a step with `--from`")),
     }
 }

@@ -90,7 +90,10 @@ impl Session {
 
     /// The same for every attempt at this very act, and for nothing else.
     fn idempotency_key(&self, request: &Request) -> String {
-        let text = format!("{}\n{}", self.shared.run, request.identity);
+        let mut text = format!("{}\n{}", self.shared.run, request.identity);
+        if self.generation > 0 {
+            text.push_str(&format!("\n{}", self.generation));
+        }
         blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
     }
 }

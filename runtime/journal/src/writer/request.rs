@@ -60,6 +60,16 @@ pub(crate) enum Change {
         module: String,
         source: String,
     },
+    Forget {
+        run: RunId,
+        after: u64,
+    },
+    Fork {
+        from: RunId,
+        until: u64,
+        run: Box<NewRun>,
+        origin: Value,
+    },
     Write(Vec<Write>),
     Fold {
         run: RunId,
@@ -106,6 +116,8 @@ impl Request {
                 Change::ReleasePlan(_) => ("plan:before-commit", "plan:after-commit"),
                 Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
                 Change::Pin { .. } => ("source:before-commit", "source:after-commit"),
+                Change::Forget { .. } => ("forget:before-commit", "forget:after-commit"),
+                Change::Fork { .. } => ("fork:before-commit", "fork:after-commit"),
                 Change::Fold { .. } => ("fold:before-commit", "fold:after-commit"),
                 Change::Emit { .. } => ("event:before-commit", "event:after-commit"),
                 Change::Write(_) => ("write:before-commit", "write:after-commit"),

@@ -5,6 +5,7 @@
 mod crash;
 mod entries;
 mod folds;
+mod history;
 mod leases;
 mod logs;
 mod opening;
