@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
 mod engine;
+mod many;
 mod steps;
 mod whole;
 
@@ -56,6 +57,10 @@ fn main() {
     }
     if measures("resume") {
         rows.push(whole::resume(&program));
+    }
+    if measures("many") {
+        rows.push(many::throughput(&program));
+        rows.push(many::sleepers(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

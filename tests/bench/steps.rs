@@ -123,7 +123,7 @@ pub(crate) fn durable_steps(program: &Path) -> Vec<Row> {
     }]
 }
 
-fn raw_commits(folder: &Path) -> Duration {
+pub(crate) fn raw_commits(folder: &Path) -> Duration {
     let path = folder.join("raw.db");
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();

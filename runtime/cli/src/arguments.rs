@@ -165,7 +165,15 @@ pub(crate) enum Command {
     /// Go on with a run that was killed, interrupted or paused.
     Resume {
         /// The run's id or its beginning.
-        run: String,
+        #[arg(required_unless_present = "all")]
+        run: Option<String>,
+        /// Go on with every run that was killed, waits or was never started, for instance after a reboot. Paused ones
+        /// wait for your decision.
+        #[arg(long, conflicts_with_all = ["run", "from", "doubt", "limit", "leave_plan", "wait"])]
+        all: bool,
+        /// How many of them have a worker at once.
+        #[arg(long, value_name = "N", default_value_t = 8, requires = "all", value_parser = clap::value_parser!(u16).range(1..))]
+        active: u16,
         /// Forget what was recorded from a step on, also of a run that is over, and go on from there; a step's name, or
         /// SCOPE#N as `mcrun show` prints it. Asks before acts are done again.
         #[arg(long, value_name = "STEP", conflicts_with = "doubt")]

@@ -57,11 +57,12 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             evaluate::plan(app, &script, wish).await
         }
         Command::Apply { plan, wait, json } => apply::apply(app, &plan, wait.patience(), json).await,
-        Command::Resume { run, from, doubt, limit, leave_plan, wait, json } => {
+        Command::Resume { run: Some(run), from, doubt, limit, leave_plan, wait, json, .. } => {
             let (from, patience) = (from.as_deref(), wait.patience());
             let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
+        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
         Command::Fork { run, from, limit, wait, json } => {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await

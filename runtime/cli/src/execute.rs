@@ -1,6 +1,7 @@
 //! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
 
 mod freed;
+pub(crate) mod many;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -105,8 +106,15 @@ impl Finished {
     }
 }
 
-/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way; the
-/// worker starts meanwhile, because the journal keeps whatever an effect writes behind it.
+/// What one worker brought a run to.
+enum Attempt {
+    /// The run has ended, paused or been interrupted.
+    Over(Finished),
+    /// It only waits, for long, and goes on in another worker.
+    Freed(Box<Session>),
+}
+
+/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way.
 pub(crate) async fn run(
     app: &App,
     job: Job,
@@ -114,29 +122,53 @@ pub(crate) async fn run(
     _lock: RunLock,
     begun: impl Future<Output = journal::Result<()>>,
 ) -> Result<Finished> {
-    let id = job.id;
     let (limits, asks, patience) = (job.limits.clone(), job.asks, job.patience);
-    let (begun, mut evaluated) = tokio::join!(begun, evaluate(app, job, watch.clone()));
-    begun?;
-    while let Ok(evaluation) = &evaluated
-        && evaluation.frees_worker()
-    {
-        evaluated = match freed::wait(app, &evaluation.session, &*watch).await? {
+    let mut attempted = attempt(app, job, watch.clone(), begun).await?;
+    loop {
+        let session = match attempted {
+            Attempt::Over(finished) => return Ok(finished),
+            Attempt::Freed(session) => session,
+        };
+        attempted = match freed::wait(app, &session, &*watch).await? {
             Some(job) => {
                 let job = Job { limits: limits.clone(), asks, patience, ..job };
-                evaluate(app, job, watch.clone()).await
+                attempt(app, job, watch.clone(), std::future::ready(Ok(()))).await?
             }
-            None => break,
+            None => {
+                let finished = stopped(app, &session).await;
+                return record(app, session.run_id(), finished).await;
+            }
         };
     }
+}
+
+/// Goes on with a run in one worker. The worker starts while `begun` is recorded, because the journal keeps whatever an
+/// effect writes behind it.
+async fn attempt(
+    app: &App,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    begun: impl Future<Output = journal::Result<()>>,
+) -> Result<Attempt> {
+    let id = job.id;
+    let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
+    begun?;
     let finished = match evaluated {
+        Ok(evaluation) if evaluation.frees_worker() => {
+            return Ok(Attempt::Freed(Box::new(evaluation.session)));
+        }
         Ok(Evaluation { session, ended, .. }) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
+    Ok(Attempt::Over(record(app, &id, finished).await?))
+}
+
+/// Records what a run has come to.
+async fn record(app: &App, id: &RunId, finished: Finished) -> Result<Finished> {
     let outcome = finished.trouble.as_ref().map(Trouble::to_json);
     let recorded =
-        app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await;
+        app.journal.set_state(id, finished.state, outcome, Some(finished.exit.code().into())).await;
     match (recorded, &finished.trouble) {
         // The journal itself is the trouble: the run stays as it is recorded, and the first cause is what counts.
         (Err(error), Some(_)) => tracing::debug!(%error, "the run's end is not recorded"),
@@ -361,6 +393,11 @@ async fn stopped(app: &App, session: &Session) -> Finished {
         Ok(run) if run.state == RunState::Waiting => Finished::ended(RunState::Waiting, Exit::Waiting),
         _ => Finished::ended(RunState::Paused, Exit::Interrupted),
     }
+}
+
+/// Gives up a run whose end was asked for while nobody executed it.
+async fn conclude_cancelled(app: &App, id: &RunId) -> Result<Finished> {
+    record(app, id, cancelled()).await
 }
 
 fn cancelled() -> Finished {

@@ -16,7 +16,7 @@ mod turnstile;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use journal::{Identity, Journal, Lease, Open, Place, RunId};
+use journal::{Identity, Journal, Lease, Open, Place, RunId, Work, Working};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
@@ -161,6 +161,7 @@ pub struct Session {
     stopping: Option<watch::Receiver<bool>>,
     /// Whether all that is under way only waits.
     only_waits: watch::Sender<bool>,
+    _working: Working,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -203,6 +204,7 @@ impl Session {
             .map(|entry| ((entry.identity.scope.clone(), entry.identity.counter), entry))
             .collect();
         Self {
+            _working: shared.journal.working(Work::Run),
             registry,
             shared: Arc::new(shared),
             observer,
@@ -264,12 +266,17 @@ impl Session {
         &self.shared
     }
 
+    /// Counts an effect as being under way, from the moment at which it is known that it will be performed: whatever is
+    /// performed beside it is then committed together.
+    pub fn working(&self) -> Working {
+        self.journal().working(Work::Effect)
+    }
+
     /// Performs one request.
     ///
     /// # Errors
     /// A [`Stop`] when the run must not go on; an effect's own failure is an `Err` inside the answer.
     pub async fn perform(&self, request: Request) -> Result<Answer, Stop> {
-        let _working = self.journal().working();
         self.check_ends()?;
         let open = self.claim(&request)?;
         let context = Context {

@@ -56,8 +56,8 @@ struct Inner {
     database: PathBuf,
     clock: Arc<dyn Clock>,
     shared: Arc<writer::Shared>,
-    /// How many effects are being performed.
-    working: AtomicUsize,
+    /// How many runs and how many effects are under way.
+    working: [AtomicUsize; 2],
     broken: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
     reader: Mutex<Option<Reader>>,
@@ -114,7 +114,7 @@ impl Journal {
         let broken = Arc::new(AtomicBool::new(false));
         let shared = writer::Shared::new(connection, &clock, &broken)?;
         let writer = Some(writer::start(&shared, options.group_delay)?);
-        let (working, reader) = (AtomicUsize::new(0), Mutex::new(None));
+        let (working, reader) = (Default::default(), Mutex::new(None));
         let inner = Inner { folder, database, clock, shared, working, broken, writer, reader };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -191,6 +191,11 @@ impl Journal {
     /// The runs that `filter` lets through, newest first.
     pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
+    }
+
+    /// The runs in one of `states`, the first first, without loading what they run.
+    pub async fn runs_in(&self, states: &'static [RunState]) -> Result<Vec<(RunId, RunState)>> {
+        self.read(move |connection| reader::runs::in_states(connection, states)).await
     }
 
     /// Replaces what the run was granted: somebody granted it more while it was under way.
@@ -331,6 +336,11 @@ impl Journal {
         self.change(Change::Emit { name: name.to_owned(), data: data.to_owned() }).await
     }
 
+    /// The id of the last event, 0 before the first.
+    pub async fn last_event(&self) -> Result<u64> {
+        self.read_committed(event::last).await
+    }
+
     /// The first event of a name beyond the id `after` that came after the run was made. Cheap enough to be asked again
     /// and again.
     pub async fn event(&self, run: &RunId, name: &str, after: u64) -> Result<Option<Event>> {
@@ -359,34 +369,53 @@ impl Journal {
     }
 }
 
-/// An effect that is being performed, see [`Journal::working`].
-#[derive(Debug)]
-#[must_use = "the effect counts as ended when this is dropped"]
-pub struct Working<'a>(&'a AtomicUsize);
+/// What may be under way beside others of its kind, each of which asks for commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A run.
+    Run,
+    /// An effect.
+    Effect,
+}
 
-impl Drop for Working<'_> {
+/// Something that is under way, see [`Journal::working`].
+#[must_use = "it counts as ended when this is dropped"]
+pub struct Working(Arc<Inner>, Work);
+
+impl fmt::Debug for Working {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Working").field(&self.1).finish()
+    }
+}
+
+impl Drop for Working {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.working[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The ways to the writer and the reader.
 impl Journal {
-    /// Counts an effect as being performed until the guard is dropped. While there is no other, nobody could join a
-    /// commit, so it is made at once on the thread that asks for it.
-    pub fn working(&self) -> Working<'_> {
-        self.inner.working.fetch_add(1, Ordering::Relaxed);
-        Working(&self.inner.working)
+    /// Counts a run or an effect as being under way until the guard is dropped. While there is no other of its kind,
+    /// nobody could join a commit, so it is made at once on the thread that asks for it.
+    pub fn working(&self, on: Work) -> Working {
+        self.inner.working[on as usize].fetch_add(1, Ordering::Relaxed);
+        Working(self.inner.clone(), on)
+    }
+
+    /// Whether nobody could join a commit that is asked for now.
+    fn is_alone(&self) -> bool {
+        self.inner.working.iter().all(|count| count.load(Ordering::Relaxed) <= 1)
     }
 
     /// Sends a request whose answer is waited for.
     fn send(&self, request: Request) {
         let shared = &self.inner.shared;
-        if self.inner.working.load(Ordering::Relaxed) > 1 {
-            shared.queue().push(request);
-        } else {
+        if self.is_alone() {
             shared.queue().push_quietly(request);
             shared.commit_here();
+        } else {
+            shared.queue().push(request);
         }
     }
 

@@ -104,7 +104,7 @@ fn advice(finished: &Finished, run: &str) -> Option<String> {
     }
 }
 
-fn outcome_json(run: &str, finished: &Finished) -> Value {
+pub(super) fn outcome_json(run: &str, finished: &Finished) -> Value {
     let trouble = finished.trouble.as_ref();
     json!({
         "run": run,

@@ -4,8 +4,10 @@ use effect::{Code, Error, Result};
 use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
+use super::evaluate;
 use crate::app::App;
 use crate::arguments::State;
+use crate::execute::many::{Many, Outcome};
 use crate::exit::Exit;
 use crate::render::{self, Table};
 
@@ -39,6 +41,53 @@ pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json:
     }
     table.print();
     Ok(Exit::Done)
+}
+
+/// Goes on with every run that can go on by itself.
+pub(super) async fn resume_all(app: &App, active: usize, as_json: bool) -> Result<Exit> {
+    let many = Many::of(app, active).await?;
+    let found = many.len() as u64;
+    let mut exit = Exit::Done;
+    let mut shown = Vec::new();
+    many.run(|outcome| {
+        exit = worse(exit, outcome.finished.exit);
+        if as_json {
+            shown.push(evaluate::outcome_json(outcome.run.as_str(), &outcome.finished));
+        } else {
+            render::note(resumed_line(outcome));
+        }
+    })
+    .await?;
+    match as_json {
+        true => render::json(&shown),
+        false if found == 0 => render::note("no run waits to go on"),
+        false => {}
+    }
+    let waits = !app.journal.runs_in(&[RunState::Waiting]).await?.is_empty();
+    Ok(if exit == Exit::Done && waits { Exit::Waiting } else { exit })
+}
+
+/// The exit code for both: a failure counts more than a pause.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Done, other) | (Exit::Waiting, other @ (Exit::Failed | Exit::Denied)) => other,
+        (one, _) => one,
+    }
+}
+
+fn resumed_line(outcome: &Outcome) -> String {
+    let error = outcome.finished.trouble.as_ref();
+    let why = error
+        .map(|trouble| format!("  [{}] {}", trouble.error.code, render::printable(&trouble.error.message)));
+    let state = outcome.finished.state;
+    let style = if state == RunState::Done { render::GREEN } else { render::YELLOW };
+    format!(
+        "{} {}{}  {}",
+        render::styled(style, state),
+        outcome.name,
+        why.unwrap_or_default(),
+        render::styled(render::DIM, format_args!("run {}", outcome.run))
+    )
 }
 
 /// A run that counts as running although nobody holds it was killed.

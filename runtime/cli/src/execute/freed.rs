@@ -46,7 +46,7 @@ pub(super) async fn free(
 /// A run that has waited for this long may well go on waiting.
 const LEAST_IDLE: Duration = Duration::from_millis(500);
 
-fn until_then(now: Timestamp, until: Timestamp) -> Duration {
+pub(super) fn until_then(now: Timestamp, until: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0))
 }
 

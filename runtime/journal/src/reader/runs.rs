@@ -9,7 +9,7 @@ use super::text::{blob, json, moment, optional_json, word};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::run::{Filter, Run};
+use crate::run::{Filter, Run, RunState};
 use crate::schema;
 use crate::writer::{KIND_OF_PLANS, number};
 
@@ -41,6 +41,23 @@ pub(crate) fn runs(connection: &Connection, filter: &Filter) -> Result<Vec<Run>>
     let rows = statement.query_map(params![filter.state.map(|state| state.as_str()), limit], Found::read)?;
     let mut sources = HashMap::new();
     rows.map(|found| found?.complete(connection, &mut sources)).collect()
+}
+
+/// The runs in one of `states`, the first first.
+pub(crate) fn in_states(connection: &Connection, states: &[RunState]) -> Result<Vec<(RunId, RunState)>> {
+    let mut found = Vec::new();
+    for state in states {
+        let mut statement = connection
+            .prepare_cached("SELECT number, id FROM runs WHERE state = ? AND imported = 0 ORDER BY number")?;
+        let mut rows = statement.query([state.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            let id = id.parse().map_err(|_| Error::Corrupt(format!("a run has the id `{id}`")))?;
+            found.push((row.get::<_, i64>(0)?, id, *state));
+        }
+    }
+    found.sort_by_key(|(number, ..)| *number);
+    Ok(found.into_iter().map(|(_, id, state)| (id, state)).collect())
 }
 
 /// Whether somebody asked for the end of a run.
