@@ -101,6 +101,19 @@ pub struct Begin {
     pub change: Option<String>,
     /// Until when it waits.
     pub until: Option<Timestamp>,
+    /// The lease that it acts under: refused when that has passed to somebody else.
+    pub fence: Option<Fence>,
+}
+
+/// One holding of a service's lease. A later one has a higher epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The node.
+    pub node: String,
+    /// The service.
+    pub service: String,
+    /// How often the lease had been taken.
+    pub epoch: u64,
 }
 
 /// The answer to a begin. Of an effect that had begun already, everything is as first written.
@@ -171,6 +184,8 @@ pub struct End {
     pub outcome: Outcome,
     /// Records that change together with it.
     pub writes: Vec<Write>,
+    /// The lease that the records are changed under.
+    pub fence: Option<Fence>,
     /// Whether it changed something.
     pub changed: bool,
 }

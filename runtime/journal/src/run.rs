@@ -1,5 +1,6 @@
 //! Owns what is known about a run as a whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -108,6 +109,19 @@ pub struct NewRun {
     pub source: String,
     /// The folder that `require` reads from.
     pub root: String,
+    /// The sources of modules that are pinned already, by module.
+    pub modules: BTreeMap<String, String>,
+    /// The saved plan that it carries out.
+    pub plan: Option<NewPlan>,
+}
+
+/// A saved plan at the moment at which a run takes it. Only one run ever does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPlan {
+    /// Its name.
+    pub name: String,
+    /// Its steps, for every resume.
+    pub steps: String,
 }
 
 /// A run as recorded.
@@ -136,6 +150,16 @@ pub struct Run {
     pub source: Arc<str>,
     /// The folder that `require` reads from.
     pub root: String,
+    /// The saved plan that it carries out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// How often a part of its history was forgotten.
+    pub forgotten: u32,
+    /// What it came from, when that is another run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// Whether it was recorded elsewhere: it can be looked at and nothing else.
+    pub imported: bool,
     /// Where it stands.
     pub state: RunState,
     /// The error, or the reason of a pause.

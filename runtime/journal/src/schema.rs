@@ -133,6 +133,29 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_name ON events (name, id);
 ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+", "
+-- How often each service's lease was taken, and by whom last.
+CREATE TABLE leases (
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (node, service)
+) STRICT, WITHOUT ROWID;
+-- The services of which a run has ever held the lease: a resume takes them again. By the run's id, because a lease may be
+-- taken before its run is recorded.
+CREATE TABLE held (
+    run TEXT NOT NULL,
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (run, node, service)
+) STRICT, WITHOUT ROWID;
+", "
+-- How often a part of the history was forgotten; what the run came from, as JSON; whether it was recorded elsewhere.
+ALTER TABLE runs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN origin TEXT;
+ALTER TABLE runs ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

@@ -165,6 +165,9 @@ pub struct Divergence {
     /// The arguments the script passed, if it asked for the recorded effect with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
+    /// The error with which the script ended instead of asking for what was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Where the script asked.
     #[serde(flatten)]
     pub place: Place,

@@ -13,7 +13,7 @@ use journal::{Open, RunId, RunState, Timestamp};
 use script::Template;
 
 use super::freed::until_then;
-use super::{Attempt, Finished, PROGRAM, Signals, attempt, conclude_cancelled, past, recorded_job};
+use super::{Attempt, Finished, Job, PROGRAM, Signals, attempt, conclude_cancelled, past, recorded_job};
 use crate::app::App;
 use crate::render::Silent;
 
@@ -202,11 +202,10 @@ async fn go_on(app: &App, id: RunId, kept: Kept) -> Result<Step> {
         let finished = conclude_cancelled(app, &id).await?;
         return Ok(Step::Over(Outcome { run: id, name: run.name, finished }));
     }
-    let mut job = recorded_job(&run)?;
-    if run.state != RunState::Pending {
-        let mut past = past(app, &run).await?;
-        past.kept = kept;
-        job.past = Some(past);
+    let mut job = Job { kept, ..recorded_job(app, &run).await? };
+    // A fork that was never started has a history all the same.
+    if run.state != RunState::Pending || run.effects > 0 {
+        job.past = Some(past(app, &run).await?);
     }
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
     let begun = app.journal.set_state(&id, RunState::Running, None, None);

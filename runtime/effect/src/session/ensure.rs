@@ -36,7 +36,13 @@ impl Session {
                 let answer = self.end(request, Kind::Ensure, Ending::unchanged(Ok(planned.result))).await?;
                 Ok((Action::None, answer))
             }
-            (_, open) => self.apply(request, planned, &*pending, context, open.is_some()).await,
+            (action, open) => {
+                // What was cut may have been half done: the change that it began with was the planned one.
+                if action != Action::None && open.is_none() {
+                    self.hold_to_plan(request, action, &planned.fields)?;
+                }
+                self.apply(request, planned, &*pending, context, open.is_some()).await
+            }
         }
     }
 
@@ -95,7 +101,12 @@ impl Session {
         loop {
             attempt += 1;
             let (action, ending) = match self.compare_records(ensure, context).await {
-                Ok(compared) => compared,
+                Ok((planned, ending)) => {
+                    if planned.action != Action::None {
+                        self.hold_to_plan(request, planned.action, &planned.fields)?;
+                    }
+                    (planned.action, ending)
+                }
                 Err(error) => (Action::None, Ending::unchanged(Err(error))),
             };
             match self.record(request, Kind::Ensure, ending).await {
@@ -107,22 +118,23 @@ impl Session {
         }
     }
 
-    async fn compare_records(&self, ensure: &dyn EnsureCall, context: &Context) -> Result<(Action, Ending)> {
+    async fn compare_records(&self, ensure: &dyn EnsureCall, context: &Context) -> Result<(Planned, Ending)> {
         let pending = ensure.compare(context).await?;
         let planned = pending.planned()?;
         if planned.action == Action::None {
-            return Ok((Action::None, Ending::unchanged(Ok(planned.result))));
+            let ending = Ending::unchanged(Ok(planned.result.clone()));
+            return Ok((planned, ending));
         }
         let made = pending.apply(context).await?;
         let writes: Vec<Write> = made.writes;
         let ending = Ending {
             result: Ok(ensured(true, planned.before.as_ref(), made.after.as_ref())),
-            before: planned.before,
+            before: planned.before.clone(),
             writes,
             changed: true,
             at_once: false,
         };
-        Ok((planned.action, ending))
+        Ok((planned, ending))
     }
 }
 

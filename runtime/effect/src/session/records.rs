@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::history::hash;
 use super::outcome::{raw, recorded_form};
 use super::{Answer, Request, Session, Stop};
-use crate::{Code, Error, Kind, Result};
+use crate::{Action, Code, Error, FieldChange, Kind, Result};
 
 impl Session {
     /// An effect that could not read or write our own records is no matter of the script: the run stops.
@@ -27,6 +27,28 @@ impl Session {
         error
     }
 
+    /// Stops the run before an effect acts that its saved plan does not have like this.
+    pub(super) fn hold_to_plan(
+        &self,
+        request: &Request,
+        action: Action,
+        fields: &[FieldChange],
+    ) -> Result<(), Stop> {
+        let Some(bound) = &self.bound else { return Ok(()) };
+        let mask = |value: &Option<Value>| value.clone().map(|value| self.masked(value));
+        let masked: Vec<FieldChange> = fields
+            .iter()
+            .map(|field| FieldChange {
+                before: mask(&field.before),
+                after: mask(&field.after),
+                ..field.clone()
+            })
+            .collect();
+        bound
+            .check(&request.identity, &hash(&request.arguments), action, &masked)
+            .map_err(|error| Stop::Pause(self.attribute(error, request)))
+    }
+
     /// Makes a begin durable, together with every end before it.
     pub(super) async fn begin(&self, request: &Request, kind: Kind, before: Before) -> Result<Begun, Stop> {
         let begin = Begin {
@@ -38,6 +60,7 @@ impl Session {
             before: before.before.map(|value| self.masked(value).to_string()),
             change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
+            fence: self.fence(&request.identity),
         };
         Ok(self.journal().begin(&self.shared.run, begin).await?)
     }
@@ -58,6 +81,9 @@ impl Session {
             .result
             .and_then(|value| bounded(raw(&self.told(value))?))
             .map_err(|error| self.attribute(self.masked_error(error), request));
+        if let (Some(bound), Err(_)) = (&self.bound, &answer) {
+            bound.failed(&request.identity);
+        }
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
             Err(error) if error.code == Code::Cancelled => journal::Outcome::Cancelled,
@@ -72,6 +98,7 @@ impl Session {
             before: ending.before.map(|value| self.masked(value).to_string()),
             outcome,
             writes: ending.writes,
+            fence: self.fence(&request.identity),
             changed: ending.changed,
         };
         let turn = self.turnstile.take();

@@ -17,6 +17,9 @@ use crate::{Action, Code, Context, Error, Need, Result};
 /// How many changes of later runs are looked through.
 const MOST_LATER: usize = 1_000_000;
 
+/// How the journal marks a change that a run has from the one that it was forked from.
+const FORKED: &str = r#"{"forked":true}"#;
+
 /// Which objects runs after a certain one have changed: key → the run and its effect.
 pub(super) type Touched = HashMap<String, String>;
 
@@ -29,7 +32,14 @@ impl Session {
     ) -> Result<(Box<dyn Call>, Vec<Need>)> {
         let wanted: Restore = decode(self.registry.find(Restore::NAME)?.declaration(), arguments)?;
         let run = match &wanted.run {
-            Some(run) => self.journal().run(run).await?.id,
+            Some(run) => {
+                let run = self.journal().run(run).await?;
+                if run.imported {
+                    let message = format!("run {} was recorded elsewhere", run.id);
+                    return Err(Error::new(Code::NotUndoable, message).hint("undo it where it was made"));
+                }
+                run.id
+            }
             None => self.shared.run,
         };
         let mut needs = match run == self.shared.run {
@@ -44,6 +54,13 @@ impl Session {
                 needs,
             ));
         };
+        if entry.change.as_deref() == Some(FORKED) {
+            let made = Error::new(
+                Code::NotUndoable,
+                format!("`{}` was done by the run that this one was forked from", entry.identity.name),
+            );
+            return Err(made.hint("`mcrun undo` of that run brings back what was there before"));
+        }
         let (inner, arguments) = self.inner(&entry)?;
         needs.append(&mut inner.needs()?);
         needs.append(&mut secrets_in(&arguments));

@@ -5,6 +5,8 @@
 mod crash;
 mod entries;
 mod folds;
+mod history;
+mod leases;
 mod logs;
 mod opening;
 mod records;
