@@ -29,7 +29,7 @@ use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 pub use history::{divergence, hash, recorded_error};
 pub use outcome::journal_error;
 use outcome::raw;
-use records::{Before, Ending, bounded};
+use records::{Before, Ending, bounded, driven};
 use standing::UnderWay;
 use turnstile::Turnstile;
 
@@ -314,14 +314,14 @@ impl Session {
     }
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
-        let result = read.read(context).await;
+        let result = driven(("read:before", "read:after"), read.read(context)).await;
         self.end(request, Kind::Read, Ending::unchanged(result)).await
     }
 
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let result = wait.wait(context, begun.until).await;
+        let result = driven(("wait:before", "wait:after"), wait.wait(context, begun.until)).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {

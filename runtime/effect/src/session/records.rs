@@ -127,6 +127,14 @@ impl Session {
     }
 }
 
+/// A call of an effect's own, between two points at which a crash test may end the process.
+pub(super) async fn driven<T>(points: (&'static str, &'static str), call: impl Future<Output = T>) -> T {
+    journal::reached(points.0);
+    let done = call.await;
+    journal::reached(points.1);
+    done
+}
+
 /// What a begin records.
 #[derive(Default)]
 pub(super) struct Before {
