@@ -17,10 +17,18 @@ use rusqlite::ffi::{
 /// What is about to be done to a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation<'a> {
-    Write { offset: u64, data: &'a [u8] },
-    Truncate { size: u64 },
+    Write {
+        offset: u64,
+        data: &'a [u8],
+    },
+    Truncate {
+        size: u64,
+    },
     Sync,
-    Delete,
+    /// `synced`: the folder is synced as well, so that it cannot come back.
+    Delete {
+        synced: bool,
+    },
 }
 
 /// Whether it may be done.
@@ -192,7 +200,9 @@ unsafe extern "C" fn delete(_: *mut sqlite3_vfs, name: *const c_char, sync_folde
         |_| unsafe { (*vfs).xDelete.map_or(SQLITE_IOERR_DELETE, |delete| delete(vfs, name, sync_folder)) };
     // SAFETY: SQLite's names are strings that live through the call.
     match (unsafe { path(name) }, WATCHER.get()) {
-        (Some(path), Some(watcher)) => pass(&**watcher, path, Operation::Delete, act),
+        (Some(path), Some(watcher)) => {
+            pass(&**watcher, path, Operation::Delete { synced: sync_folder != 0 }, act)
+        }
         _ => act(None),
     }
 }
