@@ -23,9 +23,9 @@ struct Moment {
 fn lose_power(seed: u64, steps: usize, large: u64, images: u64) -> (usize, usize) {
     let folder = in_memory();
     let disk = Disk::of(folder.path());
-    let work = Arc::new(Mutex::new(Work::new(seed, large)));
+    let mut work = Work::new(seed, large);
     let (moments, checked) = checker(images);
-    let known = work.lock().unwrap().known.clone();
+    let known = work.known.clone();
     let run: Arc<Mutex<Option<RunId>>> = Arc::default();
     let (of, mut number) = (run.clone(), 0);
     disk.at_sync(move |files| {
@@ -36,11 +36,8 @@ fn lose_power(seed: u64, steps: usize, large: u64, images: u64) -> (usize, usize
         let _ = moments.send(Moment { files: files.clone(), allowed, run: *of.lock().unwrap(), seed });
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut work = work.lock().unwrap();
-        work.on_run = Some(run);
-        work.perform(folder.path(), steps).await.unwrap();
-    });
+    work.on_run = Some(run);
+    runtime.block_on(work.perform(folder.path(), steps)).unwrap();
     // The last moments are on their way; the sender goes with the look.
     disk.at_sync(|_| ());
     let checked = checked.join().expect("every image is as it must be");
