@@ -16,7 +16,7 @@ const RUNS: u32 = 1_000;
 const STEPS: u32 = 100;
 const SLEEPERS: u32 = 10_000;
 /// How many runs have a worker at once.
-const ACTIVE: &str = "8";
+const ACTIVE: &str = "32";
 
 fn new_run(journal: &Journal, source: &str) -> NewRun {
     NewRun {

@@ -32,6 +32,8 @@ mod service;
 mod strategies;
 mod terminal;
 mod undo;
+mod undo_containers;
+mod undo_trees;
 mod waiting;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.

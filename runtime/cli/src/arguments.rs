@@ -266,6 +266,12 @@ pub(crate) enum Command {
         /// Only show what would be done.
         #[arg(long)]
         plan: bool,
+        /// Grant a capability beyond those that the run had, where bringing something back takes more.
+        #[arg(long, value_name = "CAPABILITY")]
+        allow: Vec<String>,
+        /// Refuse a capability, whatever grants it.
+        #[arg(long, value_name = "CAPABILITY")]
+        deny: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -26,6 +26,7 @@ mod transfer;
 mod undo;
 
 use effect::Result;
+use effect::policy::Grants;
 
 use crate::app::App;
 use crate::arguments::{Arguments, Command};
@@ -78,8 +79,8 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Cancel { run } => runs::cancel(app, &run).await,
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
-        Command::Undo { run, force, plan, json } => {
-            undo::undo(app, &run, undo::Wish { force, plan, json }).await
+        Command::Undo { run, force, plan, allow, deny, json } => {
+            undo::undo(app, &run, undo::Wish { force, plan, json, more: Grants { allow, deny } }).await
         }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
         Command::Top { all, once, every, json } => top::top(app, all, once, every, json).await,

@@ -260,7 +260,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
         stopping,
         pinned: Mutex::new(Vec::new()),
     };
-    let worker = app.worker.take().map_or_else(start_worker, Ok)?;
+    let worker = next_worker(app).await?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
     let mut stopped = interrupt.clone();
     let run = async {
@@ -286,9 +286,26 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     Ok(Evaluation { session, ended, freed })
 }
 
+/// This very program, whatever has become of its file.
+const PROGRAM: &str = "/proc/self/exe";
+
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {
-    Worker::start("/proc/self/exe".as_ref())
+    Worker::start(PROGRAM.as_ref())
+}
+
+/// The worker that was started in advance, a copy of the template, or a new one.
+async fn next_worker(app: &App) -> Result<Worker> {
+    if let Some(worker) = app.worker.take() {
+        return Ok(worker);
+    }
+    if let Some(template) = app.template.get() {
+        match template.worker().await {
+            Ok(worker) => return Ok(worker),
+            Err(error) => tracing::debug!(%error, "a worker is started, because none could be copied"),
+        }
+    }
+    start_worker()
 }
 
 /// The signals that ask a run to stop.

@@ -4,6 +4,7 @@
 mod checks;
 mod deadline;
 mod drain;
+mod forked;
 mod pipe;
 mod session;
 mod spawn;
@@ -14,6 +15,8 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+
+pub use forked::Template;
 
 use crate::Limits;
 use crate::protocol::{

@@ -238,9 +238,19 @@ pub(crate) enum ToWorker {
     Start(Box<Start>),
     History(Vec<HistoryItem>),
     HistoryEnd,
-    Answer { id: u64, outcome: Outcome },
-    Module { outcome: Result<Module, effect::Error> },
+    Answer {
+        id: u64,
+        outcome: Outcome,
+    },
+    Module {
+        outcome: Result<Module, effect::Error>,
+    },
+    /// Instead of a start: fork a worker for each pipe that arrives from now on.
+    Fork,
 }
+
+/// What a template answers to [`ToWorker::Fork`].
+pub(crate) const FORKS: u8 = b'+';
 
 /// A live effect that the script asks for.
 #[derive(Debug, Serialize, Deserialize)]

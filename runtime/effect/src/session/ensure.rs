@@ -54,7 +54,8 @@ impl Session {
         context: &Context,
         begun_before: bool,
     ) -> Result<(Action, Answer), Stop> {
-        let change = json!({ "action": planned.action, "fields": planned.fields, "notes": planned.notes });
+        let notes = [&planned.notes[..], &planned.lost].concat();
+        let change = json!({ "action": planned.action, "fields": planned.fields, "notes": notes });
         let before = Before { before: planned.before.clone(), change: Some(change), until: None };
         let begun = self.begin(request, Kind::Ensure, before).await?;
         // A resumed ensure keeps what its first begin found.

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{Request, Session};
+use crate::declaration::Declared as _;
 use crate::erased::{Call, EnsureCall, Operation, Planned};
 use crate::plan::{Answered, Seen, Step};
+use crate::runs::Restore;
 use crate::session::Answer;
-use crate::{Action, Context, Error, Kind, Need, Result};
+use crate::{Action, Context, Error, Kind, Need, Result, Rewind};
 
 impl Session {
     pub(super) async fn plan(
@@ -32,9 +34,14 @@ impl Session {
                 holds = !read.is_passing();
                 read.read(context).await
             }
-            Operation::Ensure(ensure) => plan_ensure(ensure, context, &mut step).await,
+            Operation::Ensure(ensure) => {
+                let planned = plan_ensure(ensure, context, &mut step).await;
+                self.mark(&mut step);
+                planned
+            }
             Operation::Act(act) => {
                 step.action = Action::Act;
+                self.mark(&mut step);
                 step.notes.extend(act.summary());
                 act.admit(context).map(|()| {
                     act.assume().unwrap_or_else(|| {
@@ -67,6 +74,22 @@ impl Session {
         Answered { tag, value: (text.len() <= LARGEST_KEPT).then(|| value.clone()) }
     }
 
+    /// Says of a step that changes something what undo could not take back.
+    fn mark(&self, step: &mut Step) {
+        let name = step.identity.name.as_str();
+        // What undo itself does is not undone; what it loses is what its reader wants to know.
+        if name == Restore::NAME {
+            step.notes.append(&mut step.cannot_undo);
+            return;
+        }
+        let rewind = self.registry.find(name).ok().and_then(|effect| effect.rewind());
+        if step.action != Action::None && rewind == Some(Rewind::Refuse) {
+            let what =
+                if step.kind == Kind::Act { "what it did is left as it is" } else { "it has no way back" };
+            step.cannot_undo.insert(0, what.to_owned());
+        }
+    }
+
     pub(super) fn plan_rejection(&self, request: &Request, kind: Kind, error: Error) -> Answer {
         let mut step = step(request, kind, String::new());
         step.error = Some(error.clone());
@@ -81,7 +104,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     if planned.action != Action::None {
         pending.overlay(context);
     }
-    let Planned { action, fields, notes, unknown, mut result, .. } = planned;
+    let Planned { action, fields, notes, lost, unknown, mut result, .. } = planned;
     if let (false, Some(Value::Object(after))) = (unknown.is_empty(), result.get_mut("after")) {
         after.retain(|name, _| !unknown.contains(&name.as_str()));
         after.insert("$unknown".into(), json!(unknown));
@@ -89,6 +112,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     step.action = action;
     step.fields = fields;
     step.notes = notes;
+    step.cannot_undo = lost;
     Ok(result)
 }
 
@@ -100,6 +124,7 @@ fn step(request: &Request, kind: Kind, subject: String) -> Step {
         subject,
         fields: Vec::new(),
         notes: Vec::new(),
+        cannot_undo: Vec::new(),
         place: request.place.clone(),
         needs: Vec::new(),
         error: None,

@@ -57,7 +57,7 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: before.before.map(|value| self.masked(value).to_string()),
+            before: before.before.map(|value| self.kept(value)),
             change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
             fence: self.fence(&request.identity),
@@ -95,7 +95,7 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: ending.before.map(|value| self.masked(value).to_string()),
+            before: ending.before.map(|value| self.kept(value)),
             outcome,
             writes: ending.writes,
             fence: self.fence(&request.identity),
@@ -125,9 +125,28 @@ impl Session {
         }
     }
 
-    /// What a script gets of a result: without secrets, and without what only undo can open.
+    /// A state as the journal keeps it. Where a literal copy of a secret was masked the state cannot be brought back, and
+    /// says so.
+    fn kept(&self, value: Value) -> String {
+        let mut kept = self.masked(value.clone());
+        if let Value::Object(fields) = &mut kept
+            && value.as_object() != Some(fields)
+        {
+            fields.insert(MASKED.to_owned(), true.into());
+        }
+        kept.to_string()
+    }
+
+    /// What a script gets of a result: without secrets, and without what only undo can open or is to know.
     pub(super) fn told(&self, value: Value) -> Value {
-        crate::secret::without_boxes(self.masked(value))
+        let mut told = crate::secret::without_boxes(self.masked(value));
+        let is_absent = |before: &Value| before.get(ABSENT).is_some();
+        if let Value::Object(fields) = &mut told
+            && fields.get("before").is_some_and(is_absent)
+        {
+            fields.remove("before");
+        }
+        told
     }
 
     pub(super) fn masked_error(&self, mut error: Error) -> Error {
@@ -154,6 +173,12 @@ impl Session {
         lost.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 }
+
+/// Marks the record of an object that was not there: it holds what undo takes away.
+const ABSENT: &str = "$absent";
+
+/// Marks a recorded state that is not whole.
+pub(super) const MASKED: &str = "$masked";
 
 /// What a begin records.
 #[derive(Default)]

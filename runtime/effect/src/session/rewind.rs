@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use journal::{Entry, RunId};
 use serde_json::{Value, json};
 
+use super::records::MASKED;
 use super::{Session, secrets_in};
 use crate::declaration::{Declared, not_undoable};
 use crate::erased::{Call, EnsureCall, Made, Operation, Pending, Planned, decode};
@@ -78,6 +79,7 @@ impl Session {
         let earlier = entry.before.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
             Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error)
         })?;
+        refuse_masked(&entry.identity.name, earlier.as_ref())?;
         // An effect that found everything right changed nothing, whatever it may look like now.
         let inner = (entry.changed || entry.order.is_none()).then_some(inner);
         let call = Restoring { subject: wanted.subject(), inner, earlier, later };
@@ -135,6 +137,17 @@ impl Session {
         let touched = Arc::new(touched);
         self.progress().touched.insert(*run, touched.clone());
         Ok(touched)
+    }
+}
+
+/// A state with a secret in it that was masked is not the one that was there.
+fn refuse_masked(effect: &str, earlier: Option<&Value>) -> Result<()> {
+    match earlier.and_then(|earlier| earlier.get(MASKED)) {
+        None => Ok(()),
+        Some(_) => {
+            Err(not_undoable(effect)
+                .because("what was there held a secret in plain text, which is not recorded"))
+        }
     }
 }
 
@@ -220,6 +233,7 @@ impl Pending for Nothing {
             action: Action::None,
             fields: Vec::new(),
             notes: Vec::new(),
+            lost: Vec::new(),
             unknown: Vec::new(),
             before: None,
             result: json!({ "changed": false }),

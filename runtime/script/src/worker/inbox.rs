@@ -182,7 +182,7 @@ impl Inbox {
             ToWorker::HistoryEnd => self.history_ended = true,
             ToWorker::Answer { id, outcome } => self.answers.push_back((id, outcome)),
             ToWorker::Module { outcome } => self.module = Some(outcome),
-            ToWorker::Start(_) => pipe::exit(),
+            ToWorker::Start(_) | ToWorker::Fork => pipe::exit(),
         }
     }
 

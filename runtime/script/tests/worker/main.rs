@@ -15,3 +15,4 @@ mod replay;
 mod require;
 mod secrets;
 mod support;
+mod template;

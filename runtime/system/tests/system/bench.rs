@@ -122,7 +122,7 @@ impl Bench {
             node: "rift".into(),
             source: String::new(),
             root: root.to_string_lossy().into_owned(),
-            modules: std::collections::BTreeMap::new(),
+            modules: BTreeMap::new(),
             plan: None,
         };
         self.journal.create_run(new).await.unwrap();
