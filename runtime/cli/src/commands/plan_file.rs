@@ -154,6 +154,19 @@ impl Frozen {
         lines
     }
 
+    /// The files of the script's folder that are not what they were when the plan was made.
+    pub(super) fn changed_files(&self) -> Vec<&str> {
+        let main = std::iter::once((self.name.as_str(), self.source.as_str()));
+        let modules = self.modules.iter().map(|(name, source)| (name.as_str(), source.as_str()));
+        main.chain(modules)
+            .filter(|(name, _)| !name.starts_with('@'))
+            .filter(|(name, source)| {
+                std::fs::read(self.root.join(name)).map_or(true, |now| now != source.as_bytes())
+            })
+            .map(|(name, _)| name)
+            .collect()
+    }
+
     /// The job that the plan was made of, as the run `id`.
     pub(super) fn job(&self, id: RunId, mode: Mode) -> Job {
         Job {
