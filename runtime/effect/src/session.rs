@@ -36,7 +36,7 @@ pub use history::{divergence, hash, recorded_error};
 pub use leases::{Patience, take_lease};
 pub use outcome::journal_error;
 use outcome::raw;
-use records::{Before, Ending, bounded};
+use records::{Before, Ending, bounded, driven};
 pub use standing::Kept;
 use standing::UnderWay;
 use turnstile::Turnstile;
@@ -383,7 +383,11 @@ impl Session {
     }
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
-        let result = self.unless_cancelled(&request.identity, read.read(context)).await;
+        let result = driven(
+            ("read:before", "read:after"),
+            self.unless_cancelled(&request.identity, read.read(context)),
+        )
+        .await;
         let answer = self.end(request, Kind::Read, Ending::unchanged(result)).await?;
         if let (checkpoint::Folding::NAME, Ok(value)) = (request.identity.name.as_str(), &answer) {
             self.fold(request, value.get()).await?;
@@ -402,7 +406,8 @@ impl Session {
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let result = self.unless_cancelled(&request.identity, wait.wait(context, begun.until)).await;
+        let waited = self.unless_cancelled(&request.identity, wait.wait(context, begun.until));
+        let result = driven(("wait:before", "wait:after"), waited).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {

@@ -23,7 +23,7 @@ mod run;
 mod schema;
 mod writer;
 
-pub use crate::clock::{Clock, SystemClock, Timestamp};
+pub use crate::clock::{Clock, SystemClock, Timestamp, set_skew};
 pub use crate::entry::{
     Begin, Begun, End, Entry, Fence, Fold, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
 };

@@ -257,7 +257,7 @@ fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<(
     // and the log beside it takes over these permissions.
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|error| Error::unusable(path, &error))?;
-    connection.execute_batch("PRAGMA journal_mode = WAL").map_err(|error| reading_failed(error, path))?;
+    use_log(connection, path)?;
     let transaction = connection.transaction()?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
@@ -266,6 +266,19 @@ fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<(
     MIGRATIONS[done..].iter().try_for_each(|migration| transaction.execute_batch(migration))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+/// Asked to its end, beyond the one row: the change is committed behind it, and a sync that fails there must not pass
+/// unseen.
+fn use_log(connection: &Connection, path: &Path) -> Result<()> {
+    let mode: String = connection
+        .query_one("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(|error| reading_failed(error, path))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let cause = format!("a write-ahead log could not be made for it, its mode stays `{mode}`");
+    Err(Error::Unusable { path: path.to_owned(), cause })
 }
 
 fn take_turn(path: &Path) -> Result<File> {

@@ -3,6 +3,7 @@
 use journal::Open;
 use serde_json::Value;
 
+use super::records::driven;
 use super::{Before, Decision, Ending, Request, Session, Stop};
 use crate::erased::ActCall;
 use crate::session::Answer;
@@ -32,7 +33,7 @@ impl Session {
         }
         // Also when it was begun before: every end that the script has seen meanwhile becomes durable first.
         self.begin(request, Kind::Act, Before::default()).await?;
-        let result = act.act(context, &key).await;
+        let result = driven(("act:before", "act:after"), act.act(context, &key)).await;
         self.end(request, Kind::Act, ending(act, result)).await
     }
 
@@ -44,7 +45,7 @@ impl Session {
         context: &Context,
         key: &str,
     ) -> Result<Verdict, Stop> {
-        match act.ask(context, key).await {
+        match driven(("ask:before", "ask:after"), act.ask(context, key)).await {
             Ok(Doubt::Done(result)) => return Ok(Verdict::Ended(Ok(result))),
             Ok(Doubt::NotDone) => return Ok(Verdict::Again),
             Ok(Doubt::Unknown) => {}

@@ -179,6 +179,13 @@ const ABSENT: &str = "$absent";
 
 /// Marks a recorded state that is not whole.
 pub(super) const MASKED: &str = "$masked";
+/// A call of an effect's own, between two points at which a crash test may end the process.
+pub(super) async fn driven<T>(points: (&'static str, &'static str), call: impl Future<Output = T>) -> T {
+    journal::reached(points.0);
+    let done = call.await;
+    journal::reached(points.1);
+    done
+}
 
 /// What a begin records.
 #[derive(Default)]
