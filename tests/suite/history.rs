@@ -37,7 +37,7 @@ fn failed() -> (Place, String) {
     (place, run)
 }
 
-fn state<'a>(run: &'a Value) -> &'a str {
+fn state(run: &Value) -> &str {
     run["state"].as_str().unwrap()
 }
 

@@ -110,7 +110,7 @@ fn a_resumed_run_takes_again_what_it_held() {
     let run = place.newest_id();
     held.kill();
     // It only soaks: nothing that it does now would take the lease.
-    let _resumed = place.start(&["resume", &run]);
+    let _resumed = place.start(&["resume", &run, "--wait"]);
     until("the resumed run holds the service", || {
         (place.run(&[&second, "--allow", "*"]).code == Some(5)).then_some(())
     });

@@ -24,6 +24,7 @@ mod operate;
 mod plan_equals_apply;
 mod processes;
 mod registry;
+mod retention;
 mod sandbox;
 mod saved_plans;
 mod secrets;

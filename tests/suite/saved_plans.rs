@@ -38,7 +38,7 @@ fn a_saved_plan_is_applied_with_the_sources_it_was_made_of() {
     // What it runs is in the plan, whatever has become of the files.
     place.script("a.lua", "fail(\"not this one\")\n");
     place.script("name.lua", "return \"other\"\n");
-    place.ends(0, &["apply", &plan]);
+    place.ends(0, &["apply", &plan]).says(&["applied as planned: a.lua, name.lua"]);
     assert!(place.read("scripts/new").starts_with("world one v1 "), "{}", place.read("scripts/new"));
     assert!(!exists(&place, "old") && !exists(&place, "other"));
     let run = place.newest_shown();

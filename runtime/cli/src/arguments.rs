@@ -220,6 +220,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove finished runs that are older or more than [retention] in mcrun.toml keeps: 90 days and 10000 runs unless given.
+    Gc {
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run to a file, without secrets, for a bug report.
+    Export {
+        /// The run's id or its beginning.
+        run: String,
+        /// The file; mcrun-RUN.jsonl in this folder unless given.
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+    /// Take in a run that was exported elsewhere, to be shown and replayed.
+    Import {
+        /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
     /// Give a run up; one that is under way stops at its next effect.
     Cancel {
         /// The run's id or its beginning.

@@ -8,6 +8,7 @@ mod evaluate;
 mod events;
 mod exec;
 mod fork;
+mod gc;
 mod history;
 mod images;
 mod inspect;
@@ -21,6 +22,7 @@ mod runs;
 mod services;
 mod test;
 mod top;
+mod transfer;
 mod undo;
 
 use effect::Result;
@@ -68,6 +70,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await
         }
+        Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
+        Command::Export { run, out } => transfer::export(app, &run, out).await,
+        Command::Import { file } => transfer::import(app, &file).await,
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,

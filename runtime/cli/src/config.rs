@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use effect::units::Span;
 use effect::{Code, Error, Result};
 use serde::Deserialize;
 use system::secrets::SecretSource;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) drivers: Drivers,
     pub(crate) policy: Option<PolicyBound>,
+    #[serde(default)]
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
@@ -80,6 +83,22 @@ pub(crate) struct Docker {
 pub(crate) struct PolicyBound {
     /// Capabilities.
     pub(crate) scripts: Vec<String>,
+}
+
+/// `retention`: which finished runs `mcrun gc` keeps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Those that ended within this time.
+    pub(crate) age: Span,
+    /// At most so many, the newest.
+    pub(crate) runs: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Span::seconds(90 * 86_400), runs: 10_000 }
+    }
 }
 
 impl Config {

@@ -213,6 +213,10 @@ codes! {
         "Every time the lease of a service is taken its epoch rises, and every effect shows the epoch that it acts under when it begins. This run still had an older one, so nothing more is done in its name. It takes lock files that were removed by hand, or a state directory on a file system whose locks do not hold."
         "See that the other run has ended (`mcrun runs`), then `mcrun resume RUN`. Keep the state directory on a local file system.";
 
+    ExportUnusable "MC-J016" "an exported run cannot be written or read"
+        "The file of `mcrun export` is damaged, was written by another version of mcrun, or cannot be reached. Of a file that does not fit nothing is taken in."
+        "Export the run once more and pass the file on as it is; the cause says what is wrong with this one.";
+
     // C: containers.
     ImageMissing "MC-C003" "the image is not on this node"
         "The container names an image that the engine does not have."

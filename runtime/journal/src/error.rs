@@ -91,6 +91,9 @@ pub enum Error {
         /// What prevented it.
         cause: Box<Error>,
     },
+    /// A part of a run that was recorded elsewhere does not fit.
+    #[error("{0}")]
+    Unfit(String),
     /// Any other refusal of the database.
     #[error("the journal's database refused: {0}")]
     Sqlite(String),

@@ -1,6 +1,11 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
 mod locks;
+mod sweep;
+mod transfer;
+
+pub use self::sweep::{Retention, Swept};
+pub use self::transfer::{Part, Span};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,6 +134,10 @@ impl Journal {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
+    }
+
+    fn database(&self) -> &Path {
+        &self.inner.database
     }
 
     /// The state directory.

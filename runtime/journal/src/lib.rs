@@ -30,7 +30,7 @@ pub use crate::entry::{
 pub use crate::error::{Error, Result};
 pub use crate::event::Event;
 pub use crate::id::{InvalidId, RunId};
-pub use crate::journal::{Journal, Options, Ticket, Work, Working};
+pub use crate::journal::{Journal, Options, Part, Retention, Span, Swept, Ticket, Work, Working};
 pub use crate::lock::{Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};

@@ -125,7 +125,7 @@ pub struct NewPlan {
 }
 
 /// A run as recorded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Its id.
     pub id: RunId,
@@ -146,17 +146,17 @@ pub struct Run {
     /// The node it belongs to.
     pub node: String,
     /// The main source as pinned; shared between the runs of one listing.
-    #[serde(skip)]
+    #[serde(skip, default = "no_source")]
     pub source: Arc<str>,
     /// The folder that `require` reads from.
     pub root: String,
     /// The saved plan that it carries out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// How often a part of its history was forgotten.
     pub forgotten: u32,
     /// What it came from, when that is another run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value>,
     /// Whether it was recorded elsewhere: it can be looked at and nothing else.
     pub imported: bool,
@@ -180,6 +180,10 @@ pub struct Run {
     pub effects: u64,
     /// How many of these changed something.
     pub changed: u64,
+}
+
+fn no_source() -> Arc<str> {
+    Arc::from("")
 }
 
 /// Which runs to list, newest first.

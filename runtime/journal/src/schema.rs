@@ -156,6 +156,13 @@ CREATE TABLE held (
 ALTER TABLE runs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN origin TEXT;
 ALTER TABLE runs ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
+", "
+-- Runs that were removed and whose rows are on their way.
+CREATE TABLE swept (number INTEGER PRIMARY KEY) STRICT;
+-- The last run that was removed and had changed something, in its only row.
+CREATE TABLE horizon (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL) STRICT;
+-- Only results that are long have a blob: other steps do not touch this.
+CREATE INDEX entries_by_blob ON entries (blob) WHERE blob IS NOT NULL;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand
@@ -201,6 +208,13 @@ pub(crate) fn open(folder: &Path) -> Result<(Connection, PathBuf)> {
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     Ok((connection, path))
+}
+
+/// Opens the database at `path` for work beside an open writer.
+pub(crate) fn open_for_maintenance(path: &Path) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
 }
 
 /// Opens the database at `path` for reading beside an open writer.

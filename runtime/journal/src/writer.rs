@@ -28,6 +28,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
+pub(crate) use self::entries::{inlined, put_blob};
 pub(crate) use self::folds::is_within;
 pub(crate) use self::request::{Change, Request};
 pub(crate) use self::runs::KIND_OF_PLANS;

@@ -21,6 +21,10 @@ use crate::render::{self, Silent};
 pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: bool) -> Result<Exit> {
     let frozen = Frozen::read(app, file)?;
     check_untaken(app, &frozen.id).await?;
+    let changed = frozen.changed_files();
+    if !changed.is_empty() {
+        render::note(format_args!("changed since the plan was made, and applied as planned: {}", changed.join(", ")));
+    }
     let id = app.journal.next_id()?;
     let lock = app.journal.lock_run(&id)?;
     // Held while the plan is made again and to the end of the run: nothing moves in between that takes its turn.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use effect::plan::Plan;
@@ -21,6 +20,7 @@ use serde_json::value::RawValue;
 use super::evaluate::Sources;
 use crate::app::App;
 use crate::execute::Job;
+use crate::private::Draft;
 
 const VERSION: u32 = 1;
 const LARGEST: u64 = 64 << 20;
@@ -154,6 +154,19 @@ impl Frozen {
         lines
     }
 
+    /// The files of the script's folder that are not what they were when the plan was made.
+    pub(super) fn changed_files(&self) -> Vec<&str> {
+        let main = std::iter::once((self.name.as_str(), self.source.as_str()));
+        let modules = self.modules.iter().map(|(name, source)| (name.as_str(), source.as_str()));
+        main.chain(modules)
+            .filter(|(name, _)| !name.starts_with('@'))
+            .filter(|(name, source)| {
+                std::fs::read(self.root.join(name)).map_or(true, |now| now != source.as_bytes())
+            })
+            .map(|(name, _)| name)
+            .collect()
+    }
+
     /// The job that the plan was made of, as the run `id`.
     pub(super) fn job(&self, id: RunId, mode: Mode) -> Job {
         Job {
@@ -202,15 +215,10 @@ fn unusable(file: &Path, what: &str) -> Error {
     Error::new(Code::PlanUnusable, format!("the plan `{}` {what}", file.display()))
 }
 
-/// Under another name first, so that nobody ever reads half a plan.
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    let mut draft = Draft::of(file)?;
     draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    draft.persist(file)?;
-    Ok(())
+    draft.keep()
 }
 
 fn read(file: &Path) -> std::io::Result<String> {

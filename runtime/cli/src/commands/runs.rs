@@ -5,6 +5,7 @@ use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
 use super::evaluate;
+use super::history::check_own;
 use crate::app::App;
 use crate::arguments::State;
 use crate::execute::many::{Many, Outcome};
@@ -92,10 +93,13 @@ fn resumed_line(outcome: &Outcome) -> String {
 
 /// A run that counts as running although nobody holds it was killed.
 fn is_orphaned(app: &App, run: &Run) -> bool {
-    run.state == RunState::Running && app.journal.holder_of_run(&run.id).is_none()
+    !run.imported && run.state == RunState::Running && app.journal.holder_of_run(&run.id).is_none()
 }
 
 fn shown_state(app: &App, run: &Run) -> String {
+    if run.imported {
+        return format!("{} (imported)", run.state);
+    }
     if is_orphaned(app, run) { "killed".to_owned() } else { run.state.to_string() }
 }
 
@@ -265,6 +269,7 @@ fn show_outcome(run: &Run) {
 
 pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
     let run = app.journal.run(prefix).await?;
+    check_own(&run)?;
     if !is_resumable(&run) {
         return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
     }

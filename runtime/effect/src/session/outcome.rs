@@ -35,6 +35,7 @@ pub fn journal_error(error: journal::Error) -> Error {
         journal::Error::Full => Code::DiskFull,
         journal::Error::Locked { .. } => Code::Locked,
         journal::Error::Fenced { .. } => Code::Fenced,
+        journal::Error::Unfit(_) => Code::ExportUnusable,
         journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Code::RunUnknown,
         journal::Error::Conflict { .. } => Code::Internal,
         _ => Code::JournalBroken,

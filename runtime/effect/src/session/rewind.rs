@@ -18,6 +18,9 @@ use crate::{Action, Code, Context, Error, Need, Result};
 /// How many changes of later runs are looked through.
 const MOST_LATER: usize = 1_000_000;
 
+/// Stands for every object: nobody knows any more what was changed. No key is empty.
+const ANYTHING: &str = "";
+
 /// How the journal marks a change that a run has from the one that it was forked from.
 const FORKED: &str = r#"{"forked":true}"#;
 
@@ -68,7 +71,7 @@ impl Session {
         let later = match inner.operation() {
             Operation::Ensure(ensure) if ensure.undoable() && run != self.shared.run && !wanted.force => {
                 let touched = self.touched_since(&run, context).await?;
-                touched.get(&ensure.key(context)).cloned()
+                touched.get(&ensure.key(context)).or_else(|| touched.get(ANYTHING)).cloned()
             }
             Operation::Ensure(ensure) if ensure.undoable() => None,
             _ => return Err(not_undoable(&entry.identity.name)),
@@ -127,6 +130,9 @@ impl Session {
             if let Operation::Ensure(ensure) = inner.operation() {
                 touched.insert(ensure.key(context), format!("run {}, {identity}", later.run));
             }
+        }
+        if self.journal().swept_after(run).await? {
+            touched.insert(ANYTHING.to_owned(), "a run that `mcrun gc` has removed, perhaps".to_owned());
         }
         let touched = Arc::new(touched);
         self.progress().touched.insert(*run, touched.clone());

@@ -155,7 +155,7 @@ impl Writer {
 }
 
 /// A result as an entry holds it: long ones as the hash of a blob.
-pub(super) fn inlined<'a>(
+pub(crate) fn inlined<'a>(
     connection: &Connection,
     text: &'a str,
 ) -> Result<(Option<[u8; 32]>, Option<&'a str>)> {
@@ -166,7 +166,7 @@ pub(super) fn inlined<'a>(
 }
 
 /// Stores `text` under its hash, once.
-pub(super) fn put_blob(connection: &Connection, text: &str) -> Result<[u8; 32]> {
+pub(crate) fn put_blob(connection: &Connection, text: &str) -> Result<[u8; 32]> {
     let hash = *blake3::hash(text.as_bytes()).as_bytes();
     connection
         .prepare_cached("INSERT OR IGNORE INTO blobs (hash, data) VALUES (?, ?)")?

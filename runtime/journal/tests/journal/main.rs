@@ -12,3 +12,4 @@ mod opening;
 mod records;
 mod runs;
 mod support;
+mod sweep;

@@ -4,19 +4,20 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde_json::Value;
 
+use super::Journal;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::journal::Journal;
+use crate::probe;
 use crate::run::RunState;
 use crate::schema;
 use crate::writer::KIND_OF_PLANS;
 
 /// How many rows one transaction removes.
-const CHUNK: usize = 2000;
+const CHUNK: u32 = 2000;
 /// A database with fewer free pages is not worth rewriting: they are used again.
 const FREE_PART: u64 = 4;
 /// While runs are under way only what is rewritten in a moment is: they wait for it.
@@ -96,6 +97,10 @@ fn sweep(journal: &Journal, retention: Retention, dry: bool) -> Result<Swept> {
     Ok(swept)
 }
 
+fn count(row: &Row<'_>) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(0).map(i64::unsigned_abs)
+}
+
 fn size(path: &Path) -> u64 {
     let log = path.with_extension("db-wal");
     [path, &log].iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()
@@ -133,7 +138,7 @@ fn candidates(connection: &Connection, retention: Retention) -> Result<Vec<Candi
 fn needed(connection: &Connection) -> Result<HashSet<RunId>> {
     let mut needed = HashSet::new();
     let mut statement = connection.prepare(
-        "SELECT DISTINCT run FROM records WHERE run IS NOT NULL AND kind <> ? AND kind <> 'port'",
+        "SELECT DISTINCT run FROM records WHERE run IS NOT NULL AND kind <> ? AND kind NOT IN ('port', 'port-number')",
     )?;
     let recorded = statement.query_map([KIND_OF_PLANS], |row| row.get::<_, String>(0))?;
     for run in recorded {
@@ -179,7 +184,7 @@ impl Swept {
     /// Adds what there is of a run; whether it changed anything.
     fn count(&mut self, connection: &Connection, run: &Candidate) -> Result<bool> {
         let entries = (schema::key(run.number, 0), schema::key(run.number, u32::MAX));
-        let counted = |sql: &str| connection.prepare_cached(sql)?.query_row(entries, |row| row.get::<_, u64>(0));
+        let counted = |sql: &str| connection.prepare_cached(sql)?.query_row(entries, count);
         self.effects += counted("SELECT count(*) FROM entries WHERE key BETWEEN ? AND ?")?;
         self.lines += counted("SELECT count(*) FROM logs WHERE key BETWEEN ? AND ?")?;
         self.runs.push(run.id);
@@ -196,9 +201,8 @@ fn remove(connection: &mut Connection, run: &Candidate, swept: &mut Swept) -> Re
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;
-    let is_over = state.is_some_and(|(state, imported)| {
-        imported || state.parse::<RunState>().is_ok_and(RunState::is_final)
-    });
+    let is_over = state
+        .is_some_and(|(state, imported)| imported || state.parse::<RunState>().is_ok_and(RunState::is_final));
     if !is_over {
         return Ok(());
     }
@@ -215,7 +219,9 @@ fn remove(connection: &mut Connection, run: &Candidate, swept: &mut Swept) -> Re
     }
     transaction.execute("DELETE FROM held WHERE run = ?", [run.id.as_str()])?;
     transaction.execute("DELETE FROM runs WHERE number = ?", [run.number])?;
+    probe::reached("sweep:before-commit");
     transaction.commit()?;
+    probe::reached("sweep:after-commit");
     remove_rows(connection)
 }
 
@@ -228,7 +234,9 @@ fn remove_rows(connection: &mut Connection) -> Result<()> {
             let chunk = format!(
                 "DELETE FROM {table} WHERE key IN (SELECT key FROM {table} WHERE key BETWEEN ? AND ? LIMIT ?)"
             );
-            while connection.execute(&chunk, params![first, last, CHUNK])? > 0 {}
+            while connection.execute(&chunk, params![first, last, CHUNK])? > 0 {
+                probe::reached("sweep:rows");
+            }
         }
         connection.execute("DELETE FROM swept WHERE number = ?", [number])?;
     }
@@ -248,27 +256,29 @@ fn remove_blobs(connection: &mut Connection) -> Result<u64> {
     let mut after = Vec::new();
     let mut removed = 0;
     loop {
-        let until: Option<Vec<u8>> =
-            connection.query_row(next, params![after, CHUNK], |row| row.get(0))?;
+        let until: Option<Vec<u8>> = connection.query_row(next, params![after, CHUNK], |row| row.get(0))?;
         let Some(until) = until else { return Ok(removed) };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        removed += transaction.execute(BLOBS, rusqlite::named_params! { ":after": after, ":until": until })? as u64;
+        removed +=
+            transaction.execute(BLOBS, rusqlite::named_params! { ":after": after, ":until": until })? as u64;
         transaction.commit()?;
+        probe::reached("sweep:blobs");
         after = until;
     }
 }
 
 /// Gives free pages back to the file system, where that is worth it and holds nobody up for long.
 fn give_back(connection: &Connection) -> Result<()> {
-    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], count);
     let (pages, free, page) = (pragma("page_count")?, pragma("freelist_count")?, pragma("page_size")?);
     let is_worth_it = free * FREE_PART >= pages && free > 0;
     let under_way: u64 = connection.query_row(
         "SELECT count(*) FROM runs WHERE imported = 0 AND state IN ('pending', 'running', 'waiting')",
         [],
-        |row| row.get(0),
+        count,
     )?;
     if is_worth_it && (under_way == 0 || (pages - free) * page <= LARGEST_IN_PASSING) {
+        probe::reached("sweep:vacuum");
         match connection.execute_batch("VACUUM").map_err(Error::from) {
             // The pages are used again, which is as good where there is no room to rewrite the file.
             Err(error @ (Error::Full | Error::Busy)) => tracing::debug!(%error, "free pages are kept"),

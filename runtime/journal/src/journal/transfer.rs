@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Journal;
 use crate::entry::{Entry, Kind, Status};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
 use crate::log::Log;
 use crate::run::Run;
 use crate::schema::{self, LAST_COMPLETED, key};
@@ -52,8 +52,9 @@ impl Journal {
         let run = *run;
         self.read(move |connection| {
             let number = crate::writer::number(connection, &run)?;
-            let mut statement = connection
-                .prepare_cached("SELECT opened, last, scope, whole FROM folds WHERE run = ? ORDER BY opened")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT opened, last, scope, whole FROM folds WHERE run = ? ORDER BY opened",
+            )?;
             let rows = statement.query_map([number], |row| {
                 Ok(Span { opened: row.get(0)?, last: row.get(1)?, scope: row.get(2)?, whole: row.get(3)? })
             })?;
@@ -64,17 +65,18 @@ impl Journal {
 
     /// Takes in a run that was recorded elsewhere. An error of `parts` takes it back whole, as does one of the database;
     /// a run with this id that is here already is a conflict.
-    pub async fn import<E: Send + 'static>(
+    pub async fn import<E>(
         &self,
         run: Run,
+        planned: Option<String>,
         parts: impl Iterator<Item = std::result::Result<Part, E>> + Send + 'static,
     ) -> std::result::Result<(), E>
     where
-        E: From<Error>,
+        E: From<Error> + Send + 'static,
     {
         self.barrier().await?;
         let journal = self.clone();
-        let imported = tokio::task::spawn_blocking(move || import(&journal, &run, parts));
+        let imported = tokio::task::spawn_blocking(move || import(&journal, &run, planned.as_deref(), parts));
         imported.await.unwrap_or_else(|error| Err(Error::Sqlite(error.to_string()).into()))
     }
 }
@@ -82,12 +84,17 @@ impl Journal {
 fn import<E: From<Error>>(
     journal: &Journal,
     run: &Run,
+    planned: Option<&str>,
     parts: impl Iterator<Item = std::result::Result<Part, E>>,
 ) -> std::result::Result<(), E> {
     let sql = |error: rusqlite::Error| E::from(Error::from(error));
     let mut connection = schema::open_for_maintenance(journal.database())?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-    let mut import = Import { number: insert_run(journal, &transaction, run)?, begun: LAST_COMPLETED, changes: 0 };
+    let mut import = Import {
+        number: insert_run(journal, &transaction, run, planned)?,
+        begun: LAST_COMPLETED,
+        changes: 0,
+    };
     for part in parts {
         import.insert(&transaction, part?)?;
     }
@@ -97,17 +104,18 @@ fn import<E: From<Error>>(
 
 const RUN: &str = "
 INSERT INTO runs (id, state, created, updated, started, ended, exit_code, outcome, name, script, root, node, seed, source,
-    args, params, grants, limits, plan, forgotten, origin, imported)
+    args, params, grants, limits, plan, planned, forgotten, origin, imported)
 VALUES (:id, :state, :created, :updated, :started, :ended, :exit_code, :outcome, :name, :script, :root, :node, :seed,
-    :source, :args, :params, :grants, :limits, :plan, :forgotten, :origin, 1)
+    :source, :args, :params, :grants, :limits, :plan, :planned, :forgotten, :origin, 1)
 RETURNING number";
 
-fn insert_run(journal: &Journal, connection: &Connection, run: &Run) -> Result<i64> {
+fn insert_run(journal: &Journal, connection: &Connection, run: &Run, planned: Option<&str>) -> Result<i64> {
     let known = connection.query_row("SELECT 1 FROM runs WHERE id = ?", [run.id.as_str()], |_| Ok(()));
     if known.optional()?.is_some() {
         return Err(Error::Conflict { kind: "run".into(), name: run.id.to_string() });
     }
     let source = put_blob(connection, &run.source)?;
+    let planned = planned.map(|steps| put_blob(connection, steps)).transpose()?;
     let number = connection.query_row(
         RUN,
         named_params! {
@@ -131,6 +139,7 @@ fn insert_run(journal: &Journal, connection: &Connection, run: &Run) -> Result<i
             ":grants": run.grants.to_string(),
             ":limits": run.limits.to_string(),
             ":plan": run.plan,
+            ":planned": planned,
             ":forgotten": run.forgotten,
             ":origin": run.origin.as_ref().map(Value::to_string),
         },
@@ -182,13 +191,15 @@ impl Import {
                 self.begun += 1;
                 self.begun
             }
-            (status, Some(Ok(order))) if status != Status::Begun && (1..LAST_COMPLETED).contains(&order) => order,
-            _ => return Err(Error::Corrupt(format!("entry {} has no place in its run", entry.identity))),
+            (status, Some(Ok(order))) if status != Status::Begun && (1..LAST_COMPLETED).contains(&order) => {
+                order
+            }
+            _ => return Err(Error::Unfit(format!("entry {} has no place in its run", entry.identity))),
         };
         let (blob, result) = match (entry.status, entry.result.as_deref()) {
             (Status::Done | Status::Failed, Some(result)) => inlined(connection, result)?,
             (Status::Begun | Status::Cancelled, None) => (None, None),
-            _ => return Err(Error::Corrupt(format!("entry {} has no fitting result", entry.identity))),
+            _ => return Err(Error::Unfit(format!("entry {} has no fitting result", entry.identity))),
         };
         let changes = matches!(entry.kind, Kind::Ensure | Kind::Act) && entry.changed;
         self.changes += u32::from(changes);
@@ -218,7 +229,7 @@ impl Import {
 
     fn log(&self, connection: &Connection, log: &Log) -> Result<()> {
         let line = &log.line;
-        let order = u32::try_from(log.order).map_err(|_| Error::Corrupt("a log line has no place".into()))?;
+        let order = u32::try_from(log.order).map_err(|_| Error::Unfit("a log line has no place".into()))?;
         let stored = connection.prepare_cached(LOG)?.execute(params![
             key(self.number, order),
             self.number,
@@ -238,8 +249,10 @@ impl Import {
 /// Two parts in one place are a mistake of the file, not of the database.
 fn unique(stored: rusqlite::Result<usize>, what: &str) -> Result<()> {
     match stored {
-        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::ConstraintViolation => {
-            Err(Error::Corrupt(format!("{what} comes twice")))
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if error.code == rusqlite::ErrorCode::ConstraintViolation =>
+        {
+            Err(Error::Unfit(format!("{what} comes twice")))
         }
         stored => Ok(stored.map(drop)?),
     }
