@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::client::{Call, Client};
 use super::frames::Frames;
-use super::unknown;
+use super::{encode, unknown};
 use crate::driver::{Exec, ExecOutput};
 use crate::output::Collected;
 
@@ -16,6 +16,13 @@ use crate::output::Collected;
 struct Session {
     #[serde(rename = "Id")]
     id: String,
+}
+
+impl Session {
+    /// What the engine calls it, as a part of a path.
+    fn reference(&self) -> String {
+        encode(&self.id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -93,7 +100,7 @@ pub(super) async fn open(
         409 => {
             Err(refused(client, name, answer.reason()).hint(format!("`{name}` has to run; start it first")))
         }
-        _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.id),
+        _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.reference()),
     }
 }
 
