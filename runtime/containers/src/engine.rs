@@ -112,7 +112,7 @@ impl<D: Dialect> Engine<D> {
         }
         let filters = encode(&serde_json::json!({ "name": [format!("^{name}$")] }).to_string());
         let found = listed(&self.client, &format!("&filters={filters}")).await?;
-        Ok(found.into_iter().next().map(|container| encode(&container.id)))
+        Ok(found.into_iter().next().map(|container| container.id))
     }
 
     async fn known_reference(&self, name: &str) -> Result<String> {
@@ -335,7 +335,7 @@ impl<D: Dialect> Driver for Engine<D> {
         let Some(observed) = self.inspect(name).await? else { return Ok(()) };
         let seconds = stop_seconds(timeout.unwrap_or(observed.stop_timeout.0));
         let call =
-            Call::post(D::stop(&encode(&observed.id), seconds)).within(Duration::from_secs(seconds) + CALL_TIMEOUT);
+            Call::post(D::stop(&observed.id, seconds)).within(Duration::from_secs(seconds) + CALL_TIMEOUT);
         // 304: it does not run; 404: there is none; 409: it was never started.
         self.client.call(&call).await?.accept(&format!("stop `{name}`"), &[304, 404, 409])?;
         Ok(())
@@ -409,6 +409,7 @@ impl<D: Dialect> Driver for Engine<D> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
+    #[serde(deserialize_with = "read::identifier")]
     id: String,
 }
 

@@ -185,7 +185,10 @@ async fn an_engine_that_says_nothing_is_given_up() {
                 ("remove", stage.driver.remove("web", true).await),
             ] {
                 let error = result.expect_err(call);
-                assert!(matches!(error.code, Code::TimedOut | Code::EngineUnavailable), "{engine}: {call}: {error:?}");
+                assert!(
+                    matches!(error.code, Code::TimedOut | Code::EngineUnavailable),
+                    "{engine}: {call}: {error:?}"
+                );
             }
         }
     }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use journal::{
-    Expect, Filter, Fold, Identity, Journal, Level, LogLine, Place, Result, RunId, RunState, SystemClock, Timestamp, Write,
+    Expect, Filter, Fold, Identity, Journal, Level, LogLine, Place, Result, RunId, RunState, SystemClock,
+    Timestamp, Write,
 };
 use rusqlite::Connection;
 use support::{add_run, begin, end, end_with};
@@ -175,7 +176,11 @@ fn bytes_that_turned_over_are_no_more_than_an_error() {
         let focus = [100, 4096, bytes.len(), bytes.len()][numbers.below(4)];
         for _ in 0..=numbers.below(12) {
             let page = numbers.below(bytes.len() / 4096) * 4096;
-            let at = if focus < bytes.len() { (page + numbers.below(focus)) % bytes.len() } else { numbers.below(focus) };
+            let at = if focus < bytes.len() {
+                (page + numbers.below(focus)) % bytes.len()
+            } else {
+                numbers.below(focus)
+            };
             bytes[at] ^= 1 << numbers.below(8);
         }
         try_files(&sound.run, &[("journal.db", &bytes)], &format!("flipped, seed {seed}"), &mut refused);
@@ -315,7 +320,8 @@ fn tables_that_are_not_ours_are_no_more_than_an_error() {
         changes.push(format!(
             "CREATE TRIGGER t_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
         ));
-        changes.push(format!("CREATE TRIGGER u_{table} AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END"));
+        changes
+            .push(format!("CREATE TRIGGER u_{table} AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END"));
         changes.push(format!(
             "DROP TABLE {table}; CREATE VIEW {table} AS WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 \
              FROM n LIMIT 100000) SELECT key, key AS number FROM n"

@@ -4,9 +4,12 @@
 mod checks;
 mod deadline;
 mod drain;
+mod hearing;
 mod pipe;
 mod session;
 mod spawn;
+
+pub use hearing::hear;
 
 use std::collections::BTreeMap;
 use std::future::Future;

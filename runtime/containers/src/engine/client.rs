@@ -137,7 +137,7 @@ impl Answer {
 /// What an engine has to say fits into this; it goes into errors, and with them into the journal.
 const LONGEST_REASON: usize = 2048;
 
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let end = text.floor_char_boundary(LONGEST_REASON);
     if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }

@@ -8,21 +8,15 @@ use tokio::time::timeout;
 
 use super::client::{Call, Client};
 use super::frames::Frames;
-use super::{encode, unknown};
+use super::read::identifier;
+use super::unknown;
 use crate::driver::{Exec, ExecOutput};
 use crate::output::Collected;
 
 #[derive(Deserialize)]
 struct Session {
-    #[serde(rename = "Id")]
+    #[serde(rename = "Id", deserialize_with = "identifier")]
     id: String,
-}
-
-impl Session {
-    /// What the engine calls it, as a part of a path.
-    fn reference(&self) -> String {
-        encode(&self.id)
-    }
 }
 
 #[derive(Deserialize)]
@@ -100,7 +94,7 @@ pub(super) async fn open(
         409 => {
             Err(refused(client, name, answer.reason()).hint(format!("`{name}` has to run; start it first")))
         }
-        _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.reference()),
+        _ => Ok(answer.accept(&format!("run a program in `{name}`"), &[])?.parse::<Session>()?.id),
     }
 }
 

@@ -68,7 +68,9 @@ pub(crate) fn sound(method: &str, path: &str, instead: Option<Vec<u8>>) -> Vec<u
         "GET" if plain.contains("/containers/") && plain.ends_with("/json") => own(CONTAINER),
         "GET" if plain.ends_with("/images/json") => own(IMAGES),
         "GET" if plain.contains("/images/") => own(IMAGE),
-        "GET" if plain.contains("/exec/") => answer("200 OK", br#"{"ExitCode": 0, "Pid": 0, "Running": false}"#),
+        "GET" if plain.contains("/exec/") => {
+            answer("200 OK", br#"{"ExitCode": 0, "Pid": 0, "Running": false}"#)
+        }
         "POST" if plain.ends_with("/containers/create") => {
             answer("201 Created", json!({ "Id": ID, "Warnings": [] }).to_string().as_bytes())
         }
@@ -91,7 +93,9 @@ pub(crate) fn broken_answers() -> Vec<(String, Vec<u8>)> {
     add("a version to come", b"HTTP/9.9 200 OK\r\n\r\n[]".to_vec());
     add("no status", b"HTTP/1.1\r\n\r\n".to_vec());
     add("a status of letters", b"HTTP/1.1 abc OK\r\n\r\n".to_vec());
-    for status in ["100", "101", "199", "204", "301", "304", "400", "404", "409", "418", "500", "503", "599", "999"] {
+    for status in
+        ["100", "101", "199", "204", "301", "304", "400", "404", "409", "418", "500", "503", "599", "999"]
+    {
         add(&format!("status {status} without a body"), answer(&format!("{status} X"), b""));
         add(&format!("status {status} with a list"), answer(&format!("{status} X"), b"[]"));
     }
@@ -132,12 +136,18 @@ pub(crate) fn broken_answers() -> Vec<(String, Vec<u8>)> {
     add("two lengths", head("Content-Length: 2\r\nContent-Length: 5"));
     add("a length and pieces", head("Content-Length: 2\r\nTransfer-Encoding: chunked"));
     add("pieces out of form", head("Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
-    add("a piece without end", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\nx".to_vec());
+    add(
+        "a piece without end",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\nx".to_vec(),
+    );
     add("no length", b"HTTP/1.1 200 OK\r\n\r\n[]".to_vec());
     add("a header out of form", head("no colon here"));
     add("a header of bytes", b"HTTP/1.1 200 OK\r\nServer: \xff\xfe\r\nContent-Length: 2\r\n\r\n[]".to_vec());
     add("a header without end", [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'x'; 1 << 20]].concat());
-    add("headers without number", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", "A: b\r\n".repeat(10_000)).into_bytes());
+    add(
+        "headers without number",
+        format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", "A: b\r\n".repeat(10_000)).into_bytes(),
+    );
     add("compressed", head("Content-Encoding: gzip\r\nContent-Length: 2"));
     add("frames of no stream", answer("200 OK", &[9, 0, 0, 0, 0, 0, 0, 1, b'x']));
     add("a frame without end", answer("200 OK", &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, b'x']));

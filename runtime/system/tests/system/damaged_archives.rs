@@ -56,7 +56,10 @@ fn sound() -> Vec<u8> {
 
 /// Where the headers of [`sound`] lie, found by their mark.
 fn headers(bytes: &[u8]) -> Vec<usize> {
-    (0..bytes.len() / 512).map(|block| block * 512).filter(|at| bytes[at + 257..].starts_with(b"ustar")).collect()
+    (0..bytes.len() / 512)
+        .map(|block| block * 512)
+        .filter(|at| bytes[at + 257..].starts_with(b"ustar"))
+        .collect()
 }
 
 fn with_sum(bytes: &mut [u8], at: usize) {
@@ -108,8 +111,7 @@ const WAYS: [(&str, Damage); 8] = [
     ("name", |bytes, numbers| {
         let all = headers(bytes);
         let at = all[numbers.below(all.len())];
-        let names: [&[u8]; 8] =
-            [b"../x", b"/x", b"a/../../x", b"\xff\xfe", b"a//b", b"./.", b"..", b"a\0b"];
+        let names: [&[u8]; 8] = [b"../x", b"/x", b"a/../../x", b"\xff\xfe", b"a//b", b"./.", b"..", b"a\0b"];
         let name = names[numbers.below(8)];
         bytes[at..at + 100].fill(0);
         bytes[at..at + name.len()].copy_from_slice(name);
@@ -136,7 +138,11 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-async fn try_all(count: &mut usize, refused: &mut usize, make: impl Fn(&mut Numbers, Damage, Pack) -> Vec<u8>) {
+async fn try_all(
+    count: &mut usize,
+    refused: &mut usize,
+    make: impl Fn(&mut Numbers, Damage, Pack) -> Vec<u8>,
+) {
     let bench = Bench::new();
     let script = bench.run().await;
     let root = bench.root();
