@@ -1,5 +1,6 @@
 //! Many runs in one process: how many durable steps they make together, and what sleeping ones cost.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Child;
@@ -16,7 +17,7 @@ const RUNS: u32 = 1_000;
 const STEPS: u32 = 100;
 const SLEEPERS: u32 = 10_000;
 /// How many runs have a worker at once.
-const ACTIVE: &str = "8";
+const ACTIVE: &str = "32";
 
 fn new_run(journal: &Journal, source: &str) -> NewRun {
     NewRun {
@@ -31,6 +32,8 @@ fn new_run(journal: &Journal, source: &str) -> NewRun {
         node: "here".into(),
         source: source.to_owned(),
         root: "/".into(),
+        modules: BTreeMap::new(),
+        plan: None,
     }
 }
 
@@ -125,6 +128,7 @@ async fn sleep(journal: &Journal, run: NewRun) {
         before: None,
         change: None,
         until: Some(until),
+        fence: None,
     };
     journal.begin(&id, begin).await.unwrap();
     journal.set_state(&id, RunState::Waiting, None, None).await.unwrap();

@@ -154,6 +154,8 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         node: "here".into(),
         source: source.clone(),
         root: "/".into(),
+        modules: BTreeMap::new(),
+        plan: None,
     };
     journal.create_run(new).await.unwrap();
     let mut registry = Registry::default();

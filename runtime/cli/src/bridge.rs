@@ -166,7 +166,7 @@ impl script::Effects for Bridge<'_> {
     }
 }
 
-fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
+pub(crate) fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
     let broken = |error: serde_json::Error| {
         effect::Error::new(effect::Code::JournalBroken, "a recorded result cannot be decoded").because(error)
     };

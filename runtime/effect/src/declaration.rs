@@ -75,6 +75,9 @@ pub trait Declared: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 /// An effect that changes nothing.
 #[async_trait]
 pub trait Read: Declared {
+    /// Whether the answer is one of the moment, such as the time of day: a saved plan does not hold on to it.
+    const PASSING: bool = false;
+
     /// Reads. Objects that a plan will have changed are answered from `context.overlay()`.
     async fn read(&self, world: &Self::World, context: &Context) -> Result<Self::Output>;
 }

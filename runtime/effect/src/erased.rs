@@ -55,6 +55,7 @@ pub(crate) enum Operation<'a> {
 
 #[async_trait]
 pub(crate) trait ReadCall: Send + Sync {
+    fn is_passing(&self) -> bool;
     async fn read(&self, context: &Context) -> Result<Value>;
 }
 
@@ -250,6 +251,10 @@ erase!(OfWait, WaitOf, Wait, Kind::Wait, Wait, None);
 
 #[async_trait]
 impl<E: Read> ReadCall for ReadOf<E> {
+    fn is_passing(&self) -> bool {
+        E::PASSING
+    }
+
     async fn read(&self, context: &Context) -> Result<Value> {
         encode(&self.effect.read(&self.world, context).await?)
     }

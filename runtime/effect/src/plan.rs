@@ -172,6 +172,30 @@ pub struct Step {
     /// Why the effect would fail, when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
+    /// What a saved plan keeps beyond this.
+    #[serde(skip)]
+    pub seen: Seen,
+}
+
+/// What a plan saw of an effect and does not show.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The hash of the arguments.
+    pub arguments: [u8; 16],
+    /// What a read answered, unless its answer is one of the moment.
+    pub answer: Option<Answered>,
+    /// The service that the effect changes.
+    pub lease: Option<String>,
+}
+
+/// What a read answered, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The keyed hash of the answer.
+    pub tag: String,
+    /// The answer itself, unless it is large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
 }
 
 /// A place where a branch's plan ends because it depends on what nobody can know yet.

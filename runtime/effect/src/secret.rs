@@ -290,7 +290,8 @@ impl Tagger {
 }
 
 /// `value` with the boxes of hidden values taken out: what a script gets, which cannot open them.
-pub(crate) fn without_boxes(value: serde_json::Value) -> serde_json::Value {
+#[must_use]
+pub fn without_boxes(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::Object(mut fields) if fields.contains_key("$hidden") => {

@@ -329,6 +329,8 @@ impl Bench {
             node: "here".into(),
             source: String::new(),
             root: "/".into(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         journal.create_run(new).await.unwrap();
         Self { folder, world: Arc::default(), run }
@@ -394,6 +396,7 @@ impl Bench {
             before: before.map(ToOwned::to_owned),
             change: None,
             until: None,
+            fence: None,
         };
         self.journal().begin(&self.run, begin).await.unwrap();
     }

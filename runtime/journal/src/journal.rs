@@ -1,5 +1,12 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
+mod locks;
+mod sweep;
+mod transfer;
+
+pub use self::sweep::{Retention, Swept};
+pub use self::transfer::{Part, Span};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -20,7 +27,6 @@ use crate::entry::{Begin, Begun, End, Entry, Fold, Later, Open, Recorded};
 use crate::error::{Error, Result};
 use crate::event::{self, Event};
 use crate::id::RunId;
-use crate::lock::{self, Holder, Lease, RunLock};
 use crate::log::{Log, LogLine};
 use crate::probe;
 use crate::reader::{self, Reader};
@@ -130,6 +136,10 @@ impl Journal {
         &self.inner.clock
     }
 
+    fn database(&self) -> &Path {
+        &self.inner.database
+    }
+
     /// The state directory.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -175,6 +185,18 @@ impl Journal {
         self.read(move |connection| reader::runs::run(connection, &prefix)).await
     }
 
+    /// The run that has taken the saved plan `name`, if one has.
+    pub async fn taker_of_plan(&self, name: &str) -> Result<Option<RunId>> {
+        let name = name.to_owned();
+        self.read(move |connection| reader::runs::taker_of_plan(connection, &name)).await
+    }
+
+    /// The steps of the saved plan that a run carries out, as they were given.
+    pub async fn planned(&self, run: &RunId) -> Result<Option<String>> {
+        let run = *run;
+        self.read(move |connection| reader::runs::planned(connection, &run)).await
+    }
+
     /// The runs that `filter` lets through, newest first.
     pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
@@ -188,6 +210,11 @@ impl Journal {
     /// Replaces what the run was granted: somebody granted it more while it was under way.
     pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
         self.change(Change::SetGrants { run: *run, grants }).await
+    }
+
+    /// Lets the run go on without the saved plan that it carries out.
+    pub async fn release_plan(&self, run: &RunId) -> Result<()> {
+        self.change(Change::ReleasePlan(*run)).await
     }
 
     /// Asks for the end of a run, whichever process executes it.
@@ -237,7 +264,11 @@ impl Journal {
 
     fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
         let (answer, answered) = oneshot::channel();
-        self.inner.shared.queue().push(Request::End { run: *run, end, urgent, answer });
+        let request = Request::End { run: *run, end, urgent, answer };
+        match urgent {
+            true => self.send(request),
+            false => self.inner.shared.queue().push(request),
+        }
         probe::reached("end:enqueued");
         Ticket(answered)
     }
@@ -245,6 +276,19 @@ impl Journal {
     /// Folds a finished checkpoint away: its entries stay, but no history holds them any more. Durable on return.
     pub async fn fold(&self, run: &RunId, fold: Fold) -> Result<()> {
         self.change(Change::Fold { run: *run, fold }).await
+    }
+
+    /// Forgets the history beyond `after_order`, as if the run had been cut there; what was forgotten before stays so.
+    /// Entries and log lines stay under scopes that begin with `#` and a number: undo still finds what they changed.
+    /// Refused inside of a finished checkpoint. Durable on return.
+    pub async fn forget(&self, run: &RunId, after_order: u64) -> Result<()> {
+        self.change(Change::Forget { run: *run, after: after_order }).await
+    }
+
+    /// Records a run as pending whose history is that of `from` up to `until_order`. What it got that way counts neither
+    /// as changed by it nor as its own to undo. Durable on return.
+    pub async fn fork(&self, from: &RunId, until_order: u64, run: NewRun, origin: Value) -> Result<()> {
+        self.change(Change::Fork { from: *from, until: until_order, run: Box::new(run), origin }).await
     }
 
     /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
@@ -335,35 +379,6 @@ impl Journal {
     /// Changes records outside any run, all or none. Durable on return.
     pub async fn write(&self, writes: Vec<Write>) -> Result<()> {
         self.change(Change::Write(writes)).await
-    }
-}
-
-/// Locks.
-impl Journal {
-    /// Takes the right to execute a run.
-    pub fn lock_run(&self, run: &RunId) -> Result<RunLock> {
-        let holder = self.holder(Some(*run), format!("run {run}"));
-        lock::lock_run(&self.locks(), &holder, run)
-    }
-
-    /// Takes the right to change a service, on behalf of `run` and for `why`.
-    pub fn lease(&self, node: &str, service: &str, run: &RunId, why: &str) -> Result<Lease> {
-        let holder = self.holder(Some(*run), format!("run {run}: {why}"));
-        lock::lease(&self.locks(), &holder, node, service)
-    }
-
-    /// Who executes a run, if anybody does.
-    #[must_use]
-    pub fn holder_of_run(&self, run: &RunId) -> Option<Holder> {
-        lock::holder_of_run(&self.locks(), run)
-    }
-
-    fn holder(&self, run: Option<RunId>, what: String) -> Holder {
-        Holder { pid: std::process::id(), run, what, since: self.inner.clock.now() }
-    }
-
-    fn locks(&self) -> PathBuf {
-        self.inner.folder.join("locks")
     }
 }
 

@@ -4,9 +4,13 @@
 mod checks;
 mod deadline;
 mod drain;
+mod forked;
+mod hearing;
 mod pipe;
 mod session;
 mod spawn;
+
+pub use hearing::hear;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,6 +18,8 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+
+pub use forked::Template;
 
 use crate::Limits;
 use crate::protocol::{

@@ -8,6 +8,7 @@ use effect::{Code, Error, Mode, Result};
 use journal::{Run, RunState};
 
 use super::evaluate::{self, Job};
+use super::history::check_own;
 use super::services::confirm;
 use crate::app::App;
 use crate::exit::Exit;
@@ -32,6 +33,7 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
     // Held to the end, so that nobody goes on with what is being taken back.
     let lock = app.journal.lock_run(&run.id)?;
     let run = app.journal.run(run.id.as_str()).await?;
+    check_own(&run)?;
     check_over(&run)?;
     let job = |mode| -> Result<Job> {
         let mut words = vec![run.id.to_string()];

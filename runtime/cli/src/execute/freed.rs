@@ -63,9 +63,8 @@ pub(super) async fn wait(app: &App, session: &Session, watch: &dyn Watch) -> Res
     }
     app.journal.set_state(id, RunState::Running, None, None).await?;
     let run = app.journal.run(id.as_str()).await?;
-    let mut past = past(app, &run).await?;
-    past.kept = session.keep();
-    Ok(Some(Job { past: Some(past), ..recorded_job(&run)? }))
+    let past = past(app, &run).await?;
+    Ok(Some(Job { past: Some(past), kept: session.keep(), ..recorded_job(app, &run).await? }))
 }
 
 async fn due(app: &App, session: &Session, open: &[Open]) -> Result<()> {

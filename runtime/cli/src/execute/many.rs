@@ -10,9 +10,10 @@ use effect::session::Kept;
 use effect::{Result, Session};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use journal::{Open, RunId, RunState, Timestamp};
+use script::Template;
 
 use super::freed::until_then;
-use super::{Attempt, Finished, Signals, attempt, conclude_cancelled, past, recorded_job};
+use super::{Attempt, Finished, Job, PROGRAM, Signals, attempt, conclude_cancelled, past, recorded_job};
 use crate::app::App;
 use crate::render::Silent;
 
@@ -91,6 +92,14 @@ impl<'a> Many<'a> {
     /// Goes on with all of them until each is over or paused, or somebody asks to stop; those that wait then go on
     /// waiting. `over` is told of each that has come to something.
     pub(crate) async fn run(mut self, mut over: impl FnMut(&Outcome)) -> Result<()> {
+        if self.len() > 1 {
+            match Template::start(PROGRAM.as_ref()).await {
+                Ok(template) => drop(self.app.template.set(template)),
+                Err(error) => {
+                    tracing::debug!(%error, "every worker is started, because there is no template")
+                }
+            }
+        }
         let mut active: FuturesUnordered<Active<'a>> = FuturesUnordered::new();
         let mut signals = Signals::open().ok();
         let mut stopping = false;
@@ -193,11 +202,10 @@ async fn go_on(app: &App, id: RunId, kept: Kept) -> Result<Step> {
         let finished = conclude_cancelled(app, &id).await?;
         return Ok(Step::Over(Outcome { run: id, name: run.name, finished }));
     }
-    let mut job = recorded_job(&run)?;
-    if run.state != RunState::Pending {
-        let mut past = past(app, &run).await?;
-        past.kept = kept;
-        job.past = Some(past);
+    let mut job = Job { kept, ..recorded_job(app, &run).await? };
+    // A fork that was never started has a history all the same.
+    if run.state != RunState::Pending || run.effects > 0 {
+        job.past = Some(past(app, &run).await?);
     }
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
     let begun = app.journal.set_state(&id, RunState::Running, None, None);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Request, Session};
 use crate::declaration::Declared as _;
 use crate::erased::{Call, EnsureCall, Operation, Planned};
-use crate::plan::Step;
+use crate::plan::{Answered, Seen, Step};
 use crate::runs::Restore;
 use crate::session::Answer;
 use crate::{Action, Context, Error, Kind, Need, Result, Rewind};
@@ -21,14 +21,19 @@ impl Session {
     ) -> Answer {
         let mut step = step(request, kind, call.subject());
         step.needs = needs.iter().map(Need::to_string).collect();
+        step.seen.lease = call.lease().filter(|_| kind != Kind::Read);
         if let Err(denied) = permitted {
             // Going on with a value nobody may look at collects what else is missing.
             step.error = Some(self.attribute(denied, request));
             self.progress().plan.steps.push(step);
             return sealed(&format!("the result of `{}`, which is not granted", request.identity.name));
         }
+        let mut holds = false;
         let answer = match call.operation() {
-            Operation::Read(read) => read.read(context).await,
+            Operation::Read(read) => {
+                holds = !read.is_passing();
+                read.read(context).await
+            }
             Operation::Ensure(ensure) => {
                 let planned = plan_ensure(ensure, context, &mut step).await;
                 self.mark(&mut step);
@@ -55,8 +60,18 @@ impl Session {
             field.before = field.before.take().map(|value| self.masked(value));
             field.after = field.after.take().map(|value| self.masked(value));
         }
+        let told = answer.map(|value| self.told(value));
+        step.seen.answer = told.as_ref().ok().filter(|_| holds).map(|value| self.answered(value));
         self.progress().plan.steps.push(step);
-        answer.and_then(|value| super::bounded(super::raw(&self.told(value))?))
+        told.and_then(|value| super::bounded(super::raw(&value)?))
+    }
+
+    fn answered(&self, value: &Value) -> Answered {
+        /// A larger answer is compared by its hash alone.
+        const LARGEST_KEPT: usize = 16 << 10;
+        let text = value.to_string();
+        let tag = self.shared.sealer.tag(text.as_bytes());
+        Answered { tag, value: (text.len() <= LARGEST_KEPT).then(|| value.clone()) }
     }
 
     /// Says of a step that changes something what undo could not take back.
@@ -115,6 +130,7 @@ fn step(request: &Request, kind: Kind, subject: String) -> Step {
         place: request.place.clone(),
         needs: Vec::new(),
         error: None,
+        seen: Seen { arguments: super::hash(&request.arguments), ..Seen::default() },
     }
 }
 

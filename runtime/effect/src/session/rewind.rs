@@ -18,6 +18,12 @@ use crate::{Action, Code, Context, Error, Need, Result};
 /// How many changes of later runs are looked through.
 const MOST_LATER: usize = 1_000_000;
 
+/// Stands for every object: nobody knows any more what was changed. No key is empty.
+const ANYTHING: &str = "";
+
+/// How the journal marks a change that a run has from the one that it was forked from.
+const FORKED: &str = r#"{"forked":true}"#;
+
 /// Which objects runs after a certain one have changed: key → the run and its effect.
 pub(super) type Touched = HashMap<String, String>;
 
@@ -30,7 +36,14 @@ impl Session {
     ) -> Result<(Box<dyn Call>, Vec<Need>)> {
         let wanted: Restore = decode(self.registry.find(Restore::NAME)?.declaration(), arguments)?;
         let run = match &wanted.run {
-            Some(run) => self.journal().run(run).await?.id,
+            Some(run) => {
+                let run = self.journal().run(run).await?;
+                if run.imported {
+                    let message = format!("run {} was recorded elsewhere", run.id);
+                    return Err(Error::new(Code::NotUndoable, message).hint("undo it where it was made"));
+                }
+                run.id
+            }
             None => self.shared.run,
         };
         let mut needs = match run == self.shared.run {
@@ -45,13 +58,20 @@ impl Session {
                 needs,
             ));
         };
+        if entry.change.as_deref() == Some(FORKED) {
+            let made = Error::new(
+                Code::NotUndoable,
+                format!("`{}` was done by the run that this one was forked from", entry.identity.name),
+            );
+            return Err(made.hint("`mcrun undo` of that run brings back what was there before"));
+        }
         let (inner, arguments) = self.inner(&entry)?;
         needs.append(&mut inner.needs()?);
         needs.append(&mut secrets_in(&arguments));
         let later = match inner.operation() {
             Operation::Ensure(ensure) if ensure.undoable() && run != self.shared.run && !wanted.force => {
                 let touched = self.touched_since(&run, context).await?;
-                touched.get(&ensure.key(context)).cloned()
+                touched.get(&ensure.key(context)).or_else(|| touched.get(ANYTHING)).cloned()
             }
             Operation::Ensure(ensure) if ensure.undoable() => None,
             _ => return Err(not_undoable(&entry.identity.name)),
@@ -110,6 +130,9 @@ impl Session {
             if let Operation::Ensure(ensure) = inner.operation() {
                 touched.insert(ensure.key(context), format!("run {}, {identity}", later.run));
             }
+        }
+        if self.journal().swept_after(run).await? {
+            touched.insert(ANYTHING.to_owned(), "a run that `mcrun gc` has removed, perhaps".to_owned());
         }
         let touched = Arc::new(touched);
         self.progress().touched.insert(*run, touched.clone());
