@@ -23,7 +23,10 @@ pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: b
     check_untaken(app, &frozen.id).await?;
     let changed = frozen.changed_files();
     if !changed.is_empty() {
-        render::note(format_args!("changed since the plan was made, and applied as planned: {}", changed.join(", ")));
+        render::note(format_args!(
+            "changed since the plan was made, and applied as planned: {}",
+            changed.join(", ")
+        ));
     }
     let id = app.journal.next_id()?;
     let lock = app.journal.lock_run(&id)?;
