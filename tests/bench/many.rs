@@ -1,5 +1,6 @@
 //! Many runs in one process: how many durable steps they make together, and what sleeping ones cost.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Child;
@@ -31,6 +32,8 @@ fn new_run(journal: &Journal, source: &str) -> NewRun {
         node: "here".into(),
         source: source.to_owned(),
         root: "/".into(),
+        modules: BTreeMap::new(),
+        plan: None,
     }
 }
 
@@ -125,6 +128,7 @@ async fn sleep(journal: &Journal, run: NewRun) {
         before: None,
         change: None,
         until: Some(until),
+        fence: None,
     };
     journal.begin(&id, begin).await.unwrap();
     journal.set_state(&id, RunState::Waiting, None, None).await.unwrap();

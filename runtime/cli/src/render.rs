@@ -79,7 +79,7 @@ pub(crate) fn json(value: &impl Serialize) {
 
 /// Shows an error without a place and tells the exit code.
 pub(crate) fn failure(error: &Error) -> Exit {
-    note(trouble(error, None, &[], None));
+    note(trouble(&error.clone().shortened(), None, &[], None));
     Exit::of(error)
 }
 

@@ -264,7 +264,11 @@ impl Journal {
 
     fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
         let (answer, answered) = oneshot::channel();
-        self.inner.shared.queue().push(Request::End { run: *run, end, urgent, answer });
+        let request = Request::End { run: *run, end, urgent, answer };
+        match urgent {
+            true => self.send(request),
+            false => self.inner.shared.queue().push(request),
+        }
         probe::reached("end:enqueued");
         Ticket(answered)
     }

@@ -5,9 +5,12 @@ mod checks;
 mod deadline;
 mod drain;
 mod forked;
+mod hearing;
 mod pipe;
 mod session;
 mod spawn;
+
+pub use hearing::hear;
 
 use std::collections::BTreeMap;
 use std::future::Future;

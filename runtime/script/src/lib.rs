@@ -5,6 +5,8 @@
 //! [`Effects`].
 
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod limits;
 pub mod modules;

@@ -28,9 +28,21 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Default + DeserializeOwned>(
     Ok(Option::<T>::deserialize(value)?.unwrap_or_default())
 }
 
+/// What the engine calls something: it becomes part of later paths, so no more than letters and digits,
+/// after the word for the kind of digest that images have.
+pub(crate) fn identifier<'de, D: serde::Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    const LONGEST: usize = 128;
+    let id = String::deserialize(value)?;
+    if id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':') {
+        return Ok(id);
+    }
+    Err(serde::de::Error::custom("an id of other characters than letters and digits, or too long a one"))
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Inspected {
+    #[serde(deserialize_with = "identifier")]
     id: String,
     name: String,
     path: String,

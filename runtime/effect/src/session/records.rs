@@ -22,9 +22,10 @@ impl Session {
         }
     }
 
+    /// The error as it leaves the corridor: with the effect that failed, and no longer than an error may be.
     pub(super) fn attribute(&self, mut error: Error, request: &Request) -> Error {
         error.effect.get_or_insert_with(|| request.identity.name.clone());
-        error
+        error.shortened()
     }
 
     /// Stops the run before an effect acts that its saved plan does not have like this.

@@ -457,7 +457,7 @@ fn limit_error(which: WhichLimit, limits: &Limits) -> Error {
     Error::new(which.code(), message).hint(format!("if that is meant, resume the run with `{hint}`"))
 }
 
-fn failure(failed: Failed) -> Failure {
+pub(super) fn failure(failed: Failed) -> Failure {
     Failure { error: script_error(failed.error), place: failed.place, stack: failed.stack }
 }
 

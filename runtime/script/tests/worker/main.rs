@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod cancelling;
+mod cases;
 mod coroutines;
 mod data;
 mod drain;
