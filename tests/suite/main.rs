@@ -13,6 +13,7 @@ mod errors;
 mod errors_of_state;
 mod fuzz_seeds;
 mod harness;
+mod hostile;
 mod images;
 mod inside;
 mod interrupt;

@@ -30,7 +30,7 @@ impl Numbers {
     }
 }
 
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 13] = [
     "true",
     "-1",
     "1e308",
