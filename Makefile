@@ -7,7 +7,7 @@ MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 # One binary: the C++ library is part of it. Loading the shared one costs every start 2 ms, and there are two.
 ONE_BINARY = CXXSTDLIB=static:-bundle=stdc++
 
-.PHONY: fuzz help build checker demo test test-tools lint docs bench install clean
+.PHONY: help build checker demo test test-tools lint docs soak fuzz bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,6 +37,10 @@ lint: ## formatting, lints, generated files in step
 
 docs: ## write the generated reference and error pages
 	$(CARGO) run --locked --quiet --package mcrun -- reference docs
+
+soak: ## kill random programs MCRUN_ROUNDS times (20000), from another seed each time
+	MCRUN_ROUNDS=$${MCRUN_ROUNDS:-20000} MCRUN_SEED=$${MCRUN_SEED:-$$(date +%s)} \
+		$(CARGO) test --locked --package mcrun-tests --test suite -- --nocapture crash::random
 
 bench: build ## measure, with ratios against a baseline of the same run
 	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md

@@ -23,7 +23,11 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        Self::within(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn within(folder: tempfile::TempDir) -> Self {
+        let place = Self { folder };
         place.configure("[drivers]\ncontainers = \"process\"\n");
         place
     }
@@ -171,6 +175,21 @@ impl Place {
     pub(crate) fn container(&self, name: &str) -> Option<Value> {
         self.containers().into_iter().find(|container| container["name"] == name)
     }
+}
+
+/// A folder in memory, for what is made and thrown away thousands of times. A kill loses nothing that was written, be it
+/// synced or not; what power loss does is the matter of the journal's own tests.
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+}
+
+/// Adds a line to the table of `make reliability`, when that asks for it.
+pub(crate) fn report(what: &str, count: usize, of: &str, findings: usize) {
+    use std::io::Write as _;
+    let Some(path) = std::env::var_os("MCRUN_RELIABILITY") else { return };
+    let table = fs::OpenOptions::new().create(true).append(true).open(path);
+    let line = format!("| {what} | {count} {of} | {findings} |\n");
+    table.and_then(|mut table| table.write_all(line.as_bytes())).expect("the table is writable");
 }
 
 impl Drop for Place {

@@ -95,6 +95,8 @@ impl Corridor {
             node: "here".into(),
             source: String::new(),
             root: root.to_string_lossy().into_owned(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         journal.create_run(new).await.unwrap();
         let registry = Arc::new(registry(&root, &folder.path().join("state")));

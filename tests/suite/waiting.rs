@@ -133,3 +133,29 @@ fn a_plan_lists_what_is_waited_for_and_knows_nothing_of_its_data() {
     let plan = place.ends(0, &["plan", &script]);
     assert!(plan.stdout.contains("wait_for") && plan.stdout.contains("the data of the event"), "{plan}");
 }
+
+#[test]
+fn every_run_that_can_goes_on_at_once() {
+    let place = Place::new();
+    let sleeps = place.script("sleeps.lua", "sleep(\"2s\")\nprint(\"slept\")");
+    let waits = place.script("waits.lua", "wait_for { event = \"go\" }");
+    let fails = place.script("fails.lua", "wait_for { event = \"go\" }\nfail(\"enough\")");
+    let paused = place.script("paused.lua", "pause { reason = \"look\" }");
+    for script in [&sleeps, &waits, &fails] {
+        start(&place, script).kill();
+    }
+    place.ends(6, &[&paused]);
+    let mut host = place.start(&["resume", "--all", "--active", "1"]);
+    until("the sleeper is done", || {
+        place.runs().iter().find(|run| run["name"] == "sleeps.lua" && run["state"] == "done").map(drop)
+    });
+    host.kill();
+    place.ends(0, &["emit", "go"]);
+    let seen = place.ends(1, &["resume", "--all"]);
+    seen.says(&["done waits.lua", "failed fails.lua", "enough"]);
+    let states: Vec<_> = place.runs().iter().map(|run| run["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["paused", "failed", "done", "done"]);
+    place.ends(0, &["resume", "--all"]).says(&["no run waits"]);
+    place.ends(2, &["resume"]);
+    place.ends(2, &["resume", "--all", "--active", "0"]);
+}

@@ -39,12 +39,8 @@ impl Bridge<'_> {
         // The sender lives as long as the bridge, so this only ends when the run is asked to stop.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
-}
 
-impl script::Effects for Bridge<'_> {
-    type Stop = Stop;
-
-    async fn perform(&self, request: Request) -> Reply<Stop> {
+    async fn performed(&self, request: Request) -> Reply<Stop> {
         let Ok(counter) = u32::try_from(request.counter) else {
             let error =
                 effect::Error::new(effect::Code::WorkerProtocol, "the worker counts beyond four billion");
@@ -78,6 +74,18 @@ impl script::Effects for Bridge<'_> {
                 Reply::Answer(answer)
             }
             Err(stop) => Reply::Stop(Stop::Corridor(stop)),
+        }
+    }
+}
+
+impl script::Effects for Bridge<'_> {
+    type Stop = Stop;
+
+    fn perform(&self, request: Request) -> impl Future<Output = Reply<Stop>> {
+        let working = self.session.working();
+        async move {
+            let _working = working;
+            self.performed(request).await
         }
     }
 
@@ -158,7 +166,7 @@ impl script::Effects for Bridge<'_> {
     }
 }
 
-fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
+pub(crate) fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
     let broken = |error: serde_json::Error| {
         effect::Error::new(effect::Code::JournalBroken, "a recorded result cannot be decoded").because(error)
     };

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use effect::units::Span;
 use effect::{Code, Error, Result};
 use rustix::fs::OFlags;
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) drivers: Drivers,
     pub(crate) policy: Option<PolicyBound>,
+    #[serde(default)]
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
@@ -87,6 +90,22 @@ pub(crate) struct Docker {
 pub(crate) struct PolicyBound {
     /// Capabilities.
     pub(crate) scripts: Vec<String>,
+}
+
+/// `retention`: which finished runs `mcrun gc` keeps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Those that ended within this time.
+    pub(crate) age: Span,
+    /// At most so many, the newest.
+    pub(crate) runs: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Span::seconds(90 * 86_400), runs: 10_000 }
+    }
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
 
 mod freed;
+pub(crate) mod many;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -10,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
-use effect::session::{Decisions, Kept};
+use effect::saved::{Bound, Saved};
+use effect::session::{Decisions, Kept, Patience};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
-use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
+use journal::{NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -40,19 +42,32 @@ pub(crate) struct Job {
     pub(crate) mode: Mode,
     /// Whether a person may be asked for capabilities that are missing.
     pub(crate) asks: bool,
+    /// How long it waits for services that another run holds.
+    pub(crate) patience: Patience,
+    /// Sources by module name, as pinned.
+    pub(crate) sources: HashMap<String, String>,
+    /// The saved plan that it carries out.
+    pub(crate) planned: Option<Planned>,
+    /// The leases that it holds already.
+    pub(crate) kept: Kept,
     pub(crate) past: Option<Past>,
 }
 
+/// A saved plan that is carried out.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) steps: Saved,
+}
+
 /// What an earlier attempt at the run left.
+#[derive(Default)]
 pub(crate) struct Past {
     pub(crate) open: Vec<Open>,
     pub(crate) decisions: Decisions,
-    /// Sources by module name, as pinned.
-    pub(crate) sources: HashMap<String, String>,
     /// The last log line of each scope.
     pub(crate) logged: HashMap<String, u64>,
-    /// What the run held while it only waited.
-    pub(crate) kept: Kept,
+    /// How often a part of its history was forgotten.
+    pub(crate) generation: u32,
 }
 
 /// How it ended, for people and for the journal.
@@ -91,8 +106,15 @@ impl Finished {
     }
 }
 
-/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way; the
-/// worker starts meanwhile, because the journal keeps whatever an effect writes behind it.
+/// What one worker brought a run to.
+enum Attempt {
+    /// The run has ended, paused or been interrupted.
+    Over(Finished),
+    /// It only waits, for long, and goes on in another worker.
+    Freed(Box<Session>),
+}
+
+/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way.
 pub(crate) async fn run(
     app: &App,
     job: Job,
@@ -100,26 +122,53 @@ pub(crate) async fn run(
     _lock: RunLock,
     begun: impl Future<Output = journal::Result<()>>,
 ) -> Result<Finished> {
-    let id = job.id;
-    let (limits, asks) = (job.limits.clone(), job.asks);
-    let (begun, mut evaluated) = tokio::join!(begun, evaluate(app, job, watch.clone()));
-    begun?;
-    while let Ok(evaluation) = &evaluated
-        && evaluation.frees_worker()
-    {
-        evaluated = match freed::wait(app, &evaluation.session, &*watch).await? {
-            Some(job) => evaluate(app, Job { limits: limits.clone(), asks, ..job }, watch.clone()).await,
-            None => break,
+    let (limits, asks, patience) = (job.limits.clone(), job.asks, job.patience);
+    let mut attempted = attempt(app, job, watch.clone(), begun).await?;
+    loop {
+        let session = match attempted {
+            Attempt::Over(finished) => return Ok(finished),
+            Attempt::Freed(session) => session,
+        };
+        attempted = match freed::wait(app, &session, &*watch).await? {
+            Some(job) => {
+                let job = Job { limits: limits.clone(), asks, patience, ..job };
+                attempt(app, job, watch.clone(), std::future::ready(Ok(()))).await?
+            }
+            None => {
+                let finished = stopped(app, &session).await;
+                return record(app, session.run_id(), finished).await;
+            }
         };
     }
+}
+
+/// Goes on with a run in one worker. The worker starts while `begun` is recorded, because the journal keeps whatever an
+/// effect writes behind it.
+async fn attempt(
+    app: &App,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    begun: impl Future<Output = journal::Result<()>>,
+) -> Result<Attempt> {
+    let id = job.id;
+    let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
+    begun?;
     let finished = match evaluated {
+        Ok(evaluation) if evaluation.frees_worker() => {
+            return Ok(Attempt::Freed(Box::new(evaluation.session)));
+        }
         Ok(Evaluation { session, ended, .. }) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
+    Ok(Attempt::Over(record(app, &id, finished).await?))
+}
+
+/// Records what a run has come to.
+async fn record(app: &App, id: &RunId, finished: Finished) -> Result<Finished> {
     let outcome = finished.trouble.as_ref().map(Trouble::to_json);
     let recorded =
-        app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await;
+        app.journal.set_state(id, finished.state, outcome, Some(finished.exit.code().into())).await;
     match (recorded, &finished.trouble) {
         // The journal itself is the trouble: the run stays as it is recorded, and the first cause is what counts.
         (Err(error), Some(_)) => tracing::debug!(%error, "the run's end is not recorded"),
@@ -175,19 +224,16 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     };
     let job_id = job.id;
     let resumed = job.past.is_some();
-    let past = job.past.unwrap_or_else(|| Past {
-        open: Vec::new(),
-        decisions: Decisions::default(),
-        sources: HashMap::new(),
-        logged: HashMap::new(),
-        kept: Kept::default(),
-    });
+    let past = job.past.unwrap_or_default();
     let stopping = watch::Sender::new(false);
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
         .asking_for_approval(approver)
-        .keeping(past.kept);
-    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
+        .doing_again(past.generation)
+        .patient(job.patience, stopping.subscribe())
+        .bound_to(job.planned.map(|planned| Bound::to(planned.steps)))
+        .keeping(job.kept);
+    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     // What a limit on the whole time leaves is known to one worker only.
@@ -214,11 +260,24 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
         stopping,
         pinned: Mutex::new(Vec::new()),
     };
-    let worker = app.worker.take().map_or_else(start_worker, Ok)?;
+    let worker = next_worker(app).await?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
+    let mut stopped = interrupt.clone();
+    let run = async {
+        if resumed {
+            let held = tokio::select! {
+                held = session.hold_again() => held,
+                _ = stopped.wait_for(|asked| *asked != Interrupt::None) => Err(effect::Stop::Unanswered),
+            };
+            if let Err(stop) = held {
+                return Ended::Stopped(Stop::Corridor(stop));
+            }
+        }
+        script::run(worker, launch, &bridge, interrupt).await
+    };
     let asked = Cell::new(Interrupt::None);
     let ended = tokio::select! {
-        ended = script::run(worker, launch, &bridge, interrupt) => ended,
+        ended = run => ended,
         never = forward_interrupts(&interrupts, &asked, app, &job_id, &*watch) => match never {},
         never = freed::free(&interrupts, app, &session, idle) => match never {},
     };
@@ -227,9 +286,26 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     Ok(Evaluation { session, ended, freed })
 }
 
+/// This very program, whatever has become of its file.
+const PROGRAM: &str = "/proc/self/exe";
+
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {
-    Worker::start("/proc/self/exe".as_ref())
+    Worker::start(PROGRAM.as_ref())
+}
+
+/// The worker that was started in advance, a copy of the template, or a new one.
+async fn next_worker(app: &App) -> Result<Worker> {
+    if let Some(worker) = app.worker.take() {
+        return Ok(worker);
+    }
+    if let Some(template) = app.template.get() {
+        match template.worker().await {
+            Ok(worker) => return Ok(worker),
+            Err(error) => tracing::debug!(%error, "a worker is started, because none could be copied"),
+        }
+    }
+    start_worker()
 }
 
 /// The signals that ask a run to stop.
@@ -336,6 +412,11 @@ async fn stopped(app: &App, session: &Session) -> Finished {
     }
 }
 
+/// Gives up a run whose end was asked for while nobody executed it.
+async fn conclude_cancelled(app: &App, id: &RunId) -> Result<Finished> {
+    record(app, id, cancelled()).await
+}
+
 fn cancelled() -> Finished {
     let error = Error::new(Code::Cancelled, "the run was cancelled");
     Finished { state: RunState::Cancelled, exit: Exit::Failed, trouble: Some(Trouble::new(error)) }
@@ -346,7 +427,11 @@ fn recorded_place(place: script::Place) -> Option<journal::Place> {
 }
 
 /// The arguments of the recorded side; the history on its way to the worker has only their hash.
-async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Recorded>) -> Option<String> {
+pub(crate) async fn recorded_arguments(
+    app: &App,
+    run: &RunId,
+    side: Option<&script::Recorded>,
+) -> Option<String> {
     const PAGE: usize = 1000;
     let side = side?;
     let mut after = 0;
@@ -362,7 +447,8 @@ async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Record
     }
 }
 
-fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+/// Both sides of a divergence, as texts.
+pub(crate) fn sides(divergence: &script::Divergence, recorded: Option<&str>) -> (String, String) {
     let side = |side: Option<&script::Recorded>, arguments: Option<&str>| match side {
         Some(side) => {
             let arguments: String = arguments.unwrap_or_default().chars().take(400).collect();
@@ -370,9 +456,17 @@ fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble 
         }
         None => "nothing".to_owned(),
     };
-    let requested = side(divergence.requested.as_ref(), divergence.arguments.as_deref());
+    let requested = match &divergence.failure {
+        Some(failure) => format!("nothing: the script failed with {failure}"),
+        None => side(divergence.requested.as_ref(), divergence.arguments.as_deref()),
+    };
+    (side(divergence.recorded.as_ref(), recorded), requested)
+}
+
+fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+    let (recorded, requested) = sides(divergence, recorded);
     let error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
-        .detail(format!("recorded:  {}", side(divergence.recorded.as_ref(), recorded)))
+        .detail(format!("recorded:  {recorded}"))
         .detail(format!("requested: {requested}"))
         .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history");
     Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
@@ -392,6 +486,11 @@ pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
         node: app.node.clone(),
         source: job.source.clone(),
         root: job.root.display().to_string(),
+        modules: job.sources.clone().into_iter().collect(),
+        plan: job
+            .planned
+            .as_ref()
+            .map(|planned| NewPlan { name: planned.name.clone(), steps: json!(planned.steps).to_string() }),
     }
 }
 
@@ -422,17 +521,19 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
     Ok(Past {
         open: app.journal.open_entries(&run.id).await?,
         decisions: Decisions::default(),
-        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         logged,
-        kept: Kept::default(),
+        generation: run.forgotten,
     })
 }
 
-/// A recorded run as what is to be evaluated.
-pub(crate) fn recorded_job(run: &Run) -> Result<Job> {
+/// A recorded run as it is to go on, with its sources and the saved plan that it carries out.
+pub(crate) async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
     let broken = |error: serde_json::Error| {
         Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
     };
+    let steps = app.journal.planned(&run.id).await?;
+    let steps = steps.map(|text| serde_json::from_str(&text)).transpose().map_err(broken)?;
+    let name = run.plan.clone().unwrap_or_default();
     Ok(Job {
         id: run.id,
         name: run.name.clone(),
@@ -445,6 +546,10 @@ pub(crate) fn recorded_job(run: &Run) -> Result<Job> {
         seed: run.seed,
         mode: Mode::Run,
         asks: false,
+        patience: Patience::None,
+        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
+        planned: steps.map(|steps| Planned { name, steps }),
+        kept: Kept::default(),
         past: None,
     })
 }

@@ -44,6 +44,16 @@ pub(crate) fn note(line: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
+/// Tells what holds a run up.
+pub(crate) fn waits(reason: &str) {
+    note(waiting_line(reason));
+}
+
+/// A line that tells what holds a run up.
+fn waiting_line(reason: &str) -> String {
+    format!("{} {}", styled(CYAN, "waiting:"), printable(reason))
+}
+
 /// `1 effect`, `2 effects`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod policy;
 pub mod registry;
 pub mod runs;
+pub mod saved;
 pub mod secret;
 pub mod session;
 mod standin;

@@ -156,6 +156,10 @@ impl Call for StoodInCall {
 
 #[async_trait]
 impl ReadCall for StoodInCall {
+    fn is_passing(&self) -> bool {
+        matches!(self.call.operation(), Operation::Read(read) if read.is_passing())
+    }
+
     async fn read(&self, context: &Context) -> Result<Value> {
         if let Some(answer) = self.answered(context).await {
             return answer;

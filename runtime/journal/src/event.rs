@@ -35,6 +35,12 @@ pub(crate) fn emit(connection: &Connection, name: &str, data: &str, at: Timestam
     Ok(())
 }
 
+/// The id of the last event.
+pub(crate) fn last(connection: &Connection) -> Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(id), 0) FROM events")?;
+    Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned())
+}
+
 const FIRST: &str = "
 SELECT id, name, data, at FROM events
 WHERE name = :name AND id > max(:after, (SELECT seen FROM runs WHERE number = :run))

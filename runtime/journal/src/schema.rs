@@ -133,6 +133,36 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_name ON events (name, id);
 ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+", "
+-- How often each service's lease was taken, and by whom last.
+CREATE TABLE leases (
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (node, service)
+) STRICT, WITHOUT ROWID;
+-- The services of which a run has ever held the lease: a resume takes them again. By the run's id, because a lease may be
+-- taken before its run is recorded.
+CREATE TABLE held (
+    run TEXT NOT NULL,
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (run, node, service)
+) STRICT, WITHOUT ROWID;
+", "
+-- How often a part of the history was forgotten; what the run came from, as JSON; whether it was recorded elsewhere.
+ALTER TABLE runs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN origin TEXT;
+ALTER TABLE runs ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
+", "
+-- Runs that were removed and whose rows are on their way.
+CREATE TABLE swept (number INTEGER PRIMARY KEY) STRICT;
+-- The last run that was removed and had changed something, in its only row.
+CREATE TABLE horizon (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL) STRICT;
+-- Only results that are long have a blob: other steps do not touch this.
+CREATE INDEX entries_by_blob ON entries (blob) WHERE blob IS NOT NULL;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand
@@ -180,6 +210,13 @@ pub(crate) fn open(folder: &Path) -> Result<(Connection, PathBuf)> {
     Ok((connection, path))
 }
 
+/// Opens the database at `path` for work beside an open writer.
+pub(crate) fn open_for_maintenance(path: &Path) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
+}
+
 /// Opens the database at `path` for reading beside an open writer.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -220,7 +257,7 @@ fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<(
     // and the log beside it takes over these permissions.
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|error| Error::unusable(path, &error))?;
-    connection.execute_batch("PRAGMA journal_mode = WAL").map_err(|error| reading_failed(error, path))?;
+    use_log(connection, path)?;
     let transaction = connection.transaction()?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
@@ -229,6 +266,19 @@ fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<(
     MIGRATIONS[done..].iter().try_for_each(|migration| transaction.execute_batch(migration))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+/// Asked to its end, beyond the one row: the change is committed behind it, and a sync that fails there must not pass
+/// unseen.
+fn use_log(connection: &Connection, path: &Path) -> Result<()> {
+    let mode: String = connection
+        .query_one("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(|error| reading_failed(error, path))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let cause = format!("a write-ahead log could not be made for it, its mode stays `{mode}`");
+    Err(Error::Unusable { path: path.to_owned(), cause })
 }
 
 fn take_turn(path: &Path) -> Result<File> {

@@ -4,6 +4,7 @@
 mod checks;
 mod deadline;
 mod drain;
+mod forked;
 mod hearing;
 mod pipe;
 mod session;
@@ -17,6 +18,8 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+
+pub use forked::Template;
 
 use crate::Limits;
 use crate::protocol::{
@@ -86,7 +89,8 @@ pub trait Effects {
     /// Why a run stops without having ended: paused, waiting, cancelled.
     type Stop;
 
-    /// Performs one effect. Calls overlap; they are started in the order in which the script asked.
+    /// Performs one effect. Called as soon as the script asks; the futures overlap and are started in that order, or never
+    /// when the run ends before their turn.
     fn perform(&self, request: Request) -> impl Future<Output = Reply<Self::Stop>>;
 
     /// The script no longer wants the outcome of an effect that was asked for under this identity and has not been

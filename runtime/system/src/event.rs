@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use effect::units::Span;
 use effect::{Code, Context, Declared, Error, Need, Registry, Result, Timestamp, Wait};
+use journal::{Journal, Open, RunId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,6 +84,23 @@ pub fn check_name(name: &str) -> std::result::Result<(), String> {
             "must have 1 to {LONGEST_NAME} letters, digits and `.`, `-`, `_`, `/`, `:`, such as `db.restored`"
         )),
     }
+}
+
+/// Whether a begun entry is a `wait_for`.
+#[must_use]
+pub fn is_wait_for(entry: &Open) -> bool {
+    entry.identity.name == WaitFor::NAME
+}
+
+/// Whether what a begun `wait_for` of a run waits for has happened.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn has_happened(journal: &Journal, run: &RunId, entry: &Open) -> Result<bool> {
+    let wait: WaitFor = serde_json::from_str(&entry.arguments).map_err(|error| {
+        Error::new(Code::JournalBroken, "recorded arguments cannot be decoded").because(error)
+    })?;
+    Ok(journal.event(run, &wait.event, wait.after).await?.is_some())
 }
 
 impl WaitFor {

@@ -1,6 +1,7 @@
 //! A journal whose rows hold what nobody has written.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::{Filter, Journal, NewRun, RunId, SystemClock};
@@ -44,6 +45,8 @@ impl Stage {
             node: "here".into(),
             source: "print(1)".into(),
             root: "/".into(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         runtime.block_on(journal.create_run(new)).unwrap();
         let database = Connection::open(folder.path().join("journal.db")).unwrap();

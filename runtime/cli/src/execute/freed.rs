@@ -46,7 +46,7 @@ pub(super) async fn free(
 /// A run that has waited for this long may well go on waiting.
 const LEAST_IDLE: Duration = Duration::from_millis(500);
 
-fn until_then(now: Timestamp, until: Timestamp) -> Duration {
+pub(super) fn until_then(now: Timestamp, until: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0))
 }
 
@@ -63,9 +63,8 @@ pub(super) async fn wait(app: &App, session: &Session, watch: &dyn Watch) -> Res
     }
     app.journal.set_state(id, RunState::Running, None, None).await?;
     let run = app.journal.run(id.as_str()).await?;
-    let mut past = past(app, &run).await?;
-    past.kept = session.keep();
-    Ok(Some(Job { past: Some(past), ..recorded_job(&run)? }))
+    let past = past(app, &run).await?;
+    Ok(Some(Job { past: Some(past), kept: session.keep(), ..recorded_job(app, &run).await? }))
 }
 
 async fn due(app: &App, session: &Session, open: &[Open]) -> Result<()> {

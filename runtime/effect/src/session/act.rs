@@ -3,10 +3,11 @@
 use journal::Open;
 use serde_json::Value;
 
+use super::records::driven;
 use super::{Before, Decision, Ending, Request, Session, Stop};
 use crate::erased::ActCall;
 use crate::session::Answer;
-use crate::{Code, Context, Doubt, Error, Kind, OnDoubt};
+use crate::{Action, Code, Context, Doubt, Error, Kind, OnDoubt};
 
 impl Session {
     pub(super) async fn act(
@@ -22,7 +23,9 @@ impl Session {
         {
             return self.end(request, Kind::Act, Ending::unchanged(Err(refused))).await;
         }
-        if open.is_some() {
+        if open.is_none() {
+            self.hold_to_plan(request, Action::Act, &[])?;
+        } else {
             match self.doubt(request, act, context, &key).await? {
                 Verdict::Again => {}
                 Verdict::Ended(result) => return self.end(request, Kind::Act, ending(act, result)).await,
@@ -30,7 +33,7 @@ impl Session {
         }
         // Also when it was begun before: every end that the script has seen meanwhile becomes durable first.
         self.begin(request, Kind::Act, Before::default()).await?;
-        let result = act.act(context, &key).await;
+        let result = driven(("act:before", "act:after"), act.act(context, &key)).await;
         self.end(request, Kind::Act, ending(act, result)).await
     }
 
@@ -42,7 +45,7 @@ impl Session {
         context: &Context,
         key: &str,
     ) -> Result<Verdict, Stop> {
-        match act.ask(context, key).await {
+        match driven(("ask:before", "ask:after"), act.ask(context, key)).await {
             Ok(Doubt::Done(result)) => return Ok(Verdict::Ended(Ok(result))),
             Ok(Doubt::NotDone) => return Ok(Verdict::Again),
             Ok(Doubt::Unknown) => {}
@@ -88,7 +91,10 @@ impl Session {
 
     /// The same for every attempt at this very act, and for nothing else.
     fn idempotency_key(&self, request: &Request) -> String {
-        let text = format!("{}\n{}", self.shared.run, request.identity);
+        let mut text = format!("{}\n{}", self.shared.run, request.identity);
+        if self.generation > 0 {
+            text.push_str(&format!("\n{}", self.generation));
+        }
         blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
     }
 }

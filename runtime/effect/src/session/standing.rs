@@ -1,4 +1,4 @@
-//! Owns how a run stands while it is under way: what it holds, whether it works or only waits, and when it is to go on.
+//! Owns how a run stands while it is under way: whether it works or only waits, and when it is to go on.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,6 @@ use crate::erased::Operation;
 use crate::{Code, Context, Error, Result};
 
 impl Session {
-    /// Holds the lease of a service until the run ends.
-    pub(super) fn hold(&self, service: &str) -> Result<()> {
-        let mut progress = self.progress();
-        if progress.leases.contains_key(service) {
-            return Ok(());
-        }
-        let why = format!("changes service {service}");
-        let lease = self.shared.journal.lease(&self.shared.node, service, &self.shared.run, &why)?;
-        progress.leases.insert(service.to_owned(), lease);
-        Ok(())
-    }
-
     /// Shows the run as waiting while all that is under way only waits.
     pub(super) async fn show_state(&self) -> Result<(), Stop> {
         let state = {
@@ -41,6 +29,13 @@ impl Session {
 /// What a run keeps while its worker is freed: nobody else changes its services meanwhile.
 #[derive(Debug, Default)]
 pub struct Kept(HashMap<String, Lease>);
+
+impl From<HashMap<String, Lease>> for Kept {
+    /// Leases by service.
+    fn from(leases: HashMap<String, Lease>) -> Self {
+        Self(leases)
+    }
+}
 
 impl Session {
     /// Follows whether all that is under way only waits, for a long time perhaps.

@@ -224,6 +224,7 @@ const LATER: &str = "
 SELECT runs.id, entries.name, entries.arguments, entries.scope, entries.counter
 FROM entries JOIN runs ON runs.number = entries.key >> 32
 WHERE entries.key > ? AND entries.kind = 'ensure' AND (entries.changed = 1 OR (entries.key & 0xffffffff) > ?)
+    AND runs.imported = 0
 ORDER BY entries.key LIMIT ?";
 
 /// Ensures of runs that were made after `run` and that changed something or may have, the first first.

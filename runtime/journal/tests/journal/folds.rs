@@ -14,6 +14,7 @@ async fn ended(journal: &Journal, run: &RunId, scope: &str, counter: u32) {
         before: None,
         outcome: Outcome::Done("1".into()),
         writes: Vec::new(),
+        fence: None,
         changed: false,
     };
     journal.end(run, end).await.unwrap();

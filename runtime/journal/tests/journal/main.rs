@@ -5,8 +5,11 @@
 mod crash;
 mod entries;
 mod folds;
+mod history;
+mod leases;
 mod logs;
 mod opening;
 mod records;
 mod runs;
 mod support;
+mod sweep;

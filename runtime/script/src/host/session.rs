@@ -276,11 +276,12 @@ impl<'a, E: Effects> Session<'a, E> {
         self.last_place.clone_from(&place);
         let request = Request { id, scope, counter, name, args, hash, place };
         let over = self.over.clone();
+        let performed = effects.perform(request);
         self.tasks.push(Box::pin(async move {
             if over.get() {
                 return Event::NotStarted;
             }
-            Event::Replied { id, reply: effects.perform(request).await }
+            Event::Replied { id, reply: performed.await }
         }));
         Ok(Continue(()))
     }

@@ -142,7 +142,9 @@ pub fn call_pure(name: &str, texts: &[&[u8]]) -> Option<String> {
     let values = data.call(function, &lua, texts.collect()).expect("every failure of a function is a value");
     let mut values = values.into_iter();
     match values.next() {
-        Some(Value::Boolean(false)) => values.next().and_then(|code| Some(code.as_string()?.to_string_lossy())),
+        Some(Value::Boolean(false)) => {
+            values.next().and_then(|code| Some(code.as_string()?.to_string_lossy()))
+        }
         _ => None,
     }
 }

@@ -182,7 +182,7 @@ impl Inbox {
             ToWorker::HistoryEnd => self.history_ended = true,
             ToWorker::Answer { id, outcome } => self.answers.push_back((id, outcome)),
             ToWorker::Module { outcome } => self.module = Some(outcome),
-            ToWorker::Start(_) => pipe::exit(),
+            ToWorker::Start(_) | ToWorker::Fork => pipe::exit(),
         }
     }
 
@@ -205,10 +205,10 @@ impl Inbox {
     }
 
     /// The script has ended: whatever history is left was not asked for.
-    pub(super) fn check_consumed(&mut self) {
+    pub(super) fn check_consumed(&mut self, failure: Option<(String, Place)>) {
         while self.replaying {
             if let Some(item) = self.history.pop_front() {
-                diverged(&item, None);
+                ended_early(&item, failure);
             }
             if self.history_ended {
                 return;
@@ -236,13 +236,30 @@ fn send(id: u64, open: &mut Open) {
     }
 }
 
-fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
-    let recorded = Recorded {
+fn recorded(item: &HistoryItem) -> Recorded {
+    Recorded {
         scope: item.scope.clone(),
         counter: item.counter,
         name: item.name.clone(),
         hash: item.hash.clone(),
+    }
+}
+
+/// The script has come to its end, or failed, before it asked for `item`.
+fn ended_early(item: &HistoryItem, failure: Option<(String, Place)>) -> ! {
+    let (failure, place) = failure.unzip();
+    let divergence = Divergence {
+        recorded: Some(recorded(item)),
+        requested: None,
+        arguments: None,
+        failure,
+        place: place.unwrap_or_default(),
     };
+    pipe::finish(&ToHost::Diverged(Box::new(divergence)))
+}
+
+fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
+    let recorded = recorded(item);
     let requested = open.map(|open| Recorded {
         scope: open.scope.as_ref().to_owned(),
         counter: open.counter,
@@ -251,6 +268,6 @@ fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
     });
     let arguments = open.and_then(|open| open.args.clone());
     let place = open.map(|open| open.place.clone()).unwrap_or_default();
-    let divergence = Divergence { recorded: Some(recorded), requested, arguments, place };
+    let divergence = Divergence { recorded: Some(recorded), requested, arguments, failure: None, place };
     pipe::finish(&ToHost::Diverged(Box::new(divergence)))
 }

@@ -16,3 +16,4 @@ mod replay;
 mod require;
 mod secrets;
 mod support;
+mod template;

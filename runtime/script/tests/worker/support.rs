@@ -239,7 +239,7 @@ pub(crate) fn start() -> Worker {
     Worker::start(&program()).unwrap()
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples/worker")
 }
