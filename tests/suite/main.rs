@@ -14,6 +14,7 @@ mod errors_of_state;
 mod fuzz_seeds;
 mod harness;
 mod history;
+mod hostile;
 mod images;
 mod inside;
 mod interrupt;
