@@ -115,8 +115,10 @@ fn what_is_denied_is_not_brought_back_either() {
     for step in restores {
         let needs = step["needs"].as_array().unwrap().iter().filter_map(Value::as_str);
         // The last is what the change itself takes; looking at the run is taken by every undo.
-        let need =
-            needs.filter(|need| !need.starts_with("runs:")).last().expect("every change takes something");
+        let need = needs
+            .filter(|need| !need.starts_with("runs:"))
+            .next_back()
+            .expect("every change takes something");
         denied.insert(need.to_owned());
         for words in [&["undo", &run, "--plan"][..], &["undo", &run, "--yes"]] {
             let refused = place.ends(4, &[words, &["--deny", need]].concat());
