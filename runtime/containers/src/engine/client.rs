@@ -113,7 +113,7 @@ impl Answer {
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|cause| {
             Error::new(Code::EngineFailed, format!("the answer of {} cannot be understood", self.engine))
-                .because(cause)
+                .because(shortened(&cause.to_string()))
         })
     }
 

@@ -164,7 +164,7 @@ impl<T: Transport> Api<T> {
     fn parse<R: DeserializeOwned>(&self, body: &[u8]) -> Result<R> {
         serde_json::from_slice(body).map_err(|cause| {
             Error::new(Code::EngineFailed, format!("the answer of {} cannot be understood", self.0.driver()))
-                .because(cause)
+                .because(shortened(&cause.to_string()))
         })
     }
 }

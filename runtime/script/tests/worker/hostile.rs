@@ -89,6 +89,10 @@ fn attempt(case: &Case, folder: &Path) -> Result<Duration, String> {
     let modules = Modules::open(folder, |_| None, limits.source).unwrap();
     let world = World { folder: Some(modules), ..World::default() };
     let most = limits.exec.max(limits.wall.filter(|_| case.expected == "MC-S012").unwrap_or_default());
+    // What is to end for another reason than time ends for that one on a busy machine too; being late is looked at below.
+    if case.expected != "MC-S011" {
+        limits.exec = Duration::from_secs(10);
+    }
     let started = Instant::now();
     let ended = run_with(Launch { limits, ..launch(&case.source) }, &world);
     let took = started.elapsed();
