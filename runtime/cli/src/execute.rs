@@ -277,8 +277,10 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     };
     let asked = Cell::new(Interrupt::None);
     let ended = tokio::select! {
-        ended = run => ended,
+        // Signals are heard before anything else happens.
+        biased;
         never = forward_interrupts(&interrupts, &asked, app, &job_id, &*watch) => match never {},
+        ended = run => ended,
         never = freed::free(&interrupts, app, &session, idle) => match never {},
     };
     drop(bridge);
