@@ -7,7 +7,7 @@ MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 # One binary: the C++ library is part of it. Loading the shared one costs every start 2 ms, and there are two.
 ONE_BINARY = CXXSTDLIB=static:-bundle=stdc++
 
-.PHONY: help build checker demo test test-tools lint docs soak mutants reliability bench install clean
+.PHONY: help build checker demo test test-tools lint docs soak mutants reliability fuzz bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -49,7 +49,10 @@ reliability: ## write docs/reliability.md: every kill, every loss of power, ever
 	tests/reliability.sh
 
 bench: build ## measure, with ratios against a baseline of the same run
-	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-tests --bin mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
+	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
+
+fuzz: ## look for inputs that break what reads them, FUZZ_SECONDS (600) for each of five targets
+	tests/fuzz.sh
 
 install: build checker ## install to PREFIX (/usr/local)
 	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun

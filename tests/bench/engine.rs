@@ -2,14 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::whole::{command, place, timed};
 use crate::{Row, median, millis, ratio};
 
-const IMAGE: &str = "localhost/mcrun-bench:v1";
+pub(crate) const IMAGE: &str = "localhost/mcrun-bench:v1";
 const TIMES: usize = 7;
 
 pub(crate) fn rows(program: &Path) -> Vec<Row> {
@@ -18,33 +18,61 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
         return Vec::new();
     }
     build_image();
-    let place = place();
-    let socket = place.path().join("podman.sock");
-    let mut service = Command::new("podman")
-        .args(["system", "service", "--time=0", &format!("unix://{}", socket.display())])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let config = format!(
-        "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{}\"\n[policy]\nscripts = [\"*\"]\n",
-        socket.display()
-    );
-    std::fs::write(place.path().join("mcrun.toml"), config).unwrap();
-    while UnixStream::connect(&socket).is_err() {
-        std::thread::yield_now();
-    }
-    let rows = vec![five_right(program, place.path()), deploy_one(program, place.path(), &socket)];
+    let service = Service::start();
+    let rows =
+        vec![five_right(program, service.place()), deploy_one(program, service.place(), &service.socket())];
     for number in 0..=5 {
         podman(&["rm", "-f", "-t", "0", &name(number)]);
     }
     podman(&["rmi", IMAGE]);
-    service.kill().unwrap();
-    service.wait().unwrap();
     rows
 }
 
-fn podman(words: &[&str]) -> bool {
+/// podman's service, and a place whose configuration leads to it.
+pub(crate) struct Service {
+    place: tempfile::TempDir,
+    process: Child,
+}
+
+impl Service {
+    pub(crate) fn start() -> Self {
+        let place = place();
+        let socket = place.path().join("podman.sock");
+        let process = Command::new("podman")
+            .args(["system", "service", "--time=0", &format!("unix://{}", socket.display())])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let config = format!(
+            "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{}\"\n[policy]\nscripts = [\"*\"]\n",
+            socket.display()
+        );
+        std::fs::write(place.path().join("mcrun.toml"), config).unwrap();
+        while UnixStream::connect(&socket).is_err() {
+            std::thread::yield_now();
+        }
+        Self { place, process }
+    }
+
+    pub(crate) fn place(&self) -> &Path {
+        self.place.path()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.place.path().join("podman.sock")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // An error means that it is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub(crate) fn podman(words: &[&str]) -> bool {
     let mut command = Command::new("podman");
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
@@ -54,7 +82,7 @@ fn name(number: usize) -> String {
     format!("mcrun-bench-{}-{number}", std::process::id())
 }
 
-fn build_image() {
+pub(crate) fn build_image() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy("/bin/busybox", folder.path().join("busybox")).unwrap();
     let file = "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"sleep\", \"100000\"]\n";

@@ -5,6 +5,8 @@
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
 mod engine;
+mod many;
+mod peers;
 mod steps;
 mod whole;
 
@@ -56,9 +58,18 @@ fn main() {
     }
     if measures("resume") {
         rows.push(whole::resume(&program));
+        rows.push(whole::resume_memory(&program));
+    }
+    if measures("many") {
+        rows.push(many::throughput(&program));
+        rows.push(many::sleepers(&program));
+        rows.push(peers::worker_memory(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("peers") {
+        rows.extend(peers::rows(&program));
     }
     println!("{INTRODUCTION}\nMachine: {}.\n", machine());
     println!(

@@ -123,7 +123,7 @@ pub(crate) fn durable_steps(program: &Path) -> Vec<Row> {
     }]
 }
 
-fn raw_commits(folder: &Path) -> Duration {
+pub(crate) fn raw_commits(folder: &Path) -> Duration {
     let path = folder.join("raw.db");
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
@@ -154,6 +154,8 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         node: "here".into(),
         source: source.clone(),
         root: "/".into(),
+        modules: BTreeMap::new(),
+        plan: None,
     };
     journal.create_run(new).await.unwrap();
     let mut registry = Registry::default();

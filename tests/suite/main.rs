@@ -2,30 +2,43 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod approvals;
+mod branches;
 mod check;
+mod checkpoints;
 mod codes;
 mod crash;
 mod docs;
 mod doubt;
 mod errors;
 mod errors_of_state;
+mod fuzz_seeds;
 mod harness;
+mod history;
 mod images;
 mod inside;
 mod interrupt;
 mod kit;
+mod leaks;
+mod leases;
 mod main_job;
+mod malformed;
+mod malformed_texts;
 mod on_podman;
 mod operate;
 mod plan_equals_apply;
 mod processes;
 mod registry;
+mod retention;
 mod sandbox;
+mod saved_plans;
 mod secrets;
 mod service;
 mod strategies;
 mod terminal;
 mod undo;
+mod undo_containers;
+mod undo_trees;
+mod waiting;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

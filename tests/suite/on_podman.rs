@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Place, until};
 use crate::plan_equals_apply::compare;
+use crate::undo::kill_and_resume;
 
 const CONFIGURATION: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/containers/tests/containers.conf");
@@ -203,4 +204,68 @@ fn what_an_operator_changed_is_planned_and_repaired() {
     let plan = engine.place.json(&["plan", &script, "--json", "--allow", "*"]);
     assert_eq!(plan["steps"][0]["action"], json!("create"));
     compare(&engine.place, "renamed", &[&script, "--allow", "*"], true);
+}
+
+/// The containers of the service: other tests have theirs on the same engine.
+fn own(engine: &Engine) -> Vec<Value> {
+    let mut containers = engine.place.containers();
+    containers.retain(|container| container["service"] == engine.name);
+    containers
+}
+
+/// Image and argument vector of every container of the service, and the version that the registry has.
+fn standing(engine: &Engine) -> Value {
+    let lasting = |container: Value| {
+        json!([
+            container["name"],
+            container["state"],
+            container["image"],
+            container["argv"],
+            container["ports"]
+        ])
+    };
+    let service = engine.place.json(&["status", &engine.name, "--json"]);
+    let version = service[0]["version"].clone();
+    json!([own(engine).into_iter().map(lasting).collect::<Vec<_>>(), version])
+}
+
+fn undone(settings: &[&str], point: Option<u32>) {
+    let engine = Engine::new();
+    let deploy = |version: &str| {
+        let words = engine.words(&[settings, &[version]].concat());
+        engine.place.ends(0, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        engine.place.newest_id()
+    };
+    let served = || {
+        let port = own(&engine)[0]["ports"][0]["host"].as_u64().expect("it has a port");
+        until("the service answers", || crate::harness::visit(port))
+    };
+    deploy("version=v1");
+    let before = standing(&engine);
+    let run = deploy("version=v2");
+    assert_eq!(served(), "v2");
+    assert_ne!(standing(&engine), before);
+    match point {
+        Some(point) => kill_and_resume(&engine.place, &["undo", &run, "--yes"], point),
+        None => drop(engine.place.ends(0, &["undo", &run, "--yes"])),
+    }
+    assert_eq!(standing(&engine), before);
+    assert_eq!(served(), "v1");
+}
+
+#[test]
+fn a_roll_out_in_place_is_undone_to_the_old_image() {
+    undone(&["strategy=recreate"], None);
+}
+
+#[test]
+fn a_roll_out_beside_the_old_container_is_undone() {
+    undone(&["strategy=rolling"], None);
+}
+
+#[test]
+fn an_undone_roll_out_that_is_killed_on_its_way_is_completed() {
+    for point in [6, 8, 10] {
+        undone(&["strategy=recreate"], Some(point));
+    }
 }

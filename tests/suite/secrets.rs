@@ -45,7 +45,7 @@ fn nothing_stored(place: &Place) {
 }
 
 /// A web server that answers each of `count` requests with what it was sent, and then hands them over.
-fn echo(count: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
+pub(crate) fn echo(count: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || (0..count).map(|_| answer(&listener)).collect());

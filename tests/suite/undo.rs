@@ -69,7 +69,7 @@ fn the_plan_of_an_undo_is_what_it_does_and_changes_nothing() {
 }
 
 /// Kills a command at its `point`th write or driver call, and finishes what it left.
-fn kill_and_resume(place: &Place, words: &[&str], point: u32) {
+pub(crate) fn kill_and_resume(place: &Place, words: &[&str], point: u32) {
     let before = newest(place);
     let mut command = place.command(words);
     let killed = command.env("MCRUN_CRASH_AT", point.to_string()).output().unwrap();
@@ -239,4 +239,59 @@ fn a_script_may_only_restore_what_it_may_change() {
     let refused = place.ends(4, &[&script, "--allow", "files"]);
     assert!(refused.stderr.contains("runs:read:"), "{refused}");
     assert_eq!(place.read("scripts/kept.txt"), "changed\n");
+}
+
+#[test]
+fn a_plan_marks_what_undo_could_not_take_back() {
+    let place = Place::new();
+    let script = place.script(
+        "marks.lua",
+        r#"
+        files.write { path = "small.txt", content = "new" }
+        files.write { path = "large.bin", content = "new" }
+        files.remove { path = "large-too.bin" }
+        exec.run { argv = { "/bin/true" }, assume = { code = 0 } }
+        containers.ensure { name = "web", exec = { "/bin/sleep", "600" }, stop_timeout = "0s" }
+        containers.restart { name = "web" }
+        containers.remove { name = "web" }
+        files.write { path = "small.txt", content = "new" }
+        "#,
+    );
+    fs::write(scripts(&place, "small.txt"), "old").unwrap();
+    for large in ["large.bin", "large-too.bin"] {
+        fs::write(scripts(&place, large), vec![b'x'; (1 << 20) + 1]).unwrap();
+    }
+    let plan = place.json(&["plan", &script, "--allow", "*", "--json"]);
+    let marked = |step: &serde_json::Value| {
+        let reasons = step["cannot_undo"].as_array()?;
+        Some((step["place"]["line"].as_u64().unwrap(), reasons[0].as_str().unwrap().to_owned()))
+    };
+    let marked: Vec<(u64, String)> = plan["steps"].as_array().unwrap().iter().filter_map(marked).collect();
+    let large = "the old content is too large to be kept for undo".to_owned();
+    let expected = [
+        (3, large.clone()),
+        (4, large),
+        (5, "what it did is left as it is".to_owned()),
+        (8, "what `web` wrote outside its volumes is lost".to_owned()),
+    ];
+    assert_eq!(marked, expected, "{plan:#}");
+    assert_eq!(plan["counts"]["cannot_undo"], 4);
+    let shown = place.ends(0, &["plan", &script, "--allow", "*"]).stdout;
+    let line = "cannot be undone: 4 (files.write marks.lua:3, files.remove marks.lua:4, exec.run marks.lua:5, \
+                containers.remove marks.lua:8)";
+    assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
+fn the_way_back_of_an_act_is_typed() {
+    let place = Place::new();
+    let calls = |undo: &str| {
+        let text = format!(
+            "--!strict\ntransaction(function()\n    exec.run {{ argv = {{ \"/bin/true\" }}, undo = {undo} }}\nend)\n"
+        );
+        place.script("typed.lua", &text)
+    };
+    place.ends(0, &["check", &calls("function(result) print(result.code) end")]);
+    place.ends(1, &["check", &calls("function(result) print(result.cod) end")]);
+    place.ends(1, &["check", &calls("true")]);
 }

@@ -1,12 +1,12 @@
 //! Owns what every command needs: configuration, state directory, journal, keys.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
-use script::Worker;
+use script::{Template, Worker};
 
 use crate::arguments::Global;
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub(crate) struct App {
     pub(crate) global: Global,
     /// The worker that was started for the script which this command is about to evaluate.
     pub(crate) worker: Cell<Option<Worker>>,
+    /// Where workers are copied from, once many runs go on in this process.
+    pub(crate) template: OnceCell<Template>,
     /// What stands for the world in `mcrun test`.
     pub(crate) kit: Option<Arc<Kit>>,
 }
@@ -52,6 +54,7 @@ impl App {
             clock,
             global: global.clone(),
             worker: Cell::default(),
+            template: OnceCell::new(),
             kit: None,
         })
     }

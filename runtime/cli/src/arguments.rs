@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+use effect::session::Patience;
+use effect::units::Span;
 
 /// Sandboxed scripts that operate a small fleet of machines, and that you may kill at any moment.
 #[derive(Debug, Parser)]
@@ -52,7 +54,7 @@ pub(crate) struct Grants {
     /// Deny a capability that is granted otherwise.
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) deny: Vec<String>,
-    /// Set a limit: memory, exec, wall, effects, output, argument, source or depth.
+    /// Set a limit: memory, exec, wall, idle, effects, output, argument, source or depth.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) limit: Vec<String>,
 }
@@ -71,12 +73,32 @@ pub(crate) struct Script {
     pub(crate) grants: Grants,
 }
 
+/// How long a run waits for services that another run holds.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Waiting {
+    /// Wait for a service that another run holds, instead of stopping: so long, or as long as it takes.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    wait: Option<Option<Span>>,
+}
+
+impl Waiting {
+    pub(crate) fn patience(&self) -> Patience {
+        match self.wait {
+            None => Patience::None,
+            Some(None) => Patience::Endless,
+            Some(Some(span)) => Patience::For(span.0),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a script: `mcrun FILE` is short for it.
     Run {
         #[command(flatten)]
         script: Script,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
@@ -85,12 +107,26 @@ pub(crate) enum Command {
     Plan {
         #[command(flatten)]
         script: Script,
+        /// Save the plan in this file, for `mcrun apply`.
+        #[arg(long, value_name = "PLAN", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
         /// Print the plan as JSON.
         #[arg(long)]
         json: bool,
         /// Exit with 3 when there are changes.
         #[arg(long)]
         detailed_exitcode: bool,
+    },
+    /// Carry out a saved plan: exactly what it says, once, and only while the world is as it was.
+    Apply {
+        /// The file that `mcrun plan FILE --out PLAN` wrote.
+        #[arg(value_hint = ValueHint::FilePath)]
+        plan: PathBuf,
+        #[command(flatten)]
+        wait: Waiting,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// List runs, newest first.
     Runs {
@@ -129,21 +165,96 @@ pub(crate) enum Command {
     /// Go on with a run that was killed, interrupted or paused.
     Resume {
         /// The run's id or its beginning.
-        run: String,
+        #[arg(required_unless_present = "all")]
+        run: Option<String>,
+        /// Go on with every run that was killed, waits or was never started, for instance after a reboot. Paused ones
+        /// wait for your decision.
+        #[arg(long, conflicts_with_all = ["run", "from", "doubt", "limit", "leave_plan", "wait"])]
+        all: bool,
+        /// How many of them have a worker at once.
+        #[arg(long, value_name = "N", default_value_t = 8, requires = "all", value_parser = clap::value_parser!(u16).range(1..))]
+        active: u16,
+        /// Forget what was recorded from a step on, also of a run that is over, and go on from there; a step's name, or
+        /// SCOPE#N as `mcrun show` prints it. Asks before acts are done again.
+        #[arg(long, value_name = "STEP", conflicts_with = "doubt")]
+        from: Option<String>,
         /// What became of the act in doubt: redo, done or fail; SCOPE#N=redo where there are several.
         #[arg(long, value_name = "WORD")]
         doubt: Vec<Doubt>,
         /// Set a limit for the rest of the run.
         #[arg(long, value_name = "NAME=VALUE")]
         limit: Vec<String>,
+        /// Go on without the saved plan that the run carries out, as its script does.
+        #[arg(long)]
+        leave_plan: bool,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Start a new run with the sources, arguments and grants of another and with its history up to a step.
+    Fork {
+        /// The run's id or its beginning; it stays as it is.
+        run: String,
+        /// The step from which on it is done anew; a step's name, or SCOPE#N as `mcrun show` prints it.
+        #[arg(long, value_name = "STEP")]
+        from: String,
+        /// Set a limit for the new run.
+        #[arg(long, value_name = "NAME=VALUE")]
+        limit: Vec<String>,
+        #[command(flatten)]
+        wait: Waiting,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look whether another version of a script would accept the history of a run. Does nothing else.
+    Replay {
+        /// The run's id or its beginning.
+        run: String,
+        /// The script to be replayed.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        against: PathBuf,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove finished runs that are older or more than [retention] in mcrun.toml keeps: 90 days and 10000 runs unless given.
+    Gc {
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run to a file, without secrets, for a bug report.
+    Export {
+        /// The run's id or its beginning.
+        run: String,
+        /// The file; mcrun-RUN.jsonl in this folder unless given.
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
+    /// Take in a run that was exported elsewhere, to be shown and replayed.
+    Import {
+        /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
     },
     /// Give a run up; one that is under way stops at its next effect.
     Cancel {
         /// The run's id or its beginning.
         run: String,
+    },
+    /// Tell that an event has happened to every run that waits for it with `wait_for`.
+    Emit {
+        /// The event's name, such as `db.restored`.
+        event: String,
+        /// What is told with it, as JSON.
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
     },
     /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
     Undo {
@@ -155,6 +266,12 @@ pub(crate) enum Command {
         /// Only show what would be done.
         #[arg(long)]
         plan: bool,
+        /// Grant a capability beyond those that the run had, where bringing something back takes more.
+        #[arg(long, value_name = "CAPABILITY")]
+        allow: Vec<String>,
+        /// Refuse a capability, whatever grants it.
+        #[arg(long, value_name = "CAPABILITY")]
+        deny: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -377,7 +494,10 @@ impl Command {
             self,
             Self::Run { .. }
                 | Self::Plan { .. }
+                | Self::Apply { .. }
                 | Self::Resume { .. }
+                | Self::Fork { .. }
+                | Self::Replay { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }
                 | Self::Start { .. }

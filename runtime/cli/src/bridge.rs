@@ -39,12 +39,8 @@ impl Bridge<'_> {
         // The sender lives as long as the bridge, so this only ends when the run is asked to stop.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
-}
 
-impl script::Effects for Bridge<'_> {
-    type Stop = Stop;
-
-    async fn perform(&self, request: Request) -> Reply<Stop> {
+    async fn performed(&self, request: Request) -> Reply<Stop> {
         let Ok(counter) = u32::try_from(request.counter) else {
             let error =
                 effect::Error::new(effect::Code::WorkerProtocol, "the worker counts beyond four billion");
@@ -78,6 +74,24 @@ impl script::Effects for Bridge<'_> {
                 Reply::Answer(answer)
             }
             Err(stop) => Reply::Stop(Stop::Corridor(stop)),
+        }
+    }
+}
+
+impl script::Effects for Bridge<'_> {
+    type Stop = Stop;
+
+    fn perform(&self, request: Request) -> impl Future<Output = Reply<Stop>> {
+        let working = self.session.working();
+        async move {
+            let _working = working;
+            self.performed(request).await
+        }
+    }
+
+    fn cancel(&self, scope: &str, counter: u64) {
+        if let Ok(counter) = u32::try_from(counter) {
+            self.session.cancel(scope, counter);
         }
     }
 
@@ -152,7 +166,7 @@ impl script::Effects for Bridge<'_> {
     }
 }
 
-fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
+pub(crate) fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
     let broken = |error: serde_json::Error| {
         effect::Error::new(effect::Code::JournalBroken, "a recorded result cannot be decoded").because(error)
     };
@@ -161,7 +175,7 @@ fn history_item(recorded: journal::Recorded) -> effect::Result<HistoryItem> {
         journal::Outcome::Done(result) => Outcome::Ok(raw(result)?),
         journal::Outcome::Failed(error) => Outcome::Err(raw(error)?),
         journal::Outcome::Cancelled => {
-            Outcome::error(&effect::Error::new(effect::Code::Cancelled, "the effect was cancelled"))
+            Outcome::error(&effect::Error::new(effect::Code::Cancelled, effect::session::GIVEN_UP))
         }
     };
     let hash = format!("{:032x}", u128::from_be_bytes(recorded.arguments_hash));

@@ -1,22 +1,32 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod apply;
 mod check;
 mod doctor;
 mod documents;
 mod evaluate;
+mod events;
 mod exec;
+mod fork;
+mod gc;
+mod history;
 mod images;
 mod inspect;
 mod logs;
 mod new;
+mod plan_file;
 mod releases;
+mod replay;
+mod resume;
 mod runs;
 mod services;
 mod test;
 mod top;
+mod transfer;
 mod undo;
 
 use effect::Result;
+use effect::policy::Grants;
 
 use crate::app::App;
 use crate::arguments::{Arguments, Command};
@@ -44,19 +54,33 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
 
 async fn with_state(app: &App, command: Command) -> Result<Exit> {
     match command {
-        Command::Run { script, json } => evaluate::run(app, &script, json).await,
-        Command::Plan { script, json, detailed_exitcode } => {
-            evaluate::plan(app, &script, json, detailed_exitcode).await
+        Command::Run { script, wait, json } => evaluate::run(app, &script, wait.patience(), json).await,
+        Command::Plan { script, out, json, detailed_exitcode } => {
+            let wish = evaluate::Wish { json, detailed: detailed_exitcode, out: out.as_deref() };
+            evaluate::plan(app, &script, wish).await
         }
-        Command::Resume { run, doubt, limit, json } => {
-            evaluate::resume(app, &run, &doubt, &limit, json).await
+        Command::Apply { plan, wait, json } => apply::apply(app, &plan, wait.patience(), json).await,
+        Command::Resume { run: Some(run), from, doubt, limit, leave_plan, wait, json, .. } => {
+            let (from, patience) = (from.as_deref(), wait.patience());
+            let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
+            resume::resume(app, &run, wish).await
         }
+        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
+        Command::Fork { run, from, limit, wait, json } => {
+            let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
+            fork::fork(app, &run, wish).await
+        }
+        Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
+        Command::Export { run, out } => transfer::export(app, &run, out).await,
+        Command::Import { file } => transfer::import(app, &file).await,
+        Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
-        Command::Undo { run, force, plan, json } => {
-            undo::undo(app, &run, undo::Wish { force, plan, json }).await
+        Command::Undo { run, force, plan, allow, deny, json } => {
+            undo::undo(app, &run, undo::Wish { force, plan, json, more: Grants { allow, deny } }).await
         }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
         Command::Top { all, once, every, json } => top::top(app, all, once, every, json).await,

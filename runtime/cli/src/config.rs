@@ -1,11 +1,19 @@
 //! Owns `mcrun.toml`: where it is looked for, what it may say, and errors that name file, line and key.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use effect::units::Span;
 use effect::{Code, Error, Result};
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use system::secrets::SecretSource;
+
+/// No configuration is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// The configuration. Unknown keys are errors.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,6 +24,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) drivers: Drivers,
     pub(crate) policy: Option<PolicyBound>,
+    #[serde(default)]
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
@@ -82,6 +92,22 @@ pub(crate) struct PolicyBound {
     pub(crate) scripts: Vec<String>,
 }
 
+/// `retention`: which finished runs `mcrun gc` keeps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// Those that ended within this time.
+    pub(crate) age: Span,
+    /// At most so many, the newest.
+    pub(crate) runs: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Span::seconds(90 * 86_400), runs: 10_000 }
+    }
+}
+
 impl Config {
     /// Reads the file that was named, else the first that exists in the usual places.
     pub(crate) fn load(named: Option<&Path>) -> Result<Self> {
@@ -97,7 +123,7 @@ impl Config {
 
     fn read(file: &Path) -> Result<Self> {
         let shown = file.display();
-        let text = std::fs::read_to_string(file)
+        let text = text_of(file)
             .map_err(|error| Error::new(Code::Config, format!("`{shown}` cannot be read")).because(error))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
@@ -147,6 +173,23 @@ impl Config {
                 .to_owned()
         })
     }
+}
+
+/// The text of a file within its bounds: a pipe may never be written to, a device never end.
+fn text_of(file: &Path) -> std::io::Result<String> {
+    let refused = |why: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(file)?;
+    let kind = opened.metadata()?.file_type();
+    // A device ends at once, as `/dev/null`, or at the bound.
+    if !kind.is_file() && !kind.is_char_device() {
+        return refused("it is not a regular file");
+    }
+    let mut text = String::new();
+    if opened.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        return refused("it is larger than 1 MiB");
+    }
+    Ok(text)
 }
 
 /// A mistake in the file, in our words where it is a key or a value that this version does not know.

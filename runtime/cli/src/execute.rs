@@ -1,5 +1,9 @@
 //! Owns the execution of one run or plan: worker, corridor, signals, and the state that the run is left in.
 
+mod freed;
+pub(crate) mod many;
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -7,13 +11,14 @@ use std::sync::{Arc, Mutex};
 use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
-use effect::session::Decisions;
+use effect::saved::{Bound, Saved};
+use effect::session::{Decisions, Kept, Patience};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
-use journal::{NewRun, Open, Run, RunId, RunLock, RunState};
+use journal::{NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -37,17 +42,32 @@ pub(crate) struct Job {
     pub(crate) mode: Mode,
     /// Whether a person may be asked for capabilities that are missing.
     pub(crate) asks: bool,
+    /// How long it waits for services that another run holds.
+    pub(crate) patience: Patience,
+    /// Sources by module name, as pinned.
+    pub(crate) sources: HashMap<String, String>,
+    /// The saved plan that it carries out.
+    pub(crate) planned: Option<Planned>,
+    /// The leases that it holds already.
+    pub(crate) kept: Kept,
     pub(crate) past: Option<Past>,
 }
 
+/// A saved plan that is carried out.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) steps: Saved,
+}
+
 /// What an earlier attempt at the run left.
+#[derive(Default)]
 pub(crate) struct Past {
     pub(crate) open: Vec<Open>,
     pub(crate) decisions: Decisions,
-    /// Sources by module name, as pinned.
-    pub(crate) sources: HashMap<String, String>,
     /// The last log line of each scope.
     pub(crate) logged: HashMap<String, u64>,
+    /// How often a part of its history was forgotten.
+    pub(crate) generation: u32,
 }
 
 /// How it ended, for people and for the journal.
@@ -86,8 +106,15 @@ impl Finished {
     }
 }
 
-/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way; the
-/// worker starts meanwhile, because the journal keeps whatever an effect writes behind it.
+/// What one worker brought a run to.
+enum Attempt {
+    /// The run has ended, paused or been interrupted.
+    Over(Finished),
+    /// It only waits, for long, and goes on in another worker.
+    Freed(Box<Session>),
+}
+
+/// Runs a run to its end, its pause or its interruption, and records which. `begun` records that it is under way.
 pub(crate) async fn run(
     app: &App,
     job: Job,
@@ -95,17 +122,53 @@ pub(crate) async fn run(
     _lock: RunLock,
     begun: impl Future<Output = journal::Result<()>>,
 ) -> Result<Finished> {
+    let (limits, asks, patience) = (job.limits.clone(), job.asks, job.patience);
+    let mut attempted = attempt(app, job, watch.clone(), begun).await?;
+    loop {
+        let session = match attempted {
+            Attempt::Over(finished) => return Ok(finished),
+            Attempt::Freed(session) => session,
+        };
+        attempted = match freed::wait(app, &session, &*watch).await? {
+            Some(job) => {
+                let job = Job { limits: limits.clone(), asks, patience, ..job };
+                attempt(app, job, watch.clone(), std::future::ready(Ok(()))).await?
+            }
+            None => {
+                let finished = stopped(app, &session).await;
+                return record(app, session.run_id(), finished).await;
+            }
+        };
+    }
+}
+
+/// Goes on with a run in one worker. The worker starts while `begun` is recorded, because the journal keeps whatever an
+/// effect writes behind it.
+async fn attempt(
+    app: &App,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    begun: impl Future<Output = journal::Result<()>>,
+) -> Result<Attempt> {
     let id = job.id;
     let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch));
     begun?;
     let finished = match evaluated {
-        Ok((session, ended)) => conclude(app, &session, ended).await,
+        Ok(evaluation) if evaluation.frees_worker() => {
+            return Ok(Attempt::Freed(Box::new(evaluation.session)));
+        }
+        Ok(Evaluation { session, ended, .. }) => conclude(app, &session, ended).await,
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
+    Ok(Attempt::Over(record(app, &id, finished).await?))
+}
+
+/// Records what a run has come to.
+async fn record(app: &App, id: &RunId, finished: Finished) -> Result<Finished> {
     let outcome = finished.trouble.as_ref().map(Trouble::to_json);
     let recorded =
-        app.journal.set_state(&id, finished.state, outcome, Some(finished.exit.code().into())).await;
+        app.journal.set_state(id, finished.state, outcome, Some(finished.exit.code().into())).await;
     match (recorded, &finished.trouble) {
         // The journal itself is the trouble: the run stays as it is recorded, and the first cause is what counts.
         (Err(error), Some(_)) => tracing::debug!(%error, "the run's end is not recorded"),
@@ -116,12 +179,27 @@ pub(crate) async fn run(
 
 /// Evaluates a script without applying anything.
 pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Plan, Finished)> {
-    let (session, ended) = evaluate(app, job, watch).await?;
+    let Evaluation { session, ended, .. } = evaluate(app, job, watch).await?;
     let finished = conclude(app, &session, ended).await;
     Ok((session.take_plan(), finished))
 }
 
-async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session, Ended<Stop>)> {
+/// One worker's part of a run.
+struct Evaluation {
+    session: Session,
+    ended: Ended<Stop>,
+    /// Nobody but ourselves asked it to stop.
+    freed: bool,
+}
+
+impl Evaluation {
+    /// Whether the run only waits, and goes on in another worker.
+    fn frees_worker(&self) -> bool {
+        self.freed && matches!(self.ended, Ended::Stopped(Stop::Parked) | Ended::Interrupted)
+    }
+}
+
+async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
         app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
@@ -146,19 +224,20 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
     };
     let job_id = job.id;
     let resumed = job.past.is_some();
-    let past = job.past.unwrap_or_else(|| Past {
-        open: Vec::new(),
-        decisions: Decisions::default(),
-        sources: HashMap::new(),
-        logged: HashMap::new(),
-    });
+    let past = job.past.unwrap_or_default();
     let stopping = watch::Sender::new(false);
     let approver = if job.asks { approve::Terminal::open(&watch, stopping.subscribe()) } else { None };
     let session = Session::new(registry, shared, Arc::new(Observe(watch.clone())), past.open, past.decisions)
-        .asking_for_approval(approver);
-    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(past.sources);
+        .asking_for_approval(approver)
+        .doing_again(past.generation)
+        .patient(job.patience, stopping.subscribe())
+        .bound_to(job.planned.map(|planned| Bound::to(planned.steps)))
+        .keeping(job.kept);
+    let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    // What a limit on the whole time leaves is known to one worker only.
+    let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
         mode: if job.mode == Mode::Plan { script::Mode::Plan } else { script::Mode::Run },
@@ -181,19 +260,72 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Session
         stopping,
         pinned: Mutex::new(Vec::new()),
     };
-    let worker = app.worker.take().map_or_else(start_worker, Ok)?;
+    let worker = next_worker(app).await?;
     let (interrupts, interrupt) = watch::channel(Interrupt::None);
+    let mut stopped = interrupt.clone();
+    let run = async {
+        if resumed {
+            let held = tokio::select! {
+                held = session.hold_again() => held,
+                _ = stopped.wait_for(|asked| *asked != Interrupt::None) => Err(effect::Stop::Unanswered),
+            };
+            if let Err(stop) = held {
+                return Ended::Stopped(Stop::Corridor(stop));
+            }
+        }
+        script::run(worker, launch, &bridge, interrupt).await
+    };
+    let asked = Cell::new(Interrupt::None);
     let ended = tokio::select! {
-        ended = script::run(worker, launch, &bridge, interrupt) => ended,
-        never = forward_interrupts(interrupts, app, &job_id, &*watch) => match never {},
+        ended = run => ended,
+        never = forward_interrupts(&interrupts, &asked, app, &job_id, &*watch) => match never {},
+        never = freed::free(&interrupts, app, &session, idle) => match never {},
     };
     drop(bridge);
-    Ok((session, ended))
+    let freed = *interrupts.borrow() != Interrupt::None && asked.get() == Interrupt::None;
+    Ok(Evaluation { session, ended, freed })
 }
+
+/// This very program, whatever has become of its file.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {
-    Worker::start("/proc/self/exe".as_ref())
+    Worker::start(PROGRAM.as_ref())
+}
+
+/// The worker that was started in advance, a copy of the template, or a new one.
+async fn next_worker(app: &App) -> Result<Worker> {
+    if let Some(worker) = app.worker.take() {
+        return Ok(worker);
+    }
+    if let Some(template) = app.template.get() {
+        match template.worker().await {
+            Ok(worker) => return Ok(worker),
+            Err(error) => tracing::debug!(%error, "a worker is started, because none could be copied"),
+        }
+    }
+    start_worker()
+}
+
+/// The signals that ask a run to stop.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn open() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// How often a run looks whether somebody asked for its end; a signal is quicker and may get lost.
@@ -201,29 +333,24 @@ const CANCEL_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Ctrl-C once stops the run at its next effect, twice at once; `mcrun cancel` counts as once.
 async fn forward_interrupts(
-    interrupts: watch::Sender<Interrupt>,
+    interrupts: &watch::Sender<Interrupt>,
+    asked: &Cell<Interrupt>,
     app: &App,
     run: &RunId,
     watch: &dyn Watch,
 ) -> std::convert::Infallible {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    let mut level = Interrupt::None;
+    let Ok(mut signals) = Signals::open() else { return std::future::pending().await };
     loop {
         tokio::select! {
-            Some(()) = interrupt.recv() => {}
-            Some(()) = terminate.recv() => {}
-            Some(()) = hangup.recv() => {}
-            () = tokio::time::sleep(CANCEL_CHECK), if level == Interrupt::None => {
+            () = signals.next() => {}
+            () = tokio::time::sleep(CANCEL_CHECK), if asked.get() == Interrupt::None => {
                 if !matches!(app.journal.cancel_requested(run).await, Ok(true)) {
                     continue;
                 }
             }
         }
-        level = if level == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        let level = if asked.get() == Interrupt::None { Interrupt::Soft } else { Interrupt::Hard };
+        asked.set(level);
         let is_cancelled = app.journal.cancel_requested(run).await.unwrap_or(false);
         watch.interrupted(level == Interrupt::Hard, is_cancelled);
         interrupts.send_replace(level);
@@ -285,6 +412,11 @@ async fn stopped(app: &App, session: &Session) -> Finished {
     }
 }
 
+/// Gives up a run whose end was asked for while nobody executed it.
+async fn conclude_cancelled(app: &App, id: &RunId) -> Result<Finished> {
+    record(app, id, cancelled()).await
+}
+
 fn cancelled() -> Finished {
     let error = Error::new(Code::Cancelled, "the run was cancelled");
     Finished { state: RunState::Cancelled, exit: Exit::Failed, trouble: Some(Trouble::new(error)) }
@@ -295,7 +427,11 @@ fn recorded_place(place: script::Place) -> Option<journal::Place> {
 }
 
 /// The arguments of the recorded side; the history on its way to the worker has only their hash.
-async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Recorded>) -> Option<String> {
+pub(crate) async fn recorded_arguments(
+    app: &App,
+    run: &RunId,
+    side: Option<&script::Recorded>,
+) -> Option<String> {
     const PAGE: usize = 1000;
     let side = side?;
     let mut after = 0;
@@ -311,7 +447,8 @@ async fn recorded_arguments(app: &App, run: &RunId, side: Option<&script::Record
     }
 }
 
-fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+/// Both sides of a divergence, as texts.
+pub(crate) fn sides(divergence: &script::Divergence, recorded: Option<&str>) -> (String, String) {
     let side = |side: Option<&script::Recorded>, arguments: Option<&str>| match side {
         Some(side) => {
             let arguments: String = arguments.unwrap_or_default().chars().take(400).collect();
@@ -319,9 +456,17 @@ fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble 
         }
         None => "nothing".to_owned(),
     };
-    let requested = side(divergence.requested.as_ref(), divergence.arguments.as_deref());
+    let requested = match &divergence.failure {
+        Some(failure) => format!("nothing: the script failed with {failure}"),
+        None => side(divergence.requested.as_ref(), divergence.arguments.as_deref()),
+    };
+    (side(divergence.recorded.as_ref(), recorded), requested)
+}
+
+fn diverged(divergence: &script::Divergence, recorded: Option<&str>) -> Trouble {
+    let (recorded, requested) = sides(divergence, recorded);
     let error = Error::new(Code::Divergence, "the script no longer matches its recorded history")
-        .detail(format!("recorded:  {}", side(divergence.recorded.as_ref(), recorded)))
+        .detail(format!("recorded:  {recorded}"))
         .detail(format!("requested: {requested}"))
         .hint("the run is paused and nothing was done; `mcrun show RUN` lists its history");
     Trouble { place: recorded_place(divergence.place.clone()), ..Trouble::new(error) }
@@ -341,6 +486,11 @@ pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
         node: app.node.clone(),
         source: job.source.clone(),
         root: job.root.display().to_string(),
+        modules: job.sources.clone().into_iter().collect(),
+        plan: job
+            .planned
+            .as_ref()
+            .map(|planned| NewPlan { name: planned.name.clone(), steps: json!(planned.steps).to_string() }),
     }
 }
 
@@ -371,7 +521,35 @@ pub(crate) async fn past(app: &App, run: &Run) -> Result<Past> {
     Ok(Past {
         open: app.journal.open_entries(&run.id).await?,
         decisions: Decisions::default(),
-        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         logged,
+        generation: run.forgotten,
+    })
+}
+
+/// A recorded run as it is to go on, with its sources and the saved plan that it carries out.
+pub(crate) async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
+    let broken = |error: serde_json::Error| {
+        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
+    };
+    let steps = app.journal.planned(&run.id).await?;
+    let steps = steps.map(|text| serde_json::from_str(&text)).transpose().map_err(broken)?;
+    let name = run.plan.clone().unwrap_or_default();
+    Ok(Job {
+        id: run.id,
+        name: run.name.clone(),
+        root: run.root.clone().into(),
+        source: run.source.to_string(),
+        args: run.args.clone(),
+        params: run.params.clone(),
+        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
+        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
+        seed: run.seed,
+        mode: Mode::Run,
+        asks: false,
+        patience: Patience::None,
+        sources: app.journal.sources(&run.id).await?.into_iter().collect(),
+        planned: steps.map(|steps| Planned { name, steps }),
+        kept: Kept::default(),
+        past: None,
     })
 }

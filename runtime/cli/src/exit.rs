@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     PlanHasChanges,
     /// The script lacks a capability.
     Denied,
-    /// Another mcrun holds the run or the service.
+    /// Another mcrun holds the run or the service, or a saved plan is stale.
     Locked,
     /// The run waits or is paused.
     Waiting,
@@ -48,7 +48,7 @@ impl Exit {
         match error.code {
             Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
             Code::Denied | Code::SecretPlace => Exit::Denied,
-            Code::Locked => Exit::Locked,
+            Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken => Exit::Locked,
             Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,
             _ => Exit::Failed,

@@ -92,6 +92,7 @@ impl Kit {
             clock: self.clock.clone(),
             global: self.global.clone(),
             worker: std::cell::Cell::default(),
+            template: std::cell::OnceCell::new(),
             kit: Some(self.clone()),
         })
     }

@@ -13,6 +13,7 @@ mod execute;
 mod exit;
 mod health;
 mod kit;
+mod private;
 mod reference;
 mod render;
 mod stdlib;

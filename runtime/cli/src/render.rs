@@ -44,6 +44,16 @@ pub(crate) fn note(line: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
+/// Tells what holds a run up.
+pub(crate) fn waits(reason: &str) {
+    note(waiting_line(reason));
+}
+
+/// A line that tells what holds a run up.
+fn waiting_line(reason: &str) -> String {
+    format!("{} {}", styled(CYAN, "waiting:"), printable(reason))
+}
+
 /// `1 effect`, `2 effects`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -69,7 +79,7 @@ pub(crate) fn json(value: &impl Serialize) {
 
 /// Shows an error without a place and tells the exit code.
 pub(crate) fn failure(error: &Error) -> Exit {
-    note(trouble(error, None, &[], None));
+    note(trouble(&error.clone().shortened(), None, &[], None));
     Exit::of(error)
 }
 

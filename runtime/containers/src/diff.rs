@@ -2,6 +2,7 @@
 //! `ensure` and a check for drift. What is compared is always the live object, never a stored copy of a spec.
 
 mod fields;
+mod inverse;
 pub(crate) mod normal;
 mod predict;
 

@@ -4,6 +4,8 @@ mod ensure;
 mod inspect;
 mod lifecycle;
 mod operate;
+mod remove;
+mod rewind;
 mod stats;
 mod world;
 
@@ -16,8 +18,9 @@ use crate::observed::Observed;
 pub use ensure::Ensure;
 pub(crate) use ensure::call;
 pub use inspect::{Get, List};
-pub use lifecycle::{Remove, Restart, Start, Stop};
+pub use lifecycle::{Restart, Start, Stop};
 pub use operate::{ExecIn, Logs, WaitHealthy};
+pub use remove::Remove;
 pub use stats::{Stats, Used};
 pub use world::{Choice, Engines, Prober, World};
 

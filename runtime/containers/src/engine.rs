@@ -409,6 +409,7 @@ impl<D: Dialect> Driver for Engine<D> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
+    #[serde(deserialize_with = "read::identifier")]
     id: String,
 }
 

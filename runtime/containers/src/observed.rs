@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use effect::Hidden;
 use effect::units::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub const LABEL_IMAGE: &str = "mcrun.image";
 pub const LABEL_HEALTH: &str = "mcrun.health";
 /// Prefix of the keyed hash of each secret.
 pub const LABEL_SECRET: &str = "mcrun.secret.";
+/// Prefix of the sealed origin of each secret, by which only this state directory finds it again.
+pub const LABEL_ORIGIN: &str = "mcrun.origin.";
 
 /// What a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +98,9 @@ pub struct Observed<V = String> {
     pub env: BTreeMap<String, V>,
     /// The keyed hash of each secret whose file is in place.
     pub secrets: BTreeMap<String, String>,
+    /// Where each secret came from, sealed: undo finds it again. The value is not kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, Hidden>,
     /// Mounts in their normal form, sorted.
     pub volumes: Vec<String>,
     /// Published ports, one for each protocol, sorted.
@@ -158,6 +164,7 @@ impl<V> Observed<V> {
             native: self.native,
             argv: self.argv,
             secrets: self.secrets,
+            origins: self.origins,
             volumes: self.volumes,
             ports: self.ports,
             network: self.network,

@@ -20,6 +20,8 @@ mod hand;
 mod podman;
 #[path = "conformance/process.rs"]
 mod process;
+#[path = "conformance/undo.rs"]
+mod undo;
 
 macro_rules! facts {
     ($bench:ident: $($module:ident::$fact:ident)*) => {
@@ -69,6 +71,11 @@ conformance! {
     facts::a_program_inside_gets_a_terminal
     facts::what_it_uses_is_measured
     facts::calls_on_nothing_are_coded_errors
+    undo::what_was_replaced_comes_back_field_by_field
+    undo::what_was_removed_comes_back_and_what_was_made_goes_away
+    undo::what_was_stopped_runs_again_and_the_other_way_round
+    undo::an_undo_cut_off_anywhere_is_completed
+    undo::a_secret_whose_old_value_is_gone_is_named
     }
     every engine {
     hand::a_container_typed_like_its_spec_is_right
@@ -79,5 +86,7 @@ conformance! {
     hand::states_changed_by_hand_are_repaired
     hand::networks_joined_and_left_by_hand_are_repaired
     hand::a_secret_that_left_the_memory_is_repaired
+    undo::an_image_that_is_gone_is_named
+    undo::what_somebody_else_made_is_left_alone
     }
 }

@@ -124,6 +124,9 @@ codes! {
     BadValue "MC-S030" "a value cannot leave the script"
         "Effects take plain data: nil, booleans, numbers, strings, tables. Functions, threads, NaN, mixed tables and cyclic tables stay inside."
         "Pass plain data: booleans, numbers, strings and tables of them.";
+    BranchCancelled "MC-S033" "a branch was cancelled because another one failed"
+        "The `parallel` around it was told `on_failure = \"cancel\"`. What the branch only waited for was given up; a change that was under way came to its end first."
+        "Mend why the other branch failed, then run the script again or resume the run.";
 
     // A: arguments.
     Argument "MC-A001" "an argument is wrong"
@@ -170,7 +173,7 @@ codes! {
         "Look, then say: `mcrun resume RUN --doubt redo`, `--doubt done` or `--doubt fail`.";
     Locked "MC-J003" "another mcrun holds this run or service"
         "A run and a service have one holder at a time. The lock is freed by the kernel when its holder ends."
-        "Wait for the holder that the message names, or `mcrun cancel RUN`.";
+        "Wait for the holder that the message names, with `--wait`, or end it with `mcrun cancel RUN`.";
     StateNewer "MC-J004" "the state directory belongs to a newer mcrun"
         "Its database has a schema version that this binary does not know. Nothing was touched."
         "Use the newer mcrun, or another directory with `--state`.";
@@ -192,6 +195,27 @@ codes! {
     Cancelled "MC-J010" "the run was cancelled"
         "Somebody ran `mcrun cancel`, or an interrupted effect was given up."
         "Start a new run; finished `ensure` effects find nothing to do.";
+
+    PlanStale "MC-J011" "the world is not what the saved plan was made for"
+        "`mcrun apply` plans again and compares: an object, an answer, the policy or the node is different from what the plan saw, so that it would do something else. Where that comes out only while the plan is carried out, the run pauses before the effect that differs."
+        "The lines say what moved. Make a new plan: `mcrun plan FILE --out PLAN`. A paused run goes on with `mcrun resume RUN` once the world is put back, or without its plan with `--leave-plan`.";
+    PlanUnusable "MC-J012" "a saved plan cannot be used"
+        "The file is damaged, was changed by hand, was written by another version of mcrun, or belongs to another state directory."
+        "Make it again where it is applied: `mcrun plan FILE --out PLAN`.";
+    PlanTaken "MC-J013" "a saved plan was applied already"
+        "A saved plan is carried out once. The run that took it is named, also when it did not come to its end."
+        "Make a new plan for what is left: `mcrun plan FILE --out PLAN`.";
+    PlanOpen "MC-J014" "a plan does not go to the end and cannot be saved"
+        "What a saved plan does is all known. This one stops where the script looks at what nobody can know before the run."
+        "Give the acts that the message names `assume = { … }`, or run the script without saving the plan.";
+
+    Fenced "MC-J015" "the lease of a service has passed to another run"
+        "Every time the lease of a service is taken its epoch rises, and every effect shows the epoch that it acts under when it begins. This run still had an older one, so nothing more is done in its name. It takes lock files that were removed by hand, or a state directory on a file system whose locks do not hold."
+        "See that the other run has ended (`mcrun runs`), then `mcrun resume RUN`. Keep the state directory on a local file system.";
+
+    ExportUnusable "MC-J016" "an exported run cannot be written or read"
+        "The file of `mcrun export` is damaged, was written by another version of mcrun, or cannot be reached. Of a file that does not fit nothing is taken in."
+        "Export the run once more and pass the file on as it is; the cause says what is wrong with this one.";
 
     // C: containers.
     ImageMissing "MC-C003" "the image is not on this node"

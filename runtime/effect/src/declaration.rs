@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Change, Code, Context, Error, Need, Result};
+use crate::{Change, Code, Context, Error, Need, Result, Rewind};
 
 pub use journal::Kind;
 
@@ -30,6 +30,8 @@ pub struct Declaration {
     pub name: &'static str,
     /// Read, ensure, act or wait.
     pub kind: Kind,
+    /// What becomes of a call when it is undone; none where nothing has to be done.
+    pub rewind: Option<Rewind>,
     /// Markdown; the first sentence is the summary.
     pub doc: String,
     /// The capability in its documented form, `containers:write:NAME`; empty when none is needed.
@@ -73,6 +75,9 @@ pub trait Declared: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 /// An effect that changes nothing.
 #[async_trait]
 pub trait Read: Declared {
+    /// Whether the answer is one of the moment, such as the time of day: a saved plan does not hold on to it.
+    const PASSING: bool = false;
+
     /// Reads. Objects that a plan will have changed are answered from `context.overlay()`.
     async fn read(&self, world: &Self::World, context: &Context) -> Result<Self::Output>;
 }
@@ -220,7 +225,8 @@ pub trait Act: Declared {
     /// True when [`Act::ask`] can answer; otherwise the end of the act is committed at once.
     const ASKABLE: bool = false;
 
-    /// Whether doing it once more is what undoing wants, after everything around it was brought back: a restart is.
+    /// Whether doing it once more is what undoing wants, after everything around it was brought back: a restart is. Such
+    /// an act takes `only_running`, because what it was about may be gone again by then.
     const REPEATS: bool = false;
 
     /// The call's `on_doubt`.
@@ -266,9 +272,14 @@ pub trait Wait: Declared {
         until: Option<Timestamp>,
     ) -> Result<Self::Output>;
 
-    /// Whether the run is shown as waiting meanwhile.
+    /// Whether the run is shown as waiting meanwhile, and its worker freed when that takes long.
     fn parks(&self) -> bool {
         false
+    }
+
+    /// Whether [`Wait::wait`] would come to its end now: what a run whose worker was freed is continued for.
+    async fn due(&self, _world: &Self::World, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        Ok(until.is_none_or(|until| until <= context.now()))
     }
 }
 

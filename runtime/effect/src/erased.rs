@@ -55,6 +55,7 @@ pub(crate) enum Operation<'a> {
 
 #[async_trait]
 pub(crate) trait ReadCall: Send + Sync {
+    fn is_passing(&self) -> bool;
     async fn read(&self, context: &Context) -> Result<Value>;
 }
 
@@ -63,6 +64,7 @@ pub(crate) struct Planned {
     pub(crate) action: Action,
     pub(crate) fields: Vec<FieldChange>,
     pub(crate) notes: Vec<String>,
+    pub(crate) lost: Vec<String>,
     pub(crate) unknown: Vec<&'static str>,
     pub(crate) before: Option<Value>,
     /// What the script gets in a plan: `{ changed, before, after }`.
@@ -119,6 +121,7 @@ pub(crate) trait WaitCall: Send + Sync {
     fn parks(&self) -> bool;
     fn promise(&self) -> Result<Value>;
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value>;
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool>;
 }
 
 /// Encodes what crosses the corridor.
@@ -127,12 +130,13 @@ fn encode<T: Serialize>(value: &T) -> Result<Value> {
         .map_err(|error| Error::new(Code::Internal, "a result cannot be encoded").because(error))
 }
 
-pub(crate) fn declare<E: Declared>(kind: Kind) -> Declaration {
+pub(crate) fn declare<E: Declared>(kind: Kind, rewind: Option<Rewind>) -> Declaration {
     let parameters = schema::<E>();
     let doc = parameters.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
     Declaration {
         name: E::NAME,
         kind,
+        rewind,
         doc,
         capability: E::CAPABILITY,
         example: E::EXAMPLE,
@@ -194,7 +198,7 @@ macro_rules! erase {
             }
 
             fn declaration(&self) -> &Declaration {
-                self.declaration.get_or_init(|| declare::<E>($kind))
+                self.declaration.get_or_init(|| declare::<E>($kind, $rewind))
             }
 
             fn rewind(&self) -> Option<Rewind> {
@@ -246,6 +250,10 @@ erase!(OfWait, WaitOf, Wait, Kind::Wait, Wait, None);
 
 #[async_trait]
 impl<E: Read> ReadCall for ReadOf<E> {
+    fn is_passing(&self) -> bool {
+        E::PASSING
+    }
+
     async fn read(&self, context: &Context) -> Result<Value> {
         encode(&self.effect.read(&self.world, context).await?)
     }
@@ -318,6 +326,7 @@ impl<E: Ensure> Pending for Compared<'_, E> {
             action: self.change.action,
             fields: self.change.fields.clone(),
             notes: self.change.notes.clone(),
+            lost: self.change.lost.clone(),
             unknown: self.change.unknown.clone(),
             before: self.before.as_ref().map(encode).transpose()?,
             result: encode(&result)?,
@@ -396,5 +405,9 @@ impl<E: Wait> WaitCall for WaitOf<E> {
 
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value> {
         encode(&self.effect.wait(&self.world, context, until).await?)
+    }
+
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        self.effect.due(&self.world, context, until).await
     }
 }

@@ -95,6 +95,32 @@ impl Error {
     }
 }
 
+/// Errors repeat what they were given: a name, a path, the words of an engine. Each text is cut here.
+const LONGEST_TEXT: usize = 2048;
+const MOST_LINES: usize = 1000;
+
+impl Error {
+    /// The same error without what goes beyond its bounds: it is recorded, shown and handed to the script.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        shorten(&mut self.message);
+        [&mut self.cause, &mut self.hint, &mut self.effect].into_iter().flatten().for_each(shorten);
+        for lines in [&mut self.details, &mut self.missing] {
+            lines.truncate(MOST_LINES);
+            lines.iter_mut().for_each(shorten);
+        }
+        self
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > LONGEST_TEXT {
+        let rest = text.len() - LONGEST_TEXT;
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push_str(&format!("… ({rest} bytes more)"));
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.code, self.message)?;

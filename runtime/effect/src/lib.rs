@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod arguments;
+mod checkpoint;
 pub mod codes;
 pub mod context;
 pub mod declaration;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod policy;
 pub mod registry;
 pub mod runs;
+pub mod saved;
 pub mod secret;
 pub mod session;
 mod standin;

@@ -60,6 +60,8 @@ pub struct Change<S> {
     pub after: Option<S>,
     /// Remarks for people: stop-first, data that is lost.
     pub notes: Vec<String>,
+    /// What is lost by it, so that undo could not bring it back.
+    pub lost: Vec<String>,
     /// Top-level fields of `after` that nobody can know before the change is made.
     pub unknown: Vec<&'static str>,
 }
@@ -68,19 +70,26 @@ impl<S> Change<S> {
     /// The object is as described.
     #[must_use]
     pub fn none(now: Option<S>) -> Self {
-        Self { action: Action::None, fields: Vec::new(), after: now, notes: Vec::new(), unknown: Vec::new() }
+        Self::to(Action::None, now, Vec::new())
     }
 
     /// `action` leads to `after`, by changing `fields`.
     #[must_use]
     pub fn to(action: Action, after: Option<S>, fields: Vec<FieldChange>) -> Self {
-        Self { action, fields, after, notes: Vec::new(), unknown: Vec::new() }
+        Self { action, fields, after, notes: Vec::new(), lost: Vec::new(), unknown: Vec::new() }
     }
 
     /// The same with a remark.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
+        self
+    }
+
+    /// The same with something that undo could not bring back.
+    #[must_use]
+    pub fn losing(mut self, what: impl Into<String>) -> Self {
+        self.lost.push(what.into());
         self
     }
 
@@ -146,6 +155,9 @@ pub struct Step {
     /// Remarks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What `mcrun undo` could not take back of it, each a reason; empty where it can take back everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cannot_undo: Vec<String>,
     /// Where the script calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
@@ -155,6 +167,30 @@ pub struct Step {
     /// Why the effect would fail, when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
+    /// What a saved plan keeps beyond this.
+    #[serde(skip)]
+    pub seen: Seen,
+}
+
+/// What a plan saw of an effect and does not show.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The hash of the arguments.
+    pub arguments: [u8; 16],
+    /// What a read answered, unless its answer is one of the moment.
+    pub answer: Option<Answered>,
+    /// The service that the effect changes.
+    pub lease: Option<String>,
+}
+
+/// What a read answered, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The keyed hash of the answer.
+    pub tag: String,
+    /// The answer itself, unless it is large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
 }
 
 /// A place where a branch's plan ends because it depends on what nobody can know yet.
@@ -183,6 +219,11 @@ impl Plan {
     #[must_use]
     pub fn count(&self, action: Action) -> usize {
         self.steps.iter().filter(|step| step.action == action && step.error.is_none()).count()
+    }
+
+    /// The steps that undo could not take back, or not whole.
+    pub fn cannot_undo(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !step.cannot_undo.is_empty() && step.error.is_none())
     }
 
     /// Whether applying would change anything.

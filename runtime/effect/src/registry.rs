@@ -8,7 +8,7 @@ use crate::declaration::{Act, Declaration, Ensure, Read, Wait};
 use crate::erased::{self, Erased, Rewind};
 use crate::policy::nearest;
 use crate::standin::{StandIn, StoodIn};
-use crate::{Code, Error, Result, runs};
+use crate::{Code, Error, Result, checkpoint, runs};
 
 /// Every effect by name.
 #[derive(Default)]
@@ -37,8 +37,9 @@ impl Registry {
         self.add(Arc::new(erased::OfWait::<E>::new(world.clone())));
     }
 
-    /// Adds what undo is made of. Last, because it knows every other effect.
+    /// Adds what checkpoints and undo are made of. Last, because undo knows every other effect.
     pub fn undo(&mut self) {
+        checkpoint::register(self);
         let rewinds = self.rewinds().collect();
         self.read::<runs::Changes>(&Arc::new(runs::Rewinds(rewinds)));
         self.add(Arc::new(runs::OfRestore::default()));

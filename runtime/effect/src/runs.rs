@@ -161,11 +161,12 @@ impl Erased for OfRestore {
     }
 
     fn declaration(&self) -> &Declaration {
-        self.0.get_or_init(|| declare::<Restore>(Kind::Ensure))
+        self.0.get_or_init(|| declare::<Restore>(Kind::Ensure, self.rewind()))
     }
 
+    /// Bringing back is not brought back.
     fn rewind(&self) -> Option<Rewind> {
-        Some(Rewind::Refuse)
+        None
     }
 
     fn decode(&self, _: Value) -> Result<Box<dyn Call>> {

@@ -78,8 +78,13 @@ impl Secret {
 
     /// The names of the configured secrets inside.
     pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values().map(|(name, _)| name)
+    }
+
+    /// The same, each with the keyed hash of the value that it had when the script got it.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Named { name, .. } => Some(name.as_str()),
+            Part::Named { name, tag } => Some((name.as_str(), tag.as_str())),
             Part::Text(_) => None,
         })
     }
@@ -287,7 +292,8 @@ impl Tagger {
 }
 
 /// `value` with the boxes of hidden values taken out: what a script gets, which cannot open them.
-pub(crate) fn without_boxes(value: serde_json::Value) -> serde_json::Value {
+#[must_use]
+pub fn without_boxes(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::Object(mut fields) if fields.contains_key("$hidden") => {

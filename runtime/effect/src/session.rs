@@ -2,8 +2,10 @@
 //! diff only. Nothing else touches the world. Leaves the worker's side to the `script` crate.
 
 mod act;
+mod cancelling;
 mod ensure;
 mod history;
+mod leases;
 mod outcome;
 mod planning;
 mod records;
@@ -14,22 +16,28 @@ mod turnstile;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use journal::{Identity, Journal, Lease, Open, Place, RunId};
+use journal::{Identity, Journal, Lease, Open, Place, RunId, Work, Working};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::{Notify, watch};
 
 use crate::approval::Approver;
+use crate::checkpoint;
 use crate::context::Shared;
 use crate::declaration::Declared;
 use crate::erased::{Call, Erased, Operation, ReadCall, WaitCall};
 use crate::plan::Plan;
 use crate::runs::Restore;
+use crate::saved::Bound;
 use crate::{Action, Code, Context, Error, Kind, Mode, Need, Registry, Result};
 
+pub use cancelling::GIVEN_UP;
 pub use history::{divergence, hash, recorded_error};
+pub use leases::{Patience, take_lease};
 pub use outcome::journal_error;
 use outcome::raw;
 use records::{Before, Ending, bounded, driven};
+pub use standing::Kept;
 use standing::UnderWay;
 use turnstile::Turnstile;
 
@@ -54,7 +62,7 @@ pub enum Stop {
     Pause(Error),
     /// The journal cannot be written: nothing may act any more.
     Broken(Error),
-    /// It was asked to stop while it asked a person for capabilities: nothing is decided.
+    /// It was asked to stop while it waited for a person's word or for a lease: nothing is decided.
     Unanswered,
 }
 
@@ -75,6 +83,13 @@ pub enum Event<'a> {
         kind: Kind,
         /// The object.
         subject: &'a str,
+    },
+    /// An effect cannot start yet: another run holds the service.
+    Held {
+        /// Its identity.
+        identity: &'a Identity,
+        /// Who holds it.
+        reason: &'a str,
     },
     /// An effect has ended.
     Ended {
@@ -136,6 +151,17 @@ pub struct Session {
     /// Whoever may grant what the run lacks, and whose turn it is to be asked.
     approver: Option<Arc<dyn Approver>>,
     asking: tokio::sync::Mutex<()>,
+    /// The saved plan that the run carries out.
+    bound: Option<Bound>,
+    /// How often a part of the run's history was forgotten.
+    generation: u32,
+    /// How long it waits for leases, one at a time, unless it is asked to stop.
+    patience: Patience,
+    leasing: tokio::sync::Mutex<()>,
+    stopping: Option<watch::Receiver<bool>>,
+    /// Whether all that is under way only waits.
+    only_waits: watch::Sender<bool>,
+    _working: Working,
     /// Why an end that nobody waited for could not be recorded.
     lost: Arc<Mutex<Option<journal::Error>>>,
 }
@@ -148,12 +174,17 @@ struct Progress {
     open: BTreeMap<(String, u32), Open>,
     /// How far the recorded history has been handed to the worker.
     replayed: u64,
+    /// By service.
     leases: HashMap<String, Lease>,
+    /// The service that an effect under way changes.
+    under: HashMap<Identity, String>,
     /// Requests under way that only wait for a long time, and all others.
     parked: usize,
     working: usize,
     shown_waiting: bool,
     plan: Plan,
+    /// Whom to tell that the outcome of an effect is no longer wanted, by scope and counter.
+    cancels: HashMap<(String, u32), Arc<Notify>>,
     /// What was changed after runs that this one undoes.
     touched: HashMap<RunId, Arc<rewind::Touched>>,
 }
@@ -173,6 +204,7 @@ impl Session {
             .map(|entry| ((entry.identity.scope.clone(), entry.identity.counter), entry))
             .collect();
         Self {
+            _working: shared.journal.working(Work::Run),
             registry,
             shared: Arc::new(shared),
             observer,
@@ -180,7 +212,13 @@ impl Session {
             turnstile: Turnstile::default(),
             progress: Mutex::new(Progress { open, ..Progress::default() }),
             approver: None,
+            bound: None,
+            generation: 0,
+            patience: Patience::None,
+            leasing: tokio::sync::Mutex::default(),
+            stopping: None,
             asking: tokio::sync::Mutex::default(),
+            only_waits: watch::Sender::new(false),
             lost: Arc::default(),
         }
     }
@@ -189,6 +227,28 @@ impl Session {
     #[must_use]
     pub fn asking_for_approval(mut self, approver: Option<Arc<dyn Approver>>) -> Self {
         self.approver = approver;
+        self
+    }
+
+    /// The same corridor, in which what was forgotten so often is done anew: not as another attempt at the same act.
+    #[must_use]
+    pub fn doing_again(mut self, generation: u32) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// The same corridor, in which nothing acts otherwise than a saved plan says.
+    #[must_use]
+    pub fn bound_to(mut self, bound: Option<Bound>) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// The same corridor, which waits for leases until it is asked to stop.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience, stopping: watch::Receiver<bool>) -> Self {
+        self.patience = patience;
+        self.stopping = Some(stopping);
         self
     }
 
@@ -206,12 +266,17 @@ impl Session {
         &self.shared
     }
 
+    /// Counts an effect as being under way, from the moment at which it is known that it will be performed: whatever is
+    /// performed beside it is then committed together.
+    pub fn working(&self) -> Working {
+        self.journal().working(Work::Effect)
+    }
+
     /// Performs one request.
     ///
     /// # Errors
     /// A [`Stop`] when the run must not go on; an effect's own failure is an `Err` inside the answer.
     pub async fn perform(&self, request: Request) -> Result<Answer, Stop> {
-        let _working = self.journal().working();
         self.check_ends()?;
         let open = self.claim(&request)?;
         let context = Context {
@@ -285,10 +350,12 @@ impl Session {
         open: Option<Open>,
     ) -> Result<Answer, Stop> {
         if let (Some(service), true) = (call.lease(), kind != Kind::Read) {
-            self.hold(&service).map_err(|error| Stop::Pause(self.attribute(error, request)))?;
+            self.hold(&service, request).await?;
         }
         let subject = call.subject();
-        let started = self.shared.clock.now();
+        // A wait that was cut is as long as it has been waited for in all.
+        let begun = open.as_ref().filter(|_| kind == Kind::Wait).map(|open| open.begun_at);
+        let started = begun.unwrap_or_else(|| self.shared.clock.now());
         self.observer.event(Event::Started { identity: &request.identity, kind, subject: &subject });
         let parks = matches!(call.operation(), Operation::Wait(wait) if wait.parks());
         let under_way = UnderWay::new(self, parks);
@@ -300,6 +367,8 @@ impl Session {
             Operation::Wait(wait) => (Action::Wait, self.wait(request, wait, context).await?),
         };
         drop(under_way);
+        self.progress().under.remove(&request.identity);
+        self.uncancel(&request.identity);
         self.show_state().await?;
         self.check_journal(&answer).await?;
         self.observer.event(Event::Ended {
@@ -314,14 +383,31 @@ impl Session {
     }
 
     async fn read(&self, request: &Request, read: &dyn ReadCall, context: &Context) -> Result<Answer, Stop> {
-        let result = driven(("read:before", "read:after"), read.read(context)).await;
-        self.end(request, Kind::Read, Ending::unchanged(result)).await
+        let result = driven(
+            ("read:before", "read:after"),
+            self.unless_cancelled(&request.identity, read.read(context)),
+        )
+        .await;
+        let answer = self.end(request, Kind::Read, Ending::unchanged(result)).await?;
+        if let (checkpoint::Folding::NAME, Ok(value)) = (request.identity.name.as_str(), &answer) {
+            self.fold(request, value.get()).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Behind the end, so that a replay meets neither it nor anything else of the finished checkpoint.
+    async fn fold(&self, request: &Request, value: &str) -> Result<(), Stop> {
+        match checkpoint::fold(&request.identity, request.arguments.get(), value) {
+            Ok(fold) => Ok(self.journal().fold(&self.shared.run, fold).await?),
+            Err(error) => Err(Stop::Broken(error)),
+        }
     }
 
     async fn wait(&self, request: &Request, wait: &dyn WaitCall, context: &Context) -> Result<Answer, Stop> {
         let until = wait.until(context.now());
         let begun = self.begin(request, Kind::Wait, Before { until, ..Before::default() }).await?;
-        let result = driven(("wait:before", "wait:after"), wait.wait(context, begun.until)).await;
+        let waited = self.unless_cancelled(&request.identity, wait.wait(context, begun.until));
+        let result = driven(("wait:before", "wait:after"), waited).await;
         if let Err(error) = &result
             && error.code == Code::Paused
         {

@@ -156,6 +156,10 @@ impl Call for StoodInCall {
 
 #[async_trait]
 impl ReadCall for StoodInCall {
+    fn is_passing(&self) -> bool {
+        matches!(self.call.operation(), Operation::Read(read) if read.is_passing())
+    }
+
     async fn read(&self, context: &Context) -> Result<Value> {
         if let Some(answer) = self.answered(context).await {
             return answer;
@@ -297,6 +301,10 @@ impl WaitCall for StoodInCall {
 
     fn promise(&self) -> Result<Value> {
         self.wait_call().promise()
+    }
+
+    async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool> {
+        self.wait_call().due(context, until).await
     }
 
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value> {

@@ -39,6 +39,20 @@ struct Put {
     content: String,
 }
 
+/// Puts a content into a box that can be taken back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Label {
+    name: String,
+    content: String,
+}
+
+/// What is in a box.
+#[derive(Debug, Clone, serde::Serialize, Deserialize, JsonSchema)]
+struct Text {
+    text: String,
+}
+
 /// Looks into a box.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +105,9 @@ macro_rules! declared {
 }
 
 declared!(Put, "boxes.put", Ensured<String>, |it| it.name.clone(), |it| vec![Need::write("files", &it.name)]);
+declared!(Label, "boxes.label", Ensured<Text>, |it| it.name.clone(), |it| vec![Need::write(
+    "files", &it.name
+)]);
 declared!(Look, "boxes.look", Option<String>, |it| it.name.clone(), |it| vec![Need::read("files", &it.name)]);
 declared!(Ring, "boxes.ring", u32, |_| String::new(), |_| vec![]);
 declared!(Seal, "boxes.seal", usize, |_| String::new(), |_| vec![]);
@@ -128,6 +145,58 @@ impl Ensure for Put {
         }
         world.boxes.lock().unwrap().insert(self.name.clone(), self.content.clone());
         Ok(Applied::to(self.content.clone()))
+    }
+}
+
+#[async_trait]
+impl Ensure for Label {
+    type State = Text;
+
+    const UNDOABLE: bool = true;
+
+    fn key(&self, context: &Context) -> String {
+        context.key("boxes", None, &self.name)
+    }
+
+    async fn observe(&self, world: &World, _: &Context) -> Result<Option<Text>> {
+        Ok(world.boxes.lock().unwrap().get(&self.name).map(|text| Text { text: text.clone() }))
+    }
+
+    async fn change(&self, _: &World, _: &Context, _: Option<&Text>) -> Result<Change<Text>> {
+        Ok(Change::to(Action::Update, Some(Text { text: self.content.clone() }), Vec::new()))
+    }
+
+    async fn apply(
+        &self,
+        world: &World,
+        _: &Context,
+        _: Option<&Text>,
+        change: &Change<Text>,
+    ) -> Result<Applied<Text>> {
+        let after = change.after.clone().unwrap();
+        world.boxes.lock().unwrap().insert(self.name.clone(), after.text.clone());
+        Ok(Applied::to(after))
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        _: &Context,
+        _: Option<&Text>,
+        earlier: Option<&Text>,
+    ) -> Result<Change<Text>> {
+        Ok(Change::to(Action::Update, earlier.cloned(), Vec::new()))
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Text>,
+        _: Option<&Text>,
+        change: &Change<Text>,
+    ) -> Result<Applied<Text>> {
+        self.apply(world, context, now, change).await
     }
 }
 
@@ -260,6 +329,8 @@ impl Bench {
             node: "here".into(),
             source: String::new(),
             root: "/".into(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         journal.create_run(new).await.unwrap();
         Self { folder, world: Arc::default(), run }
@@ -274,10 +345,12 @@ impl Bench {
     ) -> Session {
         let mut registry = Registry::default();
         registry.ensure::<Put>(&self.world);
+        registry.ensure::<Label>(&self.world);
         registry.read::<Look>(&self.world);
         registry.act::<Ring>(&self.world);
         registry.ensure::<Number>(&self.world);
         registry.read::<Seal>(&self.world);
+        registry.undo();
         let grants = Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), deny: vec![] };
         let shared = Shared {
             run: self.run,
@@ -323,6 +396,7 @@ impl Bench {
             before: before.map(ToOwned::to_owned),
             change: None,
             until: None,
+            fence: None,
         };
         self.journal().begin(&self.run, begin).await.unwrap();
     }
@@ -637,4 +711,26 @@ async fn answers_leave_in_the_order_in_which_their_ends_are_recorded() {
     let history = bench.journal().history(&bench.run, 0, 10).await.unwrap();
     let recorded: Vec<u32> = history.iter().map(|item| item.identity.counter).collect();
     assert_eq!(recorded, *order.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_state_that_held_a_secret_in_plain_text_is_not_brought_back() {
+    let bench = Bench::new().await;
+    let labelled = |name: &str| json!({ "content": "new", "name": name });
+    bench.world.boxes.lock().unwrap().insert("plain".into(), "open".into());
+    bench.world.boxes.lock().unwrap().insert("held".into(), "password=hunter2".into());
+    let session = bench.session(Mode::Run, &["*"], vec![], None);
+    perform(&session, "boxes.label", 1, labelled("plain")).await.unwrap();
+    perform(&session, "boxes.label", 2, labelled("held")).await.unwrap();
+    settle(&session).await;
+    let entries = bench.entries().await;
+    assert!(!format!("{entries:?}").contains("hunter2"));
+    let restored = perform(&session, "runs.restore", 3, json!({ "scope": "", "counter": 1 })).await.unwrap();
+    assert_eq!(restored["changed"], json!(true));
+    let refused =
+        perform(&session, "runs.restore", 4, json!({ "scope": "", "counter": 2 })).await.unwrap_err();
+    assert_eq!(refused.code, Code::NotUndoable);
+    assert!(refused.cause.unwrap().contains("secret in plain text"));
+    let boxes = bench.world.boxes.lock().unwrap().clone();
+    assert_eq!((boxes["plain"].as_str(), boxes["held"].as_str()), ("open", "new"));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::record::Write;
@@ -101,6 +101,19 @@ pub struct Begin {
     pub change: Option<String>,
     /// Until when it waits.
     pub until: Option<Timestamp>,
+    /// The lease that it acts under: refused when that has passed to somebody else.
+    pub fence: Option<Fence>,
+}
+
+/// One holding of a service's lease. A later one has a higher epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The node.
+    pub node: String,
+    /// The service.
+    pub service: String,
+    /// How often the lease had been taken.
+    pub epoch: u64,
 }
 
 /// The answer to a begin. Of an effect that had begun already, everything is as first written.
@@ -171,8 +184,21 @@ pub struct End {
     pub outcome: Outcome,
     /// Records that change together with it.
     pub writes: Vec<Write>,
+    /// The lease that the records are changed under.
+    pub fence: Option<Fence>,
     /// Whether it changed something.
     pub changed: bool,
+}
+
+/// A finished checkpoint, whose entries need not be replayed any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// The completed entry that opened it, and that a replay meets instead of all that follows in `inner`.
+    pub opened: Identity,
+    /// What that entry is said to have returned from now on, as JSON.
+    pub result: Box<str>,
+    /// The scope whose entries, and those beneath it, lie within.
+    pub inner: String,
 }
 
 /// A completed entry as replay needs it.
@@ -271,7 +297,7 @@ impl FromStr for Status {
 }
 
 /// An entry with everything that is stored about it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its place in the order of completion; none while it is begun.
     pub order: Option<u64>,
@@ -284,7 +310,7 @@ pub struct Entry {
     /// Its arguments as canonical JSON.
     pub arguments: Box<str>,
     /// The hash of its arguments.
-    #[serde(serialize_with = "hexadecimal")]
+    #[serde(serialize_with = "hexadecimal", deserialize_with = "from_hexadecimal")]
     pub arguments_hash: [u8; 16],
     /// Where it was called.
     pub place: Option<Place>,
@@ -306,4 +332,9 @@ pub struct Entry {
 
 fn hexadecimal<S: Serializer>(hash: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{:032x}", u128::from_be_bytes(*hash)))
+}
+
+fn from_hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
+    let text = String::deserialize(deserializer)?;
+    u128::from_str_radix(&text, 16).map(u128::to_be_bytes).map_err(serde::de::Error::custom)
 }

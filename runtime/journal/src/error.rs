@@ -53,12 +53,20 @@ pub enum Error {
         name: String,
     },
     /// A run or service is held by another holder.
-    #[error("{what} is held by {}", holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string))]
+    #[error("{}", locked(what, holder.as_ref()))]
     Locked {
         /// The run or service.
         what: String,
         /// Who holds it, as far as it could be read.
         holder: Option<Holder>,
+    },
+    /// The lease of a service has passed to another holder.
+    #[error("the lease of service {service} has passed to {}", run.as_ref().map_or_else(|| "somebody else".to_owned(), |run| format!("run {run}")))]
+    Fenced {
+        /// The service.
+        service: String,
+        /// The run that took it last.
+        run: Option<String>,
     },
     /// No run has this id, and none begins with it.
     #[error("there is no run `{given}`")]
@@ -83,6 +91,9 @@ pub enum Error {
         /// What prevented it.
         cause: Box<Error>,
     },
+    /// A part of a run that was recorded elsewhere does not fit.
+    #[error("{0}")]
+    Unfit(String),
     /// Any other refusal of the database.
     #[error("the journal's database refused: {0}")]
     Sqlite(String),
@@ -99,7 +110,17 @@ impl Error {
 
     /// Whether the error concerns one request only, so that the rest of its group can be committed.
     pub(crate) fn is_of_one_request(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::UnknownRun { .. } | Self::EndLost { .. })
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::Fenced { .. } | Self::UnknownRun { .. } | Self::EndLost { .. }
+        )
+    }
+}
+
+fn locked(what: &str, holder: Option<&Holder>) -> String {
+    match holder {
+        None => format!("{what} is held by another process"),
+        Some(holder) => format!("{holder} holds {what} since {}: {}", holder.since, holder.what),
     }
 }
 

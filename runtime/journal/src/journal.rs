@@ -1,5 +1,12 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
+mod locks;
+mod sweep;
+mod transfer;
+
+pub use self::sweep::{Retention, Swept};
+pub use self::transfer::{Part, Span};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -16,10 +23,10 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::entry::{Begin, Begun, End, Entry, Later, Open, Recorded};
+use crate::entry::{Begin, Begun, End, Entry, Fold, Later, Open, Recorded};
 use crate::error::{Error, Result};
+use crate::event::{self, Event};
 use crate::id::RunId;
-use crate::lock::{self, Holder, Lease, RunLock};
 use crate::log::{Log, LogLine};
 use crate::probe;
 use crate::reader::{self, Reader};
@@ -54,8 +61,8 @@ struct Inner {
     database: PathBuf,
     clock: Arc<dyn Clock>,
     shared: Arc<writer::Shared>,
-    /// How many effects are being performed.
-    working: AtomicUsize,
+    /// How many runs and how many effects are under way.
+    working: [AtomicUsize; 2],
     broken: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
     reader: Mutex<Option<Reader>>,
@@ -112,7 +119,7 @@ impl Journal {
         let broken = Arc::new(AtomicBool::new(false));
         let shared = writer::Shared::new(connection, &clock, &broken)?;
         let writer = Some(writer::start(&shared, options.group_delay)?);
-        let (working, reader) = (AtomicUsize::new(0), Mutex::new(None));
+        let (working, reader) = (Default::default(), Mutex::new(None));
         let inner = Inner { folder, database, clock, shared, working, broken, writer, reader };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -127,6 +134,10 @@ impl Journal {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
+    }
+
+    fn database(&self) -> &Path {
+        &self.inner.database
     }
 
     /// The state directory.
@@ -174,14 +185,36 @@ impl Journal {
         self.read(move |connection| reader::runs::run(connection, &prefix)).await
     }
 
+    /// The run that has taken the saved plan `name`, if one has.
+    pub async fn taker_of_plan(&self, name: &str) -> Result<Option<RunId>> {
+        let name = name.to_owned();
+        self.read(move |connection| reader::runs::taker_of_plan(connection, &name)).await
+    }
+
+    /// The steps of the saved plan that a run carries out, as they were given.
+    pub async fn planned(&self, run: &RunId) -> Result<Option<String>> {
+        let run = *run;
+        self.read(move |connection| reader::runs::planned(connection, &run)).await
+    }
+
     /// The runs that `filter` lets through, newest first.
     pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
     }
 
+    /// The runs in one of `states`, the first first, without loading what they run.
+    pub async fn runs_in(&self, states: &'static [RunState]) -> Result<Vec<(RunId, RunState)>> {
+        self.read(move |connection| reader::runs::in_states(connection, states)).await
+    }
+
     /// Replaces what the run was granted: somebody granted it more while it was under way.
     pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
         self.change(Change::SetGrants { run: *run, grants }).await
+    }
+
+    /// Lets the run go on without the saved plan that it carries out.
+    pub async fn release_plan(&self, run: &RunId) -> Result<()> {
+        self.change(Change::ReleasePlan(*run)).await
     }
 
     /// Asks for the end of a run, whichever process executes it.
@@ -231,9 +264,31 @@ impl Journal {
 
     fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
         let (answer, answered) = oneshot::channel();
-        self.inner.shared.queue().push(Request::End { run: *run, end, urgent, answer });
+        let request = Request::End { run: *run, end, urgent, answer };
+        match urgent {
+            true => self.send(request),
+            false => self.inner.shared.queue().push(request),
+        }
         probe::reached("end:enqueued");
         Ticket(answered)
+    }
+
+    /// Folds a finished checkpoint away: its entries stay, but no history holds them any more. Durable on return.
+    pub async fn fold(&self, run: &RunId, fold: Fold) -> Result<()> {
+        self.change(Change::Fold { run: *run, fold }).await
+    }
+
+    /// Forgets the history beyond `after_order`, as if the run had been cut there; what was forgotten before stays so.
+    /// Entries and log lines stay under scopes that begin with `#` and a number: undo still finds what they changed.
+    /// Refused inside of a finished checkpoint. Durable on return.
+    pub async fn forget(&self, run: &RunId, after_order: u64) -> Result<()> {
+        self.change(Change::Forget { run: *run, after: after_order }).await
+    }
+
+    /// Records a run as pending whose history is that of `from` up to `until_order`. What it got that way counts neither
+    /// as changed by it nor as its own to undo. Durable on return.
+    pub async fn fork(&self, from: &RunId, until_order: u64, run: NewRun, origin: Value) -> Result<()> {
+        self.change(Change::Fork { from: *from, until: until_order, run: Box::new(run), origin }).await
     }
 
     /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
@@ -287,6 +342,26 @@ impl Journal {
     }
 }
 
+/// Events.
+impl Journal {
+    /// Tells that something happened, with `data` as JSON. Durable on return.
+    pub async fn emit(&self, name: &str, data: &str) -> Result<()> {
+        self.change(Change::Emit { name: name.to_owned(), data: data.to_owned() }).await
+    }
+
+    /// The id of the last event, 0 before the first.
+    pub async fn last_event(&self) -> Result<u64> {
+        self.read_committed(event::last).await
+    }
+
+    /// The first event of a name beyond the id `after` that came after the run was made. Cheap enough to be asked again
+    /// and again.
+    pub async fn event(&self, run: &RunId, name: &str, after: u64) -> Result<Option<Event>> {
+        let (run, name) = (*run, name.to_owned());
+        self.read_committed(move |connection| event::first(connection, &run, &name, after)).await
+    }
+}
+
 /// Records.
 impl Journal {
     /// The records of a kind, of one node or of all, sorted by node and name.
@@ -307,63 +382,53 @@ impl Journal {
     }
 }
 
-/// Locks.
-impl Journal {
-    /// Takes the right to execute a run.
-    pub fn lock_run(&self, run: &RunId) -> Result<RunLock> {
-        let holder = self.holder(Some(*run), format!("run {run}"));
-        lock::lock_run(&self.locks(), &holder, run)
-    }
+/// What may be under way beside others of its kind, each of which asks for commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A run.
+    Run,
+    /// An effect.
+    Effect,
+}
 
-    /// Takes the right to change a service, on behalf of `run` and for `why`.
-    pub fn lease(&self, node: &str, service: &str, run: &RunId, why: &str) -> Result<Lease> {
-        let holder = self.holder(Some(*run), format!("run {run}: {why}"));
-        lock::lease(&self.locks(), &holder, node, service)
-    }
+/// Something that is under way, see [`Journal::working`].
+#[must_use = "it counts as ended when this is dropped"]
+pub struct Working(Arc<Inner>, Work);
 
-    /// Who executes a run, if anybody does.
-    #[must_use]
-    pub fn holder_of_run(&self, run: &RunId) -> Option<Holder> {
-        lock::holder_of_run(&self.locks(), run)
-    }
-
-    fn holder(&self, run: Option<RunId>, what: String) -> Holder {
-        Holder { pid: std::process::id(), run, what, since: self.inner.clock.now() }
-    }
-
-    fn locks(&self) -> PathBuf {
-        self.inner.folder.join("locks")
+impl fmt::Debug for Working {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Working").field(&self.1).finish()
     }
 }
 
-/// An effect that is being performed, see [`Journal::working`].
-#[derive(Debug)]
-#[must_use = "the effect counts as ended when this is dropped"]
-pub struct Working<'a>(&'a AtomicUsize);
-
-impl Drop for Working<'_> {
+impl Drop for Working {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.working[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The ways to the writer and the reader.
 impl Journal {
-    /// Counts an effect as being performed until the guard is dropped. While there is no other, nobody could join a
-    /// commit, so it is made at once on the thread that asks for it.
-    pub fn working(&self) -> Working<'_> {
-        self.inner.working.fetch_add(1, Ordering::Relaxed);
-        Working(&self.inner.working)
+    /// Counts a run or an effect as being under way until the guard is dropped. While there is no other of its kind,
+    /// nobody could join a commit, so it is made at once on the thread that asks for it.
+    pub fn working(&self, on: Work) -> Working {
+        self.inner.working[on as usize].fetch_add(1, Ordering::Relaxed);
+        Working(self.inner.clone(), on)
+    }
+
+    /// Whether nobody could join a commit that is asked for now.
+    fn is_alone(&self) -> bool {
+        self.inner.working.iter().all(|count| count.load(Ordering::Relaxed) <= 1)
     }
 
     /// Sends a request whose answer is waited for.
     fn send(&self, request: Request) {
         let shared = &self.inner.shared;
-        if self.inner.working.load(Ordering::Relaxed) > 1 {
-            shared.queue().push(request);
-        } else {
+        if self.is_alone() {
             shared.queue().push_quietly(request);
             shared.commit_here();
+        } else {
+            shared.queue().push(request);
         }
     }
 

@@ -10,6 +10,7 @@
 mod clock;
 mod entry;
 mod error;
+mod event;
 mod id;
 mod journal;
 mod lock;
@@ -24,13 +25,14 @@ mod writer;
 
 pub use crate::clock::{Clock, SystemClock, Timestamp, set_skew};
 pub use crate::entry::{
-    Begin, Begun, End, Entry, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
+    Begin, Begun, End, Entry, Fence, Fold, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status,
 };
 pub use crate::error::{Error, Result};
+pub use crate::event::Event;
 pub use crate::id::{InvalidId, RunId};
-pub use crate::journal::{Journal, Options, Ticket, Working};
+pub use crate::journal::{Journal, Options, Part, Retention, Span, Swept, Ticket, Work, Working};
 pub use crate::lock::{Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};
 pub use crate::record::{Expect, Record, Write};
-pub use crate::run::{Filter, NewRun, Run, RunState};
+pub use crate::run::{Filter, NewPlan, NewRun, Run, RunState};

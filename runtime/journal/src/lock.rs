@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::entry::Fence;
 use crate::error::{Error, Result};
 use crate::id::RunId;
 
@@ -22,13 +23,15 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 /// Names longer than this are cut and told apart by their hash: a file name has at most 255 bytes.
 const LONGEST_NAME: usize = 160;
 
-/// Who holds a lock.
+/// Who holds a lock: shown as the run, or as the process where there is none or the lock is the run's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
     pub pid: u32,
     /// The run on whose behalf it holds, if it is one.
     pub run: Option<RunId>,
+    /// Whether the lock is the run's own.
+    pub executes: bool,
     /// What it holds the lock for.
     pub what: String,
     /// Since when.
@@ -37,7 +40,10 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} ({})", self.pid, self.what)
+        match &self.run {
+            Some(run) if !self.executes => write!(f, "run {run}"),
+            _ => write!(f, "process {}", self.pid),
+        }
     }
 }
 
@@ -51,6 +57,20 @@ pub struct RunLock {
 #[derive(Debug)]
 pub struct Lease {
     _file: LockFile,
+    fence: Fence,
+}
+
+impl Lease {
+    /// The file alone says who is first; the epoch says who was later, should the file have been taken away.
+    pub(crate) fn new(file: LockFile, fence: Fence) -> Self {
+        Self { _file: file, fence }
+    }
+
+    /// What an effect under this lease shows when it begins.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
 }
 
 /// Takes the lock on a run.
@@ -60,10 +80,9 @@ pub(crate) fn lock_run(folder: &Path, holder: &Holder, run: &RunId) -> Result<Ru
 }
 
 /// Takes the lease of a service.
-pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -> Result<Lease> {
+pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -> Result<LockFile> {
     let name = format!("lease-{}-{}", escaped(node), escaped(service));
-    let file = LockFile::take(folder, &name, holder, || format!("service {service}"))?;
-    Ok(Lease { _file: file })
+    LockFile::take(folder, &name, holder, || format!("service {service}"))
 }
 
 /// Who holds a run, if anybody does.
@@ -78,7 +97,7 @@ pub(crate) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
 }
 
 #[derive(Debug)]
-struct LockFile {
+pub(crate) struct LockFile {
     path: PathBuf,
     _file: File,
 }
@@ -168,7 +187,7 @@ mod tests {
     use super::*;
 
     fn holder(what: &str) -> Holder {
-        Holder { pid: std::process::id(), run: None, what: what.into(), since: Timestamp(7) }
+        Holder { pid: std::process::id(), run: None, executes: false, what: what.into(), since: Timestamp(7) }
     }
 
     #[test]
@@ -230,6 +249,7 @@ mod tests {
             .collect();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), leases.len());
         let refused = lease(folder.path(), &holder("y"), "a", "b-c").unwrap_err();
-        assert_eq!(refused.to_string(), format!("service b-c is held by process {} (x)", std::process::id()));
+        let expected = "holds service b-c since 1970-01-01T00:00:00.007Z: x";
+        assert_eq!(refused.to_string(), format!("process {} {expected}", std::process::id()));
     }
 }

@@ -2,6 +2,7 @@
 //! never holds up a commit and a run that reads nothing pays nothing.
 
 pub(crate) mod entries;
+mod folds;
 pub(crate) mod records;
 pub(crate) mod runs;
 mod text;

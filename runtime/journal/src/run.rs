@@ -1,5 +1,6 @@
 //! Owns what is known about a run as a whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -108,10 +109,23 @@ pub struct NewRun {
     pub source: String,
     /// The folder that `require` reads from.
     pub root: String,
+    /// The sources of modules that are pinned already, by module.
+    pub modules: BTreeMap<String, String>,
+    /// The saved plan that it carries out.
+    pub plan: Option<NewPlan>,
+}
+
+/// A saved plan at the moment at which a run takes it. Only one run ever does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPlan {
+    /// Its name.
+    pub name: String,
+    /// Its steps, for every resume.
+    pub steps: String,
 }
 
 /// A run as recorded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Its id.
     pub id: RunId,
@@ -132,10 +146,20 @@ pub struct Run {
     /// The node it belongs to.
     pub node: String,
     /// The main source as pinned; shared between the runs of one listing.
-    #[serde(skip)]
+    #[serde(skip, default = "no_source")]
     pub source: Arc<str>,
     /// The folder that `require` reads from.
     pub root: String,
+    /// The saved plan that it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// How often a part of its history was forgotten.
+    pub forgotten: u32,
+    /// What it came from, when that is another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// Whether it was recorded elsewhere: it can be looked at and nothing else.
+    pub imported: bool,
     /// Where it stands.
     pub state: RunState,
     /// The error, or the reason of a pause.
@@ -156,6 +180,10 @@ pub struct Run {
     pub effects: u64,
     /// How many of these changed something.
     pub changed: u64,
+}
+
+fn no_source() -> Arc<str> {
+    Arc::from("")
 }
 
 /// Which runs to list, newest first.

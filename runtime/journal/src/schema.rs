@@ -16,8 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Error, Result};
 
-/// The version of the tables that this program writes.
-const VERSION: u32 = 1;
+/// The version of the tables that this program writes: one more than there are migrations.
+const VERSION: u32 = 1 + MIGRATIONS.len() as u32;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than there are statements, so that each is prepared once.
 const STATEMENTS: usize = 64;
@@ -106,6 +106,65 @@ CREATE TABLE records (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What brings the tables of version 1 to the version after it, and so on: never changed, only added to. Columns are
+/// added, none taken away, so that a process of the older version that has the database open goes on.
+const MIGRATIONS: &[&str] = &["
+-- The saved plan that a run carries out: its name, and the blob with its steps.
+ALTER TABLE runs ADD COLUMN plan TEXT;
+ALTER TABLE runs ADD COLUMN planned BLOB;
+",
+"
+-- What lies within a finished checkpoint and is not replayed: completed entries of `scope` and beneath it, beyond the
+-- order `opened` up to `last`. Where `whole`, there are no others between.
+CREATE TABLE folds (
+    run INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    whole INTEGER NOT NULL,
+    PRIMARY KEY (run, opened)
+) STRICT, WITHOUT ROWID;
+-- What runs may wait for. A run sees only what came after it was made: `seen` is the last one before.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    data TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_by_name ON events (name, id);
+ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+", "
+-- How often each service's lease was taken, and by whom last.
+CREATE TABLE leases (
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (node, service)
+) STRICT, WITHOUT ROWID;
+-- The services of which a run has ever held the lease: a resume takes them again. By the run's id, because a lease may be
+-- taken before its run is recorded.
+CREATE TABLE held (
+    run TEXT NOT NULL,
+    node TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (run, node, service)
+) STRICT, WITHOUT ROWID;
+", "
+-- How often a part of the history was forgotten; what the run came from, as JSON; whether it was recorded elsewhere.
+ALTER TABLE runs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN origin TEXT;
+ALTER TABLE runs ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
+", "
+-- Runs that were removed and whose rows are on their way.
+CREATE TABLE swept (number INTEGER PRIMARY KEY) STRICT;
+-- The last run that was removed and had changed something, in its only row.
+CREATE TABLE horizon (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL) STRICT;
+-- Only results that are long have a blob: other steps do not touch this.
+CREATE INDEX entries_by_blob ON entries (blob) WHERE blob IS NOT NULL;
+"];
+
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand
 /// million of either are more than a disk holds.
 pub(crate) const LAST_COMPLETED: u32 = u32::MAX / 2;
@@ -145,10 +204,17 @@ pub(crate) fn open(folder: &Path) -> Result<(Connection, PathBuf)> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = connect(&path, flags)?;
     if version(&connection, &path)? != VERSION {
-        create(&mut connection, folder, &path)?;
+        bring_up(&mut connection, folder, &path)?;
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     Ok((connection, path))
+}
+
+/// Opens the database at `path` for work beside an open writer.
+pub(crate) fn open_for_maintenance(path: &Path) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
 }
 
 /// Opens the database at `path` for reading beside an open writer.
@@ -181,10 +247,12 @@ fn version(connection: &Connection, path: &Path) -> Result<u32> {
     if found > VERSION { Err(Error::Newer { found, known: VERSION }) } else { Ok(found) }
 }
 
-fn create(connection: &mut Connection, folder: &Path, path: &Path) -> Result<()> {
+/// Makes the tables, or brings those of an older version up to this one.
+fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<()> {
     // Changing to WAL fails at once, without the busy time-out, when another process does the same: take turns.
     let _turn = take_turn(&folder.join("journal.lock"))?;
-    if version(connection, path)? == VERSION {
+    let found = version(connection, path)?;
+    if found == VERSION {
         return Ok(());
     }
     // By path and before anything is written: closing a descriptor of our own would free SQLite's locks on the file,
@@ -193,7 +261,11 @@ fn create(connection: &mut Connection, folder: &Path, path: &Path) -> Result<()>
         .map_err(|error| Error::unusable(path, &error))?;
     use_log(connection, path)?;
     let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
+    if found == 0 {
+        transaction.execute_batch(TABLES)?;
+    }
+    let done = found.saturating_sub(1) as usize;
+    MIGRATIONS[done..].iter().try_for_each(|migration| transaction.execute_batch(migration))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
 }
@@ -227,5 +299,33 @@ fn reading_failed(error: rusqlite::Error, path: &Path) -> Error {
         Error::Sqlite(cause) => Error::Unusable { path: path.to_owned(), cause },
         Error::Broken(_) => Error::Unusable { path: path.to_owned(), cause: text },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_the_first_version_are_brought_up_with_what_they_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("journal.db")).unwrap();
+        old.execute_batch(TABLES).unwrap();
+        old.execute(
+            "INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params,
+                grants, limits)
+             VALUES ('0123456789abc', 'done', 1, 1, 'a', 'a', '/', 'n', 1, x'', '[]', '{}', '{}', '{}')",
+            [],
+        )
+        .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let (connection, path) = open(folder.path()).unwrap();
+            assert_eq!(version(&connection, &path).unwrap(), VERSION);
+            let plan: Option<String> =
+                connection.query_row("SELECT plan FROM runs", [], |row| row.get(0)).unwrap();
+            assert_eq!(plan, None);
+        }
     }
 }

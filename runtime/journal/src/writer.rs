@@ -9,6 +9,9 @@
 
 mod cache;
 mod entries;
+mod folds;
+mod history;
+mod leases;
 mod lost;
 mod records;
 mod request;
@@ -25,13 +28,17 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 
 pub(crate) use self::cache::number;
+pub(crate) use self::entries::{inlined, put_blob};
+pub(crate) use self::folds::is_within;
 pub(crate) use self::request::{Change, Request};
+pub(crate) use self::runs::KIND_OF_PLANS;
 
 use self::cache::Cached;
 use self::lost::Lost;
 use self::request::Reply;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
+use crate::event;
 use crate::id::RunId;
 use crate::probe;
 use crate::queue::Queue;
@@ -192,6 +199,9 @@ impl Writer {
         match request {
             Request::Begin { run, begin, .. } => self.begin(run, begin, at).map(Reply::Begun),
             Request::End { run, end, .. } => self.end(run, end, at).map(|()| Reply::Done),
+            Request::Lease { run, node, service, .. } => {
+                self.take_lease(run, node, service, at).map(Reply::Epoch)
+            }
             Request::Log { run, line } => self.log(run, line).map(|()| Reply::Done),
             Request::Change { change, .. } => self.change(change, at).map(|()| Reply::Done),
         }
@@ -204,8 +214,13 @@ impl Writer {
                 self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
             }
             Change::SetGrants { run, grants } => self.set_grants(run, grants),
+            Change::ReleasePlan(run) => self.release_plan(run),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),
+            Change::Forget { run, after } => self.forget(run, *after, at),
+            Change::Fork { from, until, run, origin } => self.fork(from, *until, run, origin, at),
+            Change::Fold { run, fold } => self.fold(run, fold),
+            Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
             Change::Write(writes) => self.write_records(writes, None, at),
             Change::Barrier => self.lost.check_all(),
             Change::Settle => Ok(()),

@@ -49,7 +49,7 @@ async fn what_arrives_during_a_commit_is_committed_together() {
         runs.push(add_run(&journal).await);
     }
     // With others at work a commit is made on the writer's thread.
-    let _others = (journal.working(), journal.working());
+    let _others = (journal.working(journal::Work::Run), journal.working(journal::Work::Run));
     journal::set_probe(probe);
     let first = future_of(journal.begin(&runs[0], begin(1)));
     while !SEEN.lock().unwrap().0.contains(&"begin:before-commit") {

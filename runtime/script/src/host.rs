@@ -4,9 +4,13 @@
 mod checks;
 mod deadline;
 mod drain;
+mod forked;
+mod hearing;
 mod pipe;
 mod session;
 mod spawn;
+
+pub use hearing::hear;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,6 +18,8 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+
+pub use forked::Template;
 
 use crate::Limits;
 use crate::protocol::{
@@ -83,8 +89,15 @@ pub trait Effects {
     /// Why a run stops without having ended: paused, waiting, cancelled.
     type Stop;
 
-    /// Performs one effect. Calls overlap; they are started in the order in which the script asked.
+    /// Performs one effect. Called as soon as the script asks; the futures overlap and are started in that order, or never
+    /// when the run ends before their turn.
     fn perform(&self, request: Request) -> impl Future<Output = Reply<Self::Stop>>;
+
+    /// The script no longer wants the outcome of an effect that was asked for under this identity and has not been
+    /// answered. One that changes nothing may be answered at once, with [`effect::Code::Cancelled`].
+    fn cancel(&self, scope: &str, counter: u64) {
+        let _ = (scope, counter);
+    }
 
     /// The next at most `limit` completed effects of the recorded history; none when it ends.
     fn next_history(&self, limit: usize) -> impl Future<Output = Result<Vec<HistoryItem>, effect::Error>>;

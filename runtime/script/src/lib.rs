@@ -5,6 +5,8 @@
 //! [`Effects`].
 
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod limits;
 pub mod modules;
@@ -12,7 +14,9 @@ mod protocol;
 pub mod types;
 mod worker;
 
-pub use host::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request, Worker, run};
+pub use host::{
+    Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request, Template, Worker, run,
+};
 pub use limits::{LIMIT_NAMES, Limits};
 pub use modules::Modules;
 pub use protocol::{

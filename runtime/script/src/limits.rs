@@ -9,8 +9,8 @@ use effect::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The names that `--limit` knows, in the order of the documentation.
-pub const LIMIT_NAMES: [&str; 8] =
-    ["memory", "exec", "wall", "effects", "output", "argument", "source", "depth"];
+pub const LIMIT_NAMES: [&str; 9] =
+    ["memory", "exec", "wall", "idle", "effects", "output", "argument", "source", "depth"];
 
 /// Below this the VM cannot even hold its own library.
 const LEAST_MEMORY: u64 = 4 << 20;
@@ -23,7 +23,7 @@ const GREATEST_SOURCE: u64 = 2 << 20;
 
 /// What one run may use. A limit that is passed ends the worker, never the host, and the run can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of the Lua heap.
     pub memory: u64,
@@ -31,6 +31,8 @@ pub struct Limits {
     pub exec: Duration,
     /// Time from start to end, waiting included.
     pub wall: Option<Duration>,
+    /// A worker that would wait longer than this is ended; the run is replayed in a new one when its time comes.
+    pub idle: Option<Duration>,
     /// Number of effects.
     pub effects: Option<u64>,
     /// Bytes of `print`, `log` and `progress`.
@@ -49,6 +51,7 @@ impl Default for Limits {
             memory: 128 << 20,
             exec: Duration::from_secs(5),
             wall: None,
+            idle: Some(Duration::from_secs(30)),
             effects: Some(1_000_000),
             output: 16 << 20,
             argument: 4 << 20,
@@ -72,6 +75,7 @@ impl Limits {
             "memory" => self.memory = size(name, value, LEAST_MEMORY, u64::MAX >> 8)?,
             "exec" => self.exec = span(name, value)?,
             "wall" => self.wall = or_none(value, |value| span(name, value))?,
+            "idle" => self.idle = or_none(value, |value| span(name, value))?,
             "effects" => self.effects = or_none(value, |value| count(name, value))?,
             "output" => self.output = size(name, value, 0, u64::MAX >> 8)?,
             "argument" => self.argument = size(name, value, 2, GREATEST_ARGUMENT)?,
@@ -165,13 +169,13 @@ mod tests {
 
     #[test]
     fn every_limit_can_be_set() {
-        let text =
-            "memory=64MiB,exec=500ms,wall=10m,effects=1_000,output=1KiB,argument=2MB,source=1KiB,depth=8";
+        let text = "memory=64MiB,exec=500ms,wall=10m,idle=2s,effects=1_000,output=1KiB,argument=2MB,source=1KiB,depth=8";
         let limits: Limits = text.parse().unwrap();
         let expected = Limits {
             memory: 64 << 20,
             exec: Duration::from_millis(500),
             wall: Some(Duration::from_secs(600)),
+            idle: Some(Duration::from_secs(2)),
             effects: Some(1000),
             output: 1024,
             argument: 2_000_000,

@@ -165,6 +165,9 @@ pub struct Divergence {
     /// The arguments the script passed, if it asked for the recorded effect with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
+    /// The error with which the script ended instead of asking for what was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Where the script asked.
     #[serde(flatten)]
     pub place: Place,
@@ -235,9 +238,19 @@ pub(crate) enum ToWorker {
     Start(Box<Start>),
     History(Vec<HistoryItem>),
     HistoryEnd,
-    Answer { id: u64, outcome: Outcome },
-    Module { outcome: Result<Module, effect::Error> },
+    Answer {
+        id: u64,
+        outcome: Outcome,
+    },
+    Module {
+        outcome: Result<Module, effect::Error>,
+    },
+    /// Instead of a start: fork a worker for each pipe that arrives from now on.
+    Fork,
 }
+
+/// What a template answers to [`ToWorker::Fork`].
+pub(crate) const FORKS: u8 = b'+';
 
 /// A live effect that the script asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -267,6 +280,10 @@ pub(crate) enum ToHost {
         landlock: bool,
     },
     Request(Asked),
+    /// The outcome of a request is no longer wanted; it is answered all the same.
+    Cancel {
+        id: u64,
+    },
     Require {
         from: String,
         path: String,

@@ -9,8 +9,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use effect::Kind;
 use effect::declaration::Declaration;
+use effect::{Kind, Rewind};
 use serde_json::Value;
 
 pub(crate) use shape::NO_OTHER_FIELD;
@@ -46,7 +46,8 @@ pub fn definitions<'a>(declarations: impl Iterator<Item = &'a Declaration>) -> S
         let shape = names.shape(names::Owner::parameters(declaration));
         if is_table(&declaration.parameters) {
             text.push('\n');
-            push_type(&mut text, &parameters_name(declaration), &shape, &declaration.parameters);
+            let undo = way_back_of(declaration, &names.shape(names::Owner::result(declaration)));
+            push_type_with(&mut text, &parameters_name(declaration), &shape, &declaration.parameters, undo);
         }
     }
     push_primitives(&mut text, &declarations, &names);
@@ -86,6 +87,23 @@ pub fn shown(root: &Value, schema: &Value) -> String {
 #[must_use]
 pub fn returned(declaration: &Declaration) -> String {
     result_type(declaration, &Shape::new(&declaration.result, &|name| name.to_owned()))
+}
+
+/// What `undo` is for, in the words of its documentation.
+pub const WAY_BACK: &str = "Takes it back when the transaction around the call fails; it gets the result. Outside of one it is not called.";
+
+/// The type of a call's `undo`, for effects that have no other way back.
+#[must_use]
+pub fn way_back(declaration: &Declaration) -> Option<String> {
+    way_back_of(declaration, &Shape::new(&declaration.result, &|name| name.to_owned()))
+}
+
+fn way_back_of(declaration: &Declaration, shape: &Shape<'_>) -> Option<String> {
+    let takes_it = declaration.rewind == Some(Rewind::Refuse) && is_table(&declaration.parameters);
+    takes_it.then(|| match result_type(declaration, shape).as_str() {
+        "()" => "() -> ()".to_owned(),
+        result => format!("(result: {result}) -> ()"),
+    })
 }
 
 /// The fields of a schema that describes a table: name, type and whether it may be left out.
@@ -186,6 +204,11 @@ fn documentation(declaration: &Declaration) -> String {
 }
 
 fn push_type(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value) {
+    push_type_with(text, name, shape, schema, None);
+}
+
+/// The same with the field `undo`, which is the transaction's and no argument.
+fn push_type_with(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value, undo: Option<String>) {
     push_doc(text, description(schema), "");
     let fields = shape.fields(schema);
     let has_other_fields = schema.get("additionalProperties").is_some() && !is_closed(schema);
@@ -198,6 +221,10 @@ fn push_type(text: &mut String, name: &str, shape: &Shape<'_>, schema: &Value) {
         push_doc(text, description(field.schema), "    ");
         let type_text = if field.optional { shape::optional(&field.type_text) } else { field.type_text };
         text.push_str(&format!("    {}: {type_text},\n", shape::key(field.name)));
+    }
+    if let Some(undo) = undo {
+        push_doc(text, WAY_BACK, "    ");
+        text.push_str(&format!("    undo: ({undo})?,\n"));
     }
     if is_closed(schema) {
         text.push_str(&format!("    {},\n", NO_OTHER_FIELD));

@@ -11,6 +11,7 @@ mod natives;
 mod pipe;
 mod random;
 mod stack;
+mod template;
 mod text;
 mod vm;
 
@@ -30,7 +31,20 @@ pub fn worker_main() -> ExitCode {
     let blank = vm::Blank::new();
     match pipe::receive() {
         ToWorker::Start(start) => run(blank, *start),
+        ToWorker::Fork => match template::fork_for_each_pipe() {
+            ToWorker::Start(start) => run(blank, *start),
+            _ => ExitCode::FAILURE,
+        },
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Gives back what compiling the prelude needed: as long as it waits, a worker is to hold no more than its script does.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it releases pages of the allocator that hold nothing.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -41,6 +55,7 @@ fn run(blank: mlua::Result<vm::Blank>, start: Start) -> ExitCode {
             pipe::finish(&ToHost::Panicked { message: format!("the VM cannot be prepared: {error}") })
         }
     };
+    give_back();
     match confine::lock_in(&start.limits) {
         Ok(landlock) => pipe::greet(&ToHost::Ready { landlock }),
         Err(reason) => pipe::finish(&ToHost::Unconfined { reason }),

@@ -84,7 +84,8 @@ fn not_known_yet(path: &Path, before: Option<&Tree>) -> Change<Tree> {
         replaces: false,
     };
     let path = path.to_string_lossy().into_owned();
-    let after = Tree { path, files: 0, folders: 0, size: 0, hash: String::new(), entries: None };
+    let after =
+        Tree { path, files: 0, folders: 0, size: 0, hash: String::new(), entries: None, absent: false };
     let action = if before.is_some() { Action::Update } else { Action::Create };
     let mut change = Change::to(action, Some(after), vec![field]);
     change.unknown = vec!["files", "folders", "size", "hash"];
@@ -93,7 +94,7 @@ fn not_known_yet(path: &Path, before: Option<&Tree>) -> Change<Tree> {
 
 /// What a change of a tree leaves.
 fn applied(change: &Change<Tree>) -> Result<Applied<Tree>> {
-    let after = change.after.clone().map(|after| Tree { entries: None, ..after });
+    let after = change.after.clone().map(|after| Tree { entries: None, absent: false, ..after });
     after.map(Applied::to).ok_or_else(|| Error::new(Code::Internal, "a tree's change has no outcome"))
 }
 

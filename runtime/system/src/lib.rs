@@ -5,6 +5,7 @@
 //! corridor.
 
 pub mod clock;
+pub mod event;
 pub mod exec;
 pub mod files;
 pub mod health;
@@ -25,6 +26,7 @@ pub use world::World;
 /// Registers every effect of this crate.
 pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
     clock::register(registry, world);
+    event::register(registry, world);
     exec::register(registry, world);
     files::register(registry, world);
     health::register(registry, world);

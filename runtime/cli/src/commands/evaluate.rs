@@ -1,28 +1,30 @@
-//! Owns `run`, `plan` and `resume`.
+//! Owns `run` and `plan`, and how a run is followed to its end.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
-use effect::session::{Decision, Decisions};
+use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result};
-use journal::{Run, RunState};
+use journal::RunState;
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
+use super::plan_file::Frozen;
 use crate::app::App;
-use crate::arguments::{self, Doubt, Script};
+use crate::arguments::{self, Script};
 pub(super) use crate::execute::Job;
 use crate::execute::{self, Finished};
 use crate::exit::Exit;
 use crate::render::{self, Live, Silent, Watch};
 use crate::stdlib;
 
-type Sources = HashMap<String, String>;
+pub(super) type Sources = HashMap<String, String>;
 
-pub(super) async fn run(app: &App, script: &Script, json: bool) -> Result<Exit> {
-    let job = job(app, script, Mode::Run)?;
+pub(super) async fn run(app: &App, script: &Script, patience: Patience, json: bool) -> Result<Exit> {
+    let job = Job { patience, ..job(app, script, Mode::Run)? };
     start(app, job, &script.file, json).await
 }
 
@@ -34,7 +36,7 @@ pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Res
 }
 
 /// Runs a job whose run is locked, and tells how it ended.
-async fn follow(
+pub(super) async fn follow(
     app: &App,
     mut job: Job,
     lock: journal::RunLock,
@@ -102,7 +104,7 @@ fn advice(finished: &Finished, run: &str) -> Option<String> {
     }
 }
 
-fn outcome_json(run: &str, finished: &Finished) -> Value {
+pub(super) fn outcome_json(run: &str, finished: &Finished) -> Value {
     let trouble = finished.trouble.as_ref();
     json!({
         "run": run,
@@ -113,13 +115,41 @@ fn outcome_json(run: &str, finished: &Finished) -> Value {
     })
 }
 
-pub(super) async fn plan(app: &App, script: &Script, as_json: bool, detailed: bool) -> Result<Exit> {
+/// What `plan` is asked for.
+pub(super) struct Wish<'a> {
+    pub(super) json: bool,
+    pub(super) detailed: bool,
+    /// The file that the plan is saved in.
+    pub(super) out: Option<&'a Path>,
+}
+
+pub(super) async fn plan(app: &App, script: &Script, wish: Wish<'_>) -> Result<Exit> {
     let job = job(app, script, Mode::Plan)?;
-    show_plan(app, job, as_json, detailed).await
+    let Some(out) = wish.out else { return show_plan(app, job, wish.json, wish.detailed).await };
+    let frozen = Frozen::new(app, &job, &script.file);
+    let Shown { plan, modules, exit } = shown_plan(app, job, wish.json, wish.detailed).await?;
+    if !matches!(exit, Exit::Done | Exit::PlanHasChanges) {
+        render::note("the plan is not saved: it does not come to a good end");
+        return Ok(exit);
+    }
+    let id = frozen.save(app, &plan, modules, out)?;
+    render::note(format_args!("plan {id} is saved: `mcrun apply {}` does exactly this, once", out.display()));
+    Ok(exit)
+}
+
+/// A plan that was shown.
+struct Shown {
+    plan: Plan,
+    modules: Sources,
+    exit: Exit,
 }
 
 /// Plans a job and shows what it would do.
 pub(super) async fn show_plan(app: &App, job: Job, as_json: bool, detailed: bool) -> Result<Exit> {
+    Ok(shown_plan(app, job, as_json, detailed).await?.exit)
+}
+
+async fn shown_plan(app: &App, job: Job, as_json: bool, detailed: bool) -> Result<Shown> {
     let main = (job.name.clone(), job.source.clone());
     let watch = Arc::new(Silent { logs: !as_json, sources: Mutex::default() });
     let (plan, finished) = execute::plan(app, job, watch.clone() as Arc<dyn Watch>).await?;
@@ -132,6 +162,13 @@ pub(super) async fn show_plan(app: &App, job: Job, as_json: bool, detailed: bool
             show_trouble(trouble, &sources(&watch.sources, main));
         }
     }
+    let modules = watch.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let exit = exit_of_plan(&plan, &finished, as_json, detailed);
+    Ok(Shown { plan, modules, exit })
+}
+
+/// What a plan ends with, and what it takes to run it.
+fn exit_of_plan(plan: &Plan, finished: &Finished, as_json: bool, detailed: bool) -> Exit {
     let needs = plan.needs();
     if !as_json && !needs.is_empty() {
         render::note(format_args!("{} {}", render::styled(render::BOLD, "needs:"), allow_arguments(&needs)));
@@ -142,106 +179,12 @@ pub(super) async fn show_plan(app: &App, job: Job, as_json: bool, detailed: bool
                 "a plan sees only as far as it may look: `--allow '*'` shows all that is needed and changes nothing",
             );
         }
-        return Ok(Exit::Denied);
+        return Exit::Denied;
     }
-    Ok(match finished.exit {
+    match finished.exit {
         Exit::Done if detailed && plan.has_changes() => Exit::PlanHasChanges,
         exit => exit,
-    })
-}
-
-pub(super) async fn resume(
-    app: &App,
-    prefix: &str,
-    doubts: &[Doubt],
-    limits: &[String],
-    json: bool,
-) -> Result<Exit> {
-    let run = app.journal.run(prefix).await?;
-    let lock = app.journal.lock_run(&run.id)?;
-    // Read again under the lock: its former holder may have gone on meanwhile.
-    let run = app.journal.run(run.id.as_str()).await?;
-    check_resumable(&run)?;
-    let mut past = execute::past(app, &run).await?;
-    past.decisions = decisions(&past.open, doubts)?;
-    let mut job = recorded_job(&run)?;
-    for limit in limits {
-        job.limits.set(limit)?;
     }
-    job.past = Some(past);
-    app.config.check_apart_from(&job.root)?;
-    if run.cancel_requested {
-        app.journal.set_state(&run.id, RunState::Cancelled, None, Some(Exit::Failed.code().into())).await?;
-        return Err(Error::new(Code::Cancelled, format!("run {} was cancelled", run.id)));
-    }
-    let begun = app.journal.set_state(&run.id, RunState::Running, None, None);
-    follow(app, job, lock, begun, json).await
-}
-
-/// The operator's words, each on an act that is in doubt.
-fn decisions(open: &[journal::Open], doubts: &[Doubt]) -> Result<Decisions> {
-    let acts: Vec<&journal::Identity> =
-        open.iter().filter(|entry| entry.kind == journal::Kind::Act).map(|entry| &entry.identity).collect();
-    let wrong = |message: String| {
-        let mut error = Error::new(Code::Usage, message);
-        error.details = acts.iter().map(|identity| format!("in doubt: {identity}")).collect();
-        error
-    };
-    let mut decisions = Decisions::default();
-    for doubt in doubts {
-        let decision = match doubt.word {
-            arguments::DoubtWord::Redo => Decision::Redo,
-            arguments::DoubtWord::Done => Decision::Done,
-            arguments::DoubtWord::Fail => Decision::Fail,
-        };
-        match &doubt.identity {
-            Some((scope, counter)) => {
-                if !acts.iter().any(|identity| identity.scope == *scope && identity.counter == *counter) {
-                    return Err(wrong(format!("`{scope}#{counter}` is not in doubt")));
-                }
-                decisions.named.insert((scope.clone(), *counter), decision);
-            }
-            None if acts.is_empty() => return Err(wrong("nothing is in doubt in this run".into())),
-            None if acts.len() > 1 => {
-                return Err(
-                    wrong("several acts are in doubt".into()).hint("say for each: `--doubt SCOPE#N=redo`")
-                );
-            }
-            None => decisions.only = Some(decision),
-        }
-    }
-    Ok(decisions)
-}
-
-fn check_resumable(run: &Run) -> Result<()> {
-    match run.state {
-        RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused => Ok(()),
-        RunState::Done | RunState::Failed | RunState::Cancelled => Err(Error::new(
-            Code::RunState,
-            format!("run {} is {}, there is nothing to resume", run.id, run.state),
-        )
-        .hint("run the script again: finished `ensure` effects find nothing to do")),
-    }
-}
-
-fn recorded_job(run: &Run) -> Result<Job> {
-    let broken = |error: serde_json::Error| {
-        Error::new(Code::JournalBroken, format!("run {} cannot be decoded", run.id)).because(error)
-    };
-    Ok(Job {
-        id: run.id,
-        name: run.name.clone(),
-        root: run.root.clone().into(),
-        source: run.source.to_string(),
-        args: run.args.clone(),
-        params: run.params.clone(),
-        limits: serde_json::from_value(run.limits.clone()).map_err(broken)?,
-        grants: serde_json::from_value(run.grants.clone()).map_err(broken)?,
-        seed: run.seed,
-        mode: Mode::Run,
-        asks: false,
-        past: None,
-    })
 }
 
 /// What the command line asks for.
@@ -267,6 +210,10 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         seed: seed(id.as_str()),
         mode,
         asks: false,
+        patience: Patience::None,
+        sources: HashMap::new(),
+        planned: None,
+        kept: Kept::default(),
         past: None,
     })
 }
@@ -280,7 +227,7 @@ fn limits(grants: &arguments::Grants) -> Result<Limits> {
 }
 
 /// The folder that modules come from, and the script's name in it.
-fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
+pub(super) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
     let unreadable = |cause: &dyn std::fmt::Display| {
         Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display()))
             .because(cause)
@@ -347,6 +294,10 @@ pub(super) fn shipped_job(
         seed: seed(id.as_str()),
         mode: Mode::Run,
         asks: false,
+        patience: Patience::None,
+        sources: HashMap::new(),
+        planned: None,
+        kept: Kept::default(),
         past: None,
     })
 }

@@ -4,8 +4,11 @@ use effect::{Code, Error, Result};
 use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
+use super::evaluate;
+use super::history::check_own;
 use crate::app::App;
 use crate::arguments::State;
+use crate::execute::many::{Many, Outcome};
 use crate::exit::Exit;
 use crate::render::{self, Table};
 
@@ -41,12 +44,62 @@ pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json:
     Ok(Exit::Done)
 }
 
+/// Goes on with every run that can go on by itself.
+pub(super) async fn resume_all(app: &App, active: usize, as_json: bool) -> Result<Exit> {
+    let many = Many::of(app, active).await?;
+    let found = many.len() as u64;
+    let mut exit = Exit::Done;
+    let mut shown = Vec::new();
+    many.run(|outcome| {
+        exit = worse(exit, outcome.finished.exit);
+        if as_json {
+            shown.push(evaluate::outcome_json(outcome.run.as_str(), &outcome.finished));
+        } else {
+            render::note(resumed_line(outcome));
+        }
+    })
+    .await?;
+    match as_json {
+        true => render::json(&shown),
+        false if found == 0 => render::note("no run waits to go on"),
+        false => {}
+    }
+    let waits = !app.journal.runs_in(&[RunState::Waiting]).await?.is_empty();
+    Ok(if exit == Exit::Done && waits { Exit::Waiting } else { exit })
+}
+
+/// The exit code for both: a failure counts more than a pause.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Done, other) | (Exit::Waiting, other @ (Exit::Failed | Exit::Denied)) => other,
+        (one, _) => one,
+    }
+}
+
+fn resumed_line(outcome: &Outcome) -> String {
+    let error = outcome.finished.trouble.as_ref();
+    let why = error
+        .map(|trouble| format!("  [{}] {}", trouble.error.code, render::printable(&trouble.error.message)));
+    let state = outcome.finished.state;
+    let style = if state == RunState::Done { render::GREEN } else { render::YELLOW };
+    format!(
+        "{} {}{}  {}",
+        render::styled(style, state),
+        outcome.name,
+        why.unwrap_or_default(),
+        render::styled(render::DIM, format_args!("run {}", outcome.run))
+    )
+}
+
 /// A run that counts as running although nobody holds it was killed.
 fn is_orphaned(app: &App, run: &Run) -> bool {
-    run.state == RunState::Running && app.journal.holder_of_run(&run.id).is_none()
+    !run.imported && run.state == RunState::Running && app.journal.holder_of_run(&run.id).is_none()
 }
 
 fn shown_state(app: &App, run: &Run) -> String {
+    if run.imported {
+        return format!("{} (imported)", run.state);
+    }
     if is_orphaned(app, run) { "killed".to_owned() } else { run.state.to_string() }
 }
 
@@ -69,7 +122,8 @@ fn run_json(app: &App, run: &Run) -> Value {
 }
 
 fn is_resumable(run: &Run) -> bool {
-    matches!(run.state, RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused)
+    !run.imported
+        && matches!(run.state, RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused)
 }
 
 /// Every entry: the completed ones in their order, then those that are begun.
@@ -123,6 +177,12 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
         let words: Vec<&str> = allow.iter().filter_map(Value::as_str).collect();
         render::out(format_args!("granted  {}", words.join(" ")));
     }
+    if let Some(origin) = origin(&run) {
+        render::out(format_args!("{origin}"));
+    }
+    if let Some(plan) = &run.plan {
+        render::out(format_args!("plan     {plan}"));
+    }
     for entry in &entries {
         render::out(entry_line(entry));
     }
@@ -133,8 +193,15 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
     Ok(Exit::Done)
 }
 
+/// What a run came from, as a line.
+fn origin(run: &Run) -> Option<String> {
+    let text = |name: &str| run.origin.as_ref()?.get(name)?.as_str();
+    Some(format!("forked   from run {} before {}", text("fork")?, text("from")?))
+}
+
 fn entry_line(entry: &Entry) -> String {
     let (symbol, style) = match (entry.status, action(entry).as_deref()) {
+        _ if is_forgotten(entry) => ("×", render::DIM),
         (Status::Begun, _) => ("…", render::YELLOW),
         (Status::Failed, _) => ("✗", render::RED),
         (Status::Cancelled, _) => ("-", render::DIM),
@@ -156,7 +223,7 @@ fn entry_line(entry: &Entry) -> String {
         "  {} {} {}  {details}",
         render::styled(style, symbol),
         entry.identity,
-        render::printable(&subject(entry))
+        render::printable(&entry_subject(entry))
     )
 }
 
@@ -166,8 +233,13 @@ fn action(entry: &Entry) -> Option<String> {
     Some(change.get("action")?.as_str()?.to_owned())
 }
 
+/// Whether an entry counts no more, because its run went back to a step before it.
+pub(super) fn is_forgotten(entry: &Entry) -> bool {
+    entry.identity.scope.starts_with('#')
+}
+
 /// What an effect was about, as its arguments tell.
-fn subject(entry: &Entry) -> String {
+pub(super) fn entry_subject(entry: &Entry) -> String {
     const TELLING: [&str; 7] = ["name", "service", "path", "url", "argv", "address", "reason"];
     let arguments: Value = serde_json::from_str(&entry.arguments).unwrap_or(Value::Null);
     let told = TELLING.iter().find_map(|name| arguments.get(name)).unwrap_or(&arguments);
@@ -197,6 +269,7 @@ fn show_outcome(run: &Run) {
 
 pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
     let run = app.journal.run(prefix).await?;
+    check_own(&run)?;
     if !is_resumable(&run) {
         return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
     }

@@ -8,6 +8,7 @@ use effect::{Code, Error, Mode, Result};
 use journal::{Run, RunState};
 
 use super::evaluate::{self, Job};
+use super::history::check_own;
 use super::services::confirm;
 use crate::app::App;
 use crate::exit::Exit;
@@ -16,13 +17,15 @@ use crate::render;
 const SCRIPT: &str = include_str!("undo.luau");
 
 /// What the command line says of an undo.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Wish {
     /// Also what later runs have changed again.
     pub(super) force: bool,
     /// Only show it.
     pub(super) plan: bool,
     pub(super) json: bool,
+    /// What is granted and refused beyond what the run had.
+    pub(super) more: Grants,
 }
 
 pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
@@ -30,6 +33,7 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
     // Held to the end, so that nobody goes on with what is being taken back.
     let lock = app.journal.lock_run(&run.id)?;
     let run = app.journal.run(run.id.as_str()).await?;
+    check_own(&run)?;
     check_over(&run)?;
     let job = |mode| -> Result<Job> {
         let mut words = vec![run.id.to_string()];
@@ -38,7 +42,7 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
         // Relative paths mean what they meant.
         let root = Path::new(&run.root);
         let root = if root.is_dir() { root } else { &app.state }.to_owned();
-        Ok(Job { mode, root, ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run))? })
+        Ok(Job { mode, root, ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run, &wish.more))? })
     };
     if wish.plan || !wish.json {
         let shown = evaluate::show_plan(app, job(Mode::Plan)?, wish.json, false).await?;
@@ -57,9 +61,11 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
     ended
 }
 
-/// What the run was granted, and a look at what it did.
-fn grants(run: &Run) -> Grants {
+/// What the run was granted, what the operator adds, and a look at what it did.
+fn grants(run: &Run, more: &Grants) -> Grants {
     let mut grants: Grants = serde_json::from_value(run.grants.clone()).unwrap_or_default();
+    grants.allow.extend(more.allow.iter().cloned());
+    grants.deny.extend(more.deny.iter().cloned());
     grants.allow.push(format!("runs:read:{}", run.id));
     grants
 }

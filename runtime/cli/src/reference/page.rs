@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use effect::Kind;
 use effect::declaration::Declaration;
+use effect::{Kind, Rewind};
 use script::types::{self, Field};
 use serde_json::Value;
 
@@ -46,6 +46,14 @@ fn kind_meaning(declaration: &Declaration) -> &'static str {
     }
 }
 
+fn undo_meaning(rewind: Rewind) -> Option<&'static str> {
+    match rewind {
+        Rewind::Restore => Some("what was there before comes back"),
+        Rewind::Repeat => Some("it is made once more, after everything else was brought back"),
+        Rewind::Refuse => Some("it is named and left as it is; in a transaction the call brings `undo`"),
+    }
+}
+
 fn push_effect(text: &mut String, declaration: &Declaration) {
     text.push_str(&format!("\n## {}\n\n{}\n\n", declaration.name, declaration.doc.trim()));
     text.push_str(&format!("- Kind: **{}**, {}.\n", kind_word(declaration), kind_meaning(declaration)));
@@ -53,7 +61,10 @@ fn push_effect(text: &mut String, declaration: &Declaration) {
         "" => text.push_str("- Capability: none.\n"),
         capability => text.push_str(&format!("- Capability: `{capability}`\n")),
     }
-    push_parameters(text, &declaration.parameters);
+    if let Some(meaning) = declaration.rewind.and_then(undo_meaning) {
+        text.push_str(&format!("- Undo: {meaning}.\n"));
+    }
+    push_parameters(text, declaration);
     text.push_str(&format!("\n**Returns** `{}`\n", types::returned(declaration)));
     if declaration.kind != Kind::Ensure {
         push_fields(text, &types::fields(&declaration.result, &declaration.result), false);
@@ -64,11 +75,15 @@ fn push_effect(text: &mut String, declaration: &Declaration) {
     }
 }
 
-fn push_parameters(text: &mut String, parameters: &Value) {
+fn push_parameters(text: &mut String, declaration: &Declaration) {
+    let parameters = &declaration.parameters;
     let fields = types::fields(parameters, types::resolved(parameters));
     if !fields.is_empty() {
         text.push_str("\n**Parameters**\n");
         push_fields(text, &fields, true);
+        if let Some(undo) = types::way_back(declaration) {
+            text.push_str(&format!("| `undo` | `{}` | optional | {} |\n", cell(&undo), types::WAY_BACK));
+        }
     } else if matches!(parameters.get("type"), Some(Value::String(kind)) if kind == "object" || kind == "null")
         && parameters.get("x-secret").is_none()
     {

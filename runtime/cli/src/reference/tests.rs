@@ -1,4 +1,4 @@
-use effect::{Code, Kind};
+use effect::{Code, Kind, Rewind};
 use serde_json::json;
 
 use super::*;
@@ -7,6 +7,7 @@ fn declaration() -> Declaration {
     Declaration {
         name: "files.write",
         kind: Kind::Ensure,
+        rewind: Some(Rewind::Restore),
         doc: "Writes a file. Atomically.\n\nMore of it.".to_owned(),
         capability: "files:write:PATH",
         example: "files.write { path = \"/tmp/a\" }\n",
@@ -32,6 +33,7 @@ fn read(name: &'static str) -> Declaration {
     Declaration {
         name,
         kind: Kind::Read,
+        rewind: None,
         capability: "",
         parameters: none,
         result: json!({ "type": "number" }),
@@ -47,6 +49,7 @@ fn a_page_tells_everything_about_an_effect() {
         "| [`files.write`](#fileswrite) | ensure | Writes a file. |\n",
         "## files.write\n\nWrites a file. Atomically.\n\nMore of it.\n\n- Kind: **ensure**",
         "- Capability: `files:write:PATH`\n",
+        "- Undo: what was there before comes back.\n",
         "| `path` | `string` | required | The path: absolute \\| relative. |\n",
         "| `parents` | `boolean` | default `false` |  |\n",
         "| `mode` | `Mode` | optional |  |\n",

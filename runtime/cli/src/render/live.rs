@@ -11,7 +11,7 @@ use journal::Identity;
 use script::{Level, Module};
 
 use super::tree::{End, Frame, Tree};
-use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled};
+use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled, waiting_line};
 
 /// Watches a run on behalf of a person.
 pub(crate) trait Watch: Send + Sync {
@@ -232,6 +232,7 @@ impl Watch for Live {
                     screen.change(|tree, now| tree.started(identity, subject, now));
                 }
             }
+            Event::Held { reason, .. } => self.print(waiting_line(reason)),
             Event::Ended { identity, kind, subject, action, error, millis } => {
                 let mut totals = lock(&self.totals);
                 totals.effects += 1;

@@ -26,6 +26,7 @@ pub(crate) fn plan(plan: &Plan, name: &str) {
     }
     out(summary(plan, name));
     print_changed(plan);
+    print_cannot_undo(plan);
 }
 
 fn print_step(step: &Step) {
@@ -50,6 +51,9 @@ fn print_step(step: &Step) {
     }
     for note in &step.notes {
         out(format_args!("      {}", styled(DIM, printable(note))));
+    }
+    for reason in &step.cannot_undo {
+        out(format_args!("      {} {}", styled(RED, "cannot be undone:"), printable(reason)));
     }
 }
 
@@ -144,6 +148,25 @@ fn print_changed(plan: &Plan) {
     }
 }
 
+/// How many, and where: the last look before somebody says yes.
+fn print_cannot_undo(plan: &Plan) {
+    const NAMED: usize = 8;
+    let count = plan.cannot_undo().count();
+    if count == 0 {
+        return;
+    }
+    let named = plan.cannot_undo().take(NAMED).map(|step| {
+        let place = step.place.as_ref().map(|place| format!(" {}:{}", place.file, place.line));
+        format!("{}{}", step.identity.name, place.unwrap_or_default())
+    });
+    let mut named: Vec<String> = named.collect();
+    if count > NAMED {
+        named.push(format!("{} more", count - NAMED));
+    }
+    let places = printable(&named.join(", "));
+    out(format_args!("{} {count} ({places})", styled(BOLD, "cannot be undone:")));
+}
+
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
@@ -166,6 +189,7 @@ pub(crate) fn plan_json(plan: &Plan, error: Option<&effect::Error>) -> Value {
         "act": plan.count(Action::Act),
         "wait": plan.count(Action::Wait),
         "unchanged": plan.count(Action::None),
+        "cannot_undo": plan.cannot_undo().count(),
     });
     let shown = Shown {
         plan,

@@ -1,12 +1,8 @@
 //! Owns how moments are shown.
 
-use jiff::Timestamp;
-
 /// RFC 3339 in UTC.
 pub(crate) fn rfc3339(moment: journal::Timestamp) -> String {
-    Timestamp::from_millisecond(moment.0)
-        .map(|time| time.to_string())
-        .unwrap_or_else(|_| moment.0.to_string())
+    moment.to_string()
 }
 
 /// How long ago, in the largest unit that fits: `5 s ago`.

@@ -15,7 +15,7 @@ use crate::spec::{DEFAULT_STOP_TIMEOUT, Port, Spec};
 /// Variables that engines add by themselves: they count only when spec or image name them.
 const ADDED_BY_ENGINES: [&str; 5] = ["PATH", "TERM", "container", "HOSTNAME", "HOME"];
 /// What engines report for a container that was given no network.
-const DEFAULT_NETWORKS: [&str; 5] = ["", "default", "bridge", "slirp4netns", "pasta"];
+pub(super) const DEFAULT_NETWORKS: [&str; 5] = ["", "default", "bridge", "slirp4netns", "pasta"];
 
 pub(super) struct Comparison<'a> {
     pub(super) spec: &'a Spec,

@@ -41,6 +41,7 @@ impl Comparison<'_> {
             },
             env,
             secrets: self.tags.clone(),
+            origins: live.map(|live| live.origins.clone()).unwrap_or_default(),
             volumes,
             ports: spec.published_ports(),
             network: spec

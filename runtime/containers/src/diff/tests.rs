@@ -46,6 +46,7 @@ fn live() -> Observed {
         argv: vec!["/bin/app".to_owned(), "serve".to_owned()],
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         secrets: BTreeMap::new(),
+        origins: BTreeMap::new(),
         volumes: vec!["0123abc:/cache".to_owned()],
         ports: Vec::new(),
         network: "bridge".to_owned(),
@@ -230,4 +231,65 @@ fn a_limit_is_lifted_in_place_only_where_the_driver_can() {
     assert_eq!(action(&Spec { memory: None, ..wanted.clone() }), Action::Replace);
     assert_eq!(action(&Spec { cpus: None, ..wanted }), Action::Replace);
     assert_eq!(compare(&spec(), &limited).action, Action::Update);
+}
+
+#[test]
+fn what_is_seen_leads_back_to_a_spec_that_makes_it_again() {
+    let image = image();
+    let described = ("localhost/app:v1", &image);
+    let plain = live().spec(Some(described)).unwrap();
+    assert_eq!((&plain.cmd, &plain.entrypoint, &plain.user, &plain.workdir), (&None, &None, &None, &None));
+    assert_eq!(plain.env, BTreeMap::from([("PATH".into(), "/bin".into()), ("HOSTNAME".into(), "x".into())]));
+    assert_eq!(compare(&plain, &live()).action, Action::None);
+
+    type Change = fn(&mut Observed);
+    let changes: [Change; 14] = [
+        |live| live.argv = vec!["/bin/app".into()],
+        |live| live.argv = vec!["/bin/app".into(), "other".into()],
+        |live| live.argv = vec!["/bin/sh".into(), "-c".into(), "true".into()],
+        |live| drop(live.env.insert("LOG_LEVEL".into(), "info".into())),
+        |live| drop(live.env.insert("HOME".into(), "/root".into())),
+        |live| drop(live.labels.insert("vendor".into(), "other".into())),
+        |live| live.volumes = vec!["/a:/b:ro".into(), "cache:/cache".into()],
+        |live| live.network = "host".into(),
+        |live| live.network = "own".into(),
+        |live| live.user = "root".into(),
+        |live| live.workdir = "/".into(),
+        |live| live.privileged = true,
+        |live| live.stop_signal = "SIGTERM".into(),
+        |live| live.health = Some(Health { tcp: Some(true), ..Health::default() }),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut observed = live();
+        change(&mut observed);
+        let spec = observed.spec(Some(described)).unwrap();
+        let diff = compare(&spec, &observed);
+        assert_eq!((diff.action, paths(&diff)), (Action::None, vec![]), "change {index}: {spec:#?}");
+    }
+}
+
+#[test]
+fn what_no_spec_can_say_is_refused() {
+    let image = image();
+    let refusal = |change: fn(&mut Observed)| {
+        let mut observed = live();
+        change(&mut observed);
+        let error = observed.spec(Some(("localhost/app:v1", &image))).unwrap_err();
+        assert_eq!(error.code, Code::NotUndoable);
+        error.cause.unwrap()
+    };
+    assert!(refusal(|live| live.network = "one and two".into()).starts_with("network: "));
+    assert!(refusal(|live| live.volumes = vec![format!("{}:/data", "a".repeat(64))]).contains("no name"));
+    assert!(refusal(|live| live.volumes = vec![":/run".into()]).contains("volumes"));
+}
+
+#[test]
+fn volumes_of_the_image_and_variables_of_secrets_come_by_themselves() {
+    let image = image();
+    let mut observed = live();
+    observed.volumes = vec![format!("{}:/cache", "a".repeat(64))];
+    observed.env.insert("DB_FILE".into(), "/run/secrets/DB".into());
+    observed.origins.insert("DB".into(), effect::Sealer::ephemeral().hide(b"x"));
+    let spec = observed.spec(Some(("localhost/app:v1", &image))).unwrap();
+    assert!(spec.volumes.is_empty() && !spec.env.contains_key("DB_FILE"), "{spec:#?}");
 }

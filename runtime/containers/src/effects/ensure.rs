@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{Container, World, check_node, key, opened, sealed};
+use super::{Container, World, check_node, key, opened, rewind, sealed};
 use crate::Action;
 use crate::diff::{self, Diff, FieldDiff, SecretTags};
 use crate::driver::Driver;
 use crate::images::effects::{self as images, TO_BE_BUILT};
 use crate::images::reference::{Reference, is_id, pinned};
 use crate::observed::{ImageDefaults, Observed};
-use crate::spec::{SecretMaterial, Secrets, Source, Spec};
+use crate::spec::{Secrets, Source, Spec};
 
 /// Brings a container to the described state: creates it, changes it in place where that is possible, replaces it
 /// where a field needs that, and starts it when it does not run. One that is as described is left alone.
@@ -51,38 +51,7 @@ print(made.changed)"#;
     }
 
     fn needs(&self, _world: &World) -> Result<Vec<Need>> {
-        let spec = &self.0;
-        let mut needs = vec![Need::write("containers", &spec.name)];
-        for mount in spec.mounts()? {
-            if let Source::Host(path) = mount.source {
-                let path = World::resolved(&path);
-                let need =
-                    if mount.read_only { Need::read("files", path) } else { Need::write("files", path) };
-                needs.push(if Path::new(&need.name).is_file() { need } else { need.and_beneath() });
-            }
-        }
-        if let Some(argv) = &spec.exec {
-            needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
-            if let Some(probe) = spec.health.as_ref().and_then(|health| health.exec.as_ref()) {
-                needs.push(Need::write("exec", World::program(probe).to_string_lossy()));
-            }
-            if spec.user.is_some() {
-                needs.push(Need::extra("containers", "users", &spec.name));
-            }
-        }
-        let dangerous = [
-            (spec.network.as_deref() == Some("host"), "host-network"),
-            (spec.privileged == Some(true), "privileged"),
-            (!spec.devices.is_empty(), "devices"),
-            (!spec.cap_add.is_empty(), "capabilities"),
-        ];
-        needs.extend(
-            dangerous
-                .iter()
-                .filter(|(used, _)| *used)
-                .map(|(_, word)| Need::extra("containers", word, &spec.name)),
-        );
-        Ok(needs)
+        needs_of(&self.0)
     }
 
     fn lease(&self) -> Option<String> {
@@ -90,9 +59,45 @@ print(made.changed)"#;
     }
 }
 
+/// The capabilities that making `spec` takes.
+pub(super) fn needs_of(spec: &Spec) -> Result<Vec<Need>> {
+    let mut needs = vec![Need::write("containers", &spec.name)];
+    for mount in spec.mounts()? {
+        if let Source::Host(path) = mount.source {
+            let path = World::resolved(&path);
+            let need = if mount.read_only { Need::read("files", path) } else { Need::write("files", path) };
+            needs.push(if Path::new(&need.name).is_file() { need } else { need.and_beneath() });
+        }
+    }
+    if let Some(argv) = &spec.exec {
+        needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
+        if let Some(probe) = spec.health.as_ref().and_then(|health| health.exec.as_ref()) {
+            needs.push(Need::write("exec", World::program(probe).to_string_lossy()));
+        }
+        if spec.user.is_some() {
+            needs.push(Need::extra("containers", "users", &spec.name));
+        }
+    }
+    let dangerous = [
+        (spec.network.as_deref() == Some("host"), "host-network"),
+        (spec.privileged == Some(true), "privileged"),
+        (!spec.devices.is_empty(), "devices"),
+        (!spec.cap_add.is_empty(), "capabilities"),
+    ];
+    needs.extend(
+        dangerous
+            .iter()
+            .filter(|(used, _)| *used)
+            .map(|(_, word)| Need::extra("containers", word, &spec.name)),
+    );
+    Ok(needs)
+}
+
 #[async_trait]
 impl effect::Ensure for Ensure {
     type State = Container;
+
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         key(context, self.0.node.as_deref(), &self.0.name)
@@ -152,7 +157,7 @@ impl effect::Ensure for Ensure {
         Ok(match (action, live) {
             (effect::Action::Replace, Some(live)) => change
                 .note("the old container is stopped before the new one starts")
-                .note(format!("what `{}` wrote outside its volumes is lost", live.name)),
+                .losing(rewind::lost(&live.name)),
             _ => change,
         })
     }
@@ -175,7 +180,7 @@ impl effect::Ensure for Ensure {
             let spec = &self.pinned(image);
             let secrets = self.secrets(context).await?;
             if change.action == effect::Action::Replace {
-                self.clear(world).await?;
+                clear(world, &self.0).await?;
                 self.permitted(world, context)?;
             }
             call(driver.create(spec, image, &secrets)).await?;
@@ -183,19 +188,38 @@ impl effect::Ensure for Ensure {
         let observed = call(driver.start(&spec.name)).await?;
         Ok(Applied::to(sealed(observed, &context.sealer)))
     }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Container>> {
+        check_node(context, self.0.node.as_deref())?;
+        Ok(world.find_for(&self.0).await?.map(|(_, observed)| sealed(observed, &context.sealer)))
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+    ) -> Result<Change<Container>> {
+        rewind::compare(world, context, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+        change: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        rewind::apply(world, context, now, earlier, change).await
+    }
 }
 
 impl Ensure {
     /// Asks the policy again: a link on the way to a mount or program may have been bent since the request was checked.
     fn permitted(&self, world: &World, context: &Context) -> Result<()> {
         context.policy.check(Self::NAME, &self.needs(world)?)
-    }
-
-    /// Takes the old container away, whichever driver had it.
-    async fn clear(&self, world: &World) -> Result<()> {
-        let Some((driver, old)) = world.find_for(&self.0).await? else { return Ok(()) };
-        call(driver.stop(&old.name, None)).await?;
-        call(driver.remove(&old.name, true)).await
     }
 
     async fn update(&self, driver: &dyn Driver, context: &Context, before: Option<&Container>) -> Result<()> {
@@ -243,15 +267,21 @@ impl Ensure {
         let mut secrets = Secrets::new();
         for (name, secret) in &self.0.secrets {
             let value = context.reveal(secret, &World::destination(&self.0.name)).await?;
-            let tag = World::secret_tag(secret, &context.sealer);
-            secrets.insert(name.clone(), SecretMaterial { value, tag });
+            secrets.insert(name.clone(), World::material(secret, value, &context.sealer));
         }
         Ok(secrets)
     }
 }
 
+/// Takes the old container away, whichever driver had it.
+pub(super) async fn clear(world: &World, spec: &Spec) -> Result<()> {
+    let Some((driver, old)) = world.find_for(spec).await? else { return Ok(()) };
+    call(driver.stop(&old.name, None)).await?;
+    call(driver.remove(&old.name, true)).await
+}
+
 /// Whether an earlier effect of the plan makes the file, or something beneath it.
-fn is_planned(context: &Context, path: &Path) -> bool {
+pub(super) fn is_planned(context: &Context, path: &Path) -> bool {
     let key = context.key("files", None, &World::resolved(&path.to_string_lossy()));
     let beneath = context.overlay.beneath::<Value>(&format!("{key}/"));
     context.overlay.get::<Value>(&key).flatten().is_some()
@@ -266,7 +296,7 @@ pub(crate) async fn call<T>(driver: impl Future<Output = Result<T>>) -> Result<T
     done
 }
 
-fn compare(
+pub(super) fn compare(
     spec: &Spec,
     image: Option<&ImageDefaults>,
     live: Option<&Observed>,
@@ -292,7 +322,7 @@ fn compare(
 }
 
 /// A difference as people see it: what was found live and is as sensitive as a secret is sealed.
-fn shown(field: &FieldDiff, sealer: &Sealer) -> FieldChange {
+pub(super) fn shown(field: &FieldDiff, sealer: &Sealer) -> FieldChange {
     let seal = |value: &Value| {
         let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
         serde_json::to_value(sealer.hide(text.as_bytes())).unwrap_or(Value::Null)

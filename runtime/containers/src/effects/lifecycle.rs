@@ -1,4 +1,4 @@
-//! Owns stop, start, restart and remove.
+//! Owns stop, start and restart.
 
 use async_trait::async_trait;
 use effect::units::Span;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ensure::call;
-use super::{Container, World, check_node, key, sealed, unknown_container};
+use super::{Container, World, check_node, key, rewind, sealed, unknown_container};
 use crate::observed::State;
 
 /// Stops a container and leaves it in place. One that does not run, or does not exist, is left alone.
@@ -37,21 +37,6 @@ pub struct Start {
     node: Option<String>,
 }
 
-/// Removes a container, stopping it first. Its volumes stay. One that does not exist is fine.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Remove {
-    /// The container's name.
-    name: String,
-    /// The service it belongs to, which no other run may change meanwhile; its own name unless given.
-    service: Option<String>,
-    /// Remove it although mcrun did not make it.
-    #[serde(default)]
-    foreign: bool,
-    /// The node; the local one unless given.
-    node: Option<String>,
-}
-
 /// Stops a container and starts it again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +47,9 @@ pub struct Restart {
     service: Option<String>,
     /// The time it gets before it is killed; its own stop time-out unless given.
     timeout: Option<Span>,
+    /// Leave it alone when it does not run, or does not exist: how undo repeats a restart.
+    #[serde(default)]
+    only_running: bool,
     /// What to do when it is unknown whether it took place; restarting once more unless given.
     on_doubt: Option<OnDoubt>,
     /// The node; the local one unless given.
@@ -106,7 +94,6 @@ container_effect!(
     containers.start { name = "hello" }
 end"#
 );
-container_effect!(Remove, Ensured<Container>, "containers.remove", r#"containers.remove { name = "hello" }"#);
 container_effect!(
     Restart,
     (),
@@ -116,7 +103,7 @@ container_effect!(
 end"#
 );
 
-async fn observe(
+pub(super) async fn observe(
     world: &World,
     context: &Context,
     node: Option<&str>,
@@ -141,6 +128,8 @@ fn state_change(before: &Container, to: State) -> Change<Container> {
 #[async_trait]
 impl effect::Ensure for Stop {
     type State = Container;
+
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.name)
@@ -171,11 +160,34 @@ impl effect::Ensure for Stop {
         let after = driver.inspect(&self.name).await?.map(|observed| sealed(observed, &context.sealer));
         Ok(Applied { after, writes: Vec::new() })
     }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+    ) -> Result<Change<Container>> {
+        rewind::compare(world, context, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+        change: &Change<Container>,
+    ) -> Result<Applied<Container>> {
+        rewind::apply(world, context, now, earlier, change).await
+    }
 }
 
 #[async_trait]
 impl effect::Ensure for Start {
     type State = Container;
+
+    const UNDOABLE: bool = true;
 
     fn key(&self, context: &Context) -> String {
         key(context, self.node.as_deref(), &self.name)
@@ -204,45 +216,26 @@ impl effect::Ensure for Start {
         let after = call(driver.start(&self.name)).await?;
         Ok(Applied::to(sealed(after, &context.sealer)))
     }
-}
 
-#[async_trait]
-impl effect::Ensure for Remove {
-    type State = Container;
-
-    fn key(&self, context: &Context) -> String {
-        key(context, self.node.as_deref(), &self.name)
-    }
-
-    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Container>> {
-        observe(world, context, self.node.as_deref(), &self.name).await
-    }
-
-    async fn change(&self, _: &World, _: &Context, before: Option<&Container>) -> Result<Change<Container>> {
-        let Some(live) = before else { return Ok(Change::none(None)) };
-        if !live.managed && !self.foreign {
-            return Err(effect::Error::new(
-                effect::Code::ForeignContainer,
-                format!("the container `{}` was not made by mcrun", self.name),
-            )
-            .hint("set `foreign = true` to remove it all the same"));
-        }
-        let change = Change::to(Action::Remove, None, Vec::new());
-        Ok(change.note(format!("what `{}` wrote outside its volumes is lost", self.name)))
-    }
-
-    async fn apply(
+    async fn rewind(
         &self,
         world: &World,
-        _: &Context,
-        _: Option<&Container>,
-        _: &Change<Container>,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+    ) -> Result<Change<Container>> {
+        rewind::compare(world, context, now, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        now: Option<&Container>,
+        earlier: Option<&Container>,
+        change: &Change<Container>,
     ) -> Result<Applied<Container>> {
-        if let Some((driver, _)) = world.find(&self.name).await? {
-            call(driver.stop(&self.name, None)).await?;
-            call(driver.remove(&self.name, true)).await?;
-        }
-        Ok(Applied::gone())
+        rewind::apply(world, context, now, earlier, change).await
     }
 }
 
@@ -261,7 +254,11 @@ impl Act for Restart {
 
     async fn act(&self, world: &World, context: &Context, _key: &str) -> Result<()> {
         check_node(context, self.node.as_deref())?;
-        let (driver, _) = world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
+        let found = world.find(&self.name).await?;
+        if self.only_running && !found.as_ref().is_some_and(|(_, live)| live.is_up()) {
+            return Ok(());
+        }
+        let (driver, _) = found.ok_or_else(|| unknown_container(&self.name))?;
         call(driver.restart(&self.name, self.timeout.map(|span| span.0))).await
     }
 }

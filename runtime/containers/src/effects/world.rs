@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use effect::{Code, Result, Secret};
+use effect::{Code, Result, Sealer, Secret};
+use zeroize::Zeroizing;
 
 use crate::docker::{self, Docker};
 use crate::driver::Driver;
@@ -12,7 +13,7 @@ use crate::images::Images;
 use crate::observed::Observed;
 use crate::podman::{self, Podman};
 use crate::process::{self, Process};
-use crate::spec::{Health, Spec};
+use crate::spec::{Health, SecretMaterial, Spec};
 
 /// `drivers.containers` of `mcrun.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +123,11 @@ impl World {
         if spec.exec.is_some() || self.choice == Choice::Process { &self.process } else { &self.engine }
     }
 
+    /// The driver that had a container, as far as it is still the one in use.
+    pub(super) fn driver_named(&self, name: &str) -> Option<&Arc<dyn Driver>> {
+        self.drivers().find(|driver| driver.name() == name)
+    }
+
     /// The drivers that may have containers.
     fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
         let engine = (self.choice != Choice::Process && self.engine_is_plausible).then_some(&self.engine);
@@ -203,8 +209,18 @@ impl World {
     }
 
     /// The text by which a changed secret is noticed: the hashes of its parts.
-    pub(super) fn secret_tag(secret: &Secret, sealer: &effect::Sealer) -> String {
-        let text = serde_json::to_string(secret).expect("a secret handle is plain data");
-        sealer.tag(text.as_bytes())
+    pub(super) fn secret_tag(secret: &Secret, sealer: &Sealer) -> String {
+        sealer.tag(handle(secret).as_bytes())
     }
+
+    /// What a driver gets of a secret: its value, and what tells by which secret it is found again.
+    pub(super) fn material(secret: &Secret, value: Zeroizing<Vec<u8>>, sealer: &Sealer) -> SecretMaterial {
+        let handle = handle(secret);
+        SecretMaterial { value, tag: sealer.tag(handle.as_bytes()), origin: sealer.hide(handle.as_bytes()) }
+    }
+}
+
+/// A secret as it is written down: names and hashes, no value.
+fn handle(secret: &Secret) -> String {
+    serde_json::to_string(secret).expect("a secret handle is plain data")
 }

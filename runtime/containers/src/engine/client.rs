@@ -130,8 +130,16 @@ impl Answer {
     pub(crate) fn reason(&self) -> String {
         let value: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let text = value["message"].as_str().or_else(|| value["cause"].as_str());
-        text.map_or_else(|| format!("status {}", self.status), str::to_owned)
+        text.map_or_else(|| format!("status {}", self.status), shortened)
     }
+}
+
+/// What an engine has to say fits into this; it goes into errors, and with them into the journal.
+const LONGEST_REASON: usize = 2048;
+
+pub(crate) fn shortened(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST_REASON);
+    if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }
 
 /// The connection to the engine; made when the first call needs it.

@@ -8,13 +8,14 @@ use tokio::time::timeout;
 
 use super::client::{Call, Client};
 use super::frames::Frames;
+use super::read::identifier;
 use super::unknown;
 use crate::driver::{Exec, ExecOutput};
 use crate::output::Collected;
 
 #[derive(Deserialize)]
 struct Session {
-    #[serde(rename = "Id")]
+    #[serde(rename = "Id", deserialize_with = "identifier")]
     id: String,
 }
 

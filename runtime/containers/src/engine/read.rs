@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use effect::Hidden;
 use effect::units::{Size, Span};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +14,8 @@ use crate::cgroup;
 use crate::diff::normal;
 use crate::images::Reference;
 use crate::observed::{
-    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, Observed, State,
+    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_ORIGIN, LABEL_SECRET, LABEL_SERVICE,
+    Observed, State,
 };
 use crate::spec::{
     DEFAULT_STOP_TIMEOUT, Health, Mount, Port, Protocol, Restart, Source, signal_name, signal_number,
@@ -26,9 +28,21 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Default + DeserializeOwned>(
     Ok(Option::<T>::deserialize(value)?.unwrap_or_default())
 }
 
+/// What the engine calls something: it becomes part of later paths, so no more than letters and digits,
+/// after the word for the kind of digest that images have.
+pub(crate) fn identifier<'de, D: serde::Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    const LONGEST: usize = 128;
+    let id = String::deserialize(value)?;
+    if id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':') {
+        return Ok(id);
+    }
+    Err(serde::de::Error::custom("an id of other characters than letters and digits, or too long a one"))
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Inspected {
+    #[serde(deserialize_with = "identifier")]
     id: String,
     name: String,
     path: String,
@@ -189,6 +203,7 @@ impl Inspected {
             argv: argv.filter(|word| !(word.is_empty() && self.path.is_empty())).collect(),
             env: variables(&self.config.env),
             secrets: self.secrets(),
+            origins: self.origins(),
             volumes: self.volumes(),
             ports: self.ports(),
             network: self.network(),
@@ -237,6 +252,14 @@ impl Inspected {
             self.mounts.iter().any(|mount| mount.destination == target && Path::new(&mount.source).exists())
         });
         in_place.map(|(name, tag)| (name.to_owned(), tag.clone())).collect()
+    }
+
+    fn origins(&self) -> BTreeMap<String, Hidden> {
+        let labels = self.config.labels.iter();
+        let origin = |(name, text): (&String, &String)| {
+            Some((name.strip_prefix(LABEL_ORIGIN)?.to_owned(), serde_json::from_str(text).ok()?))
+        };
+        labels.filter_map(origin).collect()
     }
 
     fn volumes(&self) -> Vec<String> {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::diff::normal;
 use crate::observed::{
-    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_SECRET, LABEL_SERVICE, LABEL_SPEC,
+    ImageDefaults, LABEL_HEALTH, LABEL_IMAGE, LABEL_MANAGED, LABEL_ORIGIN, LABEL_SECRET, LABEL_SERVICE,
+    LABEL_SPEC,
 };
 use crate::secrets::Reader;
 use crate::spec::{Secrets, Spec};
@@ -34,6 +35,7 @@ pub(crate) fn labels(spec: &Spec, secrets: &Secrets, hash: &str) -> BTreeMap<Str
     }
     for (name, material) in secrets {
         labels.insert(format!("{LABEL_SECRET}{name}"), material.tag.clone());
+        labels.insert(format!("{LABEL_ORIGIN}{name}"), json!(material.origin).to_string());
     }
     labels
 }

@@ -25,12 +25,15 @@ use zeroize::Zeroize as _;
 use super::engine::{Build, Held, Images, Limits, Login};
 use super::reference::Reference;
 use super::stream::{self, Told, explain};
+use crate::engine::client::shortened;
+use crate::engine::read::identifier;
 use crate::observed::ImageDefaults;
 
 /// Spoken by Docker since 19.03 and by podman since 4.0.
 const PREFIX: &str = "/v1.40";
 const LARGEST_ANSWER: usize = 16 << 20;
 const MOST_LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -153,6 +156,11 @@ impl<T: Transport> Api<T> {
         stream::listen(self.0.driver(), response.into_body(), limits).await
     }
 
+    /// The error of a call that no registry has a part in.
+    fn refused(&self, doing: &str, reason: &str) -> Error {
+        Error::new(Code::EngineFailed, format!("{} refused to {doing}", self.0.driver())).because(reason)
+    }
+
     fn parse<R: DeserializeOwned>(&self, body: &[u8]) -> Result<R> {
         serde_json::from_slice(body).map_err(|cause| {
             Error::new(Code::EngineFailed, format!("the answer of {} cannot be understood", self.0.driver()))
@@ -177,7 +185,7 @@ impl<T: Transport> Images for Api<T> {
             return Ok(None);
         }
         if !status.is_success() {
-            return Err(explain(&format!("show `{image}`"), &reason(status, &body)));
+            return Err(self.refused(&format!("show `{image}`"), &reason(status, &body)));
         }
         let mut held = self.parse::<Inspected>(&body)?.held();
         held.defaults = self.0.defaults(&held.id).await?;
@@ -193,11 +201,12 @@ impl<T: Transport> Images for Api<T> {
                 return Ok(listed.unwrap_or_default().into_iter().map(Listed::held).collect());
             }
             let reason = reason(status, &body);
-            // podman fails as a whole when somebody removes an image while it looks.
-            if !reason.contains("image not known") || looks == MOST_LOOKS {
-                return Err(explain("list images", &reason));
+            // podman fails as a whole when somebody removes an image, or a layer of one, while it looks.
+            if !reason.contains("not known") || looks == MOST_LOOKS {
+                return Err(self.refused("list images", &reason));
             }
             looks += 1;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 
@@ -276,7 +285,7 @@ impl<T: Transport> Images for Api<T> {
                     .because(reason(status, &body))
                     .hint("remove the container first; `mcrun ps --all` lists them"))
             }
-            status => Err(explain(&format!("remove `{image}`"), &reason(status, &body))),
+            status => Err(self.refused(&format!("remove `{image}`"), &reason(status, &body))),
         }
     }
 }
@@ -304,7 +313,7 @@ fn credentials(login: &Login) -> String {
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let told = serde_json::from_slice::<serde_json::Value>(body).ok();
     let words = told.as_ref().and_then(|told| told["message"].as_str().or_else(|| told["cause"].as_str()));
-    words.map_or_else(|| format!("status {status}"), str::to_owned)
+    words.map_or_else(|| format!("status {status}"), shortened)
 }
 
 fn encode(text: &str) -> String {
@@ -314,6 +323,7 @@ fn encode(text: &str) -> String {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Inspected {
+    #[serde(deserialize_with = "identifier")]
     id: String,
     repo_tags: Option<Vec<String>>,
     repo_digests: Option<Vec<String>>,
@@ -331,6 +341,7 @@ struct Config {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Listed {
+    #[serde(deserialize_with = "identifier")]
     id: String,
     repo_tags: Option<Vec<String>>,
     repo_digests: Option<Vec<String>>,

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use effect::Hidden;
 use effect::units::{Size, Span};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub(super) struct Program {
     pub(super) volumes: Vec<String>,
     /// The keyed hash of each secret.
     pub(super) secrets: BTreeMap<String, String>,
+    /// Where each came from, sealed.
+    #[serde(default)]
+    pub(super) origins: BTreeMap<String, Hidden>,
     pub(super) cpus: Option<f64>,
     pub(super) memory: Option<Size>,
     /// The control group of the program, and the one of all shims, where there are any.

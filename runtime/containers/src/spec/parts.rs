@@ -279,6 +279,8 @@ pub struct SecretMaterial {
     pub value: Zeroizing<Vec<u8>>,
     /// A keyed hash of the value; harmless to store.
     pub tag: String,
+    /// Where the value came from, sealed, for undo.
+    pub origin: effect::Hidden,
 }
 
 impl fmt::Debug for SecretMaterial {
@@ -331,7 +333,9 @@ mod tests {
 
     #[test]
     fn secret_material_never_shows_its_value() {
-        let material = SecretMaterial { value: Zeroizing::new(b"hunter2".to_vec()), tag: "t".to_owned() };
+        let origin = effect::Sealer::ephemeral().hide(b"hunter2");
+        let value = Zeroizing::new(b"hunter2".to_vec());
+        let material = SecretMaterial { value, tag: "t".to_owned(), origin };
         assert!(!format!("{material:?}").contains("hunter2"));
         assert!(!format!("{material:?}").contains("104"));
     }

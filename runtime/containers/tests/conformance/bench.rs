@@ -250,7 +250,8 @@ pub(crate) fn secrets(pairs: &[(&str, &str)]) -> Secrets {
     let materials = pairs.iter().map(|(name, value)| {
         let value = value.as_bytes().to_vec();
         let tag = format!("tag-{}", value.iter().map(|byte| u32::from(*byte)).sum::<u32>());
-        ((*name).to_owned(), SecretMaterial { value: value.into(), tag })
+        let origin = effect::Sealer::ephemeral().hide(name.as_bytes());
+        ((*name).to_owned(), SecretMaterial { value: value.into(), tag, origin })
     });
     materials.collect()
 }

@@ -7,7 +7,7 @@ use super::records::driven;
 use super::{Before, Decision, Ending, Request, Session, Stop};
 use crate::erased::ActCall;
 use crate::session::Answer;
-use crate::{Code, Context, Doubt, Error, Kind, OnDoubt};
+use crate::{Action, Code, Context, Doubt, Error, Kind, OnDoubt};
 
 impl Session {
     pub(super) async fn act(
@@ -23,7 +23,9 @@ impl Session {
         {
             return self.end(request, Kind::Act, Ending::unchanged(Err(refused))).await;
         }
-        if open.is_some() {
+        if open.is_none() {
+            self.hold_to_plan(request, Action::Act, &[])?;
+        } else {
             match self.doubt(request, act, context, &key).await? {
                 Verdict::Again => {}
                 Verdict::Ended(result) => return self.end(request, Kind::Act, ending(act, result)).await,
@@ -89,7 +91,10 @@ impl Session {
 
     /// The same for every attempt at this very act, and for nothing else.
     fn idempotency_key(&self, request: &Request) -> String {
-        let text = format!("{}\n{}", self.shared.run, request.identity);
+        let mut text = format!("{}\n{}", self.shared.run, request.identity);
+        if self.generation > 0 {
+            text.push_str(&format!("\n{}", self.generation));
+        }
         blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
     }
 }

@@ -37,7 +37,13 @@ impl Session {
                 let answer = self.end(request, Kind::Ensure, Ending::unchanged(Ok(planned.result))).await?;
                 Ok((Action::None, answer))
             }
-            (_, open) => self.apply(request, planned, &*pending, context, open.is_some()).await,
+            (action, open) => {
+                // What was cut may have been half done: the change that it began with was the planned one.
+                if action != Action::None && open.is_none() {
+                    self.hold_to_plan(request, action, &planned.fields)?;
+                }
+                self.apply(request, planned, &*pending, context, open.is_some()).await
+            }
         }
     }
 
@@ -49,7 +55,8 @@ impl Session {
         context: &Context,
         begun_before: bool,
     ) -> Result<(Action, Answer), Stop> {
-        let change = json!({ "action": planned.action, "fields": planned.fields, "notes": planned.notes });
+        let notes = [&planned.notes[..], &planned.lost].concat();
+        let change = json!({ "action": planned.action, "fields": planned.fields, "notes": notes });
         let before = Before { before: planned.before.clone(), change: Some(change), until: None };
         let begun = self.begin(request, Kind::Ensure, before).await?;
         // A resumed ensure keeps what its first begin found.
@@ -96,7 +103,12 @@ impl Session {
         loop {
             attempt += 1;
             let (action, ending) = match self.compare_records(ensure, context).await {
-                Ok(compared) => compared,
+                Ok((planned, ending)) => {
+                    if planned.action != Action::None {
+                        self.hold_to_plan(request, planned.action, &planned.fields)?;
+                    }
+                    (planned.action, ending)
+                }
                 Err(error) => (Action::None, Ending::unchanged(Err(error))),
             };
             match self.record(request, Kind::Ensure, ending).await {
@@ -108,22 +120,23 @@ impl Session {
         }
     }
 
-    async fn compare_records(&self, ensure: &dyn EnsureCall, context: &Context) -> Result<(Action, Ending)> {
+    async fn compare_records(&self, ensure: &dyn EnsureCall, context: &Context) -> Result<(Planned, Ending)> {
         let pending = compared(ensure, context).await?;
         let planned = pending.planned()?;
         if planned.action == Action::None {
-            return Ok((Action::None, Ending::unchanged(Ok(planned.result))));
+            let ending = Ending::unchanged(Ok(planned.result.clone()));
+            return Ok((planned, ending));
         }
         let made = applied(&*pending, context).await?;
         let writes: Vec<Write> = made.writes;
         let ending = Ending {
             result: Ok(ensured(true, planned.before.as_ref(), made.after.as_ref())),
-            before: planned.before,
+            before: planned.before.clone(),
             writes,
             changed: true,
             at_once: false,
         };
-        Ok((planned.action, ending))
+        Ok((planned, ending))
     }
 }
 

@@ -18,6 +18,9 @@ impl Session {
         for item in items.iter().filter(|item| item.identity.name == "secrets.get") {
             self.reveal_again(&item.outcome).await;
         }
+        for item in items.iter().filter(|item| matches!(item.outcome, journal::Outcome::Failed(_))) {
+            self.bound.iter().for_each(|bound| bound.failed(&item.identity));
+        }
         let mut progress = self.progress();
         for item in &items {
             progress.replayed = item.order;

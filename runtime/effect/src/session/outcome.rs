@@ -34,6 +34,8 @@ pub fn journal_error(error: journal::Error) -> Error {
         journal::Error::Unusable { .. } => Code::StateUnusable,
         journal::Error::Full => Code::DiskFull,
         journal::Error::Locked { .. } => Code::Locked,
+        journal::Error::Fenced { .. } => Code::Fenced,
+        journal::Error::Unfit(_) => Code::ExportUnusable,
         journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Code::RunUnknown,
         journal::Error::Conflict { .. } => Code::Internal,
         _ => Code::JournalBroken,
@@ -46,12 +48,17 @@ pub fn journal_error(error: journal::Error) -> Error {
         journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => {
             Some("`mcrun runs` lists them")
         }
-        journal::Error::Locked { .. } => {
-            Some("the lock is freed when its holder ends; `mcrun runs` lists what is running")
-        }
         _ => None,
     };
     let described = Error::new(code, error.to_string());
+    if let journal::Error::Locked { holder: Some(holder), .. } = &error {
+        return match &holder.run {
+            Some(run) if !holder.executes => described
+                .because(format!("it is executed by process {}", holder.pid))
+                .hint(format!("wait for it with `--wait`, or end it: `mcrun cancel {run}`")),
+            _ => described.hint("the lock is freed when its holder ends; `mcrun runs` lists what is running"),
+        };
+    }
     match hint {
         Some(hint) => described.hint(hint),
         None => described,

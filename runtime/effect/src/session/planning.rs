@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{Request, Session};
+use crate::declaration::Declared as _;
 use crate::erased::{Call, EnsureCall, Operation, Planned};
-use crate::plan::Step;
+use crate::plan::{Answered, Seen, Step};
+use crate::runs::Restore;
 use crate::session::Answer;
-use crate::{Action, Context, Error, Kind, Need, Result};
+use crate::{Action, Context, Error, Kind, Need, Result, Rewind};
 
 impl Session {
     pub(super) async fn plan(
@@ -19,17 +21,27 @@ impl Session {
     ) -> Answer {
         let mut step = step(request, kind, call.subject());
         step.needs = needs.iter().map(Need::to_string).collect();
+        step.seen.lease = call.lease().filter(|_| kind != Kind::Read);
         if let Err(denied) = permitted {
             // Going on with a value nobody may look at collects what else is missing.
             step.error = Some(self.attribute(denied, request));
             self.progress().plan.steps.push(step);
             return sealed(&format!("the result of `{}`, which is not granted", request.identity.name));
         }
+        let mut holds = false;
         let answer = match call.operation() {
-            Operation::Read(read) => read.read(context).await,
-            Operation::Ensure(ensure) => plan_ensure(ensure, context, &mut step).await,
+            Operation::Read(read) => {
+                holds = !read.is_passing();
+                read.read(context).await
+            }
+            Operation::Ensure(ensure) => {
+                let planned = plan_ensure(ensure, context, &mut step).await;
+                self.mark(&mut step);
+                planned
+            }
             Operation::Act(act) => {
                 step.action = Action::Act;
+                self.mark(&mut step);
                 step.notes.extend(act.summary());
                 act.admit(context).map(|()| {
                     act.assume().unwrap_or_else(|| {
@@ -48,8 +60,34 @@ impl Session {
             field.before = field.before.take().map(|value| self.masked(value));
             field.after = field.after.take().map(|value| self.masked(value));
         }
+        let told = answer.map(|value| self.told(value));
+        step.seen.answer = told.as_ref().ok().filter(|_| holds).map(|value| self.answered(value));
         self.progress().plan.steps.push(step);
-        answer.and_then(|value| super::bounded(super::raw(&self.told(value))?))
+        told.and_then(|value| super::bounded(super::raw(&value)?))
+    }
+
+    fn answered(&self, value: &Value) -> Answered {
+        /// A larger answer is compared by its hash alone.
+        const LARGEST_KEPT: usize = 16 << 10;
+        let text = value.to_string();
+        let tag = self.shared.sealer.tag(text.as_bytes());
+        Answered { tag, value: (text.len() <= LARGEST_KEPT).then(|| value.clone()) }
+    }
+
+    /// Says of a step that changes something what undo could not take back.
+    fn mark(&self, step: &mut Step) {
+        let name = step.identity.name.as_str();
+        // What undo itself does is not undone; what it loses is what its reader wants to know.
+        if name == Restore::NAME {
+            step.notes.append(&mut step.cannot_undo);
+            return;
+        }
+        let rewind = self.registry.find(name).ok().and_then(|effect| effect.rewind());
+        if step.action != Action::None && rewind == Some(Rewind::Refuse) {
+            let what =
+                if step.kind == Kind::Act { "what it did is left as it is" } else { "it has no way back" };
+            step.cannot_undo.insert(0, what.to_owned());
+        }
     }
 
     pub(super) fn plan_rejection(&self, request: &Request, kind: Kind, error: Error) -> Answer {
@@ -66,7 +104,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     if planned.action != Action::None {
         pending.overlay(context);
     }
-    let Planned { action, fields, notes, unknown, mut result, .. } = planned;
+    let Planned { action, fields, notes, lost, unknown, mut result, .. } = planned;
     if let (false, Some(Value::Object(after))) = (unknown.is_empty(), result.get_mut("after")) {
         after.retain(|name, _| !unknown.contains(&name.as_str()));
         after.insert("$unknown".into(), json!(unknown));
@@ -74,6 +112,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     step.action = action;
     step.fields = fields;
     step.notes = notes;
+    step.cannot_undo = lost;
     Ok(result)
 }
 
@@ -85,9 +124,11 @@ fn step(request: &Request, kind: Kind, subject: String) -> Step {
         subject,
         fields: Vec::new(),
         notes: Vec::new(),
+        cannot_undo: Vec::new(),
         place: request.place.clone(),
         needs: Vec::new(),
         error: None,
+        seen: Seen { arguments: super::hash(&request.arguments), ..Seen::default() },
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::history::hash;
 use super::outcome::{raw, recorded_form};
 use super::{Answer, Request, Session, Stop};
-use crate::{Code, Error, Kind, Result};
+use crate::{Action, Code, Error, FieldChange, Kind, Result};
 
 impl Session {
     /// An effect that could not read or write our own records is no matter of the script: the run stops.
@@ -22,9 +22,32 @@ impl Session {
         }
     }
 
+    /// The error as it leaves the corridor: with the effect that failed, and no longer than an error may be.
     pub(super) fn attribute(&self, mut error: Error, request: &Request) -> Error {
         error.effect.get_or_insert_with(|| request.identity.name.clone());
-        error
+        error.shortened()
+    }
+
+    /// Stops the run before an effect acts that its saved plan does not have like this.
+    pub(super) fn hold_to_plan(
+        &self,
+        request: &Request,
+        action: Action,
+        fields: &[FieldChange],
+    ) -> Result<(), Stop> {
+        let Some(bound) = &self.bound else { return Ok(()) };
+        let mask = |value: &Option<Value>| value.clone().map(|value| self.masked(value));
+        let masked: Vec<FieldChange> = fields
+            .iter()
+            .map(|field| FieldChange {
+                before: mask(&field.before),
+                after: mask(&field.after),
+                ..field.clone()
+            })
+            .collect();
+        bound
+            .check(&request.identity, &hash(&request.arguments), action, &masked)
+            .map_err(|error| Stop::Pause(self.attribute(error, request)))
     }
 
     /// Makes a begin durable, together with every end before it.
@@ -35,9 +58,10 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: before.before.map(|value| self.masked(value).to_string()),
+            before: before.before.map(|value| self.kept(value)),
             change: before.change.map(|value| self.masked(value).to_string()),
             until: before.until,
+            fence: self.fence(&request.identity),
         };
         Ok(self.journal().begin(&self.shared.run, begin).await?)
     }
@@ -58,8 +82,12 @@ impl Session {
             .result
             .and_then(|value| bounded(raw(&self.told(value))?))
             .map_err(|error| self.attribute(self.masked_error(error), request));
+        if let (Some(bound), Err(_)) = (&self.bound, &answer) {
+            bound.failed(&request.identity);
+        }
         let outcome = match &answer {
             Ok(value) => journal::Outcome::Done(value.get().into()),
+            Err(error) if error.code == Code::Cancelled => journal::Outcome::Cancelled,
             Err(error) => journal::Outcome::Failed(recorded_form(error)),
         };
         let entry = journal::End {
@@ -68,9 +96,10 @@ impl Session {
             arguments: request.arguments.get().into(),
             arguments_hash: hash(&request.arguments),
             place: request.place.clone(),
-            before: ending.before.map(|value| self.masked(value).to_string()),
+            before: ending.before.map(|value| self.kept(value)),
             outcome,
             writes: ending.writes,
+            fence: self.fence(&request.identity),
             changed: ending.changed,
         };
         let turn = self.turnstile.take();
@@ -97,9 +126,28 @@ impl Session {
         }
     }
 
-    /// What a script gets of a result: without secrets, and without what only undo can open.
+    /// A state as the journal keeps it. Where a literal copy of a secret was masked the state cannot be brought back, and
+    /// says so.
+    fn kept(&self, value: Value) -> String {
+        let mut kept = self.masked(value.clone());
+        if let Value::Object(fields) = &mut kept
+            && value.as_object() != Some(fields)
+        {
+            fields.insert(MASKED.to_owned(), true.into());
+        }
+        kept.to_string()
+    }
+
+    /// What a script gets of a result: without secrets, and without what only undo can open or is to know.
     pub(super) fn told(&self, value: Value) -> Value {
-        crate::secret::without_boxes(self.masked(value))
+        let mut told = crate::secret::without_boxes(self.masked(value));
+        let is_absent = |before: &Value| before.get(ABSENT).is_some();
+        if let Value::Object(fields) = &mut told
+            && fields.get("before").is_some_and(is_absent)
+        {
+            fields.remove("before");
+        }
+        told
     }
 
     pub(super) fn masked_error(&self, mut error: Error) -> Error {
@@ -127,6 +175,11 @@ impl Session {
     }
 }
 
+/// Marks the record of an object that was not there: it holds what undo takes away.
+const ABSENT: &str = "$absent";
+
+/// Marks a recorded state that is not whole.
+pub(super) const MASKED: &str = "$masked";
 /// A call of an effect's own, between two points at which a crash test may end the process.
 pub(super) async fn driven<T>(points: (&'static str, &'static str), call: impl Future<Output = T>) -> T {
     journal::reached(points.0);

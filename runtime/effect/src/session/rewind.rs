@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use journal::{Entry, RunId};
 use serde_json::{Value, json};
 
+use super::records::MASKED;
 use super::{Session, secrets_in};
 use crate::declaration::{Declared, not_undoable};
 use crate::erased::{Call, EnsureCall, Made, Operation, Pending, Planned, decode};
@@ -16,6 +17,12 @@ use crate::{Action, Code, Context, Error, Need, Result};
 
 /// How many changes of later runs are looked through.
 const MOST_LATER: usize = 1_000_000;
+
+/// Stands for every object: nobody knows any more what was changed. No key is empty.
+const ANYTHING: &str = "";
+
+/// How the journal marks a change that a run has from the one that it was forked from.
+const FORKED: &str = r#"{"forked":true}"#;
 
 /// Which objects runs after a certain one have changed: key → the run and its effect.
 pub(super) type Touched = HashMap<String, String>;
@@ -29,7 +36,14 @@ impl Session {
     ) -> Result<(Box<dyn Call>, Vec<Need>)> {
         let wanted: Restore = decode(self.registry.find(Restore::NAME)?.declaration(), arguments)?;
         let run = match &wanted.run {
-            Some(run) => self.journal().run(run).await?.id,
+            Some(run) => {
+                let run = self.journal().run(run).await?;
+                if run.imported {
+                    let message = format!("run {} was recorded elsewhere", run.id);
+                    return Err(Error::new(Code::NotUndoable, message).hint("undo it where it was made"));
+                }
+                run.id
+            }
             None => self.shared.run,
         };
         let mut needs = match run == self.shared.run {
@@ -44,13 +58,20 @@ impl Session {
                 needs,
             ));
         };
+        if entry.change.as_deref() == Some(FORKED) {
+            let made = Error::new(
+                Code::NotUndoable,
+                format!("`{}` was done by the run that this one was forked from", entry.identity.name),
+            );
+            return Err(made.hint("`mcrun undo` of that run brings back what was there before"));
+        }
         let (inner, arguments) = self.inner(&entry)?;
         needs.append(&mut inner.needs()?);
         needs.append(&mut secrets_in(&arguments));
         let later = match inner.operation() {
             Operation::Ensure(ensure) if ensure.undoable() && run != self.shared.run && !wanted.force => {
                 let touched = self.touched_since(&run, context).await?;
-                touched.get(&ensure.key(context)).cloned()
+                touched.get(&ensure.key(context)).or_else(|| touched.get(ANYTHING)).cloned()
             }
             Operation::Ensure(ensure) if ensure.undoable() => None,
             _ => return Err(not_undoable(&entry.identity.name)),
@@ -58,6 +79,7 @@ impl Session {
         let earlier = entry.before.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
             Error::new(Code::JournalBroken, "a recorded state cannot be decoded").because(error)
         })?;
+        refuse_masked(&entry.identity.name, earlier.as_ref())?;
         // An effect that found everything right changed nothing, whatever it may look like now.
         let inner = (entry.changed || entry.order.is_none()).then_some(inner);
         let call = Restoring { subject: wanted.subject(), inner, earlier, later };
@@ -109,9 +131,23 @@ impl Session {
                 touched.insert(ensure.key(context), format!("run {}, {identity}", later.run));
             }
         }
+        if self.journal().swept_after(run).await? {
+            touched.insert(ANYTHING.to_owned(), "a run that `mcrun gc` has removed, perhaps".to_owned());
+        }
         let touched = Arc::new(touched);
         self.progress().touched.insert(*run, touched.clone());
         Ok(touched)
+    }
+}
+
+/// A state with a secret in it that was masked is not the one that was there.
+fn refuse_masked(effect: &str, earlier: Option<&Value>) -> Result<()> {
+    match earlier.and_then(|earlier| earlier.get(MASKED)) {
+        None => Ok(()),
+        Some(_) => {
+            Err(not_undoable(effect)
+                .because("what was there held a secret in plain text, which is not recorded"))
+        }
     }
 }
 
@@ -197,6 +233,7 @@ impl Pending for Nothing {
             action: Action::None,
             fields: Vec::new(),
             notes: Vec::new(),
+            lost: Vec::new(),
             unknown: Vec::new(),
             before: None,
             result: json!({ "changed": false }),

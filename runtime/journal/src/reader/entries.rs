@@ -3,6 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::folds::Folds;
 use super::text::{blob, moment, place, word};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Identity, Kind, Later, Open, Outcome, Place, Recorded, Status};
@@ -17,28 +18,41 @@ const LARGEST_PAGE: usize = 4 << 20;
 
 const HISTORY: &str = "
 SELECT key, scope, counter, name, kind, hash, file, line, status, blob, result
-FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?";
+FROM entries WHERE key BETWEEN ? AND ? ORDER BY key";
 
-/// Completed entries beyond `after`, in the order of completion.
+/// Completed entries beyond `after`, in the order of completion, without those of finished checkpoints.
 pub(crate) fn history(
     connection: &Connection,
     run: &RunId,
     after: u64,
     limit: usize,
 ) -> Result<Vec<Recorded>> {
-    let keys = schema::completed(number(connection, run)?, after);
+    let number = number(connection, run)?;
+    let folds = Folds::open(connection, number, after)?;
     let mut statement = connection.prepare_cached(HISTORY)?;
-    let mut rows = statement.query((keys.start(), keys.end(), limited(limit)))?;
     let mut page = Vec::with_capacity(limit.min(1024));
-    let mut size = 0;
-    while let Some(row) = rows.next()?
-        && size < LARGEST_PAGE
-    {
-        let recorded = recorded(connection, row)?;
-        size += recorded.outcome.text().map_or(0, str::len);
-        page.push(recorded);
+    let (mut size, mut after) = (0, u32::try_from(after).unwrap_or(LAST_COMPLETED));
+    loop {
+        after = folds.skipped(after)?;
+        let stretch = folds.until(after)?;
+        let keys = (schema::key(number, after) + 1, schema::key(number, stretch));
+        let mut rows = statement.query(keys)?;
+        while let Some(row) = rows.next()? {
+            if folds.hides(row)? {
+                continue;
+            }
+            if page.len() == limit || size >= LARGEST_PAGE {
+                return Ok(page);
+            }
+            let recorded = recorded(connection, row)?;
+            size += recorded.outcome.text().map_or(0, str::len);
+            page.push(recorded);
+        }
+        if stretch == LAST_COMPLETED {
+            return Ok(page);
+        }
+        after = stretch;
     }
-    Ok(page)
 }
 
 /// One row of [`HISTORY`], by position: a long history is read row by row while a worker waits for it.
@@ -210,6 +224,7 @@ const LATER: &str = "
 SELECT runs.id, entries.name, entries.arguments, entries.scope, entries.counter
 FROM entries JOIN runs ON runs.number = entries.key >> 32
 WHERE entries.key > ? AND entries.kind = 'ensure' AND (entries.changed = 1 OR (entries.key & 0xffffffff) > ?)
+    AND runs.imported = 0
 ORDER BY entries.key LIMIT ?";
 
 /// Ensures of runs that were made after `run` and that changed something or may have, the first first.

@@ -9,9 +9,9 @@ use super::text::{blob, json, moment, optional_json, word};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::run::{Filter, Run};
+use crate::run::{Filter, Run, RunState};
 use crate::schema;
-use crate::writer::number;
+use crate::writer::{KIND_OF_PLANS, number};
 
 /// How many of the runs that an ambiguous prefix could mean are named.
 const MATCHES: usize = 10;
@@ -43,6 +43,23 @@ pub(crate) fn runs(connection: &Connection, filter: &Filter) -> Result<Vec<Run>>
     rows.map(|found| found?.complete(connection, &mut sources)).collect()
 }
 
+/// The runs in one of `states`, the first first.
+pub(crate) fn in_states(connection: &Connection, states: &[RunState]) -> Result<Vec<(RunId, RunState)>> {
+    let mut found = Vec::new();
+    for state in states {
+        let mut statement = connection
+            .prepare_cached("SELECT number, id FROM runs WHERE state = ? AND imported = 0 ORDER BY number")?;
+        let mut rows = statement.query([state.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            let id = id.parse().map_err(|_| Error::Corrupt(format!("a run has the id `{id}`")))?;
+            found.push((row.get::<_, i64>(0)?, id, *state));
+        }
+    }
+    found.sort_by_key(|(number, ..)| *number);
+    Ok(found.into_iter().map(|(_, id, state)| (id, state)).collect())
+}
+
 /// Whether somebody asked for the end of a run.
 pub(crate) fn cancel_requested(connection: &Connection, run: &RunId) -> Result<bool> {
     let number = number(connection, run)?;
@@ -60,6 +77,31 @@ pub(crate) fn sources(connection: &Connection, run: &RunId) -> Result<BTreeMap<S
         Ok((module, blob(connection, &hash)?))
     })
     .collect()
+}
+
+/// The run that has taken a saved plan, if one has.
+pub(crate) fn taker_of_plan(connection: &Connection, name: &str) -> Result<Option<RunId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT run FROM records WHERE kind = ? AND node = '' AND name = ? AND run IS NOT NULL",
+    )?;
+    let mut rows = statement.query([KIND_OF_PLANS, name])?;
+    Ok(rows.next()?.map(|row| word(row, "run")).transpose()?)
+}
+
+/// The steps of the saved plan that a run carries out.
+pub(crate) fn planned(connection: &Connection, run: &RunId) -> Result<Option<String>> {
+    let number = number(connection, run)?;
+    let mut statement = connection.prepare_cached("SELECT planned FROM runs WHERE number = ?")?;
+    let hash: Option<[u8; 32]> = statement.query_row([number], |row| row.get(0))?;
+    hash.map(|hash| blob(connection, &hash)).transpose()
+}
+
+/// The services of which a run has ever held the lease.
+pub(crate) fn held(connection: &Connection, run: &RunId) -> Result<Vec<(String, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT node, service FROM held WHERE run = ? ORDER BY node, service")?;
+    let rows = statement.query_map([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// A row of the runs, without what lies in other tables.
@@ -84,6 +126,10 @@ impl Found {
             node: row.get("node")?,
             source: Arc::from(""),
             root: row.get("root")?,
+            plan: row.get("plan")?,
+            forgotten: row.get("forgotten")?,
+            origin: optional_json(row, "origin")?,
+            imported: row.get("imported")?,
             state: word(row, "state")?,
             outcome: optional_json(row, "outcome")?,
             exit_code: row.get("exit_code")?,

@@ -35,6 +35,7 @@ VALUES (:key, :run, :scope, :number, :level, :at, :file, :line, :message, :field
 impl Writer {
     pub(super) fn begin(&mut self, run: &RunId, begin: &Begin, at: Timestamp) -> Result<Begun> {
         self.lost.check(run)?;
+        self.check_fence(begin.fence.as_ref())?;
         let cached = self.cached(run)?;
         if let Some(&place) = cached.open.get(&begin.identity) {
             let key = key(cached.number, place);
@@ -43,7 +44,8 @@ impl Writer {
         cached.begun += 1;
         cached.open.insert(begin.identity.clone(), cached.begun);
         let key = key(cached.number, cached.begun);
-        let Begin { identity, kind, arguments, arguments_hash, place, before, change, until } = begin;
+        let Begin { identity, kind, arguments, arguments_hash, place, before, change, until, fence: _ } =
+            begin;
         self.connection.prepare_cached(BEGIN)?.execute(params![
             key,
             identity.scope,
@@ -72,6 +74,9 @@ impl Writer {
     pub(super) fn end(&mut self, run: &RunId, end: &End, at: Timestamp) -> Result<()> {
         self.lost.check_end(run, &end.identity)?;
         self.cached(run)?;
+        if !end.writes.is_empty() {
+            self.check_fence(end.fence.as_ref())?;
+        }
         self.write_records(&end.writes, Some(run), at)?;
         self.write_end(run, end, at)?;
         self.lost.recovered(run, &end.identity);
@@ -80,8 +85,8 @@ impl Writer {
 
     fn write_end(&mut self, run: &RunId, end: &End, at: Timestamp) -> Result<()> {
         let (blob, result) = match end.outcome.text() {
-            Some(text) if text.len() > LONGEST_INLINE => (Some(put_blob(&self.connection, text)?), None),
-            text => (None, text),
+            Some(text) => inlined(&self.connection, text)?,
+            None => (None, None),
         };
         let cached = self.cached(run)?;
         cached.completed += 1;
@@ -149,8 +154,19 @@ impl Writer {
     }
 }
 
+/// A result as an entry holds it: long ones as the hash of a blob.
+pub(crate) fn inlined<'a>(
+    connection: &Connection,
+    text: &'a str,
+) -> Result<(Option<[u8; 32]>, Option<&'a str>)> {
+    match text.len() > LONGEST_INLINE {
+        true => Ok((Some(put_blob(connection, text)?), None)),
+        false => Ok((None, Some(text))),
+    }
+}
+
 /// Stores `text` under its hash, once.
-pub(super) fn put_blob(connection: &Connection, text: &str) -> Result<[u8; 32]> {
+pub(crate) fn put_blob(connection: &Connection, text: &str) -> Result<[u8; 32]> {
     let hash = *blake3::hash(text.as_bytes()).as_bytes();
     connection
         .prepare_cached("INSERT OR IGNORE INTO blobs (hash, data) VALUES (?, ?)")?

@@ -8,11 +8,17 @@ use super::entries::put_blob;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
+use crate::record::{Expect, Write};
 use crate::run::{NewRun, RunState};
 
 const CREATE: &str = "
-INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits)
-VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits)";
+INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits,
+    plan, planned, seen)
+VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits,
+    :plan, :planned, (SELECT coalesce(max(id), 0) FROM events))";
+
+/// The records that say which run has taken a saved plan. They outlive the run, so that no plan is ever taken twice.
+pub(crate) const KIND_OF_PLANS: &str = "plan";
 
 const SET_STATE: &str = "
 UPDATE runs SET
@@ -31,7 +37,11 @@ impl Writer {
         if known.query_row([run.id.as_str()], |_| Ok(())).optional()?.is_some() {
             return Err(Error::Conflict { kind: "run".into(), name: run.id.to_string() });
         }
+        drop(known);
+        let taken = run.plan.as_ref().map(|plan| taking(&plan.name, &run.id));
+        self.write_records(taken.as_slice(), Some(&run.id), at)?;
         let source = put_blob(&self.connection, &run.source)?;
+        let planned = run.plan.as_ref().map(|plan| put_blob(&self.connection, &plan.steps)).transpose()?;
         self.connection.prepare_cached(CREATE)?.execute(named_params! {
             ":id": run.id.as_str(),
             ":state": RunState::Pending.as_str(),
@@ -46,8 +56,10 @@ impl Writer {
             ":params": run.params.to_string(),
             ":grants": run.grants.to_string(),
             ":limits": run.limits.to_string(),
+            ":plan": run.plan.as_ref().map(|plan| &plan.name),
+            ":planned": planned,
         })?;
-        Ok(())
+        run.modules.iter().try_for_each(|(module, source)| self.pin(&run.id, module, source))
     }
 
     pub(super) fn set_state(
@@ -86,6 +98,14 @@ impl Writer {
         Ok(())
     }
 
+    pub(super) fn release_plan(&mut self, run: &RunId) -> Result<()> {
+        let number = self.cached(run)?.number;
+        self.connection
+            .prepare_cached("UPDATE runs SET planned = NULL WHERE number = ?")?
+            .execute([number])?;
+        Ok(())
+    }
+
     pub(super) fn request_cancel(&mut self, run: &RunId) -> Result<()> {
         let number = self.cached(run)?.number;
         self.connection.prepare_cached("UPDATE runs SET cancel = 1 WHERE number = ?")?.execute([number])?;
@@ -99,5 +119,16 @@ impl Writer {
             .prepare_cached("INSERT OR IGNORE INTO sources (run, module, blob) VALUES (?, ?, ?)")?
             .execute(params![number, module, blob])?;
         Ok(())
+    }
+}
+
+/// The record that `run` has taken the plan `name`, which nobody has before.
+fn taking(name: &str, run: &RunId) -> Write {
+    Write {
+        kind: KIND_OF_PLANS.to_owned(),
+        node: String::new(),
+        name: name.to_owned(),
+        value: Some(Value::from(run.as_str()).to_string()),
+        expect: Expect::Absent,
     }
 }

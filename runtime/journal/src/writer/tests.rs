@@ -41,6 +41,8 @@ impl Bench {
             node: String::new(),
             source: String::new(),
             root: String::new(),
+            modules: std::collections::BTreeMap::new(),
+            plan: None,
         };
         bench.change(Change::CreateRun(Box::new(run))).unwrap();
         bench
@@ -83,6 +85,7 @@ impl Bench {
             before: None,
             change: None,
             until: None,
+            fence: None,
         };
         (Request::Begin { run: self.run, begin, answer }, answered)
     }
@@ -105,6 +108,7 @@ impl Bench {
             before: None,
             outcome: Outcome::Done(result.into()),
             writes: Vec::new(),
+            fence: None,
             changed: true,
         };
         (Request::End { run: self.run, end, urgent: false, answer }, answered)

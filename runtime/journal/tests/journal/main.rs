@@ -4,8 +4,12 @@
 
 mod crash;
 mod entries;
+mod folds;
+mod history;
+mod leases;
 mod logs;
 mod opening;
 mod records;
 mod runs;
 mod support;
+mod sweep;

@@ -40,7 +40,7 @@ async fn a_newer_journal_is_refused_and_left_alone() {
     database.pragma_update(None, "user_version", 9999).unwrap();
     drop(database);
     let before = std::fs::read(folder.path().join("journal.db")).unwrap();
-    assert!(matches!(try_open(folder.path()), Err(Error::Newer { found: 9999, known: 1 })));
+    assert!(matches!(try_open(folder.path()), Err(Error::Newer { found: 9999, .. })));
     assert_eq!(std::fs::read(folder.path().join("journal.db")).unwrap(), before);
 }
 

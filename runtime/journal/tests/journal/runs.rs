@@ -1,6 +1,6 @@
 //! Runs, their states and sources, and the locks on them.
 
-use journal::{Error, Filter, RunId, RunState, Timestamp};
+use journal::{Error, Filter, NewPlan, NewRun, RunId, RunState, Timestamp};
 use serde_json::json;
 
 use crate::support::{add_run, begin, end, new_run, open, started};
@@ -151,16 +151,21 @@ async fn a_run_is_executed_by_one_holder_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_service_is_changed_by_one_run_at_a_time() {
-    let (folder, journal, id) = started().await;
-    let other = open(folder.path());
-    let second = add_run(&other).await;
-    let lease = journal.lease("rift", "mcq", &id, "rollout").unwrap();
-    let _elsewhere = other.lease("straylight", "mcq", &second, "rollout").unwrap();
-    let refused = other.lease("rift", "mcq", &second, "stop").unwrap_err();
-    let Error::Locked { what, holder: Some(holder) } = refused else { panic!("{refused}") };
-    assert_eq!((what.as_str(), holder.run), ("service mcq", Some(id)));
-    assert_eq!(holder.what, format!("run {id}: rollout"));
-    drop(lease);
-    other.lease("rift", "mcq", &second, "stop").unwrap();
+async fn a_saved_plan_is_taken_by_one_run_only() {
+    let (folder, journal, _) = started().await;
+    let plan = NewPlan { name: "0123456789abc".into(), steps: "[1]".into() };
+    assert_eq!(journal.taker_of_plan(&plan.name).await.unwrap(), None);
+    let modules = [("./services".to_owned(), "return {}".to_owned())].into();
+    let taker = NewRun { plan: Some(plan.clone()), modules, ..new_run(&journal) };
+    journal.create_run(taker.clone()).await.unwrap();
+    let late = NewRun { plan: Some(plan.clone()), ..new_run(&journal) };
+    let conflict = Error::Conflict { kind: "plan".into(), name: plan.name.clone() };
+    assert_eq!(journal.create_run(late.clone()).await, Err(conflict));
+    assert!(matches!(journal.run(late.id.as_str()).await, Err(Error::UnknownRun { .. })));
+    drop(journal);
+    let journal = open(folder.path());
+    assert_eq!(journal.taker_of_plan(&plan.name).await.unwrap(), Some(taker.id));
+    assert_eq!(journal.sources(&taker.id).await.unwrap(), taker.modules);
+    assert_eq!(journal.planned(&taker.id).await.unwrap().as_deref(), Some("[1]"));
+    assert_eq!(journal.run(taker.id.as_str()).await.unwrap().plan, Some(plan.name));
 }

@@ -52,6 +52,8 @@ pub(crate) fn new_run(journal: &Journal) -> NewRun {
         node: "rift".into(),
         source: "log.info('hello')".into(),
         root: "/srv/scripts".into(),
+        modules: std::collections::BTreeMap::new(),
+        plan: None,
     }
 }
 
@@ -84,6 +86,7 @@ pub(crate) fn begin(counter: u32) -> Begin {
         before: Some(format!(r#"{{"image":"mcq:v{counter}"}}"#)),
         change: Some(r#"{"image":["v1","v2"]}"#.into()),
         until: None,
+        fence: None,
     }
 }
 
@@ -99,6 +102,7 @@ pub(crate) fn end(counter: u32) -> End {
         before,
         outcome,
         writes: Vec::new(),
+        fence: None,
         changed: true,
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Checks {
     argument: u64,
     names: HashSet<String>,
     last_id: u64,
-    open: HashMap<u64, usize>,
+    open: HashMap<u64, Asking>,
     open_bytes: usize,
     answered: u64,
     acknowledged: u64,
@@ -29,6 +29,13 @@ pub(super) struct Checks {
     requires: u64,
     plan_ends: u64,
     output: u64,
+}
+
+/// A request that has not been answered.
+struct Asking {
+    size: usize,
+    scope: String,
+    counter: u64,
 }
 
 impl Checks {
@@ -68,7 +75,8 @@ impl Checks {
             return Err("too many open requests".to_owned());
         }
         self.last_id = asked.id;
-        self.open.insert(asked.id, size);
+        let asking = Asking { size, scope: asked.scope.clone(), counter: asked.counter };
+        self.open.insert(asked.id, asking);
         self.open_bytes += size;
         self.requests += 1;
         Ok(())
@@ -83,8 +91,16 @@ impl Checks {
         self.sent_history += items as u64;
     }
 
+    /// Takes in `Cancel`; the identity of the effect that is meant, unless it has been answered meanwhile.
+    pub(super) fn cancel(&self, id: u64) -> Result<Option<(&str, u64)>, String> {
+        if id > self.last_id {
+            return Err(format!("request {id} was cancelled before it was made"));
+        }
+        Ok(self.open.get(&id).map(|asking| (asking.scope.as_str(), asking.counter)))
+    }
+
     pub(super) fn answer(&mut self, id: u64) {
-        self.open_bytes -= self.open.remove(&id).unwrap_or_default();
+        self.open_bytes -= self.open.remove(&id).map_or(0, |asking| asking.size);
         self.answered += 1;
     }
 

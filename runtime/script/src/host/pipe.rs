@@ -12,6 +12,9 @@ use crate::protocol::{self, FrameError, PREFIX, ToHost};
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 
+/// How much of what has been written is kept in the buffer; taking it away moves the rest.
+const MOST_WRITTEN: usize = 1 << 20;
+
 /// What is read from the worker.
 pub(super) struct Incoming {
     buffer: Vec<u8>,
@@ -59,6 +62,11 @@ impl Outgoing {
     }
 
     pub(super) fn push<T: Serialize>(&mut self, frame: &T) -> Result<(), FrameError> {
+        // A long history is written behind while more of it is put before: what is written must not pile up.
+        if self.written >= MOST_WRITTEN {
+            self.buffer.drain(..self.written);
+            self.written = 0;
+        }
         protocol::append(&mut self.buffer, frame)
     }
 
@@ -94,4 +102,21 @@ pub(super) fn halves(
     stream: UnixStream,
 ) -> (tokio::net::unix::OwnedReadHalf, tokio::net::unix::OwnedWriteHalf) {
     stream.into_split()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_does_not_pile_up() {
+        let mut outgoing = Outgoing::new();
+        let frame = "x".repeat(100_000);
+        for _ in 0..1000 {
+            outgoing.push(&frame).unwrap();
+            // The worker is always a little behind.
+            outgoing.advance(outgoing.pending() - 1);
+        }
+        assert!(outgoing.buffer.len() < 2 * MOST_WRITTEN, "{}", outgoing.buffer.len());
+    }
 }

@@ -204,6 +204,11 @@ impl<'a, E: Effects> Session<'a, E> {
                 self.deadline.arm();
             }
             ToHost::Request(asked) => return self.request(asked),
+            ToHost::Cancel { id } => {
+                if let Some((scope, counter)) = self.checks.cancel(id)? {
+                    self.effects.cancel(scope, counter);
+                }
+            }
             ToHost::Require { from, path } => self.require(from, path)?,
             ToHost::Log(line) => {
                 if self.counts_as_output(length) {
@@ -271,11 +276,12 @@ impl<'a, E: Effects> Session<'a, E> {
         self.last_place.clone_from(&place);
         let request = Request { id, scope, counter, name, args, hash, place };
         let over = self.over.clone();
+        let performed = effects.perform(request);
         self.tasks.push(Box::pin(async move {
             if over.get() {
                 return Event::NotStarted;
             }
-            Event::Replied { id, reply: effects.perform(request).await }
+            Event::Replied { id, reply: performed.await }
         }));
         Ok(Continue(()))
     }
@@ -451,7 +457,7 @@ fn limit_error(which: WhichLimit, limits: &Limits) -> Error {
     Error::new(which.code(), message).hint(format!("if that is meant, resume the run with `{hint}`"))
 }
 
-fn failure(failed: Failed) -> Failure {
+pub(super) fn failure(failed: Failed) -> Failure {
     Failure { error: script_error(failed.error), place: failed.place, stack: failed.stack }
 }
 

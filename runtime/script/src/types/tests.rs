@@ -6,7 +6,7 @@ use super::*;
 
 fn declaration(name: &'static str, kind: Kind, parameters: Value, result: Value) -> Declaration {
     let doc = "Does one thing.\n\nAnd says so.".to_owned();
-    Declaration { name, kind, doc, capability: "", example: "", parameters, result }
+    Declaration { name, kind, rewind: None, doc, capability: "", example: "", parameters, result }
 }
 
 fn text_of(declarations: &[Declaration]) -> String {
@@ -162,4 +162,20 @@ fn the_luaurc_points_at_the_standard_modules() {
     let luaurc: Value = serde_json::from_str(luaurc()).unwrap();
     assert_eq!(luaurc["languageMode"], "strict");
     assert_eq!(luaurc["aliases"]["std"], STD_FOLDER);
+}
+
+#[test]
+fn what_cannot_be_undone_takes_a_way_back_in_a_transaction() {
+    let with = |rewind| {
+        let result = json!({ "type": "object", "properties": { "code": { "type": "integer" } }, "required": ["code"] });
+        let parameters = named(json!({ "name": { "type": "string" } }));
+        let one = Declaration { rewind, ..declaration("a.x", Kind::Act, parameters, result) };
+        text_of(&[one])
+    };
+    let text = with(Some(Rewind::Refuse));
+    assert!(
+        text.contains("    undo: ((result: { code: number }) -> ())?,\n    [string]: never,\n"),
+        "{text}"
+    );
+    assert!(!with(Some(Rewind::Repeat)).contains("undo:"));
 }

@@ -128,6 +128,27 @@ impl Data {
     }
 }
 
+/// Calls the pure function `name` with texts, as a script would; the code of its error, if it has one.
+///
+/// # Panics
+/// When there is no such function, or the VM breaks.
+pub fn call_pure(name: &str, texts: &[&[u8]]) -> Option<String> {
+    let lua = Lua::new();
+    let weak = || lua.create_table().expect("a fresh VM has room");
+    let limits = crate::Limits::default();
+    let data = Data::new(&Encoder::new(weak(), weak(), weak(), &limits));
+    let function = crate::functions::all().find(|function| function.name == name).expect("it is declared");
+    let texts = texts.iter().map(|text| Value::String(lua.create_string(text).expect("it is short")));
+    let values = data.call(function, &lua, texts.collect()).expect("every failure of a function is a value");
+    let mut values = values.into_iter();
+    match values.next() {
+        Some(Value::Boolean(false)) => {
+            values.next().and_then(|code| Some(code.as_string()?.to_string_lossy()))
+        }
+        _ => None,
+    }
+}
+
 /// Checked arguments of one call.
 pub(crate) struct Arguments<'a> {
     values: &'a [Value],

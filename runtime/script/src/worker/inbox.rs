@@ -24,6 +24,8 @@ struct Open {
     /// Gone once the request has been sent.
     args: Option<String>,
     place: Place,
+    /// The script no longer wants the outcome.
+    given_up: bool,
 }
 
 /// Everything that is on its way between script and host.
@@ -81,7 +83,7 @@ impl Inbox {
         let scope: Rc<str> = scope.into();
         self.last_id += 1;
         let id = self.last_id;
-        let mut open = Open { scope, counter, name, args: Some(args), place };
+        let mut open = Open { scope, counter, name, args: Some(args), place, given_up: false };
         if self.replaying {
             self.by_scope.insert(open.scope.clone(), id);
         } else {
@@ -89,6 +91,16 @@ impl Inbox {
         }
         self.open.insert(id, open);
         id
+    }
+
+    /// Asks for the end of a request that the script no longer wants the outcome of. An outcome comes all the same.
+    pub(super) fn cancel(&mut self, id: u64) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.given_up = true;
+        // One that is still held back has perhaps been recorded.
+        if open.args.is_none() {
+            pipe::send(&ToHost::Cancel { id });
+        }
     }
 
     /// Waits for the next outcome. Every branch is blocked when this is called.
@@ -170,7 +182,7 @@ impl Inbox {
             ToWorker::HistoryEnd => self.history_ended = true,
             ToWorker::Answer { id, outcome } => self.answers.push_back((id, outcome)),
             ToWorker::Module { outcome } => self.module = Some(outcome),
-            ToWorker::Start(_) => pipe::exit(),
+            ToWorker::Start(_) | ToWorker::Fork => pipe::exit(),
         }
     }
 
@@ -193,10 +205,10 @@ impl Inbox {
     }
 
     /// The script has ended: whatever history is left was not asked for.
-    pub(super) fn check_consumed(&mut self) {
+    pub(super) fn check_consumed(&mut self, failure: Option<(String, Place)>) {
         while self.replaying {
             if let Some(item) = self.history.pop_front() {
-                diverged(&item, None);
+                ended_early(&item, failure);
             }
             if self.history_ended {
                 return;
@@ -218,16 +230,36 @@ fn send(id: u64, open: &mut Open) {
             args,
             place: open.place.clone(),
         }));
+        if open.given_up {
+            pipe::send(&ToHost::Cancel { id });
+        }
     }
 }
 
-fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
-    let recorded = Recorded {
+fn recorded(item: &HistoryItem) -> Recorded {
+    Recorded {
         scope: item.scope.clone(),
         counter: item.counter,
         name: item.name.clone(),
         hash: item.hash.clone(),
+    }
+}
+
+/// The script has come to its end, or failed, before it asked for `item`.
+fn ended_early(item: &HistoryItem, failure: Option<(String, Place)>) -> ! {
+    let (failure, place) = failure.unzip();
+    let divergence = Divergence {
+        recorded: Some(recorded(item)),
+        requested: None,
+        arguments: None,
+        failure,
+        place: place.unwrap_or_default(),
     };
+    pipe::finish(&ToHost::Diverged(Box::new(divergence)))
+}
+
+fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
+    let recorded = recorded(item);
     let requested = open.map(|open| Recorded {
         scope: open.scope.as_ref().to_owned(),
         counter: open.counter,
@@ -236,6 +268,6 @@ fn diverged(item: &HistoryItem, open: Option<&Open>) -> ! {
     });
     let arguments = open.and_then(|open| open.args.clone());
     let place = open.map(|open| open.place.clone()).unwrap_or_default();
-    let divergence = Divergence { recorded: Some(recorded), requested, arguments, place };
+    let divergence = Divergence { recorded: Some(recorded), requested, arguments, failure: None, place };
     pipe::finish(&ToHost::Diverged(Box::new(divergence)))
 }

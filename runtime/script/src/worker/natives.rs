@@ -59,6 +59,7 @@ impl Natives {
         let add = |name: &str, function: mlua::Result<Function>| table.raw_set(name, function?);
         add("request", self.native(lua, Self::request))?;
         add("receive", self.native(lua, Self::receive))?;
+        add("cancel", self.native(lua, Self::cancel))?;
         add("log", self.native(lua, Self::log))?;
         add("progress", self.native(lua, Self::progress))?;
         add("plan_ended", self.native(lua, Self::plan_ended))?;
@@ -209,6 +210,11 @@ impl Natives {
         }
     }
 
+    fn cancel(&self, _: &Lua, request: u64) -> mlua::Result<()> {
+        self.inbox.borrow_mut().cancel(request);
+        Ok(())
+    }
+
     fn random_stream(&self, _: &Lua, scope: LuaString) -> mlua::Result<usize> {
         Ok(self.streams.borrow_mut().start(&scope.as_bytes()))
     }
@@ -222,7 +228,7 @@ impl Natives {
     }
 
     fn done(&self, _: &Lua, plan_ended: bool) -> mlua::Result<()> {
-        self.inbox.borrow_mut().check_consumed();
+        self.inbox.borrow_mut().check_consumed(None);
         pipe::finish(&ToHost::Done { plan_ended })
     }
 
@@ -232,13 +238,15 @@ impl Natives {
         _: &Lua,
         (fields, trace, file, line): (Table, Option<String>, Option<String>, Value),
     ) -> mlua::Result<()> {
-        self.inbox.borrow_mut().check_consumed();
         let stack: Vec<Frame> = trace.and_then(|trace| serde_json::from_str(&trace).ok()).unwrap_or_default();
         let place = match file {
             Some(file) => Place { file, line: line.as_u32().unwrap_or(0) },
             None => stack::place(&stack),
         };
-        pipe::finish(&ToHost::Failed(Box::new(Failed { error: script_error(&fields)?, place, stack })))
+        let error = script_error(&fields)?;
+        let said = format!("{}: {}", error.code, error.message);
+        self.inbox.borrow_mut().check_consumed(Some((said, place.clone())));
+        pipe::finish(&ToHost::Failed(Box::new(Failed { error, place, stack })))
     }
 }
 

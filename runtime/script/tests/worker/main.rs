@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod cancelling;
+mod cases;
 mod coroutines;
 mod data;
 mod drain;
@@ -14,3 +16,4 @@ mod replay;
 mod require;
 mod secrets;
 mod support;
+mod template;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 /// Every effect that the tests know; what each does is in [`World::answer`].
-const EFFECTS: [&str; 17] = [
+const EFFECTS: [&str; 19] = [
     "now",
     "sleep",
     "pause",
@@ -28,6 +28,8 @@ const EFFECTS: [&str; 17] = [
     "test.hang",
     "test.slow",
     "test.stuck",
+    "test.wait",
+    "test.finish",
     "test.crash",
     "test.kill",
     "test.json",
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) changed: Notify,
     pub(crate) landlock: Cell<Option<bool>>,
     pub(crate) stopping: Cell<bool>,
+    /// The identities whose outcome is no longer wanted.
+    pub(crate) cancelled: RefCell<Vec<(String, u64)>>,
 }
 
 impl World {
@@ -125,6 +129,16 @@ impl World {
                 Ok(Value::Null)
             }
             "test.stuck" => std::future::pending().await,
+            "test.wait" => {
+                let identity = (request.scope.clone(), request.counter);
+                self.until(|| self.cancelled.borrow().contains(&identity)).await;
+                Err(Error::new(Code::Cancelled, "the effect was cancelled"))
+            }
+            "test.finish" => {
+                let identity = (request.scope.clone(), request.counter);
+                self.until(|| self.cancelled.borrow().contains(&identity)).await;
+                Ok(Value::Bool(true))
+            }
             "test.json" => Ok(serde_json::from_str(args["text"].as_str().unwrap()).unwrap()),
             "test.act" => Ok(json!({ "$sealed": "the result of test.act" })),
             "secrets.get" => Ok(json!({ "$secret": [{ "name": args, "tag": "00" }] })),
@@ -157,6 +171,11 @@ impl Effects for World {
         let Request { scope, counter, name, hash, .. } = request;
         self.completed.borrow_mut().push(HistoryItem { scope, counter, name, hash, outcome });
         Reply::Answer(answer)
+    }
+
+    fn cancel(&self, scope: &str, counter: u64) {
+        self.cancelled.borrow_mut().push((scope.to_owned(), counter));
+        self.changed.notify_waiters();
     }
 
     async fn next_history(&self, limit: usize) -> Result<Vec<HistoryItem>, Error> {
@@ -220,7 +239,7 @@ pub(crate) fn start() -> Worker {
     Worker::start(&program()).unwrap()
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples/worker")
 }

@@ -170,9 +170,11 @@ impl Process {
             // A failed join would only mean that the runtime is going down, and the host with it.
             let _ = tokio::task::spawn_blocking(move || watcher::end_orphaned(session)).await;
         }
-        // The watcher is our child and ends right after its last word.
-        let reaped = tokio::time::timeout(REAPING, child.wait()).await;
-        tracing::trace!(?reaped, "the watcher is gone");
+        // The watcher is our child and ends right after its last word, which nobody need wait for.
+        tokio::spawn(async move {
+            let reaped = tokio::time::timeout(REAPING, child.wait()).await;
+            tracing::trace!(?reaped, "the watcher is gone");
+        });
         match verdict {
             Verdict::Ended(status) => Ok(Ending { status, stdout, stderr }),
             Verdict::TimedOut(status) => {

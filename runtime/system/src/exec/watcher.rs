@@ -33,6 +33,8 @@ pub(super) unsafe fn split(control: RawFd) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         let watcher = libc::getpid();
+        // Whatever the program leaves behind becomes a child of the watcher. Without this the session is searched for it.
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         match libc::fork() {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -69,7 +71,9 @@ unsafe fn watch(program: libc::pid_t, control: RawFd) -> ! {
             libc::poll(fds.as_mut_ptr(), 2, patience);
             let mut status: c_int = 0;
             if libc::waitpid(program, &raw mut status, libc::WNOHANG) == program {
-                end_session(program);
+                if has_left_something() {
+                    end_session(program);
+                }
                 libc::send(control, (&raw const status).cast(), size_of::<c_int>(), libc::MSG_NOSIGNAL);
                 libc::_exit(0);
             }
@@ -87,6 +91,21 @@ unsafe fn watch(program: libc::pid_t, control: RawFd) -> ! {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Whether the program, which has ended, has left processes behind. Searching the session for them takes longer than most
+/// programs do.
+unsafe fn has_left_something() -> bool {
+    loop {
+        // SAFETY: a system call without pointers.
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => return true,
+            // SAFETY: `errno` is this thread's own.
+            -1 => return unsafe { *libc::__errno_location() } != libc::ECHILD,
+            // A zombie that was left.
+            _ => {}
         }
     }
 }

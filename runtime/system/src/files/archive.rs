@@ -20,7 +20,7 @@ use super::object::{self, Keep, Kind, Object, kind_of};
 use super::owner::{Owner, Wish};
 use super::store;
 use super::tree::{Excludes, Folder, Listing, with_planned};
-use super::{blocking, resolve};
+use super::{blocking, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -235,6 +235,8 @@ impl Job {
 impl Ensure for Archive {
     type State = Object;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         super::key(context, self.node.as_deref(), &self.path)
     }
@@ -294,5 +296,30 @@ impl Ensure for Archive {
             Ok(Applied::to(after.without_content()))
         })
         .await
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Object>> {
+        rewind::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+    ) -> Result<Change<Object>> {
+        rewind::compare(context, now, earlier)
+    }
+
+    async fn apply_rewind(
+        &self,
+        _: &World,
+        context: &Context,
+        now: Option<&Object>,
+        earlier: Option<&Object>,
+        change: &Change<Object>,
+    ) -> Result<Applied<Object>> {
+        rewind::apply(context, now, earlier, change).await
     }
 }

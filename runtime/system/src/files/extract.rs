@@ -13,7 +13,7 @@ use super::archive::{Bounds, Content, Reader};
 use super::object::Object;
 use super::owner::Wish;
 use super::store;
-use super::tree::{Budget, Collector, Entry, Excludes, Folder, Listing, Rules, Tree, Wanted, Writer};
+use super::tree::{Budget, Collector, Entry, Excludes, Folder, Listing, Rules, Tree, Wanted, Writer, back};
 use super::{blocking, resolve};
 use crate::World;
 use crate::node::only_local;
@@ -227,6 +227,8 @@ impl Job {
 impl Ensure for Extract {
     type State = Tree;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         super::tree_key(context, self.node.as_deref(), &self.path)
     }
@@ -259,5 +261,30 @@ impl Ensure for Extract {
         let wanted = wanted.ok_or_else(unknown)?;
         blocking(move || job.apply(&wanted, before.as_ref())).await?;
         super::applied(change)
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Tree>> {
+        back::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Tree>,
+        earlier: Option<&Tree>,
+    ) -> Result<Change<Tree>> {
+        back::compare(resolve(world.root(), &self.path)?, context, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Tree>,
+        earlier: Option<&Tree>,
+        _: &Change<Tree>,
+    ) -> Result<Applied<Tree>> {
+        back::apply(resolve(world.root(), &self.path)?, context, earlier).await
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn change(context: &Context, before: Option<&Object>) -> Result<Chang
         FieldChange { path: "kind".into(), before: Some(json!(before.kind)), after: None, replaces: false };
     let change = Change::to(Action::Remove, None, vec![field]);
     let kept = before.kind == Kind::Directory || before.content.is_some();
-    Ok(if kept { change } else { change.note(NOT_RESTORABLE) })
+    Ok(if kept { change } else { change.losing(NOT_RESTORABLE) })
 }
 
 /// Makes `before` not exist.
@@ -155,7 +155,7 @@ fn refuse_unless_empty(context: &Context, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path, kind: Kind) -> Result<()> {
+pub(super) fn remove(path: &Path, kind: Kind) -> Result<()> {
     let Some(place) = Place::open(path)? else { return Ok(()) };
     let flags = match kind {
         Kind::Directory => AtFlags::REMOVEDIR,

@@ -34,7 +34,7 @@ pub(super) fn compare(
         return Err(Error::new(Code::NotUndoable, message).because(store::NOT_RESTORABLE));
     }
     // What it may say about contents that are lost is about a change that somebody wants.
-    Ok(Change { notes: Vec::new(), ..change_to(earlier.clone(), now, true) })
+    Ok(Change { lost: Vec::new(), ..change_to(earlier.clone(), now, true) })
 }
 
 /// Brings it back.

@@ -110,7 +110,7 @@ pub(super) fn change_to(after: Object, before: Option<&Object>, names_owner: boo
         Some(before) => {
             let lost = before.content.is_none() && before.hash != after.hash;
             let change = Change::to(Action::Update, Some(after), fields);
-            if lost { change.note(NOT_RESTORABLE) } else { change }
+            if lost { change.losing(NOT_RESTORABLE) } else { change }
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::object::{Kind, kind_of};
 use super::owner::Wish;
 use super::store;
-use super::tree::{Budget, Collector, Excludes, Folder, Rules, Tree, Wanted, Writer, with_planned};
+use super::tree::{Budget, Collector, Excludes, Folder, Rules, Tree, Wanted, Writer, back, with_planned};
 use super::{blocking, resolve};
 use crate::World;
 use crate::node::only_local;
@@ -205,6 +205,8 @@ fn missing(source: &Path) -> Error {
 impl Ensure for Sync {
     type State = Tree;
 
+    const UNDOABLE: bool = true;
+
     fn key(&self, context: &Context) -> String {
         super::tree_key(context, self.node.as_deref(), &self.path)
     }
@@ -231,5 +233,30 @@ impl Ensure for Sync {
         let before = before.cloned();
         blocking(move || job.apply(&wanted, before.as_ref())).await?;
         super::applied(change)
+    }
+
+    async fn observe_whole(&self, world: &World, context: &Context) -> Result<Option<Tree>> {
+        back::observe(resolve(world.root(), &self.path)?, context).await
+    }
+
+    async fn rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Tree>,
+        earlier: Option<&Tree>,
+    ) -> Result<Change<Tree>> {
+        back::compare(resolve(world.root(), &self.path)?, context, earlier).await
+    }
+
+    async fn apply_rewind(
+        &self,
+        world: &World,
+        context: &Context,
+        _: Option<&Tree>,
+        earlier: Option<&Tree>,
+        _: &Change<Tree>,
+    ) -> Result<Applied<Tree>> {
+        back::apply(resolve(world.root(), &self.path)?, context, earlier).await
     }
 }

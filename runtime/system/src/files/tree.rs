@@ -1,6 +1,7 @@
 //! Owns the state of a tree of files: what `files.sync` and `files.extract` compare, bring about and keep for undo. Leaves
 //! single files to [`super::object`].
 
+pub(super) mod back;
 mod difference;
 mod folder;
 mod wanted;
@@ -44,6 +45,14 @@ pub struct Tree {
     /// restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<Hidden>,
+    /// Whether it was not there at all: then this says what undo takes away, and the corridor tells it to nobody.
+    #[serde(rename = "$absent", default, skip_serializing_if = "is_false")]
+    #[schemars(skip)]
+    pub absent: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// One file or folder of a tree.
@@ -93,7 +102,7 @@ impl Tree {
             tagger.update(format!("{line:?}\n").as_bytes());
         }
         let path = path.to_string_lossy().into_owned();
-        Self { path, files, folders, size, hash: tagger.tag(), entries: None }
+        Self { path, files, folders, size, hash: tagger.tag(), entries: None, absent: false }
     }
 
     /// The same with every entry sealed, and the names of what is not there: undo takes that away again.
@@ -111,12 +120,17 @@ impl Tree {
 
     /// The entries that were sealed.
     pub(super) fn listing(&self, sealer: &Sealer) -> Result<Listing> {
-        let Some(hidden) = &self.entries else { return Ok(Listing::new()) };
+        self.kept(sealer).map(|(entries, _)| entries)
+    }
+
+    /// The entries that were sealed, and the names of what was not there.
+    pub(super) fn kept(&self, sealer: &Sealer) -> Result<(Listing, Vec<String>)> {
+        let Some(hidden) = &self.entries else { return Ok((Listing::new(), Vec::new())) };
         let packed = sealer.open_hidden(hidden)?;
         let decoder = zstd::stream::read::Decoder::new(&**packed).map_err(|error| broken(&error))?;
         let kept: Kept<'_> =
             serde_json::from_reader(std::io::BufReader::new(decoder)).map_err(|error| broken(&error))?;
-        Ok(kept.entries.into_owned())
+        Ok((kept.entries.into_owned(), kept.absent))
     }
 }
 

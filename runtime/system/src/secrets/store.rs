@@ -20,8 +20,8 @@ const SHORTEST_MASKED: usize = 4;
 pub struct SecretStore {
     sources: BTreeMap<String, Source>,
     values: Mutex<BTreeMap<String, Zeroizing<Vec<u8>>>>,
-    /// What is masked in output: the values as text.
-    revealed: std::sync::Mutex<BTreeMap<String, Zeroizing<String>>>,
+    /// What is masked in output: the values as text, in their spellings.
+    revealed: std::sync::Mutex<BTreeMap<String, Vec<Zeroizing<String>>>>,
 }
 
 impl SecretStore {
@@ -63,7 +63,7 @@ impl Secrets for SecretStore {
             && text.len() >= SHORTEST_MASKED
         {
             let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
-            revealed.insert(name.to_owned(), Zeroizing::new(text.to_owned()));
+            revealed.insert(name.to_owned(), spellings(text));
         }
         values.insert(name.to_owned(), value.clone());
         Ok(value)
@@ -76,11 +76,33 @@ impl Secrets for SecretStore {
     fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut masked = Cow::Borrowed(text);
-        for (name, value) in revealed.iter() {
-            if masked.contains(value.as_str()) {
-                masked = masked.replace(value.as_str(), &format!("secret({name})")).into();
+        for (name, spellings) in revealed.iter() {
+            for spelling in spellings {
+                if masked.contains(spelling.as_str()) {
+                    masked = masked.replace(spelling.as_str(), &format!("secret({name})")).into();
+                }
             }
         }
         masked
     }
+}
+
+/// The text as it is, within JSON and within a web address: so servers and programs repeat what they were given.
+fn spellings(text: &str) -> Vec<Zeroizing<String>> {
+    let json = Zeroizing::new(serde_json::to_string(text).expect("a string is JSON"));
+    let mut all = vec![
+        Zeroizing::new(text.to_owned()),
+        Zeroizing::new(json[1..json.len() - 1].to_owned()),
+        Zeroizing::new(percent(text)),
+    ];
+    all.dedup_by(|one, other| *one == *other);
+    all
+}
+
+fn percent(text: &str) -> String {
+    let spelled = |byte: u8| match char::from(byte) {
+        letter if letter.is_ascii_alphanumeric() || "-_.~".contains(letter) => letter.to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(spelled).collect()
 }

@@ -113,7 +113,7 @@ async fn an_extraction_changes_only_what_differs() {
 }
 
 /// A header that no honest program writes.
-fn header(name: &str, kind: EntryType, size: u64, mode: u32) -> Header {
+pub(crate) fn header(name: &str, kind: EntryType, size: u64, mode: u32) -> Header {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(kind);
@@ -124,7 +124,7 @@ fn header(name: &str, kind: EntryType, size: u64, mode: u32) -> Header {
 }
 
 /// Entries as they come, with the end of an archive.
-fn archive(entries: &[(Header, &[u8])]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(Header, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (header, content) in entries {
         bytes.extend_from_slice(header.as_bytes());
@@ -135,21 +135,21 @@ fn archive(entries: &[(Header, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn file(name: &str) -> (Header, &'static [u8]) {
+pub(crate) fn file(name: &str) -> (Header, &'static [u8]) {
     (header(name, EntryType::Regular, 1, 0o644), b"x")
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 19).unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn link(name: &str, kind: EntryType, target: &str) -> (Header, &'static [u8]) {
+pub(crate) fn link(name: &str, kind: EntryType, target: &str) -> (Header, &'static [u8]) {
     let mut link = header(name, kind, 0, 0o777);
     link.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
     link.set_cksum();

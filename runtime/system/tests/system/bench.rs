@@ -122,6 +122,8 @@ impl Bench {
             node: "rift".into(),
             source: String::new(),
             root: root.to_string_lossy().into_owned(),
+            modules: BTreeMap::new(),
+            plan: None,
         };
         self.journal.create_run(new).await.unwrap();
         id

@@ -242,7 +242,7 @@ async fn a_large_file_is_replaced_and_removed_with_a_remark() {
     fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
     let plan = bench.plan().await;
     plan.done("files.remove", json!({ "path": "large" })).await;
-    assert_eq!(plan.steps()[0].notes, ["the old content is too large to be kept for undo"]);
+    assert_eq!(plan.steps()[0].cannot_undo, ["the old content is too large to be kept for undo"]);
     let script = bench.run().await;
     let written = script.done("files.write", json!({ "path": "large", "content": "small" })).await;
     assert_eq!(written["before"]["size"], 1_u64 << 40);

@@ -4,6 +4,7 @@
 
 mod archives;
 mod bench;
+mod damaged_archives;
 mod exec;
 mod exec_confined;
 mod files;

@@ -190,7 +190,13 @@ pub(super) async fn with_cached(engine: &dyn Images, reference: &Reference, mut 
     if !matches!(error.code, Code::ImageUnknown | Code::RegistryUnavailable | Code::ImageMissing) {
         return error;
     }
-    let held = engine.list().await.unwrap_or_default();
+    let held = match engine.list().await {
+        Ok(held) => held,
+        Err(failed) => {
+            error.details.push(format!("the images on this node cannot be listed: {}", failed.message));
+            return error;
+        }
+    };
     let mut tags: Vec<String> = held.into_iter().flat_map(|held| held.tags).collect();
     tags.retain(|tag| tag.parse::<Reference>().is_ok_and(|tag| tag.name() == reference.name()));
     tags.sort();

@@ -14,6 +14,9 @@ const OPTIONS: &[Parameter] = &[Parameter::option(
 )];
 const OPTION: Parameter = Parameter::option("options", Takes::Options(OPTIONS), "The alphabet.");
 
+/// What is encoded grows by a third, and no function makes a text that none would take.
+const LONGEST_ENCODED: usize = super::LONGEST / 4 * 3;
+
 pub(super) const FUNCTIONS: &[Function] = &[
     Function {
         name: "base64.encode",
@@ -35,6 +38,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 fn encode(_: &Data, lua: &Lua, arguments: &Arguments<'_>) -> Result<Value, Fault> {
     let text = arguments.text(0);
+    if text.as_bytes().len() > LONGEST_ENCODED {
+        return Err(Fault::too_large(format!("the text is longer than {LONGEST_ENCODED} bytes")));
+    }
     let engine = if arguments.flag(1, "url")? { URL_SAFE_NO_PAD } else { STANDARD };
     string(lua, engine.encode(text.as_bytes()))
 }

@@ -35,21 +35,23 @@ pub(in super::super) struct Difference {
 }
 
 impl Rules<'_> {
-    /// Looks at the tree: of everything in it with `delete`, else of what is wanted. Contents that would be lost are kept.
+    /// Looks at the tree: of everything in it with `delete`, else of what is wanted. Contents that would be lost are kept,
+    /// and so are the names of what is not there: undo takes that away again.
     pub(in super::super) fn observe(&self, wanted: &Listing, context: &Context) -> Result<Option<Tree>> {
-        let mut listing = match Folder::open(self.path)? {
+        let folder = Folder::open(self.path)?;
+        let absent = folder.is_none() && !super::super::is_planned(context, self.path);
+        let mut listing = match folder {
             Some(folder) => self.found_in(&folder, wanted, context)?,
-            None if super::super::is_planned(context, self.path) => Listing::new(),
-            None => return Ok(None),
+            None => Listing::new(),
         };
         if context.planning() {
             with_planned(context, self.path, &mut listing, |name| {
                 wanted.contains_key(name) || (self.delete && !self.excludes.leave_out_whole(name))
             })?;
         }
-        let absent = wanted.keys().filter(|name| !listing.contains_key(*name));
-        let tree = Tree::of(self.path, &listing, &context.sealer);
-        tree.with_entries(&listing, absent, &context.sealer).map(Some)
+        let missing = wanted.keys().filter(|name| !listing.contains_key(*name));
+        let tree = Tree { absent, ..Tree::of(self.path, &listing, &context.sealer) };
+        tree.with_entries(&listing, missing, &context.sealer).map(Some)
     }
 
     fn found_in(&self, folder: &Folder, wanted: &Listing, context: &Context) -> Result<Listing> {
@@ -93,7 +95,7 @@ impl Rules<'_> {
     }
 
     fn differs(&self, entry: &Entry, old: &Entry) -> bool {
-        let owner = self.owner.map(|owner| owner.to_string());
+        let owner = self.owner.map(|owner| owner.to_string()).or_else(|| entry.owner.clone());
         entry.hash != old.hash
             || (entry.mode.is_some() && entry.mode != old.mode)
             || (owner.is_some() && owner != old.owner)
@@ -115,7 +117,8 @@ impl Rules<'_> {
         }
         let difference = self.compare(wanted, &found)?;
         let after = Tree::of(self.path, &settled(wanted, &found), &context.sealer);
-        if before.is_some() && difference == Difference::default() {
+        let was_there = before.is_some_and(|before| !before.absent);
+        if was_there && difference == Difference::default() {
             return Ok(Change::none(Some(after)));
         }
         let after = if context.planning() {
@@ -124,14 +127,21 @@ impl Rules<'_> {
         } else {
             after
         };
-        let action = if before.is_some() { Action::Update } else { Action::Create };
+        let action = if was_there { Action::Update } else { Action::Create };
         let mut change = Change::to(action, Some(after), fields(wanted, &found, &difference, self.owner));
-        change.notes = notes(wanted, &found, &difference);
+        change.notes = notes(wanted, &difference);
+        change.lost.extend(lost(wanted, &found, &difference));
         Ok(change)
     }
 
     /// Tells the plan's later effects what will lie here.
-    fn foretell(&self, wanted: &Listing, found: &Listing, difference: &Difference, context: &Context) {
+    pub(super) fn foretell(
+        &self,
+        wanted: &Listing,
+        found: &Listing,
+        difference: &Difference,
+        context: &Context,
+    ) {
         let key = |name: &str| context.key("files", None, &self.path.join(name).to_string_lossy());
         for name in &difference.removed {
             context.overlay.set::<Object>(&key(name), None);
@@ -147,6 +157,7 @@ impl Rules<'_> {
             owner: self
                 .owner
                 .map(|owner| owner.to_string())
+                .or_else(|| entry.owner.clone())
                 .or_else(|| old.and_then(|old| old.owner.clone()))
                 .unwrap_or_else(|| own.to_string()),
             content: entry.content.as_ref().map(|content| context.sealer.hide(content)),
@@ -167,7 +178,7 @@ impl Rules<'_> {
 }
 
 /// The entries as they will be: a mode that is left open stays as it is.
-fn settled(wanted: &Listing, found: &Listing) -> Listing {
+pub(super) fn settled(wanted: &Listing, found: &Listing) -> Listing {
     let settle = |(name, entry): (&String, &Entry)| {
         let mode = entry.mode.or_else(|| found.get(name).filter(|old| old.kind == entry.kind)?.mode);
         (name.clone(), Entry { mode, content: None, ..entry.clone() })
@@ -190,7 +201,7 @@ fn line(entry: &Entry, mode: Option<u32>, owner: Option<&String>) -> Value {
     }
 }
 
-fn fields(
+pub(super) fn fields(
     wanted: &Listing,
     found: &Listing,
     difference: &Difference,
@@ -221,7 +232,7 @@ fn fields(
     fields
 }
 
-fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<String> {
+fn notes(wanted: &Listing, difference: &Difference) -> Vec<String> {
     let Difference { added, changed, removed } = difference;
     let touched = added.len() + changed.len();
     let mut notes = vec![format!(
@@ -234,6 +245,11 @@ fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<Stri
     if touched + removed.len() > NAMED {
         notes.push(format!("the first {NAMED} are named"));
     }
+    notes
+}
+
+/// What undo could not bring back.
+fn lost(wanted: &Listing, found: &Listing, difference: &Difference) -> Option<String> {
     let is_lost = |name: &&String| {
         let old = found.get(*name);
         let replaced = wanted.get(*name).is_none_or(|entry| old.is_some_and(|old| old.hash != entry.hash));
@@ -244,9 +260,6 @@ fn notes(wanted: &Listing, found: &Listing, difference: &Difference) -> Vec<Stri
                 Kind::Directory | Kind::Link => false,
             })
     };
-    let lost = changed.iter().chain(removed).filter(is_lost).count();
-    if lost > 0 {
-        notes.push(format!("the old content of {lost} is too large to be kept for undo"));
-    }
-    notes
+    let lost = difference.changed.iter().chain(&difference.removed).filter(is_lost).count();
+    (lost > 0).then(|| format!("the old content of {lost} is too large to be kept for undo"))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 use effect::{Code, Error, Result, Sealer};
 use rustix::fs::{AtFlags, Gid, Mode as RawMode, OFlags, RenameFlags, Uid};
@@ -126,6 +127,15 @@ impl<'a> Writer<'a> {
         filled
     }
 
+    /// Makes a link that was there before.
+    pub(super) fn link(&self, name: &str, target: &[u8]) -> Result<()> {
+        let (above, last) = self.folder.above(name)?;
+        match rustix::fs::symlinkat(std::ffi::OsStr::from_bytes(target), above, last) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.folder.failed("make", name, errno)),
+        }
+    }
+
     fn fill(&self, mut file: File, name: &str, entry: &Entry, content: &mut dyn Read) -> Result<()> {
         let failed = |error: std::io::Error| match super::super::archive::refusal(&error) {
             Some(refusal) => refusal,
@@ -157,7 +167,8 @@ impl<'a> Writer<'a> {
         let old = self.old(name);
         let stat = rustix::fs::fstat(file)?;
         let now = Owner { user: stat.st_uid, group: stat.st_gid };
-        let wanted = self.owner.or_else(|| Owner::parse(old?.owner.as_ref()?));
+        let own = || Owner::parse(entry.owner.as_ref()?);
+        let wanted = self.owner.or_else(own).or_else(|| Owner::parse(old?.owner.as_ref()?));
         if let Some(owner) = wanted.filter(|owner| *owner != now) {
             rustix::fs::fchown(file, Some(Uid::from_raw(owner.user)), Some(Gid::from_raw(owner.group)))?;
         }
@@ -181,7 +192,8 @@ impl<'a> Writer<'a> {
         }
         for (name, mode) in self.folders.iter().rev() {
             let adjusted = self.folder.at(name, OFlags::RDONLY | OFlags::DIRECTORY).and_then(|fd| {
-                if let Some(owner) = self.owner {
+                let own = || Owner::parse(self.wanted.get(name)?.owner.as_ref()?);
+                if let Some(owner) = self.owner.or_else(own) {
                     rustix::fs::fchown(
                         &fd,
                         Some(Uid::from_raw(owner.user)),

@@ -1,0 +1,27 @@
+//! What fuzzing calls: one function for each thing that takes in bytes which somebody else has written. Each takes any bytes
+//! and panics where something panics, hangs or is taken for mcrun's own mistake. `make fuzz` drives them guided by coverage;
+//! the suite replays the seeds, and what is made of them by chance.
+#![expect(clippy::unwrap_used, reason = "a target that cannot go on has found something")]
+
+mod archives;
+mod diffs;
+mod pure;
+mod rows;
+
+pub use archives::archive;
+pub use diffs::diff;
+pub use pure::pure;
+pub use rows::rows;
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also that of its folder of seeds.
+pub const TARGETS: [(&str, Target); 5] =
+    [("archive", archive), ("diff", diff), ("pure", pure), ("rows", rows), ("words", words)];
+
+/// What a worker writes to its host.
+pub fn words(bytes: &[u8]) {
+    let frames = script::fuzz::hear(bytes);
+    assert!(frames <= bytes.len(), "a frame takes at least its length");
+}
