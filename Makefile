@@ -7,7 +7,7 @@ MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 # One binary: the C++ library is part of it. Loading the shared one costs every start 2 ms, and there are two.
 ONE_BINARY = CXXSTDLIB=static:-bundle=stdc++
 
-.PHONY: help build checker demo test test-tools lint docs soak fuzz bench install clean
+.PHONY: help build checker demo test test-tools lint docs soak mutants reliability fuzz bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,11 +42,17 @@ soak: ## kill random programs MCRUN_ROUNDS times (20000), from another seed each
 	MCRUN_ROUNDS=$${MCRUN_ROUNDS:-20000} MCRUN_SEED=$${MCRUN_SEED:-$$(date +%s)} \
 		$(CARGO) test --locked --package mcrun-tests --test suite -- --nocapture crash::random
 
-bench: build ## measure, with ratios against a baseline of the same run
-	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
+mutants: ## plant known mistakes in a copy of the tree; each must be caught by a test
+	tests/mutants.sh
+
+reliability: ## write docs/reliability.md: every kill, every loss of power, every fault, every planted mistake
+	tests/reliability.sh
 
 fuzz: ## look for inputs that break what reads them, FUZZ_SECONDS (600) for each of five targets
 	tests/fuzz.sh
+
+bench: build ## measure, with ratios against a baseline of the same run
+	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
 
 install: build checker ## install to PREFIX (/usr/local)
 	install -D -m 0755 $(MCRUN) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/mcrun

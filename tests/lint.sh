@@ -14,4 +14,8 @@ tree mcrun-journal | grep -qE '^mcrun-(effect|script|system|containers)$' && fai
 tree mcrun | grep -qx ring && fail "ring is in the tree: aws-lc-rs is the only crypto stack"
 tree mcrun | grep -qxE 'openssl|native-tls' && fail "a second TLS stack is in the tree"
 grep -rnE 'todo!\(|unimplemented!\(|#\[ignore|dbg!\(' --include='*.rs' runtime tests && fail "unfinished code"
+for patch in tests/mutants/*.patch; do
+    git apply --check "$patch" || fail "$patch does not apply any more: plant its mistake anew"
+    grep -q '^caught by: ' "$patch" || fail "$patch does not say which tests catch it"
+done
 exit 0

@@ -4,6 +4,8 @@
 //! `MCRUN_CRASH_AT` says where: `17` is the seventeenth point of all, `end:before-commit@3` the third of that name, and
 //! `end:before-commit@3+5` the fifth operation on the database's files behind it, or the end of that commit where it has
 //! fewer. `start@1+2` is the second operation of all. `MCRUN_CRASH_LOG` names a file for a list of what can be asked for.
+//!
+//! With `MCRUN_CLOCK_JUMPS` the clock is set ten days forth or back, now and then, from that seed.
 
 #[path = "../runtime/journal/tests/disk/vfs.rs"]
 #[expect(dead_code, reason = "the model of power loss uses the rest")]
@@ -14,7 +16,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use vfs::{Operation, Verdict, Watcher};
@@ -57,7 +59,31 @@ fn main() -> ExitCode {
         journal::set_probe(passed);
         vfs::watch(Box::new(Points));
     }
+    if let Some(seed) = std::env::var("MCRUN_CLOCK_JUMPS").ok().and_then(|text| text.parse().ok()) {
+        JUMPS.store(seed, Ordering::SeqCst);
+        journal::set_skew(jump);
+    }
     mcrun::main()
+}
+
+static JUMPS: AtomicU64 = AtomicU64::new(0);
+static SKEW: AtomicI64 = AtomicI64::new(0);
+
+/// Milliseconds by which the clock is wrong: at every sixteenth look it is set ten days forth or back.
+fn jump() -> i64 {
+    const TEN_DAYS: i64 = 10 * 24 * 60 * 60 * 1000;
+    // A linear congruence is chance enough; its upper bits are the better ones.
+    let mixed =
+        JUMPS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seed| Some(next(seed))).map_or(0, next);
+    match mixed >> 59 {
+        0 => SKEW.fetch_add(TEN_DAYS, Ordering::SeqCst) + TEN_DAYS,
+        1 => SKEW.fetch_sub(TEN_DAYS, Ordering::SeqCst) - TEN_DAYS,
+        _ => SKEW.load(Ordering::SeqCst),
+    }
+}
+
+fn next(seed: u64) -> u64 {
+    seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
 }
 
 fn read(text: &str) -> Option<Fatal> {

@@ -2,8 +2,10 @@
 //! lost, nothing that was completed is repeated.
 
 mod carry;
+mod device;
 mod ledger;
 mod matrix;
+mod power;
 mod program;
 mod proof;
 mod random;

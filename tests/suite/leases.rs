@@ -73,6 +73,19 @@ fn a_run_that_waits_goes_on_when_the_holder_ends() {
 }
 
 #[test]
+fn every_command_that_changes_a_service_can_wait() {
+    let place = Place::new();
+    let first = holder(&place);
+    let held = held(&place, &[&first, "--allow", "*"]);
+    place.ends(5, &["stop", "web"]).says(&["MC-J003", "--wait"]);
+    let waiting = place.start(&["stop", "web", "--wait"]);
+    until("it waits", || waiting.stderr().contains("waiting: run ").then_some(()));
+    go(&place);
+    assert_eq!((held.end().code, waiting.end().code), (Some(0), Some(0)));
+    assert_ne!(place.container("web").unwrap()["state"], "running");
+}
+
+#[test]
 fn a_killed_holder_frees_what_it_held() {
     let place = Place::new();
     let (first, second) = (holder(&place), second(&place));

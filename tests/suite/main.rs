@@ -28,6 +28,7 @@ mod malformed_texts;
 mod on_podman;
 mod operate;
 mod plan_equals_apply;
+mod policy;
 mod processes;
 mod registry;
 mod retention;

@@ -295,3 +295,53 @@ fn the_way_back_of_an_act_is_typed() {
     place.ends(1, &["check", &calls("function(result) print(result.cod) end")]);
     place.ends(1, &["check", &calls("true")]);
 }
+
+#[test]
+fn a_plan_shows_how_a_text_changes_and_hides_what_is_not_for_everybody() {
+    let place = Place::new();
+    fs::write(place.at("secret"), "hunter2-and-more").unwrap();
+    let configured = fs::read_to_string(place.config()).unwrap();
+    let (file, to) = (place.at("secret"), place.at("scripts/**"));
+    let secret = format!("[secrets.token]\nfile = \"{file}\"\nto = [\"files:{to}\"]\n");
+    fs::write(place.config(), configured + &secret).unwrap();
+    let script = place.script(
+        "diff.lua",
+        r#"
+        files.write { path = "app.toml", content = "[app]\nport = 9\nname = \"a\"\n" }
+        files.template { path = "site.conf", template = "listen {{ port }}\n", values = { port = 81 } }
+        files.write { path = "private.toml", content = "password = new\n" }
+        files.template { path = "token.conf", template = "t = {{ t }}\n", secrets = { t = secrets.get("token") } }
+        files.write { path = "image.bin", content = "text now\n" }
+        "#,
+    );
+    fs::write(scripts(&place, "app.toml"), "[app]\nport = 8\nname = \"a\"\n").unwrap();
+    fs::write(scripts(&place, "site.conf"), "listen 80\n").unwrap();
+    fs::write(scripts(&place, "private.toml"), "password = old-one\n").unwrap();
+    fs::set_permissions(scripts(&place, "private.toml"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(scripts(&place, "token.conf"), "t = hunter2-of-old\n").unwrap();
+    fs::write(scripts(&place, "image.bin"), [0, 1, 255]).unwrap();
+
+    let plan = place.json(&["plan", &script, "--allow", "*", "--json"]);
+    let steps = plan["steps"].as_array().unwrap();
+    let diff = |path: &str| {
+        let step = steps.iter().find(|step| step["subject"] == path);
+        step.unwrap_or_else(|| panic!("{path} is missing in {plan:#}"))["diff"].clone()
+    };
+    assert_eq!(diff("app.toml"), "@@ -1,3 +1,3 @@\n [app]\n-port = 8\n+port = 9\n name = \"a\"");
+    assert_eq!(diff("site.conf"), "@@ -1 +1 @@\n-listen 80\n+listen 81");
+    for hidden in ["private.toml", "token.conf", "image.bin"] {
+        assert_eq!(diff(hidden), serde_json::Value::Null, "{hidden}");
+    }
+    let shown = place.ends(0, &["plan", &script, "--allow", "*"]).stdout;
+    assert!(shown.contains("      -port = 8\n      +port = 9\n"), "{shown}");
+    for text in ["hunter2", "old-one"] {
+        assert!(!shown.contains(text) && !plan.to_string().contains(text), "{text} is shown: {shown}");
+    }
+
+    // The run records no text, and the undo's plan shows the way back.
+    let run = place.json(&[&script, "--allow", "*", "--json"])["run"].as_str().unwrap().to_owned();
+    let recorded = place.json(&["show", &run, "--json"]).to_string();
+    assert!(!recorded.contains("port = 8") && !recorded.contains("old-one"), "{recorded}");
+    let back = place.ends(0, &["undo", &run, "--plan"]).stdout;
+    assert!(back.contains("      -port = 9\n      +port = 8\n") && !back.contains("old-one"), "{back}");
+}

@@ -272,6 +272,8 @@ pub(crate) enum Command {
         /// Refuse a capability, whatever grants it.
         #[arg(long, value_name = "CAPABILITY")]
         deny: Vec<String>,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -340,16 +342,22 @@ pub(crate) enum Command {
     Stop {
         /// The service.
         service: String,
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Start a service that was stopped.
     Start {
         /// The service.
         service: String,
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Restart a service.
     Restart {
         /// The service.
         service: String,
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// List the releases of a service, newest first.
     Releases {
@@ -372,6 +380,8 @@ pub(crate) enum Command {
         /// Only show what would be done.
         #[arg(long)]
         plan: bool,
+        #[command(flatten)]
+        wait: Waiting,
         /// Print the outcome, or the plan, as JSON.
         #[arg(long)]
         json: bool,
@@ -380,6 +390,8 @@ pub(crate) enum Command {
     Undeploy {
         /// The service.
         service: String,
+        #[command(flatten)]
+        wait: Waiting,
     },
     /// Make a starter project: a script that deploys a service, editor support, a README.
     New {

@@ -79,8 +79,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Cancel { run } => runs::cancel(app, &run).await,
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
-        Command::Undo { run, force, plan, allow, deny, json } => {
-            undo::undo(app, &run, undo::Wish { force, plan, json, more: Grants { allow, deny } }).await
+        Command::Undo { run, force, plan, allow, deny, wait, json } => {
+            let (more, patience) = (Grants { allow, deny }, wait.patience());
+            undo::undo(app, &run, undo::Wish { force, plan, json, more, patience }).await
         }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
         Command::Top { all, once, every, json } => top::top(app, all, once, every, json).await,
@@ -90,14 +91,19 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
-        Command::Stop { service } => services::operate(app, "stop", &service).await,
-        Command::Start { service } => services::operate(app, "start", &service).await,
-        Command::Restart { service } => services::operate(app, "restart", &service).await,
-        Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
-        Command::Rollback { service, to, plan, json } => {
-            releases::rollback(app, &service, to, plan, json).await
+        Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
+        Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
+        Command::Restart { service, wait } => {
+            services::operate(app, "restart", &service, wait.patience()).await
         }
-        Command::Undeploy { service } => services::operate(app, "undeploy", &service).await,
+        Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
+        Command::Rollback { service, to, plan, wait, json } => {
+            releases::rollback(app, &service, releases::Wish { to, plan, patience: wait.patience(), json })
+                .await
+        }
+        Command::Undeploy { service, wait } => {
+            services::operate(app, "undeploy", &service, wait.patience()).await
+        }
         Command::New { .. }
         | Command::Check { .. }
         | Command::Test { .. }

@@ -109,7 +109,7 @@ impl Finished {
 /// What one worker brought a run to.
 enum Attempt {
     /// The run has ended, paused or been interrupted.
-    Over(Finished),
+    Over(Box<Finished>),
     /// It only waits, for long, and goes on in another worker.
     Freed(Box<Session>),
 }
@@ -126,7 +126,7 @@ pub(crate) async fn run(
     let mut attempted = attempt(app, job, watch.clone(), begun).await?;
     loop {
         let session = match attempted {
-            Attempt::Over(finished) => return Ok(finished),
+            Attempt::Over(finished) => return Ok(*finished),
             Attempt::Freed(session) => session,
         };
         attempted = match freed::wait(app, &session, &*watch).await? {
@@ -161,7 +161,7 @@ async fn attempt(
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) },
     };
-    Ok(Attempt::Over(record(app, &id, finished).await?))
+    Ok(Attempt::Over(Box::new(record(app, &id, finished).await?)))
 }
 
 /// Records what a run has come to.

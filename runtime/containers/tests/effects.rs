@@ -8,5 +8,7 @@ mod bench;
 mod engine;
 #[path = "effects/ensure.rs"]
 mod ensure;
+#[path = "effects/memory.rs"]
+mod memory;
 #[path = "effects/operate.rs"]
 mod operate;

@@ -78,7 +78,7 @@ pub(crate) struct Folding {
 impl Declared for Folding {
     const NAME: &'static str = "runs.fold";
     const CAPABILITY: &'static str = "";
-    const EXAMPLE: &'static str = "for day = 1, 3 do\n    checkpoint(\"day \" .. day, function()\n        log.info(\"a day\", { at = now() })\n    end)\nend";
+    const EXAMPLE: &'static str = "for day = 1, 3 do\n    checkpoint(\"day \" .. day, function()\n        log.info(\"a day\", { at = now() })\n        return day\n    end)\nend";
     type World = ();
     type Output = Value;
 

@@ -65,6 +65,7 @@ pub(crate) struct Planned {
     pub(crate) fields: Vec<FieldChange>,
     pub(crate) notes: Vec<String>,
     pub(crate) lost: Vec<String>,
+    pub(crate) diff: Option<String>,
     pub(crate) unknown: Vec<&'static str>,
     pub(crate) before: Option<Value>,
     /// What the script gets in a plan: `{ changed, before, after }`.
@@ -327,6 +328,7 @@ impl<E: Ensure> Pending for Compared<'_, E> {
             fields: self.change.fields.clone(),
             notes: self.change.notes.clone(),
             lost: self.change.lost.clone(),
+            diff: self.change.diff.clone(),
             unknown: self.change.unknown.clone(),
             before: self.before.as_ref().map(encode).transpose()?,
             result: encode(&result)?,

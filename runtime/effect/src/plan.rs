@@ -62,6 +62,8 @@ pub struct Change<S> {
     pub notes: Vec<String>,
     /// What is lost by it, so that undo could not bring it back.
     pub lost: Vec<String>,
+    /// How a text changes, as a unified diff. Only for plans: it is recorded nowhere.
+    pub diff: Option<String>,
     /// Top-level fields of `after` that nobody can know before the change is made.
     pub unknown: Vec<&'static str>,
 }
@@ -76,7 +78,7 @@ impl<S> Change<S> {
     /// `action` leads to `after`, by changing `fields`.
     #[must_use]
     pub fn to(action: Action, after: Option<S>, fields: Vec<FieldChange>) -> Self {
-        Self { action, fields, after, notes: Vec::new(), lost: Vec::new(), unknown: Vec::new() }
+        Self { action, fields, after, notes: Vec::new(), lost: Vec::new(), diff: None, unknown: Vec::new() }
     }
 
     /// The same with a remark.
@@ -155,6 +157,9 @@ pub struct Step {
     /// Remarks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How a text changes, as a unified diff.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
     /// What `mcrun undo` could not take back of it, each a reason; empty where it can take back everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cannot_undo: Vec<String>,

@@ -213,7 +213,9 @@ impl Sealer {
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
             file.write_all(&*key)?;
             file.sync_all()?;
-            fs::hard_link(&draft, path)
+            fs::hard_link(&draft, path)?;
+            // What is sealed with it is worth nothing without it: its name must not be lost with the power.
+            path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
         };
         let linked = written();
         match fs::remove_file(&draft) {

@@ -604,6 +604,17 @@ async fn a_begun_effect_that_is_not_asked_for_again_is_a_divergence() {
 }
 
 #[tokio::test]
+async fn what_is_no_longer_allowed_is_refused_to_a_resumed_effect_too() {
+    let bench = Bench::new().await;
+    bench.cut("boxes.put", 1, &put("a", "x"), None).await;
+    let open_entries = bench.journal().open_entries(&bench.run).await.unwrap();
+    let session = bench.session(Mode::Run, &["http"], open_entries, None);
+    let error = perform(&session, "boxes.put", 1, put("a", "x")).await.unwrap_err();
+    assert_eq!(error.code, Code::Denied);
+    assert!(bench.world.boxes.lock().unwrap().is_empty(), "nothing was put");
+}
+
+#[tokio::test]
 async fn the_worker_cannot_choose_its_numbers() {
     let bench = Bench::new().await;
     let session = bench.fresh();

@@ -230,11 +230,13 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| Error::unusable(folder, &error))
+    let made: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    let make = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // SQLite syncs the folder that its files are in, and not those above.
+        made.iter().filter_map(|made| made.parent()).try_for_each(|above| File::open(above)?.sync_all())
+    };
+    make().map_err(|error| Error::unusable(folder, &error))
 }
 
 /// The version of the tables in the file, 0 when there are none; an error when it is a newer one.

@@ -89,8 +89,10 @@ impl Wait for Sleep {
 
     async fn wait(&self, _: &World, context: &Context, until: Option<Timestamp>) -> Result<()> {
         let Some(until) = until.or_else(|| self.until(context.now())) else { return Ok(()) };
+        let started = tokio::time::Instant::now();
         loop {
-            let left = remaining(context.now(), until);
+            // A clock that is set back must not make the wait longer than it was asked to be.
+            let left = self.0.0.saturating_sub(started.elapsed()).min(remaining(context.now(), until));
             if left.is_zero() {
                 return Ok(());
             }

@@ -2,6 +2,7 @@
 //! following a single link.
 
 mod archive;
+mod diff;
 mod directory;
 mod extract;
 mod object;

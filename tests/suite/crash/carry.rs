@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::device::Device;
 use super::ledger::Page;
 use super::proof::{Observed, Proof};
 use crate::harness::{Place, Seen};
@@ -22,6 +23,10 @@ pub(super) struct Carried<'a> {
     pub(super) place: &'a Place,
     pub(super) words: &'a [String],
     pub(super) proof: Proof<'a>,
+    /// Where it lies, if that is to lose power after every attempt.
+    pub(super) device: Option<&'a Device>,
+    /// The seed from which the clock is set forth and back, if it is.
+    pub(super) clock_jumps: Option<u64>,
     observed: Option<Observed>,
 }
 
@@ -33,7 +38,14 @@ impl<'a> Carried<'a> {
         run: &'a str,
         takes_back: bool,
     ) -> Self {
-        Self { place, words, proof: Proof::new(place, page, run, takes_back), observed: None }
+        Self {
+            place,
+            words,
+            proof: Proof::new(place, page, run, takes_back),
+            device: None,
+            clock_jumps: None,
+            observed: None,
+        }
     }
 
     /// Starts or resumes the run once. Whether it was killed.
@@ -55,6 +67,9 @@ impl<'a> Carried<'a> {
         };
         let seen = self.start(&words, fate);
         let killed = seen.code.is_none();
+        if let Some(device) = self.device {
+            device.lose_power();
+        }
         let observed = self.proof.observe(killed);
         let as_expected = match seen.code {
             Some(0) => observed.is_over(),
@@ -68,16 +83,18 @@ impl<'a> Carried<'a> {
 
     fn start(&self, words: &[String], fate: &Fate) -> Seen {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match fate {
-            Fate::At(point) => self.place.start_with(&words, &[("MCRUN_CRASH_AT", point)]).end(),
-            Fate::After(time) => {
-                let mut started = self.place.start(&words);
-                std::thread::sleep(*time);
-                started.kill();
-                started.end()
-            }
-            Fate::Lives => self.place.start(&words).end(),
+        let jumps = self.clock_jumps.map(|seed| seed.to_string());
+        let mut variables: Vec<(&str, &str)> = Vec::new();
+        variables.extend(jumps.as_deref().map(|jumps| ("MCRUN_CLOCK_JUMPS", jumps)));
+        if let Fate::At(point) = fate {
+            variables.push(("MCRUN_CRASH_AT", point));
         }
+        let mut started = self.place.start_with(&words, &variables);
+        if let Fate::After(time) = fate {
+            std::thread::sleep(*time);
+            started.kill();
+        }
+        started.end()
     }
 
     /// Lets the run come to its end, and checks it.

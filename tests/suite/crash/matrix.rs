@@ -64,7 +64,7 @@ fn a_run_killed_at_any_point_is_resumed_to_the_same_end() {
 }
 
 /// Where one undisturbed run of the scene can be killed.
-fn positions(scene: &Scene, ledger: &Ledger) -> Vec<String> {
+pub(super) fn positions(scene: &Scene, ledger: &Ledger) -> Vec<String> {
     let stage = scene.stage(ledger);
     let log = stage.place.at("points");
     let words: Vec<&str> = stage.words.iter().map(String::as_str).collect();

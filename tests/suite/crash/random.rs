@@ -24,6 +24,7 @@ fn random_programs_killed_at_random_lose_nothing_and_repeat_nothing() {
     let rounds = number("MCRUN_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
     let next = AtomicU64::new(number("MCRUN_SEED").unwrap_or(1));
     let (kills, programs, decided) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let jumping = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     let ledger = Ledger::start();
     std::thread::scope(|scope| {
@@ -32,7 +33,8 @@ fn random_programs_killed_at_random_lose_nothing_and_repeat_nothing() {
                 while kills.load(Ordering::Relaxed) < rounds && failed.lock().unwrap().is_empty() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     match catch_unwind(AssertUnwindSafe(|| kill_at_random(seed, &ledger))) {
-                        Ok((killed, by_ledger)) => {
+                        Ok((killed, by_ledger, jumps)) => {
+                            jumping.fetch_add(usize::from(jumps), Ordering::Relaxed);
                             kills.fetch_add(killed, Ordering::Relaxed);
                             decided.fetch_add(by_ledger, Ordering::Relaxed);
                             programs.fetch_add(1, Ordering::Relaxed);
@@ -51,13 +53,23 @@ fn random_programs_killed_at_random_lose_nothing_and_repeat_nothing() {
         "programs",
         0,
     );
+    report("programs whose clock was set ten days forth and back", jumping.into_inner(), "programs", 0);
     report("acts in doubt that the ledger decided about", decided.into_inner(), "acts", 0);
     let again = "run this test with MCRUN_ROUNDS=1 and MCRUN_SEED set to one of them";
     assert_eq!(failed, [0; 0], "seeds that did not end well; {again}");
 }
 
-/// Carries one program through its kills to its end. How often it was killed, and how often the ledger decided.
-fn kill_at_random(seed: u64, ledger: &Ledger) -> (usize, usize) {
+#[test]
+fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    let place = Place::within(in_memory());
+    let script = place.script("sleep.lua", "for _ = 1, 200 do sleep(\"1ms\") end\n");
+    let seen = place.start_with(&[&script], &[("MCRUN_CLOCK_JUMPS", "7")]).end();
+    assert_eq!(seen.code, Some(0), "{seen}");
+}
+
+/// Carries one program through its kills to its end. How often it was killed, how often the ledger decided, and whether its
+/// clock was set.
+fn kill_at_random(seed: u64, ledger: &Ledger) -> (usize, usize, bool) {
     let place = Place::within(in_memory());
     std::fs::create_dir(place.at("out")).unwrap();
     let text = program(seed);
@@ -68,6 +80,8 @@ fn kill_at_random(seed: u64, ledger: &Ledger) -> (usize, usize) {
     let words: Vec<String> = [script, "--allow".into(), "*".into()].into_iter().chain(settings).collect();
     let mut carried = Carried::new(&place, &page, &words, "random.lua", false);
     let mut dice = Dice::new(!seed);
+    // The clock of every fourth program is set ten days forth or back, again and again.
+    carried.clock_jumps = (dice.roll(4) == 0).then_some(seed);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         for _ in 0..MOST_KILLS {
             carried.attempt(&fate(&mut dice));
@@ -81,7 +95,7 @@ fn kill_at_random(seed: u64, ledger: &Ledger) -> (usize, usize) {
         }
         std::panic::resume_unwind(failure);
     }
-    (carried.proof.kills, carried.proof.decided)
+    (carried.proof.kills, carried.proof.decided, carried.clock_jumps.is_some())
 }
 
 fn fate(dice: &mut Dice) -> Fate {

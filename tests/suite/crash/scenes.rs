@@ -198,8 +198,12 @@ pub(super) struct Stage<'a> {
 
 impl Scene {
     pub(super) fn stage<'a>(&self, ledger: &'a Ledger) -> Stage<'a> {
+        self.stage_in(ledger, in_memory())
+    }
+
+    pub(super) fn stage_in<'a>(&self, ledger: &'a Ledger, folder: tempfile::TempDir) -> Stage<'a> {
         let page = ledger.page();
-        let place = Place::within(in_memory());
+        let place = Place::within(folder);
         fs::create_dir(place.at("out")).unwrap();
         fs::write(place.at("out/kept.txt"), "before\n").unwrap();
         fs::write(place.at("out/old.txt"), "old\n").unwrap();

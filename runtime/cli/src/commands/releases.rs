@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use effect::session::Patience;
 use effect::{Code, Error, Mode, Result};
 use journal::Timestamp;
 use serde_json::{Value, json};
@@ -76,13 +77,16 @@ fn shown(release: &Value, run: Option<String>, is_current: bool) -> Value {
     })
 }
 
-pub(super) async fn rollback(
-    app: &App,
-    service: &str,
-    to: Option<u64>,
-    plan: bool,
-    as_json: bool,
-) -> Result<Exit> {
+/// What `rollback` is asked for.
+pub(super) struct Wish {
+    pub(super) to: Option<u64>,
+    /// Only show it.
+    pub(super) plan: bool,
+    pub(super) patience: Patience,
+    pub(super) json: bool,
+}
+
+pub(super) async fn rollback(app: &App, service: &str, wish: Wish) -> Result<Exit> {
     let Some(record) = app.journal.record("service", &app.node, service).await? else {
         return Err(Error::new(Code::ServiceUnknown, format!("there is no service `{service}`"))
             .hint("`mcrun status` lists the services"));
@@ -90,10 +94,11 @@ pub(super) async fn rollback(
     let grants = services::grants(app, service, record.run).await;
     let name = format!("rollback {service}");
     let body = "require(\"@std/deploy\").rollback(args[1], { to = tonumber(args[2]) })\n";
-    let args = std::iter::once(service.to_owned()).chain(to.map(|to| to.to_string())).collect();
+    let args = std::iter::once(service.to_owned()).chain(wish.to.map(|to| to.to_string())).collect();
     let job = evaluate::shipped_job(app, &name, body, args, grants)?;
-    if plan {
-        return evaluate::show_plan(app, evaluate::Job { mode: Mode::Plan, ..job }, as_json, false).await;
+    if wish.plan {
+        return evaluate::show_plan(app, evaluate::Job { mode: Mode::Plan, ..job }, wish.json, false).await;
     }
-    evaluate::start(app, job, Path::new(&name), as_json).await
+    let job = evaluate::Job { patience: wish.patience, ..job };
+    evaluate::start(app, job, Path::new(&name), wish.json).await
 }

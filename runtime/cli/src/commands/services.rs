@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 
 use effect::policy::Grants;
+use effect::session::Patience;
 use effect::{Code, Error, Result};
 use journal::RunId;
 
@@ -12,7 +13,7 @@ use crate::app::App;
 use crate::exit::Exit;
 use crate::{render, wiring};
 
-pub(super) async fn operate(app: &App, operation: &str, service: &str) -> Result<Exit> {
+pub(super) async fn operate(app: &App, operation: &str, service: &str, patience: Patience) -> Result<Exit> {
     let record = app.journal.record("service", &app.node, service).await?;
     let (body, grants) = match record {
         Some(record) => (
@@ -26,6 +27,7 @@ pub(super) async fn operate(app: &App, operation: &str, service: &str) -> Result
     }
     let name = format!("{operation} {service}");
     let job = evaluate::shipped_job(app, &name, &format!("{body}\n"), vec![service.to_owned()], grants)?;
+    let job = evaluate::Job { patience, ..job };
     evaluate::start(app, job, Path::new(&name), false).await
 }
 

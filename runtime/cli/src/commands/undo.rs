@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use effect::policy::Grants;
+use effect::session::Patience;
 use effect::{Code, Error, Mode, Result};
 use journal::{Run, RunState};
 
@@ -26,6 +27,7 @@ pub(super) struct Wish {
     pub(super) json: bool,
     /// What is granted and refused beyond what the run had.
     pub(super) more: Grants,
+    pub(super) patience: Patience,
 }
 
 pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
@@ -42,7 +44,13 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
         // Relative paths mean what they meant.
         let root = Path::new(&run.root);
         let root = if root.is_dir() { root } else { &app.state }.to_owned();
-        Ok(Job { mode, root, ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run, &wish.more))? })
+        let patience = wish.patience;
+        Ok(Job {
+            mode,
+            root,
+            patience,
+            ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run, &wish.more))?
+        })
     };
     if wish.plan || !wish.json {
         let shown = evaluate::show_plan(app, job(Mode::Plan)?, wish.json, false).await?;

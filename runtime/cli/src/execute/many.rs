@@ -210,7 +210,7 @@ async fn go_on(app: &App, id: RunId, kept: Kept) -> Result<Step> {
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
     let begun = app.journal.set_state(&id, RunState::Running, None, None);
     Ok(match attempt(app, job, watch, begun).await? {
-        Attempt::Over(finished) => Step::Over(Outcome { run: id, name: run.name, finished }),
+        Attempt::Over(finished) => Step::Over(Outcome { run: id, name: run.name, finished: *finished }),
         Attempt::Freed(session) => Step::Waits(waiting(app, id, &session).await?),
     })
 }

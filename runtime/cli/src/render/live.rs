@@ -11,7 +11,9 @@ use journal::Identity;
 use script::{Level, Module};
 
 use super::tree::{End, Frame, Tree};
-use super::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled, waiting_line};
+use super::{
+    BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled, waiting_line, waits,
+};
 
 /// Watches a run on behalf of a person.
 pub(crate) trait Watch: Send + Sync {
@@ -43,7 +45,11 @@ pub(crate) struct Silent {
 }
 
 impl Watch for Silent {
-    fn event(&self, _: Event<'_>) {}
+    fn event(&self, event: Event<'_>) {
+        if let Event::Held { reason, .. } = event {
+            waits(reason);
+        }
+    }
 
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         if self.logs && !matches!(level, Level::Debug | Level::Print) {

@@ -49,6 +49,15 @@ fn print_step(step: &Step) {
     for field in step.fields.iter().filter(|field| !(repeats && field.path.starts_with("spec"))) {
         out(format_args!("      {}", field_line(field)));
     }
+    for line in step.diff.iter().flat_map(|diff| diff.lines()) {
+        let style = match line.chars().next() {
+            Some('+') => GREEN,
+            Some('-') => RED,
+            Some('@') => CYAN,
+            _ => DIM,
+        };
+        out(format_args!("      {}", styled(style, printable(line))));
+    }
     for note in &step.notes {
         out(format_args!("      {}", styled(DIM, printable(note))));
     }

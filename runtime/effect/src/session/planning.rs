@@ -104,7 +104,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     if planned.action != Action::None {
         pending.overlay(context);
     }
-    let Planned { action, fields, notes, lost, unknown, mut result, .. } = planned;
+    let Planned { action, fields, notes, lost, diff, unknown, mut result, .. } = planned;
     if let (false, Some(Value::Object(after))) = (unknown.is_empty(), result.get_mut("after")) {
         after.retain(|name, _| !unknown.contains(&name.as_str()));
         after.insert("$unknown".into(), json!(unknown));
@@ -113,6 +113,7 @@ async fn plan_ensure(ensure: &dyn EnsureCall, context: &Context, step: &mut Step
     step.fields = fields;
     step.notes = notes;
     step.cannot_undo = lost;
+    step.diff = diff;
     Ok(result)
 }
 
@@ -124,6 +125,7 @@ fn step(request: &Request, kind: Kind, subject: String) -> Step {
         subject,
         fields: Vec::new(),
         notes: Vec::new(),
+        diff: None,
         cannot_undo: Vec::new(),
         place: request.place.clone(),
         needs: Vec::new(),

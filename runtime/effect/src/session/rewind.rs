@@ -234,6 +234,7 @@ impl Pending for Nothing {
             fields: Vec::new(),
             notes: Vec::new(),
             lost: Vec::new(),
+            diff: None,
             unknown: Vec::new(),
             before: None,
             result: json!({ "changed": false }),

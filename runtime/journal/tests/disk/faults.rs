@@ -1,11 +1,12 @@
 //! A write or sync fails, whichever it is: the error says what it is, what was acknowledged is there, a failed sync is never
 //! tried again, and the run goes on once the disk is well.
 
-use journal::Error;
+use journal::{Error, Journal, RunId, RunState};
 
 use crate::image::{Survives, in_memory, restored};
 use crate::power::report;
 use crate::recorder::{Disk, Trouble};
+use crate::support::begin;
 use crate::work::{Work, check};
 
 const STEPS: usize = 24;
@@ -20,6 +21,10 @@ fn work(seed: u64, fault: Option<(usize, Trouble)>) -> usize {
     }
     let mut work = Work::new(seed, 12);
     let ended = runtime.block_on(work.perform(folder.path(), STEPS));
+    if let (Err(error), Some(journal), Some(run)) = (&ended, work.journal.take(), work.run) {
+        runtime.block_on(check_afterwards(&journal, &run, error));
+    }
+    work.journal = None;
     let Some((_, trouble)) = fault else {
         ended.unwrap();
         return disk.operations();
@@ -29,11 +34,27 @@ fn work(seed: u64, fault: Option<(usize, Trouble)>) -> usize {
     let not_opened = matches!(ended, Err(Error::Unusable { .. }));
     assert!(not_opened || !disk.retried_a_sync(), "a failed sync is tried again: {fault:?}, {ended:?}");
     check_error(trouble, &ended);
-    let known = work.known.lock().unwrap().clone();
+    let mut known = work.known.lock().unwrap().clone();
+    known.may_pause();
     // What the kernel still has is one end of what a later process may find, what is durable is the other.
     runtime.block_on(check(restored(&disk.files(), Survives::Nothing).path(), work.run, known.allowed()));
     runtime.block_on(check(folder.path(), work.run, known.allowed()));
     1
+}
+
+/// A journal that could not write or sync refuses everything from then on; one that had no room goes on.
+async fn check_afterwards(journal: &Journal, run: &RunId, error: &Error) {
+    if matches!(error, Error::Broken(_)) {
+        assert!(journal.broken());
+        assert_eq!(&journal.barrier().await.unwrap_err(), error);
+        assert_eq!(&journal.begin(run, begin(1000)).await.unwrap_err(), error);
+        return;
+    }
+    assert!(!journal.broken());
+    match journal.set_state(run, RunState::Paused, None, None).await {
+        Ok(()) | Err(Error::UnknownRun { .. }) => {}
+        Err(other) => panic!("{other:?} after {error:?}"),
+    }
 }
 
 fn check_error(trouble: Trouble, ended: &Result<(), Error>) {

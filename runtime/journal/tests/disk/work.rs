@@ -36,6 +36,15 @@ impl Known {
     }
 }
 
+impl Known {
+    /// The run may have been paused after any of its states.
+    pub(crate) fn may_pause(&mut self) {
+        let states = self.allowed().to_vec();
+        let paused = states.into_iter().filter(|held| held.created);
+        self.states.extend(paused.map(|held| Held { state: Some(RunState::Paused), ..held }));
+    }
+}
+
 pub(crate) type Shared = Arc<Mutex<Known>>;
 
 /// One run's work on a journal.
@@ -44,6 +53,8 @@ pub(crate) struct Work {
     pub(crate) run: Option<RunId>,
     /// Where the run's id is written as soon as there is one.
     pub(crate) on_run: Option<Arc<Mutex<Option<RunId>>>>,
+    /// Stays open when a step has failed.
+    pub(crate) journal: Option<Journal>,
     now: Held,
     dice: Dice,
     next: u32,
@@ -55,7 +66,7 @@ impl Work {
     pub(crate) fn new(seed: u64, large: u64) -> Self {
         let known = Known { states: vec![Held::default()], acknowledged: 0 };
         let (known, dice) = (Arc::new(Mutex::new(known)), Dice(seed));
-        Self { known, run: None, on_run: None, now: Held::default(), dice, next: 0, large }
+        Self { known, run: None, on_run: None, journal: None, now: Held::default(), dice, next: 0, large }
     }
 
     /// Opens the journal, makes a run and takes `steps` at it; stops at the first error.
@@ -65,6 +76,7 @@ impl Work {
             Arc::new(crate::support::Counting::default()),
             journal::Options { group_delay: crate::support::NEVER },
         )?;
+        self.journal = Some(journal.clone());
         let new = new_run(&journal);
         let run = new.id;
         self.run = Some(run);

@@ -83,6 +83,10 @@ fn trouble(case: &Case, folder: &Path) -> Option<String> {
 /// Runs `case`; how much later than allowed it ended, or what is wrong with how it ended.
 fn attempt(case: &Case, folder: &Path) -> Result<Duration, String> {
     let mut limits: Limits = LIMITS.parse().unwrap();
+    // A busy machine takes its time for what is to end for another reason.
+    if case.expected != "MC-S011" {
+        limits.exec = Duration::from_secs(10);
+    }
     for setting in &case.settings {
         limits.set(setting).unwrap();
     }

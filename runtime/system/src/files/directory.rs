@@ -58,6 +58,7 @@ impl Directory {
             new_mode: Mode(0o755),
             owner: store::owner(self.owner.as_ref())?,
             parents: self.parents,
+            secret: false,
         })
     }
 }

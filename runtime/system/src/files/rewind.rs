@@ -60,6 +60,7 @@ pub(super) async fn apply(
         new_mode: Mode(0o600),
         owner: earlier.owner(),
         parents: true,
+        secret: false,
     };
     let (now, earlier, token) = (now.cloned(), earlier.clone(), store::token(context));
     blocking(move || {

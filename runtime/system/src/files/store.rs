@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::diff;
 use super::object::{self, Keep, Kind, Object};
 use super::owner::{Owner, Wish};
 use super::place::Place;
@@ -31,6 +32,8 @@ pub(super) struct Wanted {
     pub(super) owner: Option<Owner>,
     /// Whether missing folders above are made.
     pub(super) parents: bool,
+    /// Whether the content holds a secret, so that nobody is shown it.
+    pub(super) secret: bool,
 }
 
 impl Wanted {
@@ -50,7 +53,11 @@ impl Wanted {
 
     /// Compares what was found with what is wanted.
     pub(super) fn change(&self, context: &Context, before: Option<&Object>) -> Result<Change<Object>> {
-        Ok(change_to(self.after(context, before)?, before, self.owner.is_some()))
+        let mut change = change_to(self.after(context, before)?, before, self.owner.is_some());
+        if !self.secret {
+            change.diff = diff::between(context, before, change.after.as_ref());
+        }
+        Ok(change)
     }
 
     fn after(&self, context: &Context, before: Option<&Object>) -> Result<Object> {

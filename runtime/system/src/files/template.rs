@@ -16,7 +16,7 @@ use super::object::Object;
 use super::owner::Wish;
 use super::store::{self, Wanted};
 use super::write::{apply, observe};
-use super::{key, resolve, rewind};
+use super::{diff, key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -81,7 +81,8 @@ impl Template {
         let content = self.render(&secrets)?;
         let new_mode = if secrets.is_empty() { Mode(0o644) } else { Mode(0o600) };
         let owner = store::owner(self.owner.as_ref())?;
-        Ok(Wanted { path, content: Some(content), mode: self.mode, new_mode, owner, parents: self.parents })
+        let (mode, parents, secret) = (self.mode, self.parents, !secrets.is_empty());
+        Ok(Wanted { path, content: Some(content), mode, new_mode, owner, parents, secret })
     }
 
     fn render(&self, secrets: &BTreeMap<&str, Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
@@ -178,7 +179,11 @@ impl Ensure for Template {
         now: Option<&Object>,
         earlier: Option<&Object>,
     ) -> Result<Change<Object>> {
-        rewind::compare(context, now, earlier)
+        let mut change = rewind::compare(context, now, earlier)?;
+        if self.secrets.is_empty() {
+            change.diff = diff::between(context, now, change.after.as_ref());
+        }
+        Ok(change)
     }
 
     async fn apply_rewind(

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::object::{self, Object};
 use super::owner::Wish;
 use super::store::{self, Wanted};
-use super::{blocking, key, resolve, rewind};
+use super::{blocking, diff, key, resolve, rewind};
 use crate::World;
 use crate::node::only_local;
 
@@ -65,7 +65,8 @@ impl Write {
         };
         let new_mode = if self.secret.is_some() { Mode(0o600) } else { Mode(0o644) };
         let owner = store::owner(self.owner.as_ref())?;
-        Ok(Wanted { path, content: Some(content), mode: self.mode, new_mode, owner, parents: self.parents })
+        let (mode, parents, secret) = (self.mode, self.parents, self.secret.is_some());
+        Ok(Wanted { path, content: Some(content), mode, new_mode, owner, parents, secret })
     }
 }
 
@@ -114,7 +115,11 @@ impl Ensure for Write {
         now: Option<&Object>,
         earlier: Option<&Object>,
     ) -> Result<Change<Object>> {
-        rewind::compare(context, now, earlier)
+        let mut change = rewind::compare(context, now, earlier)?;
+        if self.secret.is_none() {
+            change.diff = diff::between(context, now, change.after.as_ref());
+        }
+        Ok(change)
     }
 
     async fn apply_rewind(

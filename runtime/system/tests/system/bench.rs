@@ -82,6 +82,7 @@ impl Bench {
         let root = self.root();
         let mut registry = Registry::default();
         system::register(&mut registry, &World::new(&root, Arc::new(Logs)));
+        registry.undo();
         let run = self.new_run(&root).await;
         let grants =
             Grants { allow: allow.iter().map(|text| (*text).to_owned()).collect(), deny: Vec::new() };

@@ -12,6 +12,7 @@ mod health;
 mod http;
 mod ports;
 mod registry;
+mod rewinding;
 mod secrets;
 mod server;
 mod time;
