@@ -9,7 +9,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # What `cargo fuzz` sets, spelt for a stable compiler. With a target named, programs of the build itself go without.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cdebug-assertions"
-cargo build --locked --target "$host" --target-dir "$out"
+cargo build --target "$host" --target-dir "$out"
 for target in $targets; do
     mkdir -p "$out/corpus/$target" found
     echo "== $target"

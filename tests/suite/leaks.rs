@@ -274,6 +274,12 @@ fn a_secret_planted_everywhere_is_found_nowhere() {
         }
     }
     search_seen(&place.run(&["-v", "-v", "-v", "show", &run]), "-vvv show");
+    let export = place.at("export");
+    search_seen(&place.ends(0, &["export", &run, "--out", &export]), "export");
+    search(&fs::read(&export).unwrap(), "the exported run");
+    let elsewhere = Place::new();
+    elsewhere.ends(0, &["import", &export]);
+    search_state(&elsewhere);
     let undone = place.run(&["undo", &run, "--yes"]);
     search_seen(&undone, "undo");
     search_state(&place);
@@ -345,4 +351,30 @@ fn a_secret_that_cannot_be_used_is_in_no_error() {
         }
     }
     search_state(&place);
+}
+
+#[test]
+fn a_secret_is_in_no_saved_plan() {
+    let place = place_with_secret("http://127.0.0.1:1");
+    let text = r#"
+        local key = secrets.get("web/key")
+        files.write { path = args[1] .. "/secret", secret = key }
+        files.template { path = args[1] .. "/template", template = "x={{ key }}", secrets = { key = key } }
+        exec.run { argv = { "/bin/sh", "-c", "true", key }, env = { KEY = key }, assume = { code = 0, stdout = "", stderr = "" } }
+        containers.ensure { name = "web", exec = { "/bin/sleep", "600" }, secrets = { KEY = key } }
+        registry.put { service = "web", spec = { key = "x:" .. key } }
+    "#;
+    let script = place.script("a.lua", text);
+    let (folder, plan) = (place.path().canonicalize().unwrap(), place.at("plan"));
+    // Once more over what the first has made: what is there now is a secret too.
+    for round in 0..2 {
+        let words = ["plan", &script, folder.to_str().unwrap(), "--allow", "*", "--out", &plan];
+        search_seen(&place.run(&words), "plan --out");
+        search(&fs::read(&plan).expect("the plan was saved"), "the saved plan");
+        let applied = place.run(&["apply", &plan]);
+        search_seen(&applied, "apply");
+        assert_eq!(applied.code, Some(0), "round {round}: {applied}");
+        search_state(&place);
+        fs::remove_file(&plan).unwrap();
+    }
 }

@@ -23,6 +23,7 @@ mod leaks;
 mod leases;
 mod main_job;
 mod malformed;
+mod malformed_files;
 mod malformed_texts;
 mod on_podman;
 mod operate;

@@ -14,14 +14,14 @@ use crate::harness::{PROGRAM, Place, Seen};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Numbers that are the same in every run (xorshift64*).
-struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -83,7 +83,7 @@ fn damaged(text: &str, seed: u64) -> String {
 }
 
 #[track_caller]
-fn is_told(seen: &Seen, started: Instant, what: &str) {
+pub(crate) fn is_told(seen: &Seen, started: Instant, what: &str) {
     assert!(started.elapsed() < PATIENCE, "{what}: took {:?}", started.elapsed());
     let code = seen.code.unwrap_or_else(|| panic!("{what}: ended by a signal\n{seen}"));
     assert!((0..=7).contains(&code), "{what}\n{seen}");

@@ -96,6 +96,12 @@ impl Read for Folding {
     async fn read(&self, (): &(), context: &Context) -> Result<Value> {
         let around = around(&context.identity.scope)?;
         match context.journal.entry(&context.run, around, self.opened).await? {
+            Some(entry) if entry.identity.name == Opening::NAME && is_finished(entry.result.as_deref()) => {
+                let message =
+                    format!("the checkpoint around `{}` is finished already", context.identity.scope);
+                Err(Error::new(Code::Argument, message)
+                    .hint("call `checkpoint(name, fn)`, which finishes it"))
+            }
             Some(entry) if entry.identity.name == Opening::NAME => Ok(self.value.clone()),
             _ => Err(no_checkpoint(&context.identity.scope)),
         }
@@ -115,6 +121,11 @@ pub(crate) fn fold(identity: &Identity, arguments: &str, result: &str) -> Result
         result: format!("{{\"done\":true,\"value\":{result}}}").into(),
         inner: identity.scope.clone(),
     })
+}
+
+/// Whether a recorded opening says that its checkpoint is finished.
+fn is_finished(opening: Option<&str>) -> bool {
+    opening.and_then(|text| serde_json::from_str::<Opened>(text).ok()).is_some_and(|opened| opened.done)
 }
 
 /// The scope around `scope`.

@@ -26,7 +26,10 @@ impl Writer {
             .prepare_cached("DELETE FROM folds WHERE run = ? AND opened > ? AND (?3 OR scope = ?4 OR instr(scope, ?4 || '/') = 1)")?
             .execute(params![number, opened, whole, fold.inner])?;
         self.connection
-            .prepare_cached("INSERT INTO folds (run, opened, last, scope, whole) VALUES (?, ?, ?, ?, ?)")?
+            // Branches that finish one checkpoint at the same time find it unfinished, all of them: the last one counts.
+            .prepare_cached(
+                "INSERT OR REPLACE INTO folds (run, opened, last, scope, whole) VALUES (?, ?, ?, ?, ?)",
+            )?
             .execute(params![number, opened, last, fold.inner, whole])?;
         Ok(())
     }
