@@ -105,7 +105,9 @@ impl Folder {
     }
 
     pub(super) fn set_wanted(&self, program: &Program) -> io::Result<()> {
-        write(&self.0.join("spec.json"), program)
+        write_through(&self.0.join("spec.json"), program)?;
+        // The name of the folder itself, where it is new.
+        self.0.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())
     }
 
     /// What the shim runs.
@@ -210,10 +212,25 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 
 /// Written beside and renamed: whoever reads sees the old or the new whole.
 fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    replace(path, value, |_| Ok(()))
+}
+
+/// The same for what must be there after a loss of power, because somebody is told that it is.
+fn write_through<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    replace(path, value, File::sync_all)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn replace<T: Serialize>(
+    path: &Path,
+    value: &T,
+    settle: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&serde_json::to_vec(value)?)?;
+        settle(&file)?;
         fs::rename(&draft, path)
     })();
     if written.is_err() {
