@@ -11,11 +11,20 @@ fn what_branches_only_wait_for_is_given_up_and_a_change_under_way_is_not() {
             sleeper = function() sleep("1h") end,
             asker = function() exec.query {{ argv = {{ "/bin/sleep", "3600" }}, timeout = "2h" }} end,
             worker = function()
-                exec.run {{ argv = {{ "/bin/sh", "-c", "until [ -e failed ]; do sleep 0.02; done; echo done > worked" }}, cwd = "{0}" }}
+                exec.run {{ argv = {{ "/bin/sh", "-c", "until [ -e cancelled ]; do sleep 0.02; done; echo done > worked" }}, cwd = "{0}" }}
                 exec.run {{ argv = {{ "/bin/sh", "-c", "echo never > never" }}, cwd = "{0}" }}
             end,
+            undoer = function()
+                transaction(function()
+                    exec.run {{
+                        argv = {{ "/bin/sh", "-c", "touch started" }}, cwd = "{0}",
+                        undo = function() exec.run {{ argv = {{ "/bin/sh", "-c", "touch cancelled" }}, cwd = "{0}" }} end,
+                    }}
+                    sleep("1h")
+                end)
+            end,
             failing = function()
-                exec.run {{ argv = {{ "/bin/sh", "-c", "touch failed" }}, cwd = "{0}" }}
+                exec.run {{ argv = {{ "/bin/sh", "-c", "until [ -e started ]; do sleep 0.02; done" }}, cwd = "{0}" }}
                 fail("enough")
             end,
         }})

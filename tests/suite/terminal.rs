@@ -16,6 +16,7 @@ pub(crate) struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -43,14 +44,14 @@ impl Terminal {
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut screen, seen) = (keys.try_clone().unwrap(), shown.clone());
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut piece = [0; 4096];
             // The terminal is gone with the last program that has it open.
             while let Ok(read @ 1..) = screen.read(&mut piece) {
                 seen.lock().unwrap().extend_from_slice(&piece[..read]);
             }
         });
-        Self { child, keys, shown }
+        Self { child, keys, shown, reader }
     }
 
     /// What has been shown, with everything that moves the cursor.
@@ -73,6 +74,7 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let status = until("the program ends", || self.child.try_wait().unwrap());
+        until("all that it showed is read", || self.reader.is_finished().then_some(()));
         (status.code(), self.shown())
     }
 }
