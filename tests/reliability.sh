@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 export MCRUN_RELIABILITY=$table
-cargo nextest run --locked --package mcrun-tests --package mcrun-journal -E 'test(/^crash::/) | test(/^power::/) | test(/^faults::/)'
+cargo nextest run --locked --package mcrun-tests --package mcrun-journal -E 'test(/^crash::/) | test(/^power::/) | test(/^faults::/)
+    | test(/^hostile::/) | test(/^malformed/) | test(/^fuzz_seeds::/)'
 tests/mutants.sh
 {
     cat <<'HEAD'
@@ -37,6 +38,10 @@ How it is counted:
   seeded random subsets of the unsynced sectors are opened by the journal's own code. Beside it the whole program runs on a
   file system whose device keeps only what the kernel had sent to it.
 - **Faults.** Every write and every sync of the database fails once: no room, a broken device, half a write.
+- **Hostile input.** What every field of every effect cannot be, derived from its schema; files and words damaged from seeds;
+  scripts that mean harm. A finding is a panic, an error without a code or under the code for mcrun's own mistakes, one that
+  takes its time or memory without bound, or a host that does not go on. The rooms have more of them: 730 scripts in the
+  worker (`package(mcrun-script) & test(/hostile/)`), damaged journals, archives, and answers of engines.
 - **Planted mistakes.** `tests/mutants` holds patches to journal and corridor, each of which a named test must notice.
 TAIL
 } >docs/reliability.md

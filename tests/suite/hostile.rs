@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::Place;
+use crate::harness::{Place, report};
 
 #[path = "../../runtime/script/tests/worker/cases.rs"]
 mod cases;
@@ -48,4 +48,5 @@ fn every_hostile_script_ends_with_its_code_and_its_host_goes_on() {
         place.ends(0, &["show", shown["id"].as_str().unwrap(), "--json"]);
     }
     place.ends(0, &[&place.script("after.lua", "print(1)\n")]);
+    report("hostile scripts through the whole program", cases.len(), "scripts", 0);
 }

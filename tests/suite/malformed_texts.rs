@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{PROGRAM, Place, Seen};
+use crate::harness::{PROGRAM, Place, Seen, report};
 
 /// What one command may take, starting included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -166,6 +166,7 @@ fn a_configuration_out_of_form_is_told_with_its_code() {
         count += 1;
     }
     assert!(count > 120 && refused > 60, "{refused} of {count} were refused");
+    report("configurations out of form", count, "files", 0);
 }
 
 /// Runs the program with little memory and time, so that what has no end ends it and not the machine.
@@ -306,6 +307,7 @@ fn definitions_and_inventories_out_of_form_are_errors_with_a_code() {
         refused += usize::from(code != "done");
     }
     assert!(refused > 400, "{refused} were refused");
+    report("definitions and inventories out of form", 800, "texts", 0);
 }
 
 /// Commands that take a word and write nothing wherever it leads.
@@ -375,6 +377,7 @@ fn words_of_the_command_line_out_of_form_are_told_with_their_code() {
         }
     }
     assert!(count > 350, "{count}");
+    report("words of the command line out of form", count, "commands", 0);
 }
 
 #[test]
