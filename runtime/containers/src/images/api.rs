@@ -201,8 +201,9 @@ impl<T: Transport> Images for Api<T> {
                 return Ok(listed.unwrap_or_default().into_iter().map(Listed::held).collect());
             }
             let reason = reason(status, &body);
-            // podman fails as a whole when somebody removes an image, or a layer of one, while it looks.
-            if !reason.contains("not known") || looks == MOST_LOOKS {
+            // podman fails as a whole when somebody removes an image, or a part of one, while it looks.
+            let is_passing = ["not known", "locating item"].iter().any(|words| reason.contains(words));
+            if !is_passing || looks == MOST_LOOKS {
                 return Err(self.refused("list images", &reason));
             }
             looks += 1;
