@@ -264,6 +264,44 @@ codes! {
         "An instruction of the Containerfile failed, or it has a mistake. The name still means what it meant before."
         "The last lines of the build follow the message.";
 
+    // E: certificates.
+    CertificateName "MC-E001" "a name cannot stand in a certificate"
+        "Certificates are for host names of letters, digits and hyphens (RFC 1123) and for IP addresses. Names in other scripts are brought to their ASCII form first."
+        "Correct the name: no dot at the end, no port, no path, `*` only as the whole first label.";
+    CertificatePolicy "MC-E002" "policy does not allow this certificate"
+        "Which names a certificate may bear is decided by `[certs]` in mcrun.toml, for new certificates and renewals alike: internal domains, public domains, and the names of each service."
+        "The hint says which line is missing. `mcrun certs show` tells what stands now.";
+    CertificateKey "MC-E003" "a key is broken, weak, or belongs to another certificate"
+        "RSA keys below 2048 bits, unknown curves and damaged keys are refused, and a key that does not fit its certificate is never written."
+        "Make a new key: `key_type = \"p256\"`.";
+    CertificateRequest "MC-E004" "a signing request is refused"
+        "The request (CSR) is damaged, its signature is wrong, or it asks for something that requests cannot have here: only its key and its names count."
+        "Make a plain request for host names only.";
+    AuthorityInvalid "MC-E005" "the authority cannot sign now"
+        "The certificate of the authority has expired or is not valid yet, or nobody has made it."
+        "`mcrun certs ca show` tells its dates; `mcrun certs ca rotate` makes a new one.";
+    AuthoritySealed "MC-E006" "the sealed root cannot be opened"
+        "The passphrase is not the one that it was sealed with, or what is sealed was damaged."
+        "Give the passphrase of this root: `--passphrase-file FILE`. Without it the root cannot be opened by anybody.";
+    ClockBehind "MC-E007" "the clock is behind what was issued before"
+        "Something was issued at a later time than this machine's clock shows. A certificate made now would not be valid where clocks are right."
+        "Set the clock, `timedatectl set-ntp true`, and try again.";
+    CertificateUnknown "MC-E008" "no such certificate"
+        "No certificate with this id or serial number is recorded."
+        "`mcrun certs list` shows them.";
+    AuthorityTransfer "MC-E009" "an authority cannot be taken over or handed on"
+        "The file is no export of an authority, is damaged, or there is an authority here already."
+        "Export it once more with `mcrun certs ca export`, and import it where there is none.";
+    AuthorityRefused "MC-E010" "the authority refused"
+        "The other authority answered, and its answer was no: its policy, a limit on requests, or a proof of a name that it could not check."
+        "The cause is its own words. Where it names a limit, wait as long as it says.";
+    AuthorityUnavailable "MC-E011" "the authority does not answer"
+        "Nothing listens at its address, the connection broke, its own certificate is not trusted, or it took too long. What may pass was tried again."
+        "Check its address under [drivers] in mcrun.toml; a certificate that still stands goes on standing.";
+    CertificateAnswer "MC-E012" "the authority answered with something that was not asked for"
+        "What came is no certificate, or one for other names or another key. Nothing of it was kept."
+        "Look at the authority's own log; a proxy between may have answered in its place.";
+
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"
         "The probe failed until its time was over."

@@ -12,7 +12,7 @@ use crate::{Code, Error, Result};
 
 /// Every primitive and the extra capabilities that its dangerous features need each.
 const PRIMITIVES: &[(&str, &[&str])] = &[
-    ("certs", &[]),
+    ("certs", &["wildcards", "ssh"]),
     ("containers", &["host-network", "privileged", "devices", "capabilities", "users"]),
     ("dns", &[]),
     ("exec", &[]),

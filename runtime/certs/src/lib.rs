@@ -1,0 +1,19 @@
+//! The primitive of certificates: the trait of its drivers, the embedded authority, and the ways to others.
+//!
+//! Owns names, keys, profiles, the policy on names and the record of every certificate. Leaves listening on sockets to
+//! the daemon, and how files are written to whoever fills in [`files::Files`].
+
+pub mod certificate;
+pub mod driver;
+pub mod files;
+pub mod key;
+pub mod names;
+pub mod policy;
+pub mod profile;
+
+pub use certificate::Certificate;
+pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};
+pub use key::{Key, KeyType};
+pub use names::{Name, Names};
+pub use policy::{Policy, Rules};
+pub use profile::{Profile, Profiles};
