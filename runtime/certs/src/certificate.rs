@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use effect::units::Span;
 use effect::{Code, Error, Hidden, Result, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -27,6 +28,9 @@ pub struct Certificate {
     pub profile: String,
     /// The kind of its key.
     pub key_type: KeyType,
+    /// How long it was asked for; as the profile says unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Span>,
     /// The service that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -80,8 +84,9 @@ impl Certificate {
     /// # Errors
     /// `MC-J007` where the record was damaged.
     pub fn chain_der(&self) -> Result<Vec<CertificateDer<'static>>> {
-        chain_from_pem(&self.chain)
-            .map_err(|error| Error::new(Code::JournalBroken, "a recorded certificate cannot be decoded").because(error.message))
+        chain_from_pem(&self.chain).map_err(|error| {
+            Error::new(Code::JournalBroken, "a recorded certificate cannot be decoded").because(error.message)
+        })
     }
 }
 
@@ -90,7 +95,8 @@ impl Certificate {
 /// # Errors
 /// `MC-E012` where it holds none, or something that is none.
 pub fn chain_from_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |why: String| Error::new(Code::CertificateAnswer, "these are no certificates in PEM").because(why);
+    let wrong =
+        |why: String| Error::new(Code::CertificateAnswer, "these are no certificates in PEM").because(why);
     let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| wrong(error.to_string()))?;
@@ -199,7 +205,11 @@ pub(crate) fn check_answer(
     now: Timestamp,
 ) -> Result<Facts> {
     let wrong = |why: String| {
-        Error::new(Code::CertificateAnswer, "the authority answered with a certificate that was not asked for").because(why)
+        Error::new(
+            Code::CertificateAnswer,
+            "the authority answered with a certificate that was not asked for",
+        )
+        .because(why)
     };
     let first = chain.first().ok_or_else(|| wrong("there is none".into()))?;
     let facts = Facts::of(first)?;

@@ -88,7 +88,8 @@ impl Reason {
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         use Reason::{
-            AffiliationChanged, CessationOfOperation, KeyCompromise, PrivilegeWithdrawn, Superseded, Unspecified,
+            AffiliationChanged, CessationOfOperation, KeyCompromise, PrivilegeWithdrawn, Superseded,
+            Unspecified,
         };
         [Unspecified, KeyCompromise, AffiliationChanged, Superseded, CessationOfOperation, PrivilegeWithdrawn]
             .into_iter()
@@ -180,7 +181,12 @@ pub trait Driver: Send + Sync {
 }
 
 /// The features that an order takes.
-pub(crate) fn needed(names: &Names, profile: &Profile, key_type: KeyType, has_lifetime: bool) -> Vec<Feature> {
+pub(crate) fn needed(
+    names: &Names,
+    profile: &Profile,
+    key_type: KeyType,
+    has_lifetime: bool,
+) -> Vec<Feature> {
     let any = |is: bool, feature: Feature| is.then_some(feature);
     let of_names = names.as_slice();
     [

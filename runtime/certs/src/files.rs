@@ -17,16 +17,22 @@ use crate::certificate::Certificate;
 #[serde(deny_unknown_fields)]
 pub struct Placement {
     /// The file for the chain, the certificate first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<String>,
     /// The file for the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// A file for chain and key together: the two are never seen apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
     /// The file for the roots that peers trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// User and group, by number or name: `"850:850"`, `"mcq"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// The permission bits; `"0600"` unless given. The key is never readable for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 }
 
@@ -40,6 +46,7 @@ pub struct Wanted {
     /// Permission bits.
     pub mode: Mode,
     /// User and group as the script wrote them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
 
@@ -68,7 +75,7 @@ pub trait Files: Send + Sync {
     ///
     /// # Errors
     /// Where it cannot be removed.
-    async fn remove(&self, path: &Path) -> Result<()>;
+    async fn remove(&self, context: &Context, path: &Path) -> Result<()>;
 }
 
 const PRIVATE: Mode = Mode(0o600);

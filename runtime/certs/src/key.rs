@@ -81,8 +81,9 @@ impl Key {
     /// `MC-E003` when it is none, or weak.
     pub fn from_pem(pem: &str) -> Result<Self> {
         // The cause could repeat a piece of the key, so it is not told.
-        let pair = KeyPair::from_pem(pem)
-            .map_err(|_| Error::new(Code::CertificateKey, "this is no private key that can be used, or it is damaged"))?;
+        let pair = KeyPair::from_pem(pem).map_err(|_| {
+            Error::new(Code::CertificateKey, "this is no private key that can be used, or it is damaged")
+        })?;
         check_public(&pair.subject_public_key_info())?;
         Ok(Self { pair })
     }
@@ -105,6 +106,12 @@ impl Key {
         &self.pair
     }
 
+    /// The same, given away.
+    #[must_use]
+    pub fn into_pair(self) -> KeyPair {
+        self.pair
+    }
+
     /// Signs `message` with the key's own algorithm.
     ///
     /// # Errors
@@ -121,9 +128,9 @@ impl Key {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.subject_alt_names = alternative_names(names)?;
-        let request = params
-            .serialize_request(&self.pair)
-            .map_err(|error| Error::new(Code::Internal, "a signing request could not be made").because(error))?;
+        let request = params.serialize_request(&self.pair).map_err(|error| {
+            Error::new(Code::Internal, "a signing request could not be made").because(error)
+        })?;
         Ok(request.der().to_vec())
     }
 }
@@ -157,7 +164,9 @@ pub fn check_public(public: &[u8]) -> Result<()> {
         PublicKey::RSA(rsa) => {
             let bits = rsa.key_size();
             if bits < SMALLEST_RSA {
-                return Err(weak(format!("RSA with {bits} bits is weak")).hint("use at least 2048 bits, or P-256"));
+                return Err(
+                    weak(format!("RSA with {bits} bits is weak")).hint("use at least 2048 bits, or P-256")
+                );
             }
             if bits > LARGEST_RSA {
                 return Err(weak(format!("RSA with {bits} bits is larger than {LARGEST_RSA}")));

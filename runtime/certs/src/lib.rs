@@ -5,11 +5,17 @@
 
 pub mod certificate;
 pub mod driver;
+pub mod effects;
+pub mod embedded;
 pub mod files;
 pub mod key;
 pub mod names;
 pub mod policy;
 pub mod profile;
+pub mod renewal;
+pub mod settings;
+pub mod store;
+pub mod transfer;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};
@@ -17,3 +23,4 @@ pub use key::{Key, KeyType};
 pub use names::{Name, Names};
 pub use policy::{Policy, Rules};
 pub use profile::{Profile, Profiles};
+pub use settings::{Choice, Settings};

@@ -67,7 +67,8 @@ impl FromStr for Name {
             return Ok(Self::Ip(address));
         }
         let shown: String = text.chars().take(80).collect();
-        let wrong = |why: &str| Error::new(Code::CertificateName, format!("`{shown}` is not a host name: {why}"));
+        let wrong =
+            |why: &str| Error::new(Code::CertificateName, format!("`{shown}` is not a host name: {why}"));
         if text.ends_with('.') {
             return Err(wrong("it ends in a dot").hint("certificates name hosts without the dot of the root"));
         }
@@ -79,8 +80,9 @@ impl FromStr for Name {
         if rest.len() > 4 * LONGEST {
             return Err(wrong("it is longer than 253 characters"));
         }
-        let ascii = idna::domain_to_ascii_cow(rest.as_bytes(), idna::AsciiDenyList::URL)
-            .map_err(|_| wrong("it has characters that host names cannot have, or breaks the rules of IDNA"))?;
+        let ascii = idna::domain_to_ascii_cow(rest.as_bytes(), idna::AsciiDenyList::URL).map_err(|_| {
+            wrong("it has characters that host names cannot have, or breaks the rules of IDNA")
+        })?;
         check_ascii(&ascii).map_err(wrong)?;
         if star.len() + ascii.len() > LONGEST {
             return Err(wrong("it is longer than 253 characters"));
@@ -255,8 +257,28 @@ mod tests {
         let long_label = format!("{}.test", "a".repeat(64));
         let long = ["abcdefg"; 33].join(".");
         for bad in [
-            "", ".", "a..b", "host.", "-a.test", "a-.test", "a_b.test", "a b", "*", "*.", "a.*.test", "**.test", "w*.test",
-            "1.2.3", "256.1.1.1", "a/b", "a\0b", "xn--a.test", "host:443", "[::1]", &long_label, &long,
+            "",
+            ".",
+            "a..b",
+            "host.",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a b",
+            "*",
+            "*.",
+            "a.*.test",
+            "**.test",
+            "w*.test",
+            "1.2.3",
+            "256.1.1.1",
+            "a/b",
+            "a\0b",
+            "xn--a.test",
+            "host:443",
+            "[::1]",
+            &long_label,
+            &long,
         ] {
             assert_eq!(bad.parse::<Name>().unwrap_err().code, Code::CertificateName, "{bad}");
         }

@@ -85,16 +85,23 @@ impl Policy {
 
     fn admit_one(&self, name: &Name, profile: &Profile, applicant: Applicant<'_>) -> Result<()> {
         let refused = |why: &str, hint: String| {
-            Err(Error::new(Code::CertificatePolicy, format!("a certificate for `{name}` is refused: {why}")).hint(hint))
+            Err(Error::new(Code::CertificatePolicy, format!("a certificate for `{name}` is refused: {why}"))
+                .hint(hint))
         };
         if name.is_wildcard() && !applicant.wildcards {
-            return refused("wildcards are not granted", format!("grant it: `--allow 'certs:wildcards:{name}'`"));
+            return refused(
+                "wildcards are not granted",
+                format!("grant it: `--allow 'certs:wildcards:{name}'`"),
+            );
         }
         let is_internal = self.internal.iter().any(|domain| name.is_within(domain));
         let is_public = self.public.iter().any(|domain| name.is_within(domain));
         match (name, profile.public) {
             (Name::Ip(address), true) => {
-                return refused("a public profile has no addresses", format!("use a host name instead of {address}"));
+                return refused(
+                    "a public profile has no addresses",
+                    format!("use a host name instead of {address}"),
+                );
             }
             (Name::Ip(address), false) => {
                 let is_listed = self.addresses.iter().any(|glob| glob.is_match(address.to_string()));
@@ -139,9 +146,8 @@ impl Policy {
 
     fn admit_service(&self, name: &Name, service: Option<&str>) -> Result<()> {
         let Some(services) = &self.services else { return Ok(()) };
-        let refused = |message: String, hint: String| {
-            Err(Error::new(Code::CertificatePolicy, message).hint(hint))
-        };
+        let refused =
+            |message: String, hint: String| Err(Error::new(Code::CertificatePolicy, message).hint(hint));
         let Some(service) = service else {
             return refused(
                 format!("a certificate for `{name}` is refused: it is for no service"),

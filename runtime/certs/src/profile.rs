@@ -9,9 +9,18 @@ use effect::units::Span;
 use effect::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Choice;
+
 /// Extensions that the authority decides on by itself: none of them can be written by a profile.
 const RESERVED: [&str; 9] = [
-    "2.5.29.14", "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.35", "2.5.29.37",
+    "2.5.29.14",
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.35",
+    "2.5.29.37",
     "1.3.6.1.5.5.7.1.1",
 ];
 
@@ -32,6 +41,9 @@ pub struct Profile {
     pub longest: Duration,
     /// What the authority writes into them beyond its own.
     pub extensions: Vec<Extension>,
+    /// The driver whose authority issues them; the usual one unless said.
+    #[serde(skip)]
+    pub driver: Option<Choice>,
 }
 
 /// An extension that the authority writes, never one that a request brought.
@@ -61,6 +73,8 @@ pub struct ProfileSettings {
     /// Extensions of its own.
     #[serde(default)]
     extensions: Vec<ExtensionSettings>,
+    /// The driver whose authority issues them.
+    driver: Option<Choice>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -117,8 +131,10 @@ impl Profiles {
     pub fn get(&self, name: &str) -> Result<&Profile> {
         self.0.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
-            Error::new(Code::CertificatePolicy, format!("there is no profile `{name}`"))
-                .hint(format!("one of {}; `[certs.profiles.{name}]` in mcrun.toml would add it", known.join(", ")))
+            Error::new(Code::CertificatePolicy, format!("there is no profile `{name}`")).hint(format!(
+                "one of {}; `[certs.profiles.{name}]` in mcrun.toml would add it",
+                known.join(", ")
+            ))
         })
     }
 }
@@ -132,6 +148,7 @@ fn built_in(name: &str, server: bool, client: bool, public: bool) -> Profile {
         lifetime: LIFETIME,
         longest: LONGEST,
         extensions: Vec::new(),
+        driver: None,
     }
 }
 
@@ -148,7 +165,9 @@ fn profile(name: &str, settings: &ProfileSettings) -> Result<Profile> {
     let extensions = settings
         .extensions
         .iter()
-        .map(|settings| extension(settings).map_err(|why| wrong(format!("extension `{}`: {why}", settings.oid))))
+        .map(|settings| {
+            extension(settings).map_err(|why| wrong(format!("extension `{}`: {why}", settings.oid)))
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok(Profile {
         name: name.to_owned(),
@@ -158,6 +177,7 @@ fn profile(name: &str, settings: &ProfileSettings) -> Result<Profile> {
         lifetime,
         longest,
         extensions,
+        driver: settings.driver,
     })
 }
 

@@ -1,6 +1,8 @@
 //! Owns the command line: what can be typed, with its help. Man page, completions and the reference page are made
 //! from it.
 
+pub(crate) mod certs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -330,6 +332,9 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Certificates, and the embedded authority.
+    #[command(subcommand)]
+    Certs(certs::Certs),
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -515,6 +520,12 @@ impl Command {
                 | Self::Start { .. }
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
+                | Self::Certs(
+                    certs::Certs::Ensure(_)
+                        | certs::Certs::Renew { .. }
+                        | certs::Certs::Revoke { .. }
+                        | certs::Certs::Remove { .. }
+                )
         )
     }
 }

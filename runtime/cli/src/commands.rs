@@ -1,6 +1,7 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod certs;
 mod check;
 mod doctor;
 mod documents;
@@ -90,6 +91,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             exec::exec(app, wanted).await
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
+        Command::Certs(command) => certs::certs(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,

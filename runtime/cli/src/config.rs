@@ -27,6 +27,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) retention: Retention,
     #[serde(default)]
+    pub(crate) certs: certs::Settings,
+    #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
     #[serde(skip)]
@@ -47,6 +49,8 @@ pub(crate) struct Node {
 pub(crate) struct Drivers {
     #[serde(default)]
     pub(crate) containers: Containers,
+    #[serde(default)]
+    pub(crate) certs: certs::Choice,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]
@@ -143,6 +147,7 @@ impl Config {
         if let Some(policy) = &self.policy {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
+        self.certs.check()?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

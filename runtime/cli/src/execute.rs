@@ -206,7 +206,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
     let bound = bound.as_deref();
     let state = std::fs::canonicalize(&app.state).unwrap_or_else(|_| app.state.clone());
     let policy = Policy::new(bound, &job.grants)?.sealing_off(&[&state.to_string_lossy(), "/proc"])?;
-    let registry = Arc::new(wiring::registry(app, &job.root));
+    let registry = Arc::new(wiring::registry(app, &job.root)?);
     let kinds: HashMap<_, _> = registry.names().collect();
     let effects = registry.names().map(|(name, _)| name.to_owned()).collect();
     let rewinds = registry.rewinds().map(|(name, rewind)| (name.to_owned(), rewind)).collect();

@@ -98,16 +98,21 @@ impl Kit {
     }
 
     /// Every effect, with the machine in memory and this kit before the world, and the effects of the kit itself.
-    pub(crate) fn registry(self: &Arc<Self>, root: &Path) -> Registry {
+    pub(crate) fn registry(
+        self: &Arc<Self>,
+        root: &Path,
+        certificates: Arc<certs::effects::World>,
+    ) -> Result<Registry> {
         let containers = self.machine.world();
         let mut registry = Registry::default();
         let system = system::World::new(root, Arc::new(Services(containers.clone())));
         system::register(&mut registry, &system);
         containers::effects::register(&mut registry, &containers);
+        certs::effects::register(&mut registry, &certificates);
         let stand_in: Arc<dyn StandIn> = Arc::new(Before(self.clone()));
         registry.stand_in(&stand_in);
         effects::register(&mut registry, self);
-        registry
+        Ok(registry)
     }
 
     /// The tests that came up.

@@ -10,6 +10,7 @@ use system::SecretStore;
 
 use crate::app::{App, state_folder};
 use crate::arguments::Global;
+use crate::certificates::Written;
 use crate::config::{Config, Containers};
 use crate::health::{Probes, Services};
 
@@ -39,29 +40,45 @@ pub(crate) fn engines(config: &Config, state: &Path) -> Engines {
 }
 
 /// Every effect, ready to act.
-pub(crate) fn registry(app: &App, root: &Path) -> Registry {
+pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
     match &app.kit {
-        Some(kit) => kit.registry(root),
-        None => assemble(containers(app), root),
+        Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?),
+        None => Ok(assemble(containers(app), certificates(&app.config, root, &app.state)?, root)),
     }
+}
+
+/// The embedded authority of certificates.
+pub(crate) fn authority(app: &App) -> certs::embedded::Authority {
+    let (journal, sealer) = (app.journal.clone(), app.sealer.clone());
+    certs::embedded::Authority::new(journal, sealer, &app.node, &app.state, app.config.certs.embedded())
+}
+
+/// What the effects on certificates need.
+fn certificates(config: &Config, root: &Path, state: &Path) -> Result<Arc<certs::effects::World>> {
+    let files = Arc::new(Written::new(root));
+    let world = certs::effects::World::new(config.certs.clone(), config.drivers.certs, files, state)?;
+    Ok(Arc::new(world))
 }
 
 /// Every effect, only to be looked at: nothing is opened.
 pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     // No state directory is needed to look at declarations; any path does.
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
-    let mut registry = assemble(container_world(&Config::default(), &state), Path::new("/"));
+    let (config, root) = (Config::default(), Path::new("/"));
+    let certificates = certificates(&config, root, &state)?;
+    let mut registry = assemble(container_world(&config, &state), certificates, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
 
-fn assemble(containers: Arc<World>, root: &Path) -> Registry {
+fn assemble(containers: Arc<World>, certificates: Arc<certs::effects::World>, root: &Path) -> Registry {
     let mut registry = Registry::default();
     let system = system::World::new(root, Arc::new(Services(containers.clone())));
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
     containers::images::effects::register(&mut registry, &Arc::new(images));
+    certs::effects::register(&mut registry, &certificates);
     registry.undo();
     registry
 }

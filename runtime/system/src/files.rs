@@ -8,6 +8,7 @@ mod extract;
 mod object;
 mod owner;
 mod place;
+pub mod plain;
 mod read;
 mod remove;
 mod rewind;
@@ -39,7 +40,7 @@ pub use template::Template;
 pub use tree::Tree;
 pub use write::Write;
 
-pub(crate) use place::resolve;
+pub use place::resolve;
 
 /// Registers the effects on files.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {

@@ -94,7 +94,7 @@ async fn evaluate(
     limits: Limits,
     replayer: &Replayer<'_>,
 ) -> Result<Ended<()>> {
-    let registry = wiring::registry(app, Path::new("/"));
+    let registry = wiring::registry(app, Path::new("/"))?;
     let params = RawValue::from_string(run.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     let launch = Launch {

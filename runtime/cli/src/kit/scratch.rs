@@ -9,6 +9,8 @@ const USUAL: [&str; 10] =
     ["etc", "home", "opt", "root", "run", "srv", "tmp", "usr/local/bin", "var/lib", "var/log"];
 /// Fields of `files` effects that are paths of this machine.
 const PATHS: [&str; 7] = ["path", "source", "target", "from", "to", "archive", "folder"];
+/// Fields of `files` of a certificate that are.
+const PLACES: [&str; 4] = ["cert", "key", "pair", "ca"];
 
 pub(super) struct Scratch {
     root: PathBuf,
@@ -31,6 +33,20 @@ impl Scratch {
     /// Moves the paths of a call into the scratch root. A file beside the script that is only read and was not written
     /// meanwhile is read where it lies.
     pub(super) fn relocate(&self, effect: &str, arguments: &mut Value) {
+        if effect == "certs.ensure" {
+            // Where a certificate is written.
+            let files = arguments.get_mut("files").and_then(Value::as_object_mut);
+            for (name, path) in files.into_iter().flatten() {
+                if let Value::String(text) = path
+                    && PLACES.contains(&name.as_str())
+                    && !text.contains("..")
+                {
+                    *text =
+                        beneath(&self.root, &self.scripts.join(text.as_str())).to_string_lossy().into_owned();
+                }
+            }
+            return;
+        }
         if !effect.starts_with("files.") {
             return;
         }

@@ -35,6 +35,12 @@ impl Owner {
     }
 }
 
+impl From<String> for Wish {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Wish {
     /// The numbers behind it. Without a group it is the user's own.
     pub(super) fn resolve(&self) -> Result<Owner> {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 const LONGEST: usize = 4096;
 
 /// The absolute path that `text` stands for, relative to `root`. Textual: what it names need not exist.
-pub(crate) fn resolve(root: &Path, text: &str) -> Result<PathBuf> {
+pub fn resolve(root: &Path, text: &str) -> Result<PathBuf> {
     let refuse =
         |why: &str| Error::new(Code::FileRefused, format!("path `{}` {why}", crate::exec::clip(text)));
     if text.is_empty() || text.contains('\0') || text.len() > LONGEST {

@@ -1,0 +1,104 @@
+//! Owns what mcrun.toml says of certificates: `[certs]`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use effect::Result;
+use serde::Deserialize;
+
+use crate::embedded;
+use crate::policy::{Policy, Rules};
+use crate::profile::{ProfileSettings, Profiles};
+
+/// Which driver performs the primitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// The authority in the state directory.
+    #[default]
+    Embedded,
+    /// An authority that speaks ACME.
+    Acme,
+    /// An authority that speaks as Vault does.
+    Vault,
+}
+
+impl Choice {
+    /// The driver with this name; the embedded one for a name that this version does not know.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        match name {
+            "acme" => Self::Acme,
+            "vault" => Self::Vault,
+            _ => Self::Embedded,
+        }
+    }
+}
+
+/// `[certs]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The name that the embedded authority's own certificates bear.
+    pub name: Option<String>,
+    /// Where lists of revoked certificates and the authority's own certificates are found by others:
+    /// `http://ca.example:8880`.
+    pub url: Option<String>,
+    /// Where `mcrun serve` listens for those who fetch them.
+    pub listen: Option<SocketAddr>,
+    /// Domains and networks beyond which nothing that the embedded authority signs is valid.
+    pub constraints: Vec<String>,
+    /// Internal domains, beyond those that are private anyway.
+    pub domains: Vec<String>,
+    /// Domains that certificates of a public profile may name.
+    pub public_domains: Vec<String>,
+    /// IP addresses that may be named, as globs, beyond loopback ones.
+    pub addresses: Vec<String>,
+    /// Which names each service may have, as globs.
+    pub services: Option<BTreeMap<String, Vec<String>>>,
+    /// Profiles beyond `server`, `client`, `both` and `public`.
+    pub profiles: BTreeMap<String, ProfileSettings>,
+}
+
+impl Settings {
+    /// The policy on names.
+    ///
+    /// # Errors
+    /// `MC-D001` where a domain or a pattern makes no sense.
+    pub fn policy(&self) -> Result<Policy> {
+        Policy::new(&Rules {
+            domains: self.domains.clone(),
+            public_domains: self.public_domains.clone(),
+            services: self.services.clone(),
+            addresses: self.addresses.clone(),
+        })
+    }
+
+    /// Every profile.
+    ///
+    /// # Errors
+    /// `MC-D001` where one makes no sense.
+    pub fn profiles(&self) -> Result<Profiles> {
+        Profiles::new(&self.profiles)
+    }
+
+    /// What the embedded authority takes of it.
+    #[must_use]
+    pub fn embedded(&self) -> embedded::Settings {
+        embedded::Settings {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            constraints: self.constraints.clone(),
+        }
+    }
+
+    /// Refuses what the syntax cannot tell.
+    ///
+    /// # Errors
+    /// `MC-D001` with the key that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        self.policy()?;
+        self.profiles()?;
+        self.embedded().check()
+    }
+}
