@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_macros, reason = "a table on standard output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
+mod certs;
 mod engine;
 mod many;
 mod peers;
@@ -64,6 +65,9 @@ fn main() {
         rows.push(many::throughput(&program));
         rows.push(many::sleepers(&program));
         rows.push(peers::worker_memory(&program));
+    }
+    if measures("certs") {
+        rows.extend(certs::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

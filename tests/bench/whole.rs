@@ -34,6 +34,17 @@ pub(crate) fn place() -> tempfile::TempDir {
     place
 }
 
+/// A script that does nothing, in a state directory that is there already.
+pub(crate) fn start_with_state(program: &Path, state: &Path) -> Duration {
+    let scripts = tempfile::tempdir().unwrap();
+    let script = scripts.path().join("noop.lua");
+    std::fs::write(&script, "-- nothing\n").unwrap();
+    std::fs::write(state.join("mcrun.toml"), "").unwrap();
+    let run = || timed(command(program, state, &[script.as_os_str()]));
+    run();
+    median((0..TIMES).map(|_| run()).collect())
+}
+
 pub(crate) fn cold_start(program: &Path) -> Row {
     let place = place();
     let scripts = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod branches;
+mod certs;
 mod check;
 mod checkpoints;
 mod codes;

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::hex;
 use crate::key::{Key, KeyType};
 use crate::names::Names;
 use crate::profile::Profile;
@@ -32,6 +33,17 @@ pub struct Order<'a> {
     pub service: Option<&'a str>,
     /// The certificate in whose place it comes (RFC 9773, section 5).
     pub replaces: Option<&'a CertificateDer<'static>>,
+}
+
+/// A token for an order that has no other name.
+///
+/// # Errors
+/// Only where the machine has no randomness.
+pub fn new_token() -> Result<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Error::new(Code::Internal, "this machine gives no random numbers"))?;
+    Ok(hex(&bytes))
 }
 
 /// Where an order keeps what a later attempt needs to go on with it, such as the address of an ACME order.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use effect::{Code, Error, Result, Sealer, Timestamp};
-use journal::{Clock, Expect, Journal, Write};
+use journal::{Clock, Expect, Journal, Work, Write};
 use rustls::pki_types::CertificateDer;
 
 use crate::driver::{Driver, Feature, Issued, Order, Progress, Reason};
@@ -123,6 +123,8 @@ impl Authority {
     /// cannot sign, `MC-E007` where the clock is behind.
     pub async fn sign(&self, request: &Request<'_>) -> Result<Issued> {
         check_public(request.public)?;
+        // Those who ask at once share commits.
+        let _working = self.journal.working(Work::Effect);
         let signer = self.signer().await?;
         let now = self.clock.now();
         signer.check(now)?;
@@ -150,8 +152,22 @@ impl Authority {
                 "the order was carried out before, for another key",
             ));
         }
-        let chain = self.signer_called(&issuance.issuer).await?;
-        Ok(Issued { chain: chain.chain_of(certificate) })
+        Ok(Issued { chain: self.chain_of(&issuance).await? })
+    }
+
+    /// The present moment of the authority's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The certificate that was issued, with what leads from it to a root.
+    ///
+    /// # Errors
+    /// Where the intermediate that signed it cannot be read.
+    pub async fn chain_of(&self, issuance: &Issuance) -> Result<Vec<CertificateDer<'static>>> {
+        let signer = self.signer_called(&issuance.issuer).await?;
+        Ok(signer.chain_of(issuance.certificate()?))
     }
 
     /// What is recorded of the certificate with this serial number.

@@ -46,7 +46,6 @@ pub struct Wanted {
     /// Permission bits.
     pub mode: Mode,
     /// User and group as the script wrote them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
 

@@ -31,7 +31,7 @@ pub use crate::error::{Error, Result};
 pub use crate::event::Event;
 pub use crate::id::{InvalidId, RunId};
 pub use crate::journal::{Journal, Options, Part, Retention, Span, Swept, Ticket, Work, Working};
-pub use crate::lock::{Holder, Lease, RunLock};
+pub use crate::lock::{DaemonLock, Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};
 pub use crate::record::{Expect, Record, Write};

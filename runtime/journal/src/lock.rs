@@ -79,6 +79,18 @@ pub(crate) fn lock_run(folder: &Path, holder: &Holder, run: &RunId) -> Result<Ru
     Ok(RunLock { _file: file })
 }
 
+/// The right to be the one process that stays with a state directory. Dropping it, or the end of the process, frees it.
+#[derive(Debug)]
+pub struct DaemonLock {
+    _file: LockFile,
+}
+
+/// Takes the right to be the one process that stays.
+pub(crate) fn lock_daemon(folder: &Path, holder: &Holder) -> Result<DaemonLock> {
+    let file = LockFile::take(folder, "daemon", holder, || "the state directory".to_owned())?;
+    Ok(DaemonLock { _file: file })
+}
+
 /// Takes the lease of a service.
 pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -> Result<LockFile> {
     let name = format!("lease-{}-{}", escaped(node), escaped(service));

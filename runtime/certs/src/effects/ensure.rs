@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::issue::{Wish, displace, place};
+use super::issue::{Wish, displace, place, tell_renewed};
 use super::{World, check_node, key, lease, observe};
 use crate::certificate::Certificate;
 use crate::files::Placement;
@@ -293,6 +293,9 @@ impl effect::Ensure for Ensure {
             .await?
         };
         place(world, context, &certificate).await?;
+        if let Some(before) = before.filter(|before| before.serial != certificate.serial) {
+            tell_renewed(context, before, &certificate).await?;
+        }
         let writes = certificate_writes(&context.node, &certificate).to_vec();
         Ok(Applied::to(certificate).writing(writes))
     }

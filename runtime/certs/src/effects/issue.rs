@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use effect::units::Span;
-use effect::{Code, Context, Error, Result};
+use effect::{Code, Context, Error, Result, reached};
 use journal::Journal;
 use serde_json::json;
 
 use super::World;
-use crate::certificate::{Certificate, check_answer, hex, to_pem};
-use crate::driver::{Order, Progress, check_features, needed};
+use crate::certificate::{Certificate, check_answer, to_pem};
+use crate::driver::{Order, Progress, check_features, needed, new_token};
 use crate::files::Placement;
 use crate::key::{Key, KeyType};
 use crate::names::Names;
@@ -85,6 +85,7 @@ impl Wish<'_> {
                 &progress,
             )
             .await?;
+        reached("certs:issued");
         let facts = check_answer(&issued.chain, self.names, &key, context.now())?;
         Ok(Certificate {
             id: self.id.to_owned(),
@@ -129,22 +130,31 @@ impl Wish<'_> {
             .await
             .map_err(|error| Error::new(Code::Internal, "making a key ended early").because(error))??;
         let open = Open {
-            token: token.map_or_else(random_token, |token| Ok(token.to_owned()))?,
+            token: token.map_or_else(new_token, |token| Ok(token.to_owned()))?,
             request,
             key: context.sealer.hide(key.to_pem().as_bytes()),
             noted: None,
             at: context.now(),
         };
         context.journal.write(vec![store::order_write(&context.node, self.id, &open)]).await?;
+        reached("certs:ordered");
         Ok((open, key))
     }
 }
 
-fn random_token() -> Result<String> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Error::new(Code::Internal, "this machine gives no random numbers"))?;
-    Ok(hex(&bytes))
+/// Tells that `certificate` took the place of the one before it.
+pub(super) async fn tell_renewed(
+    context: &Context,
+    before: &Certificate,
+    certificate: &Certificate,
+) -> Result<()> {
+    let data = json!({
+        "id": certificate.id,
+        "serial": certificate.serial,
+        "replaced": before.serial,
+        "not_after": effect::Timestamp(certificate.not_after).to_string(),
+    });
+    Ok(context.journal.emit("certs.renewed", &data.to_string()).await?)
 }
 
 /// Writes the files of a certificate.
@@ -153,6 +163,7 @@ pub(super) async fn place(world: &World, context: &Context, certificate: &Certif
     let key = world.key_of(context, certificate)?;
     for wanted in placement.wanted(certificate, &key) {
         world.files().put(context, &wanted).await?;
+        reached("certs:placed");
     }
     Ok(())
 }

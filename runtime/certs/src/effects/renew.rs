@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::issue::{Wish, place};
+use super::issue::{Wish, place, tell_renewed};
 use super::{World, check_node, lease, observe, unknown};
 use crate::certificate::Certificate;
 use crate::store::certificate_writes;
@@ -74,6 +74,7 @@ impl Act for Renew {
         let certificate = wish.issue(world, context, Some(&before), Some(key)).await?;
         place(world, context, &certificate).await?;
         context.journal.write(certificate_writes(&context.node, &certificate).to_vec()).await?;
+        tell_renewed(context, &before, &certificate).await?;
         Ok(certificate)
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use effect::{Code, Error, Hidden, Result, Sealer, Timestamp};
+use effect::{Code, Error, Hidden, Result, Sealer, Timestamp, reached};
 use journal::{Expect, Write};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -178,7 +178,9 @@ impl Authority {
         let new = self.write(INTERMEDIATE, &intermediate.id, json!(intermediate).to_string(), Expect::Absent);
         let root = root.map(|root| self.write(ROOT, &root.id, json!(root).to_string(), Expect::Absent));
         let writes: Vec<Write> = [active, new].into_iter().chain(root).collect();
+        reached("certs:rotating");
         self.journal.write(writes).await?;
+        reached("certs:rotated");
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }

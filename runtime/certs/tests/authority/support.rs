@@ -120,6 +120,7 @@ impl Scene {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "OpenSSL is the judge from outside")]
 pub(crate) fn openssl(arguments: &[&str]) -> Output {
     std::process::Command::new("openssl").args(arguments).output().unwrap()
 }

@@ -1,6 +1,8 @@
 //! Owns `doctor`: what of this machine mcrun can use and why that is chosen, what is missing and what to do about it.
 //! What a driver can do in detail is for `-v` and `--json`.
 
+mod certificates;
+
 use containers::Driver;
 use containers::docker::Docker;
 use containers::doctor::Finding;
@@ -52,6 +54,7 @@ pub(super) async fn doctor(global: &Global, as_json: bool) -> Result<Exit> {
         Ok(app) => {
             checks.push(Check::good("state directory", app.state.display().to_string()));
             checks.extend(drivers(&app).await);
+            checks.extend(certificates::checks(&app).await);
         }
         Err(error) => checks.push(Check::of("state directory", Verdict::Bad, &error)),
     }

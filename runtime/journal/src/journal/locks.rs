@@ -8,7 +8,7 @@ use super::{Journal, writer_is_gone};
 use crate::entry::Fence;
 use crate::error::Result;
 use crate::id::RunId;
-use crate::lock::{self, Holder, Lease, RunLock};
+use crate::lock::{self, DaemonLock, Holder, Lease, RunLock};
 use crate::reader;
 use crate::writer::Request;
 
@@ -17,6 +17,18 @@ impl Journal {
     pub fn lock_run(&self, run: &RunId) -> Result<RunLock> {
         let holder = Holder { executes: true, ..self.holder(run, "it executes the run") };
         lock::lock_run(&self.locks(), &holder, run)
+    }
+
+    /// Takes the right to be the one process that stays with this state directory.
+    pub fn lock_daemon(&self) -> Result<DaemonLock> {
+        let holder = Holder {
+            pid: std::process::id(),
+            run: None,
+            executes: false,
+            what: "it serves this state directory".to_owned(),
+            since: self.inner.clock.now(),
+        };
+        lock::lock_daemon(&self.locks(), &holder)
     }
 
     /// Takes the right to change a service, on behalf of `run` and for `why`. Its epoch is durable on return: whoever held
