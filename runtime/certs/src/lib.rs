@@ -3,6 +3,7 @@
 //! Owns names, keys, profiles, the policy on names and the record of every certificate. Leaves listening on sockets to
 //! the daemon, and how files are written to whoever fills in [`files::Files`].
 
+pub mod acme;
 pub mod certificate;
 pub mod driver;
 pub mod files;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod names;
 pub mod policy;
 pub mod profile;
+pub mod request;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};
