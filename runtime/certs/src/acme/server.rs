@@ -9,6 +9,7 @@ mod answer;
 mod authorization;
 pub mod eab;
 mod finalize;
+pub mod fuzz;
 mod jwk;
 mod jws;
 mod limits;

@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Registration {
+pub(super) struct Registration {
     #[serde(default)]
     contact: Vec<String>,
     #[serde(default)]
@@ -34,14 +34,14 @@ struct Registration {
 }
 
 #[derive(Deserialize)]
-struct Change {
+pub(super) struct Change {
     contact: Option<Vec<String>>,
     status: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rollover {
+pub(super) struct Rollover {
     account: String,
     old_key: Value,
 }

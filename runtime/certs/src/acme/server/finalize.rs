@@ -19,7 +19,7 @@ use crate::request::Request;
 const TOKEN: &str = "acme";
 
 #[derive(Deserialize)]
-struct Finalization {
+pub(super) struct Finalization {
     csr: String,
 }
 

@@ -22,15 +22,15 @@ const SOON: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wanted {
-    identifiers: Vec<Identifier>,
-    not_before: Option<String>,
-    not_after: Option<String>,
+pub(super) struct Wanted {
+    pub(super) identifiers: Vec<Identifier>,
+    pub(super) not_before: Option<String>,
+    pub(super) not_after: Option<String>,
     replaces: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Identifier {
+pub(super) struct Identifier {
     #[serde(rename = "type")]
     kind: String,
     value: String,
@@ -209,7 +209,7 @@ pub(super) fn identifier(name: &Name) -> Value {
     json!({ "type": kind, "value": name.to_string() })
 }
 
-fn names(identifiers: &[Identifier]) -> Outcome<Names> {
+pub(super) fn names(identifiers: &[Identifier]) -> Outcome<Names> {
     let one = |identifier: &Identifier| {
         let name = identifier.value.parse::<Name>();
         match (identifier.kind.as_str(), name) {

@@ -17,7 +17,7 @@ use crate::driver::Reason;
 use crate::names::Name;
 
 #[derive(Deserialize)]
-struct Revocation {
+pub(super) struct Revocation {
     certificate: String,
     reason: Option<u8>,
 }
