@@ -48,7 +48,7 @@ mutants: ## plant known mistakes in a copy of the tree; each must be caught by a
 reliability: ## write docs/reliability.md: every kill, every loss of power, every fault, every planted mistake
 	tests/reliability.sh
 
-fuzz: ## look for inputs that break what reads them, FUZZ_SECONDS (600) for each of five targets
+fuzz: ## look for inputs that break what reads them, FUZZ_SECONDS (600) for each target
 	tests/fuzz.sh
 
 bench: build ## measure, with ratios against a baseline of the same run

@@ -1,15 +1,18 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static
-# busybox for test images, a registry with htpasswd, nextest. The tests start docker's daemon themselves, apart from the machine's own.
+# busybox for test images, a registry with htpasswd, clients for the ACME server, nextest. The tests start docker's daemon themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
 fi
 missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
-    busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils; do
+    busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
+    openssl:openssl certbot:certbot lego:lego; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+# What makes the environments that clients from PyPI are installed into.
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"

@@ -3,6 +3,7 @@
 //! Owns names, keys, profiles, the policy on names and the record of every certificate. Leaves listening on sockets to
 //! the daemon, and how files are written to whoever fills in [`files::Files`].
 
+pub mod acme;
 pub mod certificate;
 pub mod driver;
 pub mod effects;
@@ -16,6 +17,7 @@ pub mod renewal;
 pub mod settings;
 pub mod store;
 pub mod transfer;
+pub mod request;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};

@@ -301,6 +301,9 @@ codes! {
     CertificateAnswer "MC-E012" "the authority answered with something that was not asked for"
         "What came is no certificate, or one for other names or another key. Nothing of it was kept."
         "Look at the authority's own log; a proxy between may have answered in its place.";
+    AcmeKeyUnknown "MC-E020" "no such key of an ACME client"
+        "No key for the external account binding of ACME clients (RFC 8555, section 7.3.4) has this id."
+        "`mcrun certs acme eab list` shows the keys that there are.";
 
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"

@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a target that cannot go on has found something")]
 
 mod archives;
+mod certificates;
 mod diffs;
 mod pure;
 mod rows;
 
 pub use archives::archive;
+pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use pure::pure;
 pub use rows::rows;
@@ -17,8 +19,15 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 5] =
-    [("archive", archive), ("diff", diff), ("pure", pure), ("rows", rows), ("words", words)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("acme_request", acme_request),
+    ("archive", archive),
+    ("csr", csr),
+    ("diff", diff),
+    ("pure", pure),
+    ("rows", rows),
+    ("words", words),
+];
 
 /// What a worker writes to its host.
 pub fn words(bytes: &[u8]) {
