@@ -3,13 +3,19 @@
 //! Owns names, keys, profiles, the policy on names and the record of every certificate. Leaves listening on sockets to
 //! the daemon, and how files are written to whoever fills in [`files::Files`].
 
+pub mod acme;
 pub mod certificate;
+mod chain;
 pub mod driver;
 pub mod files;
+mod holder;
 pub mod key;
 pub mod names;
+pub mod peer;
 pub mod policy;
 pub mod profile;
+pub mod secret;
+pub mod vault;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};

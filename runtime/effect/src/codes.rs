@@ -301,6 +301,9 @@ codes! {
     CertificateAnswer "MC-E012" "the authority answered with something that was not asked for"
         "What came is no certificate, or one for other names or another key. Nothing of it was kept."
         "Look at the authority's own log; a proxy between may have answered in its place.";
+    ProofNotOffered "MC-E013" "the proof of a name cannot be offered"
+        "An ACME authority wants each name proven: by a file at port 80, a certificate at port 443, or a record. None of the ways in mcrun.toml fits the name, or the port is held by somebody else. Nothing was ordered that could count against a limit."
+        "The cause names who is in the way. Free the port, set `http` or `tls` under [drivers.acme] to where a proxy passes these requests on, or list another way under `challenges`.";
 
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"
