@@ -198,7 +198,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// `MC-E012` with what is wrong.
-pub(crate) fn check_answer(
+pub fn check_answer(
     chain: &[CertificateDer<'static>],
     names: &Names,
     key: &Key,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Result, Timestamp};
 use rustls::pki_types::CertificateDer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -190,15 +190,27 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// Where the authority does not answer.
     async fn roots(&self) -> Result<Vec<CertificateDer<'static>>>;
+
+    /// When the authority wants the certificate at the head of `chain` to be renewed (RFC 9773), if it says so.
+    ///
+    /// # Errors
+    /// Where the authority does not answer.
+    async fn renewal_window(
+        &self,
+        _chain: &[CertificateDer<'static>],
+    ) -> Result<Option<(Timestamp, Timestamp)>> {
+        Ok(None)
+    }
+
+    /// What an operator can do to get a feature that is missing, where there is something.
+    fn remedy(&self, _missing: Feature) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The features that an order takes.
-pub(crate) fn needed(
-    names: &Names,
-    profile: &Profile,
-    key_type: KeyType,
-    has_lifetime: bool,
-) -> Vec<Feature> {
+#[must_use]
+pub fn needed(names: &Names, profile: &Profile, key_type: KeyType, has_lifetime: bool) -> Vec<Feature> {
     let any = |is: bool, feature: Feature| is.then_some(feature);
     let of_names = names.as_slice();
     [
@@ -218,14 +230,16 @@ pub(crate) fn needed(
 ///
 /// # Errors
 /// `MC-C006` naming the first missing feature.
-pub(crate) fn check_features(driver: &dyn Driver, needed: &[Feature]) -> Result<()> {
+pub fn check_features(driver: &dyn Driver, needed: &[Feature]) -> Result<()> {
     match needed.iter().find(|feature| !driver.features().contains(feature)) {
         None => Ok(()),
         Some(missing) => {
             let message =
                 format!("the certs driver `{}` does not have {}", driver.name(), missing.describe());
-            Err(Error::new(Code::Unsupported, message)
-                .hint("choose another driver for this profile in mcrun.toml, or leave it out"))
+            let remedy = driver
+                .remedy(*missing)
+                .unwrap_or("choose another driver for this profile in mcrun.toml, or leave it out");
+            Err(Error::new(Code::Unsupported, message).hint(remedy))
         }
     }
 }

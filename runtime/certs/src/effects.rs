@@ -17,7 +17,7 @@ pub use inspect::{Bundle, Get, List};
 pub use remove::Remove;
 pub use renew::Renew;
 pub use revoke::{Revocation, Revoke};
-pub use world::World;
+pub use world::{Parts, World};
 
 use crate::certificate::Certificate;
 

@@ -7,6 +7,7 @@
 
 mod build;
 mod crl;
+mod for_acme;
 mod hierarchy;
 mod ledger;
 mod portable;
@@ -27,6 +28,7 @@ use crate::names::Names;
 use crate::profile::Profile;
 
 pub use crl::List;
+pub use for_acme::ForAcme;
 pub use hierarchy::{Intermediate, Root, Standing};
 pub use ledger::{Issuance, Revoked};
 pub use portable::Imported;

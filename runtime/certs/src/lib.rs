@@ -5,19 +5,24 @@
 
 pub mod acme;
 pub mod certificate;
+mod chain;
 pub mod driver;
 pub mod effects;
 pub mod embedded;
 pub mod files;
+mod holder;
 pub mod key;
 pub mod names;
+pub mod peer;
 pub mod policy;
 pub mod profile;
 pub mod renewal;
+pub mod request;
+pub mod secret;
 pub mod settings;
 pub mod store;
 pub mod transfer;
-pub mod request;
+pub mod vault;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};

@@ -51,7 +51,7 @@ impl Policy {
     /// Checks the rules themselves.
     ///
     /// # Errors
-    /// `MC-D001` where a domain or a pattern makes no sense.
+    /// `MC-U002` where a domain or a pattern makes no sense.
     pub fn new(rules: &Rules) -> Result<Self> {
         let own = domains("domains", &rules.domains)?;
         let internal = PRIVATE.into_iter().map(str::to_owned).chain(own).collect();

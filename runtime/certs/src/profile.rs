@@ -108,7 +108,7 @@ impl Profiles {
     /// The four that are always there, and the operator's.
     ///
     /// # Errors
-    /// `MC-D001` where a profile of the operator's makes no sense.
+    /// `MC-U002` where a profile of the operator's makes no sense.
     pub fn new(settings: &BTreeMap<String, ProfileSettings>) -> Result<Self> {
         let built_in = [
             built_in("server", true, false, false),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use effect::Result;
+use effect::{Code, Error, Result};
 use serde::Deserialize;
 
-use crate::embedded;
+use crate::{acme, embedded, vault};
 use crate::policy::{Policy, Rules};
 use crate::profile::{ProfileSettings, Profiles};
 
@@ -35,6 +35,15 @@ impl Choice {
     }
 }
 
+/// The ways to other authorities: `[drivers.acme]` and `[drivers.vault]`.
+#[derive(Debug, Clone, Default)]
+pub struct External {
+    /// An authority that speaks ACME.
+    pub acme: Option<acme::driver::Settings>,
+    /// An authority that speaks as Vault does.
+    pub vault: Option<vault::Settings>,
+}
+
 /// `[certs]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,6 +65,8 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// Which names each service may have, as globs.
     pub services: Option<BTreeMap<String, Vec<String>>>,
+    /// The ACME server, where there is to be one.
+    pub acme_server: Option<acme::server::Settings>,
     /// Profiles beyond `server`, `client`, `both` and `public`.
     pub profiles: BTreeMap<String, ProfileSettings>,
 }
@@ -64,7 +75,7 @@ impl Settings {
     /// The policy on names.
     ///
     /// # Errors
-    /// `MC-D001` where a domain or a pattern makes no sense.
+    /// `MC-U002` where a domain or a pattern makes no sense.
     pub fn policy(&self) -> Result<Policy> {
         Policy::new(&Rules {
             domains: self.domains.clone(),
@@ -77,7 +88,7 @@ impl Settings {
     /// Every profile.
     ///
     /// # Errors
-    /// `MC-D001` where one makes no sense.
+    /// `MC-U002` where one makes no sense.
     pub fn profiles(&self) -> Result<Profiles> {
         Profiles::new(&self.profiles)
     }
@@ -95,10 +106,14 @@ impl Settings {
     /// Refuses what the syntax cannot tell.
     ///
     /// # Errors
-    /// `MC-D001` with the key that makes no sense.
+    /// `MC-U002` with the key that makes no sense.
     pub fn check(&self) -> Result<()> {
         self.policy()?;
-        self.profiles()?;
+        let profiles = self.profiles()?;
+        if let Some(server) = &self.acme_server {
+            server.host()?;
+            profiles.get(&server.profile).map_err(|error| Error::new(Code::Config, error.message))?;
+        }
         self.embedded().check()
     }
 }

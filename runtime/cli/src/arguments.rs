@@ -332,6 +332,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Stay: publish what the embedded authority has, answer ACME clients, renew certificates when their time has come.
+    Serve,
     /// Certificates, and the embedded authority.
     #[command(subcommand)]
     Certs(certs::Certs),

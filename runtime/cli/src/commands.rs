@@ -20,6 +20,7 @@ mod releases;
 mod replay;
 mod resume;
 mod runs;
+mod serve;
 mod services;
 mod test;
 mod top;
@@ -91,6 +92,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             exec::exec(app, wanted).await
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
+        Command::Serve => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,

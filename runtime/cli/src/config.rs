@@ -51,6 +51,8 @@ pub(crate) struct Drivers {
     pub(crate) containers: Containers,
     #[serde(default)]
     pub(crate) certs: certs::Choice,
+    pub(crate) acme: Option<certs::acme::driver::Settings>,
+    pub(crate) vault: Option<certs::vault::Settings>,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]

@@ -8,6 +8,9 @@ use containers::{docker, podman, process};
 use effect::{Registry, Result, Secrets};
 use system::SecretStore;
 
+use certs::acme;
+use certs::settings::External;
+
 use crate::app::{App, state_folder};
 use crate::arguments::Global;
 use crate::certificates::Written;
@@ -53,10 +56,25 @@ pub(crate) fn authority(app: &App) -> certs::embedded::Authority {
     certs::embedded::Authority::new(journal, sealer, &app.node, &app.state, app.config.certs.embedded())
 }
 
+/// The ACME server on the embedded authority.
+pub(crate) fn acme_server(app: &App, settings: &acme::server::Settings) -> Result<acme::server::Server> {
+    let profile = app.config.certs.profiles()?.get(&settings.profile)?.clone();
+    let signer = certs::embedded::ForAcme::new(Arc::new(authority(app)), app.config.certs.policy()?, profile);
+    let prover = Arc::new(acme::server::Network::new(settings));
+    let (journal, sealer) = (app.journal.clone(), app.sealer.clone());
+    acme::server::Server::new(settings.clone(), &app.node, journal, sealer, Arc::new(signer), prover)
+}
+
 /// What the effects on certificates need.
 fn certificates(config: &Config, root: &Path, state: &Path) -> Result<Arc<certs::effects::World>> {
-    let files = Arc::new(Written::new(root));
-    let world = certs::effects::World::new(config.certs.clone(), config.drivers.certs, files, state)?;
+    let world = certs::effects::World::new(certs::effects::Parts {
+        settings: config.certs.clone(),
+        choice: config.drivers.certs,
+        external: External { acme: config.drivers.acme.clone(), vault: config.drivers.vault.clone() },
+        files: Arc::new(Written::new(root)),
+        state,
+        jitter: Arc::new(chance),
+    })?;
     Ok(Arc::new(world))
 }
 

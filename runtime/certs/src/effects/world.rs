@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use effect::{Context, Result};
+use effect::{Code, Context, Error, Result};
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
@@ -11,9 +11,12 @@ use crate::driver::Driver;
 use crate::embedded::Authority;
 use crate::files::Files;
 use crate::key::Key;
+use crate::peer::{Jitter, Patience};
 use crate::policy::Policy;
 use crate::profile::{Profile, Profiles};
-use crate::settings::{Choice, Settings};
+use crate::secret::Secrets;
+use crate::settings::{Choice, External, Settings};
+use crate::{acme, vault};
 
 /// The surroundings of one run's effects.
 pub struct World {
@@ -23,23 +26,47 @@ pub struct World {
     profiles: Profiles,
     files: Arc<dyn Files>,
     state: PathBuf,
+    external: External,
+    jitter: Arc<Jitter>,
     authority: OnceLock<Arc<Authority>>,
+    acme: OnceLock<Arc<dyn Driver>>,
+    vault: OnceLock<Arc<dyn Driver>>,
+}
+
+/// What a world is put together from.
+pub struct Parts<'a> {
+    /// `[certs]`.
+    pub settings: Settings,
+    /// The driver of profiles that name none.
+    pub choice: Choice,
+    /// The ways to other authorities.
+    pub external: External,
+    /// What writes files.
+    pub files: Arc<dyn Files>,
+    /// The state directory.
+    pub state: &'a Path,
+    /// Where the chance in waits comes from.
+    pub jitter: Arc<Jitter>,
 }
 
 impl World {
     /// The world of a state directory, as configured. Nothing is opened before it is needed.
     ///
     /// # Errors
-    /// `MC-D001` where the settings make no sense.
-    pub fn new(settings: Settings, choice: Choice, files: Arc<dyn Files>, state: &Path) -> Result<Self> {
+    /// `MC-U002` where the settings make no sense.
+    pub fn new(parts: Parts<'_>) -> Result<Self> {
         Ok(Self {
-            policy: settings.policy()?,
-            profiles: settings.profiles()?,
-            settings,
-            choice,
-            files,
-            state: state.to_owned(),
+            policy: parts.settings.policy()?,
+            profiles: parts.settings.profiles()?,
+            settings: parts.settings,
+            choice: parts.choice,
+            files: parts.files,
+            state: parts.state.to_owned(),
+            external: parts.external,
+            jitter: parts.jitter,
             authority: OnceLock::new(),
+            acme: OnceLock::new(),
+            vault: OnceLock::new(),
         })
     }
 
@@ -72,8 +99,40 @@ impl World {
     fn driver_of(&self, context: &Context, choice: Choice) -> Result<Arc<dyn Driver>> {
         match choice {
             Choice::Embedded => Ok(self.authority(context)),
-            Choice::Acme | Choice::Vault => Ok(self.authority(context)),
+            Choice::Acme => once(&self.acme, || self.new_acme(context)),
+            Choice::Vault => once(&self.vault, || self.new_vault(context)),
         }
+    }
+
+    fn new_acme(&self, context: &Context) -> Result<Arc<dyn Driver>> {
+        let settings = self.external.acme.clone().ok_or_else(|| not_described("acme"))?;
+        let client = acme::driver::Client::new(
+            settings,
+            acme::driver::Parts {
+                journal: context.journal.clone(),
+                node: context.node.clone(),
+                sealer: context.sealer.clone(),
+                secrets: Secrets::new(context.secrets.clone(), "certs:acme"),
+                jitter: self.jitter.clone(),
+                patience: Patience::default(),
+                responders: Vec::new(),
+            },
+        )?;
+        Ok(Arc::new(client))
+    }
+
+    fn new_vault(&self, context: &Context) -> Result<Arc<dyn Driver>> {
+        let settings = self.external.vault.clone().ok_or_else(|| not_described("vault"))?;
+        let client = vault::Client::new(
+            settings,
+            vault::Parts {
+                secrets: Secrets::new(context.secrets.clone(), "certs:vault"),
+                clock: context.clock.clone(),
+                jitter: self.jitter.clone(),
+                patience: Patience::default(),
+            },
+        )?;
+        Ok(Arc::new(client))
     }
 
     /// The driver that issued a certificate, whatever is configured now.
@@ -95,4 +154,20 @@ impl World {
         let key = Key::from_pem(&String::from_utf8_lossy(&opened))?;
         Ok(key.to_pem())
     }
+}
+
+fn once(
+    cell: &OnceLock<Arc<dyn Driver>>,
+    make: impl FnOnce() -> Result<Arc<dyn Driver>>,
+) -> Result<Arc<dyn Driver>> {
+    if let Some(made) = cell.get() {
+        return Ok(made.clone());
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made).clone())
+}
+
+fn not_described(driver: &str) -> Error {
+    Error::new(Code::Config, format!("mcrun.toml chooses the certs driver `{driver}`, and has no [drivers.{driver}]"))
+        .hint(format!("add [drivers.{driver}] with the address of the authority"))
 }

@@ -1,6 +1,6 @@
 //! Owns what `[certs.acme_server]` of mcrun.toml says: the address, who may register, how names are proven, the limits.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use effect::units::Span;
@@ -8,10 +8,16 @@ use effect::{Code, Error, Result};
 use serde::Deserialize;
 use url::Url;
 
+use crate::names::Names;
+
 /// What the operator decides about the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The profile of the certificates that clients get.
+    pub profile: String,
     /// The address that clients call, such as `https://ca.mcrun.test:8443/acme`; the directory lies beneath it. Every
     /// request is signed for its own address, so there is exactly one.
     pub url: String,
@@ -38,6 +44,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 8443).into(),
+            profile: "server".into(),
             url: String::new(),
             eab: true,
             resolvers: Vec::new(),
@@ -49,6 +57,19 @@ impl Default for Settings {
             caa_identities: Vec::new(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The host name or address that clients call, which the server's own certificate bears.
+    ///
+    /// # Errors
+    /// `MC-U002` where the address is none that clients could call.
+    pub fn host(&self) -> Result<Names> {
+        Base::new(self)?;
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        Names::parse(&[host.trim_matches(['[', ']'])])
     }
 }
 

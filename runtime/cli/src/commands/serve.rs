@@ -1,0 +1,165 @@
+//! Owns `serve`: the process that stays. It publishes what the embedded authority has, answers ACME clients, and renews
+//! certificates when their time has come, each by a run of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use certs::acme;
+use daemon::listen::{self, Handler};
+use daemon::publish::Publisher;
+use daemon::renewals::{self, Renewer};
+use effect::policy::Grants;
+use effect::{Code, Error, Result};
+use journal::RunState;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::evaluate;
+use crate::app::App;
+use crate::execute;
+use crate::exit::Exit;
+use crate::render::{self, Silent};
+use crate::wiring;
+
+pub(super) async fn serve(app: &App) -> Result<Exit> {
+    let _lock = app.journal.lock_daemon()?;
+    let (stop, shutdown) = watch::channel(false);
+    let mut listeners = JoinSet::new();
+    if let Some(address) = app.config.certs.listen {
+        let publisher = Publisher::new(Arc::new(wiring::authority(app)));
+        let bound = spawn(&mut listeners, address, None, publisher, &shutdown).await?;
+        render::note(format_args!("lists of revoked certificates and roots: http://{bound}/ca/roots.pem"));
+    }
+    if let Some(settings) = &app.config.certs.acme_server {
+        serve_acme(app, settings, &mut listeners, &shutdown).await?;
+    }
+    let renewer = Runs(app);
+    let mut ends = Ends::open()?;
+    render::note("ready; certificates are renewed when their time has come");
+    let renewing = renewals::keep_renewing(&app.journal, &app.node, &renewer, shutdown);
+    tokio::pin!(renewing);
+    tokio::select! {
+        () = &mut renewing => {}
+        () = ends.one() => {}
+    }
+    render::note("stopping");
+    stop.send_replace(true);
+    renewing.await;
+    while listeners.join_next().await.is_some() {}
+    Ok(Exit::Done)
+}
+
+async fn serve_acme(
+    app: &App,
+    settings: &acme::server::Settings,
+    listeners: &mut JoinSet<()>,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<()> {
+    let server = wiring::acme_server(app, settings)?;
+    let identity = Arc::new(daemon::identity::Identity::new(wiring::authority(app), settings.host()?));
+    identity.refresh().await?;
+    let config = Arc::new(identity.config());
+    let bound = spawn(listeners, settings.listen, Some(config), Acme(server.clone()), shutdown).await?;
+    render::note(format_args!("ACME: {} (on {bound})", server.directory()));
+    let mut over = shutdown.clone();
+    listeners.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(daemon::identity::BETWEEN_LOOKS) => {}
+                _ = over.wait_for(|is_over| *is_over) => return,
+            }
+            if let Err(error) = identity.refresh().await {
+                tracing::warn!(%error, "the certificate of the ACME server cannot be renewed");
+            }
+            if let Err(error) = server.prune().await {
+                tracing::warn!(%error, "old ACME orders cannot be taken out");
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn spawn<H: Handler>(
+    listeners: &mut JoinSet<()>,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    handler: H,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<SocketAddr> {
+    let failed = |error: std::io::Error| {
+        let occupied = error.kind() == std::io::ErrorKind::AddrInUse;
+        let code = if occupied { Code::PortOccupied } else { Code::Config };
+        Error::new(code, format!("`{address}` cannot be listened on")).because(error)
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    listeners.spawn(listen::serve(listener, tls, handler, listen::Limits::default(), shutdown.clone()));
+    Ok(bound)
+}
+
+/// The ACME server behind its socket.
+#[derive(Clone)]
+struct Acme(acme::server::Server);
+
+impl Handler for Acme {
+    async fn handle(
+        &self,
+        request: http::Request<bytes::Bytes>,
+        peer: SocketAddr,
+    ) -> http::Response<bytes::Bytes> {
+        self.0.handle(request, peer).await
+    }
+}
+
+/// Renews by runs, so that each is journaled, shown and resumable like any other.
+struct Runs<'a>(&'a App);
+
+#[async_trait(?Send)]
+impl Renewer for Runs<'_> {
+    async fn renew(&self, id: &str) -> Result<()> {
+        let app = self.0;
+        let name = format!("renew {id}");
+        // The files that it is written to were granted to the run that placed it there.
+        let grants = Grants { allow: vec!["certs".into()], deny: Vec::new() };
+        let job = evaluate::shipped_job(app, &name, "certs.renew { id = args[1] }\n", vec![id.to_owned()], grants)?;
+        let run = job.id;
+        let lock = app.journal.lock_run(&run)?;
+        let begun = execute::begin(app, execute::new_run(app, &job, Path::new(&name)));
+        let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
+        let finished = execute::run(app, job, watch, lock, begun).await?;
+        render::note(format_args!("{name}: {}, run {run}", finished.state));
+        match (finished.state, finished.trouble) {
+            (RunState::Done, _) => Ok(()),
+            (_, Some(trouble)) => Err(trouble.error),
+            (state, None) => Err(Error::new(Code::Failed, format!("the run {run} is {state}"))),
+        }
+    }
+}
+
+/// What ends the process.
+struct Ends {
+    interrupted: tokio::signal::unix::Signal,
+    terminated: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn open() -> Result<Self> {
+        let failed = |error| Error::new(Code::Internal, "signals cannot be waited for").because(error);
+        Ok(Self {
+            interrupted: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminated: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+    }
+}
