@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use effect::{Code, Error, Result};
 use serde::Deserialize;
 
-use crate::{acme, embedded, vault};
 use crate::policy::{Policy, Rules};
 use crate::profile::{ProfileSettings, Profiles};
+use crate::{acme, embedded, vault};
 
 /// Which driver performs the primitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -39,7 +39,12 @@ struct Memory {
 }
 
 /// Renews what is due until `shutdown` becomes true.
-pub async fn keep_renewing(journal: &Journal, node: &str, renewer: &dyn Renewer, mut shutdown: watch::Receiver<bool>) {
+pub async fn keep_renewing(
+    journal: &Journal,
+    node: &str,
+    renewer: &dyn Renewer,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut memory = Memory::default();
     loop {
         if let Err(error) = look(journal, node, renewer, &mut memory, &shutdown).await {
@@ -75,7 +80,8 @@ async fn look(
             }
             Err(error) => {
                 let again = memory.failed_again(&certificate, journal.clock().now());
-                let data = json!({ "id": certificate.id, "error": error.to_string(), "again": again.to_string() });
+                let data =
+                    json!({ "id": certificate.id, "error": error.to_string(), "again": again.to_string() });
                 journal.emit("certs.failed", &data.to_string()).await?;
                 tracing::warn!(id = certificate.id, %error, %again, "a certificate could not be renewed");
             }

@@ -168,6 +168,9 @@ fn once(
 }
 
 fn not_described(driver: &str) -> Error {
-    Error::new(Code::Config, format!("mcrun.toml chooses the certs driver `{driver}`, and has no [drivers.{driver}]"))
-        .hint(format!("add [drivers.{driver}] with the address of the authority"))
+    Error::new(
+        Code::Config,
+        format!("mcrun.toml chooses the certs driver `{driver}`, and has no [drivers.{driver}]"),
+    )
+    .hint(format!("add [drivers.{driver}] with the address of the authority"))
 }

@@ -126,7 +126,8 @@ impl Renewer for Runs<'_> {
         let name = format!("renew {id}");
         // The files that it is written to were granted to the run that placed it there.
         let grants = Grants { allow: vec!["certs".into()], deny: Vec::new() };
-        let job = evaluate::shipped_job(app, &name, "certs.renew { id = args[1] }\n", vec![id.to_owned()], grants)?;
+        let job =
+            evaluate::shipped_job(app, &name, "certs.renew { id = args[1] }\n", vec![id.to_owned()], grants)?;
         let run = job.id;
         let lock = app.journal.lock_run(&run)?;
         let begun = execute::begin(app, execute::new_run(app, &job, Path::new(&name)));

@@ -122,7 +122,8 @@ fn server_name(name: &Name) -> String {
 
 /// A certificate of its own that shows the digest (RFC 8737, section 3).
 fn proof(challenge: &Challenge) -> Result<Arc<CertifiedKey>> {
-    let broken = |cause: &dyn fmt::Display| Error::new(Code::Internal, "a proof could not be made").because(cause);
+    let broken =
+        |cause: &dyn fmt::Display| Error::new(Code::Internal, "a proof could not be made").because(cause);
     let pair = KeyPair::generate().map_err(|error| broken(&error))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
