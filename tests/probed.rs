@@ -63,6 +63,10 @@ fn main() -> ExitCode {
         JUMPS.store(seed, Ordering::SeqCst);
         journal::set_skew(jump);
     }
+    if let Some(skew) = std::env::var("MCRUN_CLOCK_SKEW").ok().and_then(|text| text.parse().ok()) {
+        SKEW.store(skew, Ordering::SeqCst);
+        journal::set_skew(|| SKEW.load(Ordering::SeqCst));
+    }
     mcrun::main()
 }
 

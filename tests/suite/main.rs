@@ -36,6 +36,7 @@ mod retention;
 mod sandbox;
 mod saved_plans;
 mod secrets;
+mod serve;
 mod service;
 mod strategies;
 mod terminal;

@@ -303,7 +303,7 @@ codes! {
         "Look at the authority's own log; a proxy between may have answered in its place.";
     AcmeKeyUnknown "MC-E020" "no such key of an ACME client"
         "No key for the external account binding of ACME clients (RFC 8555, section 7.3.4) has this id."
-        "`mcrun certs acme eab list` shows the keys that there are.";
+        "`mcrun certs acme keys` shows the keys that there are.";
     ProofNotOffered "MC-E013" "the proof of a name cannot be offered"
         "An ACME authority wants each name proven: by a file at port 80, a certificate at port 443, or a record. None of the ways in mcrun.toml fits the name, or the port is held by somebody else. Nothing was ordered that could count against a limit."
         "The cause names who is in the way. Free the port, set `http` or `tls` under [drivers.acme] to where a proxy passes these requests on, or list another way under `challenges`.";

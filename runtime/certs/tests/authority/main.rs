@@ -4,5 +4,6 @@
 
 mod hierarchy;
 mod issuing;
+mod lints;
 mod revoking;
 mod support;

@@ -56,9 +56,35 @@ pub(crate) enum Certs {
         #[command(flatten)]
         how: How,
     },
+    /// The ACME server of `mcrun serve`.
+    #[command(subcommand)]
+    Acme(Acme),
     /// The embedded authority itself.
     #[command(subcommand)]
     Ca(Ca),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Acme {
+    /// Make a key with which clients register for a service. It is shown this once.
+    AddKey {
+        /// The service, whose names its accounts may have.
+        service: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the keys with which clients register.
+    Keys {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a key away, and stop the accounts that came with it.
+    RemoveKey {
+        /// The key's id.
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -1,6 +1,7 @@
 //! Owns `certs`: what changes a certificate is a script of one line through the same corridor as every other; looking
 //! and what concerns the authority itself is done here.
 
+mod acme;
 mod authority;
 mod show;
 
@@ -41,6 +42,7 @@ pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
             operate(app, "revoke", request, &id, &how).await
         }
         Certs::Remove { id, how } => operate(app, "remove", json!({ "id": id }), &id, &how).await,
+        Certs::Acme(command) => acme::acme(app, command).await,
         Certs::Ca(command) => authority::authority(app, command).await,
     }
 }
