@@ -9,6 +9,7 @@ use std::sync::Arc;
 use journal::{Journal, SystemClock};
 use serde_json::Value;
 
+use crate::errors_of_state::Small;
 use crate::harness::Place;
 
 const DEPLOY: &str = r#"
@@ -230,6 +231,33 @@ fn a_kill_anywhere_in_an_issuance_leaves_one_certificate_and_its_key() {
         let serial = assert_pair(&place);
         assert_eq!(issued(&place), [serial], "killed at {point}");
     }
+}
+
+#[test]
+fn a_full_disk_anywhere_in_an_issuance_leaves_one_certificate_and_its_key() {
+    let mut refused = 0;
+    for left in (0..160).step_by(8) {
+        let place = Place::new();
+        let _small = Small::mount(&place);
+        let script = place.script("deploy.lua", DEPLOY);
+        place.ends(0, &["runs"]);
+        let path = place.state().join("junk");
+        let mut junk = fs::File::create(&path).unwrap();
+        std::io::copy(&mut std::io::repeat(0), &mut junk).expect_err("the file system is full");
+        let size = junk.metadata().unwrap().len();
+        junk.set_len(size.saturating_sub(left * 1024)).unwrap();
+        let seen = place.run(&[&script, "--allow", "*"]);
+        refused += u32::from(seen.code != Some(0));
+        drop(junk);
+        fs::remove_file(&path).unwrap();
+        match place.runs().first() {
+            Some(run) if run["resumable"] == true => drop(place.ends(0, &["resume", run["id"].as_str().unwrap()])),
+            _ => drop(place.ends(0, &[&script, "--allow", "*"])),
+        }
+        let serial = assert_pair(&place);
+        assert_eq!(issued(&place), [serial], "with {left} KiB left: {seen}");
+    }
+    assert!(refused >= 5, "the disk was full {refused} times only");
 }
 
 #[test]

@@ -78,10 +78,10 @@ fn a_node_without_a_free_port() {
 }
 
 /// A file system of one megabyte that is gone with the test.
-struct Small<'a>(&'a Place);
+pub(crate) struct Small<'a>(&'a Place);
 
 impl<'a> Small<'a> {
-    fn mount(place: &'a Place) -> Self {
+    pub(crate) fn mount(place: &'a Place) -> Self {
         fs::create_dir(place.state()).unwrap();
         let flags = rustix::mount::MountFlags::empty();
         let mounted = rustix::mount::mount("mcrun-test", place.state(), "tmpfs", flags, Some(c"size=1m"));
