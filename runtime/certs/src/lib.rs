@@ -10,6 +10,7 @@ pub mod key;
 pub mod names;
 pub mod policy;
 pub mod profile;
+pub mod transfer;
 
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};
