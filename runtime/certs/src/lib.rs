@@ -5,11 +5,13 @@
 
 pub mod certificate;
 pub mod driver;
+pub mod effects;
 pub mod files;
 pub mod key;
 pub mod names;
 pub mod policy;
 pub mod profile;
+pub mod ssh;
 pub mod transfer;
 
 pub use certificate::Certificate;

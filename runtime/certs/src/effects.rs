@@ -1,0 +1,3 @@
+//! Owns the effects of the primitive, as scripts call them.
+
+pub mod ssh;
