@@ -1,5 +1,7 @@
 //! Owns the proof that exports are what the program `age` reads and writes, so that nobody needs mcrun to open one.
 
+#![allow(clippy::unwrap_used, reason = "in tests and their helpers a panic is the failure")]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;

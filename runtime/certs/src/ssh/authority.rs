@@ -10,7 +10,7 @@ use ssh_key::PublicKey;
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
 use super::key::{fingerprint, line};
-use super::{Kind, Store, decode};
+use super::{Kind, Settings, Store, decode, issue};
 use crate::key::{Key, KeyType};
 
 /// The kind of its records, named `user/1`, `host/2`.
@@ -139,16 +139,16 @@ pub async fn signing(store: &Store<'_>, kind: Kind) -> Result<Authority> {
     Ok(signing)
 }
 
-/// Makes a new key for a kind. Peers should trust it at once; it signs after `announce`, and the one before it is
-/// trusted for as long as a certificate by it can live, which is `longest` at most.
+/// Makes a new key for a kind. Peers should trust it at once; it signs after `announce`, and the one before it is trusted
+/// until the last certificate by it has expired.
 ///
 /// # Errors
 /// `MC-E005` while an earlier rotation is still being announced.
 pub async fn rotate(
     store: &Store<'_>,
+    settings: &Settings,
     kind: Kind,
     announce: Duration,
-    longest: Duration,
 ) -> Result<Authority> {
     let mut keys = all(store, kind).await?;
     let Some(mut last) = keys.pop() else {
@@ -163,9 +163,14 @@ pub async fn rotate(
         return Err(Error::new(Code::AuthorityInvalid, message)
             .hint("wait until then: peers are still learning of it"));
     }
+    // The longest life may have been another when certificates were signed, so those are looked at too.
+    let signed = issue::all(store).await?;
+    let expiries =
+        signed.iter().filter(|signed| signed.authority == last.public).map(|signed| signed.valid_before);
+    let recorded = expiries.max().unwrap_or(0);
     let signs_from = store.now.after(announce);
     let next = Authority::make(store, kind, last.generation + 1, signs_from)?;
-    last.trusted_until = Some(signs_from.after(longest).0);
+    last.trusted_until = Some(signs_from.after(settings.longest(kind)).0.max(recorded));
     let writes = vec![
         store.write(RECORD, &next.name(), &next, Expect::Absent)?,
         store.write(RECORD, &last.name(), &last, Expect::Present)?,

@@ -1,5 +1,7 @@
 //! What is signed is what was asked for, is recorded, and is signed once.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use certs::ssh::{Kind, Order, Wish, issue};
 use effect::{Code, Mode};
 use serde_json::json;
@@ -167,4 +169,23 @@ async fn a_plan_signs_nothing() {
     assert!(bench.journal().records("ssh-certificate", None).await.unwrap().is_empty());
     let weak = json!({ "kind": "user", "public_key": "garbage", "principals": ["a"] });
     assert_eq!(plan.fails("certs.ssh.sign", weak).await.code, Code::CertificateKey);
+}
+
+#[tokio::test]
+async fn keys_in_hardware_are_signed_as_such() {
+    let bench = Bench::new();
+    let script = bench.run().await;
+    let text = std::fs::read_to_string(bench.key("key", &["-t", "ed25519"]).with_extension("pub")).unwrap();
+    let plain = STANDARD.decode(text.split(' ').nth(1).unwrap()).unwrap();
+    // PROTOCOL.u2f: the kind, the key itself, and the application that it is for.
+    let kind = "sk-ssh-ed25519@openssh.com";
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let string = |bytes: &[u8]| [&length(bytes), bytes].concat();
+    let key = [string(kind.as_bytes()), string(&plain[plain.len() - 32..]), string(b"ssh:")].concat();
+    let public = format!("{kind} {}", STANDARD.encode(key));
+    let wish = json!({ "kind": "user", "public_key": public, "principals": ["a"], "extensions": ["no-touch-required"] });
+    let signed = script.done("certs.ssh.sign", wish).await;
+    let text = shown(&bench, signed["certificate"].as_str().unwrap());
+    assert!(text.contains("Type: sk-ssh-ed25519-cert-v01@openssh.com user certificate"), "{text}");
+    assert!(text.contains("Extensions:\nno-touch-required"), "{text}");
 }

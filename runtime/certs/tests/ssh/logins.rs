@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use certs::ssh::{Kind, authority};
+use certs::ssh::{Kind, Settings, authority};
 use effect::Mode;
+use effect::units::Span;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Script, public_key};
@@ -81,9 +82,10 @@ async fn old_and_new_authority_are_trusted_while_one_replaces_the_other() {
     let script = bench.run().await;
     let key = bench.key("user", &["-t", "ed25519"]);
     let before = signed(&script, &key, json!({})).await;
-    let (hour, longest) = (Duration::from_secs(3600), Duration::from_secs(86_400));
-    authority::rotate(&bench.store(0), Kind::User, hour, longest).await.unwrap();
-    let again = authority::rotate(&bench.store(60), Kind::User, hour, longest).await.unwrap_err();
+    let hour = Duration::from_secs(3600);
+    let settings = Settings { user_longest: Span(24 * hour), ..Settings::default() };
+    authority::rotate(&bench.store(0), &settings, Kind::User, hour).await.unwrap();
+    let again = authority::rotate(&bench.store(60), &settings, Kind::User, hour).await.unwrap_err();
     assert_eq!(again.code.as_str(), "MC-E005");
     // Announced, so servers learn of it, and not used yet.
     let server = Server::start(&bench, &script).await;
@@ -103,4 +105,18 @@ async fn old_and_new_authority_are_trusted_while_one_replaces_the_other() {
     assert_eq!(authority::trusted(&bench.store(then - 60), Kind::User).await.unwrap().len(), 2);
     let left = authority::trusted(&bench.store(then + 60), Kind::User).await.unwrap();
     assert_eq!(left.iter().map(|key| &key.public).collect::<Vec<_>>(), [new["authority"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn an_old_authority_is_trusted_until_its_last_certificate_has_expired() {
+    let bench = Bench::new();
+    let script = bench.run().await;
+    signed(&script, &bench.key("user", &["-t", "ed25519"]), json!({ "lifetime": "20d" })).await;
+    let hour = Duration::from_secs(3600);
+    // Since then certificates live for an hour only.
+    let settings = Settings { user_longest: Span(hour), ..Settings::default() };
+    authority::rotate(&bench.store(0), &settings, Kind::User, hour).await.unwrap();
+    for (days, count) in [(19, 2), (21, 1)] {
+        assert_eq!(authority::trusted(&bench.store(days * 86_400), Kind::User).await.unwrap().len(), count);
+    }
 }
