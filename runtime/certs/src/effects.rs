@@ -6,6 +6,7 @@ mod issue;
 mod remove;
 mod renew;
 mod revoke;
+pub mod ssh;
 mod world;
 
 use std::sync::Arc;

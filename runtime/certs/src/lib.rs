@@ -20,6 +20,7 @@ pub mod renewal;
 pub mod request;
 pub mod secret;
 pub mod settings;
+pub mod ssh;
 pub mod store;
 pub mod transfer;
 pub mod vault;

@@ -117,6 +117,12 @@ impl Policy {
                     format!("use the profile `server` for internal names, not `{}`", profile.name),
                 );
             }
+            (Name::Dns(_), true) if self.covers_internal(name) => {
+                return refused(
+                    "it stands for an internal name too, and the profile is public",
+                    "name each host on its own".into(),
+                );
+            }
             (Name::Dns(_), true) if !is_public => {
                 return refused(
                     "its domain is not listed as public",
@@ -142,6 +148,12 @@ impl Policy {
             domains.iter().filter(|domain| name.is_within(domain)).map(String::len).max().unwrap_or(0)
         };
         longest(&self.public) > longest(&self.internal)
+    }
+
+    /// Whether it is a wildcard one label above an internal domain, whose own host it would be good for.
+    fn covers_internal(&self, name: &Name) -> bool {
+        let parent = |domain: &String| domain.split_once('.').map(|(_, parent)| parent.to_owned());
+        name.is_wildcard() && self.internal.iter().any(|domain| parent(domain).as_deref() == name.domain())
     }
 
     fn admit_service(&self, name: &Name, service: Option<&str>) -> Result<()> {

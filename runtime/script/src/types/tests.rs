@@ -74,6 +74,28 @@ fn an_ensure_returns_its_state_before_and_after() {
 }
 
 #[test]
+fn effects_of_a_family_within_a_primitive_stand_in_a_table_within_its_table() {
+    let none = json!({ "type": "object", "additionalProperties": false });
+    let name = named(json!({ "name": { "type": "string" } }));
+    let text = text_of(&[
+        declaration("certs.get", Kind::Read, none.clone(), json!({ "type": "string" })),
+        declaration("certs.ssh.list", Kind::Read, none, json!({ "type": "number" })),
+        declaration("certs.ssh.sign", Kind::Act, name, json!({ "type": "string" })),
+    ]);
+    let declared =
+        text.split("declare certs: {\n").nth(1).and_then(|rest| rest.split("\n}\n").next()).unwrap();
+    let lines: Vec<&str> = declared.lines().filter(|line| !line.trim_start().starts_with("---")).collect();
+    let expected = [
+        "    get: () -> string,",
+        "    ssh: {",
+        "        list: () -> number,",
+        "        sign: (options: CertsSshSign) -> string,",
+        "    },",
+    ];
+    assert_eq!(lines, expected, "{text}");
+}
+
+#[test]
 fn effects_without_a_dot_are_global_functions() {
     let span = json!({ "type": ["string", "number"], "x-unit": "a duration" });
     let none = json!({ "type": "object", "additionalProperties": false });

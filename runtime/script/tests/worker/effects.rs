@@ -13,6 +13,34 @@ fn an_effect_returns_what_the_host_answers() {
 }
 
 #[test]
+fn an_effect_of_a_family_within_a_primitive_is_one_like_any_other() {
+    let world = World::default();
+    done("test.deep.echo { a = 1 } test.deep.deeper.echo { a = 2 } test.echo { a = 3 }", &world);
+    let expected = [
+        r##"#1 test.deep.echo {"a":1}"##,
+        r##"#2 test.deep.deeper.echo {"a":2}"##,
+        r##"#3 test.echo {"a":3}"##,
+    ];
+    assert_eq!(world.asked(), expected);
+    for (source, message, hint) in [
+        ("test.deep.ehco {}", "there is no test.deep.ehco", "did you mean test.deep.echo?"),
+        ("test.depe.echo {}", "there is no test.depe", "did you mean test.deep?"),
+        ("test.deep:echo {}", "test.deep.echo is called with a colon", "write `test.deep.echo` with a dot"),
+    ] {
+        let error = failure(source).error;
+        assert_eq!((error.message.as_str(), error.hint.as_deref()), (message, Some(hint)), "{source}");
+    }
+    for source in [
+        "test.deep.mine = 1",
+        "test.deep = nil",
+        "test.deep.deeper.echo = print",
+        "rawset(test.deep, 'a', 1)",
+    ] {
+        assert!(failure(source).error.message.contains("readonly"), "{source}");
+    }
+}
+
+#[test]
 fn arguments_are_canonical_json() {
     let world = World::default();
     done(

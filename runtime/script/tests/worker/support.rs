@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 /// Every effect that the tests know; what each does is in [`World::answer`].
-const EFFECTS: [&str; 19] = [
+const EFFECTS: [&str; 21] = [
     "now",
     "sleep",
     "pause",
@@ -34,6 +34,8 @@ const EFFECTS: [&str; 19] = [
     "test.kill",
     "test.json",
     "test.act",
+    "test.deep.echo",
+    "test.deep.deeper.echo",
     "secrets.get",
 ];
 
@@ -96,7 +98,7 @@ impl World {
         match request.name.as_str() {
             "now" => Ok(json!(1_700_000_000)),
             "sleep" | "pause" => Ok(Value::Null),
-            "test.echo" => Ok(args),
+            "test.echo" | "test.deep.echo" | "test.deep.deeper.echo" => Ok(args),
             "test.fail" => {
                 Err(Error::new(Code::EngineFailed, "it went wrong").because("the cause").hint("the hint"))
             }
