@@ -251,7 +251,9 @@ fn a_full_disk_anywhere_in_an_issuance_leaves_one_certificate_and_its_key() {
         drop(junk);
         fs::remove_file(&path).unwrap();
         match place.runs().first() {
-            Some(run) if run["resumable"] == true => drop(place.ends(0, &["resume", run["id"].as_str().unwrap()])),
+            Some(run) if run["resumable"] == true => {
+                drop(place.ends(0, &["resume", run["id"].as_str().unwrap()]))
+            }
             _ => drop(place.ends(0, &[&script, "--allow", "*"])),
         }
         let serial = assert_pair(&place);

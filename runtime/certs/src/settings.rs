@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::policy::{Policy, Rules};
 use crate::profile::{ProfileSettings, Profiles};
-use crate::{acme, embedded, vault};
+use crate::{acme, embedded, ssh, vault};
 
 /// Which driver performs the primitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -65,6 +65,8 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// Which names each service may have, as globs.
     pub services: Option<BTreeMap<String, Vec<String>>>,
+    /// The authority for SSH.
+    pub ssh: ssh::Settings,
     /// The ACME server, where there is to be one.
     pub acme_server: Option<acme::server::Settings>,
     /// Profiles beyond `server`, `client`, `both` and `public`.

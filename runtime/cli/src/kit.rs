@@ -109,6 +109,7 @@ impl Kit {
         system::register(&mut registry, &system);
         containers::effects::register(&mut registry, &containers);
         certs::effects::register(&mut registry, &certificates);
+        certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
         let stand_in: Arc<dyn StandIn> = Arc::new(Before(self.clone()));
         registry.stand_in(&stand_in);
         effects::register(&mut registry, self);

@@ -97,6 +97,7 @@ fn assemble(containers: Arc<World>, certificates: Arc<certs::effects::World>, ro
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
     containers::images::effects::register(&mut registry, &Arc::new(images));
     certs::effects::register(&mut registry, &certificates);
+    certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
     registry.undo();
     registry
 }

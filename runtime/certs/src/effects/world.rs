@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::profile::{Profile, Profiles};
 use crate::secret::Secrets;
 use crate::settings::{Choice, External, Settings};
-use crate::{acme, vault};
+use crate::{acme, ssh, vault};
 
 /// The surroundings of one run's effects.
 pub struct World {
@@ -28,6 +28,7 @@ pub struct World {
     state: PathBuf,
     external: External,
     jitter: Arc<Jitter>,
+    ssh: Arc<ssh::World>,
     authority: OnceLock<Arc<Authority>>,
     acme: OnceLock<Arc<dyn Driver>>,
     vault: OnceLock<Arc<dyn Driver>>,
@@ -57,6 +58,7 @@ impl World {
     pub fn new(parts: Parts<'_>) -> Result<Self> {
         Ok(Self {
             policy: parts.settings.policy()?,
+            ssh: Arc::new(ssh::World::new(parts.settings.policy()?, parts.settings.ssh)?),
             profiles: parts.settings.profiles()?,
             settings: parts.settings,
             choice: parts.choice,
@@ -68,6 +70,12 @@ impl World {
             acme: OnceLock::new(),
             vault: OnceLock::new(),
         })
+    }
+
+    /// What the effects of the authority for SSH need.
+    #[must_use]
+    pub fn ssh(&self) -> &Arc<ssh::World> {
+        &self.ssh
     }
 
     pub(super) fn policy(&self) -> &Policy {

@@ -56,12 +56,102 @@ pub(crate) enum Certs {
         #[command(flatten)]
         how: How,
     },
+    /// The authority for SSH.
+    #[command(subcommand)]
+    Ssh(Ssh),
     /// The ACME server of `mcrun serve`.
     #[command(subcommand)]
     Acme(Acme),
     /// The embedded authority itself.
     #[command(subcommand)]
     Ca(Ca),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Ssh {
+    /// Sign the public key of a user or a host; the certificate is written beside it, as OpenSSH looks for it.
+    Sign(Box<SshWanted>),
+    /// Revoke a certificate, every certificate with a key id, or a key. It cannot be undone.
+    Revoke {
+        /// The serial number of a certificate.
+        #[arg(long, required_unless_present_any = ["key_id", "key"], conflicts_with_all = ["key_id", "key"])]
+        serial: Option<String>,
+        /// The key id of certificates.
+        #[arg(long, conflicts_with = "key")]
+        key_id: Option<String>,
+        /// The file with a public key.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        key: Option<PathBuf>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// List what was signed and is valid still.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the public keys of the authority: for `TrustedUserCAKeys` of servers, or for `known_hosts` of clients.
+    Authorities {
+        /// Whose certificates they sign.
+        kind: SshKind,
+    },
+    /// Write the list of what is revoked, for `RevokedKeys` of servers.
+    Krl {
+        /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Public keys, one a line, instead of OpenSSH's binary form.
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Make a new key. Peers should trust it at once; it signs after a while, and the old one stays trusted meanwhile.
+    Rotate {
+        /// Whose certificates it signs.
+        kind: SshKind,
+        /// How long peers have to learn of it.
+        #[arg(long, value_name = "DURATION", default_value = "7d")]
+        announce: Span,
+    },
+}
+
+/// An SSH certificate that is wanted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SshWanted {
+    /// Whom it is for.
+    pub(crate) kind: SshKind,
+    /// The file with the public key.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) key: PathBuf,
+    /// The accounts or roles of a user, the names of a host.
+    #[arg(required = true)]
+    pub(crate) principals: Vec<String>,
+    /// How long it lives, such as 16h.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) lifetime: Option<Span>,
+    /// What servers write into their logs; the first principal unless given.
+    #[arg(long)]
+    pub(crate) key_id: Option<String>,
+    /// The service that a host belongs to.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// The only command that a user can run.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) force_command: Option<String>,
+    /// An address or network that a user can come from.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) source_address: Vec<String>,
+    /// Write it here instead of beside the key.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SshKind {
+    User,
+    Host,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -4,6 +4,7 @@
 mod acme;
 mod authority;
 mod show;
+mod ssh;
 
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,7 @@ pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
             operate(app, "revoke", request, &id, &how).await
         }
         Certs::Remove { id, how } => operate(app, "remove", json!({ "id": id }), &id, &how).await,
+        Certs::Ssh(command) => ssh::ssh(app, command).await,
         Certs::Acme(command) => acme::acme(app, command).await,
         Certs::Ca(command) => authority::authority(app, command).await,
     }
