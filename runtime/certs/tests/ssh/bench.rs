@@ -13,8 +13,8 @@ use certs::ssh::{Settings, Store, World};
 use effect::context::Shared;
 use effect::policy::Grants;
 use effect::{
-    Code, Error, Event, Mode, Observer, Overlay, Policy, Registry, Request, Sealer, Secrets, Session,
-    Timestamp,
+    Code, Context, Error, Event, Mode, Observer, Overlay, Policy, Registry, Request, Sealer, Secrets,
+    Session, Timestamp,
 };
 use journal::{Clock, Identity, Journal, NewRun, RunId, SystemClock};
 use serde_json::Value;
@@ -90,9 +90,16 @@ impl Bench {
         let mut registry = Registry::default();
         certs::effects::ssh::register_ssh(&mut registry, &Arc::new(world()));
         registry.undo();
+        let shared = self.shared(mode, allow, seconds).await;
+        let decisions = effect::session::Decisions::default();
+        let session = Session::new(Arc::new(registry), shared, Arc::new(Nobody), Vec::new(), decisions);
+        Script { session, counter: AtomicU32::new(0) }
+    }
+
+    async fn shared(&self, mode: Mode, allow: &[&str], seconds: i64) -> Shared {
         let run = self.new_run().await;
         let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-        let shared = Shared {
+        Shared {
             run,
             node: NODE.into(),
             mode,
@@ -103,10 +110,13 @@ impl Bench {
             clock: Arc::new(Skewed(seconds * 1000)),
             root: self.folder.path().to_owned(),
             overlay: Overlay::default(),
-        };
-        let decisions = effect::session::Decisions::default();
-        let session = Session::new(Arc::new(registry), shared, Arc::new(Nobody), Vec::new(), decisions);
-        Script { session, counter: AtomicU32::new(0) }
+        }
+    }
+
+    /// What one effect sees, without the corridor around it.
+    pub(crate) async fn context(&self) -> Context {
+        let identity = Identity { scope: String::new(), counter: 1, name: "certs.ssh.sign".into() };
+        Context::new(Arc::new(self.shared(Mode::Run, &["*"], 0).await), identity)
     }
 
     async fn new_run(&self) -> RunId {

@@ -2,8 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use certs::effects::ssh::Sign;
 use certs::ssh::{Kind, Order, Wish, issue};
-use effect::{Code, Mode};
+use effect::{Act as _, Code, Doubt, Mode};
 use serde_json::json;
 
 use crate::bench::{Bench, keygen, public_key, world};
@@ -188,4 +189,21 @@ async fn keys_in_hardware_are_signed_as_such() {
     let text = shown(&bench, signed["certificate"].as_str().unwrap());
     assert!(text.contains("Type: sk-ssh-ed25519-cert-v01@openssh.com user certificate"), "{text}");
     assert!(text.contains("Extensions:\nno-touch-required"), "{text}");
+}
+
+#[tokio::test]
+async fn a_cut_order_is_answered_from_the_record() {
+    let bench = Bench::new();
+    let (context, world) = (bench.context().await, world());
+    let wish = json!({ "kind": "user", "public_key": public_key(&bench.key("key", &["-t", "ed25519"])), "principals": ["a"] });
+    let sign: Sign = serde_json::from_value(wish).unwrap();
+    const { assert!(Sign::ASKABLE) };
+    assert!(matches!(sign.ask(&world, &context, "one").await.unwrap(), Doubt::NotDone));
+    let signed = sign.act(&world, &context, "one").await.unwrap();
+    match sign.ask(&world, &context, "one").await.unwrap() {
+        Doubt::Done(found) => assert_eq!(found, signed),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(sign.act(&world, &context, "one").await.unwrap(), signed);
+    assert!(matches!(sign.ask(&world, &context, "two").await.unwrap(), Doubt::NotDone));
 }
