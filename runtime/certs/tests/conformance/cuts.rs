@@ -1,0 +1,150 @@
+//! Attempts that are cut at any moment: the next one goes on, and there is one certificate in the end.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use certs::{Driver, Issued, Progress};
+use effect::Result;
+use futures_util::stream::{self, StreamExt as _};
+
+use crate::bench::{Authority, Notes, Wanted, verify};
+use crate::openbao::OpenBao;
+use crate::pebble::Pebble;
+
+/// What comes of `future` unless it is dropped before, after `polls` steps of its own.
+async fn cut<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// The steps of one attempt that nothing disturbs.
+async fn steps(driver: &dyn Driver, wanted: &Wanted) -> usize {
+    let steps = AtomicUsize::new(0);
+    let mut issuing = pin!(wanted.issue(driver));
+    poll_fn(|context| {
+        steps.fetch_add(1, Ordering::Relaxed);
+        issuing.as_mut().poll(context)
+    })
+    .await
+    .unwrap();
+    steps.into_inner()
+}
+
+/// Cuts an attempt after `polls` steps and goes on with the next one.
+async fn cut_and_go_on(driver: &dyn Driver, polls: usize) -> (Wanted, Issued, bool) {
+    let wanted = Wanted::new(&[&format!("cut{polls}.mcrun.test")]);
+    let notes = Notes::default();
+    let was_cut = match cut(wanted.go_on(driver, &notes), polls).await {
+        Some(issued) => return (wanted, issued.unwrap(), false),
+        None => true,
+    };
+    let issued = wanted.go_on(driver, &notes.next()).await.unwrap();
+    (wanted, issued, was_cut)
+}
+
+#[tokio::test]
+async fn an_acme_order_that_is_cut_anywhere_brings_one_certificate() {
+    let pebble = Pebble::start(&[("PEBBLE_WFE_NONCEREJECT", "0")]).await;
+    let driver = pebble.driver();
+    let whole = steps(driver, &Wanted::new(&["whole.mcrun.test"])).await;
+    // Every step near the end, where the request, its answer and the certificate are; some of those before.
+    let places: Vec<usize> = (1..whole.saturating_sub(16)).step_by(5).chain(whole.saturating_sub(16)..whole).collect();
+    let done: Vec<_> = stream::iter(places.iter().copied())
+        .map(|polls| cut_and_go_on(driver, polls))
+        .buffer_unordered(6)
+        .collect()
+        .await;
+    assert!(done.iter().filter(|(_, _, was_cut)| *was_cut).count() > places.len() / 2);
+    for (wanted, issued, _) in &done {
+        verify(&pebble, wanted, issued, "sslserver");
+    }
+    assert_eq!(pebble.certificates(), places.len() + 1, "one certificate for each order");
+}
+
+#[tokio::test]
+async fn a_vault_request_that_is_cut_anywhere_brings_one_certificate() {
+    let bao = OpenBao::start().await;
+    let driver = bao.driver();
+    let before = bao.serials().len();
+    let whole = steps(driver, &Wanted::new(&["whole.mcrun.test"])).await;
+    let done: Vec<_> =
+        stream::iter(1..=whole).map(|polls| cut_and_go_on(driver, polls)).buffer_unordered(8).collect().await;
+    assert!(done.iter().any(|(_, _, was_cut)| *was_cut));
+    for (wanted, issued, _) in &done {
+        verify(&bao, wanted, issued, "sslserver");
+    }
+    assert_eq!(bao.serials().len(), before + whole + 1, "one certificate for each request");
+}
+
+/// Notes that never become durable: the process dies while it writes the last of them.
+struct Dying<'a>(&'a Notes, usize);
+
+#[async_trait]
+impl Progress for Dying<'_> {
+    fn noted(&self) -> Option<&str> {
+        self.0.noted()
+    }
+
+    async fn note(&self, text: &str) -> Result<()> {
+        self.0.note(text).await?;
+        if self.0.now.lock().unwrap().len() == self.1 {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the attempt at its note of this number; whether it came that far.
+async fn dies_at_note(driver: &dyn Driver, wanted: &Wanted, notes: &Notes, number: usize) -> bool {
+    let order = wanted.order();
+    let dying = Dying(notes, number);
+    let mut issuing = pin!(driver.issue(&order, &dying));
+    poll_fn(|context| {
+        if issuing.as_mut().poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        if notes.now.lock().unwrap().len() == number { Poll::Ready(true) } else { Poll::Pending }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_attempt_that_dies_at_its_note_is_gone_on_with() {
+    let pebble = Pebble::start(&[]).await;
+    let bao = OpenBao::start().await;
+    for authority in [&pebble as &dyn Authority, &bao] {
+        let driver = authority.driver();
+        let wanted = Wanted::new(&["note.mcrun.test"]);
+        let notes = Notes::default();
+        assert!(dies_at_note(driver, &wanted, &notes, 1).await, "every driver notes something");
+        let issued = wanted.go_on(driver, &notes.next()).await.unwrap();
+        verify(authority, &wanted, &issued, "sslserver");
+    }
+    let orders = pebble.log().matches("Added order").count();
+    assert_eq!((orders, pebble.certificates()), (1, 1), "{}", pebble.log());
+}
+
+#[tokio::test]
+async fn an_order_that_was_carried_out_is_answered_again() {
+    let pebble = Pebble::start(&[]).await;
+    let wanted = Wanted::new(&["again.mcrun.test"]);
+    let notes = Notes::default();
+    let first = wanted.go_on(pebble.driver(), &notes).await.unwrap();
+    let second = wanted.go_on(pebble.driver(), &notes.next()).await.unwrap();
+    assert_eq!(first, second);
+    let bao = OpenBao::start().await;
+    let notes = Notes::default();
+    let first = wanted.go_on(bao.driver(), &notes).await.unwrap();
+    assert_eq!(first, wanted.go_on(bao.driver(), &notes.next()).await.unwrap());
+}
