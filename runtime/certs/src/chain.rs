@@ -53,7 +53,9 @@ fn is_key_of(issuer: &X509Certificate<'_>, issued: &X509Certificate<'_>) -> bool
 /// What a certificate calls the key that signed it.
 fn key_of_issuer<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
     certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref().map(|key| key.0),
+        ParsedExtension::AuthorityKeyIdentifier(authority) => {
+            authority.key_identifier.as_ref().map(|key| key.0)
+        }
         _ => None,
     })
 }

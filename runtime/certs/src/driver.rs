@@ -88,7 +88,8 @@ impl Reason {
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         use Reason::{
-            AffiliationChanged, CessationOfOperation, KeyCompromise, PrivilegeWithdrawn, Superseded, Unspecified,
+            AffiliationChanged, CessationOfOperation, KeyCompromise, PrivilegeWithdrawn, Superseded,
+            Unspecified,
         };
         [Unspecified, KeyCompromise, AffiliationChanged, Superseded, CessationOfOperation, PrivilegeWithdrawn]
             .into_iter()

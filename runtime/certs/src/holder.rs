@@ -24,8 +24,11 @@ impl fmt::Display for Holder {
 
 /// Who is in the way of listening at `address`; none where nobody is found.
 pub(crate) fn of(address: SocketAddr) -> Option<Holder> {
-    let tables = ["tcp", "tcp6"].into_iter().filter_map(|table| fs::read_to_string(format!("/proc/net/{table}")).ok());
-    let inode = tables.flat_map(|table| table.lines().filter_map(|line| socket(line, address)).collect::<Vec<_>>()).next()?;
+    let tables =
+        ["tcp", "tcp6"].into_iter().filter_map(|table| fs::read_to_string(format!("/proc/net/{table}")).ok());
+    let inode = tables
+        .flat_map(|table| table.lines().filter_map(|line| socket(line, address)).collect::<Vec<_>>())
+        .next()?;
     let id = owner(&inode);
     let program = |id: u32| fs::read_to_string(format!("/proc/{id}/comm")).map(|name| name.trim().to_owned());
     Some(Holder { process: id.and_then(|id| Some((id, program(id).ok()?))) })
@@ -53,7 +56,8 @@ fn overlaps(bound: &str, wanted: IpAddr) -> bool {
         }
         IpAddr::V6(address) => {
             let words = address.octets();
-            let own: String = words.chunks_exact(4).map(|four| word([four[0], four[1], four[2], four[3]])).collect();
+            let own: String =
+                words.chunks_exact(4).map(|four| word([four[0], four[1], four[2], four[3]])).collect();
             bound == own
         }
     }

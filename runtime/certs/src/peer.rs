@@ -192,8 +192,11 @@ fn admit(url: &Url) -> Result<()> {
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_here => Ok(()),
-        _ => Err(Error::new(Code::Config, format!("authorities are asked over HTTPS only, not at `{}`", host(url)))
-            .hint("write `https://…`; `http://` goes to 127.0.0.1 alone")),
+        _ => Err(Error::new(
+            Code::Config,
+            format!("authorities are asked over HTTPS only, not at `{}`", host(url)),
+        )
+        .hint("write `https://…`; `http://` goes to 127.0.0.1 alone")),
     }
 }
 

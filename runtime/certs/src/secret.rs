@@ -26,8 +26,10 @@ impl Secrets {
     pub(crate) async fn value(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
         if !self.source.may_go(name, self.destination)? {
             let message = format!("the secret `{name}` may not go to `{}`", self.destination);
-            return Err(Error::new(Code::SecretPlace, message)
-                .hint(format!("list it under [secrets.\"{name}\"] in mcrun.toml: `to = [\"{}\"]`", self.destination)));
+            return Err(Error::new(Code::SecretPlace, message).hint(format!(
+                "list it under [secrets.\"{name}\"] in mcrun.toml: `to = [\"{}\"]`",
+                self.destination
+            )));
         }
         let value = self.source.reveal(name).await?;
         Ok(Zeroizing::new(value.trim_ascii_end().to_vec()))

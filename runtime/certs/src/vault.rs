@@ -122,8 +122,11 @@ impl Client {
     /// # Errors
     /// `MC-D001` where the settings make no sense.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self> {
-        let wrong = |key: &str, text: &str| Error::new(Code::Config, format!("[drivers.vault] {key}: `{text}` makes no sense"));
-        let mut address = Url::parse(&settings.address).map_err(|error| wrong("address", &settings.address).because(error))?;
+        let wrong = |key: &str, text: &str| {
+            Error::new(Code::Config, format!("[drivers.vault] {key}: `{text}` makes no sense"))
+        };
+        let mut address = Url::parse(&settings.address)
+            .map_err(|error| wrong("address", &settings.address).because(error))?;
         if address.cannot_be_a_base() {
             return Err(wrong("address", &settings.address));
         }
@@ -132,12 +135,22 @@ impl Client {
         }
         let mount = settings.mount.trim_matches('/').to_owned();
         for (key, text) in [("mount", &mount), ("role", &settings.role)] {
-            if text.is_empty() || text.split('/').any(|part| matches!(part, "" | "." | "..")) || text.contains(['?', '#', '%']) {
+            if text.is_empty()
+                || text.split('/').any(|part| matches!(part, "" | "." | ".."))
+                || text.contains(['?', '#', '%'])
+            {
                 return Err(wrong(key, text));
             }
         }
         let peer = Peer::new(settings.ca, parts.patience, parts.clock, parts.jitter);
-        let api = Api { peer, address, mount, namespace: settings.namespace, token: settings.token, secrets: parts.secrets };
+        let api = Api {
+            peer,
+            address,
+            mount,
+            namespace: settings.namespace,
+            token: settings.token,
+            secrets: parts.secrets,
+        };
         Ok(Self { api, role: settings.role })
     }
 
@@ -145,10 +158,12 @@ impl Client {
         let request = armoured("CERTIFICATE REQUEST", &order.key.request(order.names)?);
         let names = order.names.as_slice();
         let texts = |wanted: fn(&Name) -> bool| {
-            let texts: Vec<String> = names.iter().filter(|name| wanted(name)).map(ToString::to_string).collect();
+            let texts: Vec<String> =
+                names.iter().filter(|name| wanted(name)).map(ToString::to_string).collect();
             texts.join(",")
         };
-        let common_name = names.iter().map(ToString::to_string).find(|name| name.len() <= LONGEST_COMMON_NAME);
+        let common_name =
+            names.iter().map(ToString::to_string).find(|name| name.len() <= LONGEST_COMMON_NAME);
         let wanted = Wanted {
             csr: &request,
             common_name: common_name.as_deref(),
@@ -160,7 +175,8 @@ impl Client {
         };
         let what = format!("the request for {}", order.names);
         let signed: Signed = self.api.post(&format!("sign/{}", self.role), &wanted, &what).await?;
-        let issuers = signed.ca_chain.into_iter().chain([signed.issuing_ca]).filter(|pem| !pem.trim().is_empty());
+        let issuers =
+            signed.ca_chain.into_iter().chain([signed.issuing_ca]).filter(|pem| !pem.trim().is_empty());
         let mut others = Vec::new();
         for pem in issuers {
             others.extend(chain_from_pem(&pem)?);
@@ -169,7 +185,11 @@ impl Client {
     }
 
     /// The certificate in `pem` with what leads to its root.
-    async fn with_chain(&self, pem: &str, mut others: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'static>>> {
+    async fn with_chain(
+        &self,
+        pem: &str,
+        mut others: Vec<CertificateDer<'static>>,
+    ) -> Result<Vec<CertificateDer<'static>>> {
         let first = chain_from_pem(pem)?.swap_remove(0);
         if others.is_empty() {
             others = self.api.chain().await?;
@@ -226,7 +246,8 @@ impl Driver for Client {
         let first = chain
             .first()
             .ok_or_else(|| Error::new(Code::CertificateUnknown, "there is no certificate to revoke"))?;
-        let pairs: Vec<String> = chain::parsed(first)?.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+        let pairs: Vec<String> =
+            chain::parsed(first)?.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
         tracing::debug!(target: "certs", ?reason, "Vault records no reasons");
         let serial = match pairs.as_slice() {
             // The sign byte of DER is no part of the number.
@@ -256,15 +277,18 @@ fn check_use(api: &Api, role: &str, certificate: &CertificateDer<'static>, order
     let parsed = chain::parsed(certificate)?;
     let usage = parsed.extended_key_usage().ok().flatten();
     let may = |has: bool| has || usage.as_ref().is_none_or(|usage| usage.value.any);
-    let lacks_server = order.profile.server && !may(usage.as_ref().is_some_and(|usage| usage.value.server_auth));
-    let lacks_client = order.profile.client && !may(usage.as_ref().is_some_and(|usage| usage.value.client_auth));
+    let lacks_server =
+        order.profile.server && !may(usage.as_ref().is_some_and(|usage| usage.value.server_auth));
+    let lacks_client =
+        order.profile.client && !may(usage.as_ref().is_some_and(|usage| usage.value.client_auth));
     let flag = match (lacks_server, lacks_client) {
         (false, false) => return Ok(()),
         (true, _) => "server_flag",
         (false, true) => "client_flag",
     };
     let cause = format!("its role `{role}` gives no certificates for the profile `{}`", order.profile.name);
-    Err(peer::garbage(&api.address, cause).hint(format!("set `{flag}=true` on the role, or choose another profile")))
+    Err(peer::garbage(&api.address, cause)
+        .hint(format!("set `{flag}=true` on the role, or choose another profile")))
 }
 
 /// How long a request that was cut may still be worked on there.

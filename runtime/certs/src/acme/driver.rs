@@ -90,7 +90,9 @@ fn tls_address() -> SocketAddr {
 impl Settings {
     /// The contacts as addresses (RFC 8555, section 7.3).
     fn contact(&self) -> Vec<String> {
-        let one = |contact: &String| if contact.contains(':') { contact.clone() } else { format!("mailto:{contact}") };
+        let one = |contact: &String| {
+            if contact.contains(':') { contact.clone() } else { format!("mailto:{contact}") }
+        };
         self.contact.iter().map(one).collect()
     }
 
@@ -147,7 +149,11 @@ impl Client {
     /// `MC-D001` where the settings make no sense.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self> {
         let directory = Url::parse(&settings.directory).map_err(|error| {
-            Error::new(Code::Config, format!("[drivers.acme] directory: `{}` is no address", settings.directory)).because(error)
+            Error::new(
+                Code::Config,
+                format!("[drivers.acme] directory: `{}` is no address", settings.directory),
+            )
+            .because(error)
         })?;
         let responders = Responders::new(&settings, parts.responders)?;
         let has = |kind: ChallengeKind| responders.0.iter().any(|responder| responder.kind() == kind);
@@ -204,8 +210,12 @@ impl Driver for Client {
 
     fn remedy(&self, missing: Feature) -> Option<&'static str> {
         match missing {
-            Feature::Wildcards => Some("wildcards are proven by dns-01 alone: list it under `challenges` of [drivers.acme]"),
-            Feature::Addresses => Some("addresses are proven by http-01 or tls-alpn-01: list one under `challenges` of [drivers.acme]"),
+            Feature::Wildcards => {
+                Some("wildcards are proven by dns-01 alone: list it under `challenges` of [drivers.acme]")
+            }
+            Feature::Addresses => Some(
+                "addresses are proven by http-01 or tls-alpn-01: list one under `challenges` of [drivers.acme]",
+            ),
             _ => None,
         }
     }
@@ -283,10 +293,11 @@ impl Responders {
             match kind {
                 ChallengeKind::Http => Ok(Arc::new(http::Http::new(settings.http))),
                 ChallengeKind::TlsAlpn => Ok(Arc::new(tls::TlsAlpn::new(settings.tls)?)),
-                ChallengeKind::Dns => {
-                    Err(Error::new(Code::Config, "[drivers.acme] challenges: nothing here can write records for dns-01")
-                        .hint("use \"http-01\" or \"tls-alpn-01\""))
-                }
+                ChallengeKind::Dns => Err(Error::new(
+                    Code::Config,
+                    "[drivers.acme] challenges: nothing here can write records for dns-01",
+                )
+                .hint("use \"http-01\" or \"tls-alpn-01\"")),
             }
         };
         Ok(Self(settings.challenges.iter().map(one).collect::<Result<_>>()?))
@@ -300,16 +311,19 @@ impl Responders {
         offered: impl Fn(ChallengeKind) -> Option<&'a T>,
     ) -> Result<(Arc<dyn Responder>, &'a T)> {
         let fitting = self.0.iter().filter(|responder| responder.kind().fits(name, is_wildcard));
-        let found = fitting.filter_map(|responder| Some((responder.clone(), offered(responder.kind())?))).next();
+        let found =
+            fitting.filter_map(|responder| Some((responder.clone(), offered(responder.kind())?))).next();
         found.ok_or_else(|| {
             let kinds: Vec<String> = self.0.iter().map(|responder| responder.kind().to_string()).collect();
             let star = if is_wildcard { "*." } else { "" };
             let message = format!("`{star}{name}` cannot be proven by {}", kinds.join(" or "));
             let told = Error::new(Code::ProofNotOffered, message);
             if is_wildcard {
-                told.because("wildcards are proven by dns-01 alone").hint("list \"dns-01\" under `challenges` of [drivers.acme]")
+                told.because("wildcards are proven by dns-01 alone")
+                    .hint("list \"dns-01\" under `challenges` of [drivers.acme]")
             } else {
-                told.because("the authority offers no other way").hint("list another way under `challenges` of [drivers.acme]")
+                told.because("the authority offers no other way")
+                    .hint("list another way under `challenges` of [drivers.acme]")
             }
         })
     }

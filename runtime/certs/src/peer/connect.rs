@@ -32,9 +32,10 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) async fn new(ca: Option<PathBuf>, patience: Duration) -> Result<Self> {
-        let config = tokio::task::spawn_blocking(move || config(ca.as_deref()))
-            .await
-            .map_err(|error| Error::new(Code::Internal, "reading certificates ended early").because(error))??;
+        let config =
+            tokio::task::spawn_blocking(move || config(ca.as_deref())).await.map_err(|error| {
+                Error::new(Code::Internal, "reading certificates ended early").because(error)
+            })??;
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), patience })
     }
 
@@ -195,11 +196,7 @@ impl Read for Stream {
 }
 
 impl Write for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         either!(self, inner => inner.poll_write(context, bytes))
     }
 

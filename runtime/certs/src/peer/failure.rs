@@ -51,7 +51,8 @@ pub(crate) fn unavailable(url: &Url, cause: impl std::fmt::Display) -> Error {
 
 /// `MC-E010`: the answer was no. The cause is the authority's own words.
 pub(crate) fn refused(url: &Url, what: &str, cause: &str) -> Error {
-    Error::new(Code::AuthorityRefused, format!("the authority {} refused {what}", host(url))).because(printable(cause))
+    Error::new(Code::AuthorityRefused, format!("the authority {} refused {what}", host(url)))
+        .because(printable(cause))
 }
 
 /// `MC-E012`: something came that is no answer.

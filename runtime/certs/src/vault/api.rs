@@ -50,7 +50,12 @@ struct Chain {
 
 impl Api {
     /// Sends `wanted` to `path` beneath the mount.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, wanted: &impl Serialize, what: &str) -> Result<T> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wanted: &impl Serialize,
+        what: &str,
+    ) -> Result<T> {
         let body = serde_json::to_vec(wanted)
             .map_err(|error| Error::new(Code::Internal, "a request cannot be encoded").because(error))?;
         let answer = self.ask(Method::POST, path, Bytes::from(body)).await?;
@@ -70,7 +75,8 @@ impl Api {
     /// The certificates of the authority itself, up to the root where it knows it.
     pub(super) async fn chain(&self) -> Result<Vec<CertificateDer<'static>>> {
         let found: Option<Chain> = self.get("cert/ca_chain", "its chain").await?;
-        let missing = || peer::garbage(&self.address, format!("`{}` has no certificate of an authority", self.mount));
+        let missing =
+            || peer::garbage(&self.address, format!("`{}` has no certificate of an authority", self.mount));
         let Chain { ca_chain, certificate } = found.ok_or_else(missing)?;
         let pem = if ca_chain.trim().is_empty() { certificate } else { ca_chain };
         if pem.trim().is_empty() { Err(missing()) } else { chain_from_pem(&pem) }
@@ -87,15 +93,19 @@ impl Api {
         question.is_final = |answer| words(answer).is_some_and(|words| words.contains("sealed"));
         let token = self.secrets.value(&self.token).await?;
         let mut token = HeaderValue::from_bytes(&token).map_err(|_| {
-            Error::new(Code::Config, format!("the secret `{}` is no token: it holds what a header cannot", self.token))
+            Error::new(
+                Code::Config,
+                format!("the secret `{}` is no token: it holds what a header cannot", self.token),
+            )
         })?;
         token.set_sensitive(true);
         question.headers.insert(TOKEN, token);
         question.headers.insert(REQUEST, HeaderValue::from_static("true"));
         question.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(namespace) = &self.namespace {
-            let value = HeaderValue::from_str(namespace)
-                .map_err(|_| Error::new(Code::Config, "[drivers.vault] namespace: a header cannot hold it"))?;
+            let value = HeaderValue::from_str(namespace).map_err(|_| {
+                Error::new(Code::Config, "[drivers.vault] namespace: a header cannot hold it")
+            })?;
             question.headers.insert(NAMESPACE, value);
         }
         self.peer.ask(&question).await
@@ -132,7 +142,9 @@ impl Api {
             429 => {
                 let refused = peer::refused(url, what, &words).retryable();
                 match peer::retry_after(&answer.headers, self.peer.now()) {
-                    Some(wait) => refused.hint(format!("it may be asked again at {}", self.peer.now().after(wait))),
+                    Some(wait) => {
+                        refused.hint(format!("it may be asked again at {}", self.peer.now().after(wait)))
+                    }
                     None => refused,
                 }
             }
@@ -140,7 +152,8 @@ impl Api {
                 "the token in the secret `{}` has expired, or its policy lacks this path of `{}`",
                 self.token, self.mount
             )),
-            404 => peer::refused(url, what, &words).hint(format!("check `mount` and `namespace`: `{}` is asked for", self.mount)),
+            404 => peer::refused(url, what, &words)
+                .hint(format!("check `mount` and `namespace`: `{}` is asked for", self.mount)),
             500..=599 => peer::unavailable(url, words).retryable(),
             _ => peer::refused(url, what, &words),
         }
@@ -153,5 +166,9 @@ fn words(answer: &Answer) -> Option<String> {
         return None;
     }
     let refusal: Refusal = serde_json::from_slice(&answer.body).ok()?;
-    Some(if refusal.errors.is_empty() { format!("{} without a reason", answer.status) } else { refusal.errors.join("; ") })
+    Some(if refusal.errors.is_empty() {
+        format!("{} without a reason", answer.status)
+    } else {
+        refusal.errors.join("; ")
+    })
 }

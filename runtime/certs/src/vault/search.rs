@@ -45,7 +45,12 @@ struct Stored {
 }
 
 /// The certificate for `public` that was signed since `since`, in PEM.
-pub(super) async fn certificate(api: &Api, names: &Names, public: &[u8], since: Timestamp) -> Result<Option<String>> {
+pub(super) async fn certificate(
+    api: &Api,
+    names: &Names,
+    public: &[u8],
+    since: Timestamp,
+) -> Result<Option<String>> {
     // What was cut a moment ago may still be worked on.
     let age = api.peer.now().since(since);
     if age < SETTLES {
@@ -105,7 +110,9 @@ async fn look(api: &Api, serial: &str, public: &[u8]) -> Result<Option<String>> 
     if !is_serial {
         return Ok(None);
     }
-    let Some(stored) = api.get::<Stored>(&format!("cert/{serial}"), "a certificate").await? else { return Ok(None) };
+    let Some(stored) = api.get::<Stored>(&format!("cert/{serial}"), "a certificate").await? else {
+        return Ok(None);
+    };
     let first = chain_from_pem(&stored.certificate)?.swap_remove(0);
     let is_ours = stored.revocation_time == 0 && Facts::of(&first)?.public == public;
     Ok(is_ours.then_some(stored.certificate))

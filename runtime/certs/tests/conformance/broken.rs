@@ -19,7 +19,8 @@ pub(crate) fn acme(url: &str, folder: &Path) -> Client {
     let settings: Settings = serde_json::from_value(settings).unwrap();
     let state = folder.join("broken");
     std::fs::create_dir_all(&state).unwrap();
-    Client::new(settings, certs::acme::driver::Parts { patience: little_patience(), ..acme_parts(&state) }).unwrap()
+    Client::new(settings, certs::acme::driver::Parts { patience: little_patience(), ..acme_parts(&state) })
+        .unwrap()
 }
 
 fn vault(url: &str) -> vault::Client {
@@ -115,11 +116,22 @@ async fn a_limit_is_waited_for_within_bounds() {
     let failed = wanted.issue(&acme(&short.url("dir"), folder.path())).await;
     assert_failed(failed, Code::CertificateAnswer, "");
     let long = Server::start(limited("3600")).await;
-    let error = assert_failed(wanted.issue(&acme(&long.url("dir"), folder.path())).await, Code::AuthorityRefused, "too many");
-    assert!(error.retryable && error.hint.clone().unwrap().starts_with("it may be asked again at 20"), "{error:?}");
+    let error = assert_failed(
+        wanted.issue(&acme(&long.url("dir"), folder.path())).await,
+        Code::AuthorityRefused,
+        "too many",
+    );
+    assert!(
+        error.retryable && error.hint.clone().unwrap().starts_with("it may be asked again at 20"),
+        "{error:?}"
+    );
 
-    let vaulted = Server::start(|_, _, _| with(json(429, &serde_json::json!({ "errors": ["quota exceeded"] })), "Retry-After", "3600")).await;
-    let error = assert_failed(wanted.issue(&vault(&vaulted.url(""))).await, Code::AuthorityRefused, "quota exceeded");
+    let vaulted = Server::start(|_, _, _| {
+        with(json(429, &serde_json::json!({ "errors": ["quota exceeded"] })), "Retry-After", "3600")
+    })
+    .await;
+    let error =
+        assert_failed(wanted.issue(&vault(&vaulted.url(""))).await, Code::AuthorityRefused, "quota exceeded");
     assert!(error.retryable && error.hint.unwrap().starts_with("it may be asked again at 20"));
 }
 
@@ -131,15 +143,25 @@ async fn another_certificate_than_the_one_asked_for_is_refused() {
     let pem = certs::certificate::to_pem(&other.issue(pebble.driver()).await.unwrap().chain);
     let chain = pem.clone();
     let lying = Server::start(move |fake, path, _| match path {
-        "v1/pki/sign/web" => json(200, &serde_json::json!({ "data": { "certificate": chain, "ca_chain": [chain] } })),
+        "v1/pki/sign/web" => {
+            json(200, &serde_json::json!({ "data": { "certificate": chain, "ca_chain": [chain] } }))
+        }
         path => fake::acme(fake, path, &chain),
     })
     .await;
     let wanted = Wanted::new(&["broken.mcrun.test"]);
-    assert_failed(wanted.issue(&acme(&lying.url("dir"), folder.path())).await, Code::CertificateAnswer, "another key");
+    assert_failed(
+        wanted.issue(&acme(&lying.url("dir"), folder.path())).await,
+        Code::CertificateAnswer,
+        "another key",
+    );
     assert_failed(wanted.issue(&vault(&lying.url(""))).await, Code::CertificateAnswer, "another key");
     let renamed = Wanted { key: other.key, ..wanted };
-    assert_failed(renamed.issue(&acme(&lying.url("dir"), folder.path())).await, Code::CertificateAnswer, "does not name `broken.mcrun.test`");
+    assert_failed(
+        renamed.issue(&acme(&lying.url("dir"), folder.path())).await,
+        Code::CertificateAnswer,
+        "does not name `broken.mcrun.test`",
+    );
 }
 
 #[tokio::test]
@@ -174,10 +196,17 @@ async fn an_order_that_is_never_carried_out_ends_in_time() {
         path => fake::acme(fake, path, ""),
     })
     .await;
-    let settings = serde_json::from_value(serde_json::json!({ "directory": server.url("dir"), "agree_tos": true })).unwrap();
+    let settings =
+        serde_json::from_value(serde_json::json!({ "directory": server.url("dir"), "agree_tos": true }))
+            .unwrap();
     let patience = certs::peer::Patience { order: std::time::Duration::from_secs(2), ..little_patience() };
-    let driver = Client::new(settings, certs::acme::driver::Parts { patience, ..acme_parts(folder.path()) }).unwrap();
-    let error = assert_failed(Wanted::new(&["broken.mcrun.test"]).issue(&driver).await, Code::AuthorityUnavailable, "within 2s");
+    let driver =
+        Client::new(settings, certs::acme::driver::Parts { patience, ..acme_parts(folder.path()) }).unwrap();
+    let error = assert_failed(
+        Wanted::new(&["broken.mcrun.test"]).issue(&driver).await,
+        Code::AuthorityUnavailable,
+        "within 2s",
+    );
     assert!(error.retryable);
 }
 
@@ -185,15 +214,25 @@ async fn an_order_that_is_never_carried_out_ends_in_time() {
 async fn vault_says_what_it_is_in_the_way() {
     let bao = OpenBao::start().await;
     let wanted = Wanted::new(&["broken.mcrun.test"]);
-    let with_token = |token: &'static str, role: &str| vault::Client::new(bao.settings(role), vault_parts(token)).unwrap();
-    let error = assert_failed(wanted.issue(&with_token("wrong", "web")).await, Code::AuthorityRefused, "permission denied");
+    let with_token =
+        |token: &'static str, role: &str| vault::Client::new(bao.settings(role), vault_parts(token)).unwrap();
+    let error = assert_failed(
+        wanted.issue(&with_token("wrong", "web")).await,
+        Code::AuthorityRefused,
+        "permission denied",
+    );
     assert!(error.hint.unwrap().contains("vault/token"));
     assert_failed(wanted.issue(&with_token(TOKEN, "nobody")).await, Code::AuthorityRefused, "unknown role");
-    bao.role("narrow", &["allow_any_name=false", "allowed_domains=elsewhere.test", "allow_subdomains=true"]);
-    assert_failed(wanted.issue(&with_token(TOKEN, "narrow")).await, Code::AuthorityRefused, "not allowed by this role");
-    bao.role("servers", &["client_flag=false"]);
+    bao.role("narrow", &["allowed_domains=elsewhere.test", "allow_subdomains=true"]);
+    assert_failed(
+        wanted.issue(&with_token(TOKEN, "narrow")).await,
+        Code::AuthorityRefused,
+        "not allowed by this role",
+    );
+    bao.role("servers", &["allow_any_name=true", "client_flag=false"]);
     let both = Wanted { profile: crate::bench::profile("both"), ..Wanted::new(&["broken.mcrun.test"]) };
-    let error = assert_failed(both.issue(&with_token(TOKEN, "servers")).await, Code::CertificateAnswer, "`servers`");
+    let error =
+        assert_failed(both.issue(&with_token(TOKEN, "servers")).await, Code::CertificateAnswer, "`servers`");
     assert!(error.hint.unwrap().contains("client_flag"));
     let settings = vault::Settings { namespace: Some("nowhere".into()), ..bao.settings("web") };
     let elsewhere = vault::Client::new(settings, vault_parts(TOKEN)).unwrap();
@@ -203,7 +242,8 @@ async fn vault_says_what_it_is_in_the_way() {
     assert_failed(wanted.issue(&elsewhere).await, Code::AuthorityRefused, "nothing");
 
     let standby = Server::start(|_, _, _| with(answer(307, ""), "Location", "https://10.0.0.1/")).await;
-    let error = assert_failed(wanted.issue(&vault(&standby.url(""))).await, Code::AuthorityUnavailable, "standby");
+    let error =
+        assert_failed(wanted.issue(&vault(&standby.url(""))).await, Code::AuthorityUnavailable, "standby");
     assert!(error.retryable);
 
     let roots = bao.driver().roots().await.unwrap();

@@ -59,7 +59,8 @@ async fn an_acme_order_that_is_cut_anywhere_brings_one_certificate() {
     let driver = pebble.driver();
     let whole = steps(driver, &Wanted::new(&["whole.mcrun.test"])).await;
     // Every step near the end, where the request, its answer and the certificate are; some of those before.
-    let places: Vec<usize> = (1..whole.saturating_sub(16)).step_by(5).chain(whole.saturating_sub(16)..whole).collect();
+    let places: Vec<usize> =
+        (1..whole.saturating_sub(16)).step_by(5).chain(whole.saturating_sub(16)..whole).collect();
     let done: Vec<_> = stream::iter(places.iter().copied())
         .map(|polls| cut_and_go_on(driver, polls))
         .buffer_unordered(6)
@@ -76,7 +77,6 @@ async fn an_acme_order_that_is_cut_anywhere_brings_one_certificate() {
 async fn a_vault_request_that_is_cut_anywhere_brings_one_certificate() {
     let bao = OpenBao::start().await;
     let driver = bao.driver();
-    let before = bao.serials().len();
     let whole = steps(driver, &Wanted::new(&["whole.mcrun.test"])).await;
     let done: Vec<_> =
         stream::iter(1..=whole).map(|polls| cut_and_go_on(driver, polls)).buffer_unordered(8).collect().await;
@@ -84,7 +84,7 @@ async fn a_vault_request_that_is_cut_anywhere_brings_one_certificate() {
     for (wanted, issued, _) in &done {
         verify(&bao, wanted, issued, "sslserver");
     }
-    assert_eq!(bao.serials().len(), before + whole + 1, "one certificate for each request");
+    assert_eq!(bao.serials().len(), whole + 1, "one certificate for each request");
 }
 
 /// Notes that never become durable: the process dies while it writes the last of them.

@@ -41,7 +41,9 @@ impl Fake {
 }
 
 impl Server {
-    pub(crate) async fn start(answers: impl Fn(&Fake, &str, &[u8]) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        answers: impl Fn(&Fake, &str, &[u8]) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -89,7 +91,11 @@ pub(crate) fn json(status: u16, body: &serde_json::Value) -> Response<Full<Bytes
     answer(status, body.to_string())
 }
 
-pub(crate) fn with(mut answer: Response<Full<Bytes>>, header: &'static str, value: &str) -> Response<Full<Bytes>> {
+pub(crate) fn with(
+    mut answer: Response<Full<Bytes>>,
+    header: &'static str,
+    value: &str,
+) -> Response<Full<Bytes>> {
     answer.headers_mut().append(header, value.parse().unwrap());
     answer
 }
@@ -97,14 +103,26 @@ pub(crate) fn with(mut answer: Response<Full<Bytes>>, header: &'static str, valu
 /// An ACME authority whose orders are carried out at once; `certificate` in PEM is the answer to each.
 pub(crate) fn acme(fake: &Fake, path: &str, certificate: &str) -> Response<Full<Bytes>> {
     match path {
-        "dir" => json(200, &serde_json::json!({
-            "newNonce": fake.url("nonce"), "newAccount": fake.url("account"), "newOrder": fake.url("order"),
-            "revokeCert": fake.url("revoke"), "renewalInfo": fake.url("renewal"),
-        })),
-        "account" => with(json(201, &serde_json::json!({ "status": "valid" })), "Location", &fake.url("account/1")),
-        "order" | "order/1" => with(json(201, &serde_json::json!({
-            "status": "valid", "authorizations": [], "finalize": fake.url("finalize"), "certificate": fake.url("certificate"),
-        })), "Location", &fake.url("order/1")),
+        "dir" => json(
+            200,
+            &serde_json::json!({
+                "newNonce": fake.url("nonce"), "newAccount": fake.url("account"), "newOrder": fake.url("order"),
+                "revokeCert": fake.url("revoke"), "renewalInfo": fake.url("renewal"),
+            }),
+        ),
+        "account" => {
+            with(json(201, &serde_json::json!({ "status": "valid" })), "Location", &fake.url("account/1"))
+        }
+        "order" | "order/1" => with(
+            json(
+                201,
+                &serde_json::json!({
+                    "status": "valid", "authorizations": [], "finalize": fake.url("finalize"), "certificate": fake.url("certificate"),
+                }),
+            ),
+            "Location",
+            &fake.url("order/1"),
+        ),
         "certificate" => answer(200, certificate.to_owned()),
         _ => answer(200, ""),
     }

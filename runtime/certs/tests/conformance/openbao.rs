@@ -46,15 +46,35 @@ impl OpenBao {
         let mut bao = Self { _program: started, folder, address, client: None };
         bao.run(&["secrets", "enable", "-path=root", "-max-lease-ttl=87600h", "pki"]);
         bao.run(&["secrets", "enable", "-path=pki", "-max-lease-ttl=43800h", "pki"]);
-        let root = ["write", "-field=certificate", "root/root/generate/internal", "common_name=mcrun test root", "key_type=ec", "ttl=87600h"];
+        let root = [
+            "write",
+            "-field=certificate",
+            "root/root/generate/internal",
+            "common_name=mcrun test root",
+            "key_type=ec",
+            "ttl=87600h",
+        ];
         std::fs::write(at("root.pem"), bao.run(&root)).unwrap();
-        let request = ["write", "-field=csr", "pki/intermediate/generate/internal", "common_name=mcrun test authority", "key_type=ec"];
+        let request = [
+            "write",
+            "-field=csr",
+            "pki/intermediate/generate/internal",
+            "common_name=mcrun test authority",
+            "key_type=ec",
+        ];
         std::fs::write(at("request.pem"), bao.run(&request)).unwrap();
         let request = format!("csr=@{}", at("request.pem"));
-        let signed = bao.run(&["write", "-field=certificate", "root/root/sign-intermediate", &request, "ttl=43800h", "format=pem_bundle"]);
+        let signed = bao.run(&[
+            "write",
+            "-field=certificate",
+            "root/root/sign-intermediate",
+            &request,
+            "ttl=43800h",
+            "format=pem_bundle",
+        ]);
         std::fs::write(at("signed.pem"), signed).unwrap();
         bao.run(&["write", "pki/intermediate/set-signed", &format!("certificate=@{}", at("signed.pem"))]);
-        bao.role("web", &[]);
+        bao.role("web", &["allow_any_name=true"]);
         bao.client = Some(Client::new(bao.settings("web"), vault_parts(TOKEN)).unwrap());
         bao
     }
@@ -62,7 +82,7 @@ impl OpenBao {
     /// Adds a role of this name with further `words`.
     pub(crate) fn role(&self, name: &str, words: &[&str]) {
         let path = format!("pki/roles/{name}");
-        let common = ["write", &path, "allow_any_name=true", "key_type=any", "max_ttl=8760h"];
+        let common = ["write", &path, "key_type=any", "max_ttl=8760h"];
         self.run(&[&common, words].concat());
     }
 
@@ -102,7 +122,8 @@ impl Authority for OpenBao {
     async fn is_revoked(&self, certificate: &CertificateDer<'static>) -> bool {
         let wanted = certs::certificate::Facts::of(certificate).unwrap().serial;
         let serials = self.serials();
-        let serial = serials.iter().find(|serial| serial.replace(':', "").trim_start_matches('0') == wanted).unwrap();
+        let serial =
+            serials.iter().find(|serial| serial.replace(':', "").trim_start_matches('0') == wanted).unwrap();
         self.run(&["read", "-field=revocation_time", &format!("pki/cert/{serial}")]).trim() != "0"
     }
 }

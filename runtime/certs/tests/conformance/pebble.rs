@@ -78,17 +78,25 @@ impl Pebble {
         pebble
     }
 
-    async fn run(folder: &TempDir, directory: SocketAddr, environment: &[(&'static str, &'static str)]) -> Program {
+    async fn run(
+        folder: &TempDir,
+        directory: SocketAddr,
+        environment: &[(&'static str, &'static str)],
+    ) -> Program {
         let names = std::fs::read_to_string(folder.path().join("names")).unwrap();
         let mut server = command("pebble");
         server.arg("-config").arg(folder.path().join("pebble.json")).args(["-dnsserver", &names]);
-        server.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "5").envs(environment.iter().copied());
+        server
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_WFE_NONCEREJECT", "5")
+            .envs(environment.iter().copied());
         Program::start(&mut server, &folder.path().join("pebble.log"), directory).await
     }
 
     /// Ends it and starts it again: it has forgotten everything.
     pub(crate) async fn restart(self) -> Self {
-        let Self { program, _names, folder, directory, management, http, tls, records, environment, client } = self;
+        let Self { program, _names, folder, directory, management, http, tls, records, environment, client } =
+            self;
         drop(program);
         let program = Self::run(&folder, directory, &environment).await;
         Self { program, _names, folder, directory, management, http, tls, records, environment, client }

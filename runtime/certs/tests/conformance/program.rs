@@ -20,9 +20,9 @@ impl Program {
     pub(crate) async fn start(command: &mut Command, log: &Path, address: SocketAddr) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|cause| panic!("{command:?}: {cause}; tests/install.sh installs what tests need"));
+        let child = command.spawn().unwrap_or_else(|cause| {
+            panic!("{command:?}: {cause}; tests/install.sh installs what tests need")
+        });
         let mut program = Self { child, log: log.to_owned() };
         for _ in 0..PATIENCE {
             if tokio::net::TcpStream::connect(address).await.is_ok() {
@@ -50,7 +50,10 @@ impl Drop for Program {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "peers are started and asked from outside, as an operator does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "peers are started and asked from outside, as an operator does"
+)]
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }

@@ -68,7 +68,13 @@ async fn wildcards_without_dns_are_refused_with_the_reason() {
     assert!(error.hint.unwrap().contains("dns-01"));
     let failed = Wanted::new(&["*.mcrun.test"]).issue(&driver).await;
     assert_failed(failed, Code::ProofNotOffered, "dns-01 alone");
-    assert!(Client::new(Settings { challenges: vec![ChallengeKind::Dns], ..pebble.settings() }, crate::bench::acme_parts(pebble.folder.path())).is_err_and(|error| error.code == Code::Config));
+    assert!(
+        Client::new(
+            Settings { challenges: vec![ChallengeKind::Dns], ..pebble.settings() },
+            crate::bench::acme_parts(pebble.folder.path())
+        )
+        .is_err_and(|error| error.code == Code::Config)
+    );
 }
 
 #[tokio::test]
@@ -77,7 +83,11 @@ async fn a_proof_that_the_authority_does_not_find_is_told_in_its_words() {
     // Listens where pebble does not look.
     let settings = Settings { http: pebble.tls, challenges: vec![ChallengeKind::Http], ..pebble.settings() };
     let driver = Client::new(settings, pebble.parts("state")).unwrap();
-    let error = assert_failed(Wanted::new(&["lost.mcrun.test"]).issue(&driver).await, Code::AuthorityRefused, "acme:error:");
+    let error = assert_failed(
+        Wanted::new(&["lost.mcrun.test"]).issue(&driver).await,
+        Code::AuthorityRefused,
+        "acme:error:",
+    );
     assert!(error.message.contains("the proof of `lost.mcrun.test`"), "{error:?}");
     assert!(TcpStream::connect(pebble.tls).await.is_err(), "the proof was taken back");
 }
@@ -89,7 +99,8 @@ async fn the_account_is_made_once_and_found_again() {
     wanted.issue(&by(&pebble, ChallengeKind::Http)).await.unwrap();
     let issued = wanted.issue(&by(&pebble, ChallengeKind::Http)).await.unwrap();
     assert!(!pebble.log().contains("There are now 2 account"), "{}", pebble.log());
-    let record = pebble.parts("state").journal.records("acme-client-account", None).await.unwrap().swap_remove(0);
+    let record =
+        pebble.parts("state").journal.records("acme-client-account", None).await.unwrap().swap_remove(0);
     assert!(record.value.contains("$hidden"), "{}", record.value);
 
     // An authority that lost its accounts gets the same key again.
@@ -102,7 +113,8 @@ async fn the_account_is_made_once_and_found_again() {
 #[tokio::test]
 async fn nobody_agrees_to_terms_by_accident() {
     let pebble = Pebble::start(&[]).await;
-    let driver = Client::new(Settings { agree_tos: false, ..pebble.settings() }, pebble.parts("state")).unwrap();
+    let driver =
+        Client::new(Settings { agree_tos: false, ..pebble.settings() }, pebble.parts("state")).unwrap();
     let error = Wanted::new(&["terms.mcrun.test"]).issue(&driver).await.unwrap_err();
     assert_eq!(error.code, Code::Config);
     assert!(error.hint.unwrap().contains("agree_tos"));
@@ -112,7 +124,8 @@ async fn nobody_agrees_to_terms_by_accident() {
 async fn an_external_account_is_bound_with_its_secret() {
     let pebble = Pebble::with(&[], true).await;
     let wanted = Wanted::new(&["bound.mcrun.test"]);
-    let error = assert_failed(wanted.issue(pebble.driver()).await, Code::AuthorityRefused, "externalAccountRequired");
+    let error =
+        assert_failed(wanted.issue(pebble.driver()).await, Code::AuthorityRefused, "externalAccountRequired");
     assert!(error.hint.unwrap().contains("eab"));
 
     let settings = |key: &str| {
@@ -144,8 +157,9 @@ async fn the_preferred_chain_is_taken() {
         let settings = Settings { preferred_chain: Some(name.clone()), ..pebble.settings() };
         let driver = Client::new(settings, pebble.parts("state")).unwrap();
         let issued = wanted.issue(&driver).await.unwrap();
-        assert_eq!(issued.chain.len(), 3);
-        let (_, last) = x509_parser::parse_x509_certificate(&issued.chain[2]).unwrap();
+        // The certificate, and three between it and the root.
+        assert_eq!(issued.chain.len(), 4);
+        let (_, last) = x509_parser::parse_x509_certificate(&issued.chain[3]).unwrap();
         assert_eq!(last.issuer().iter_common_name().next().unwrap().as_str().unwrap(), name);
     }
 }
@@ -173,7 +187,10 @@ async fn the_renewal_window_is_what_the_authority_says() {
     .await;
     let driver = crate::broken::acme(&server.url("dir"), pebble.folder.path());
     let window = driver.renewal_window(&issued.chain).await.unwrap().unwrap();
-    assert_eq!((window.0.to_string(), window.1.to_string()), ("2030-01-02T04:00:00Z".into(), "2030-01-03T04:00:00Z".into()));
+    assert_eq!(
+        (window.0.to_string(), window.1.to_string()),
+        ("2030-01-02T04:00:00Z".into(), "2030-01-03T04:00:00Z".into())
+    );
     assert!(window.0 > now());
     let renewed = Wanted { replaces: Some(replaced), ..wanted };
     assert_eq!(renewed.issue(&driver).await.unwrap(), issued);

@@ -105,8 +105,11 @@ impl Accounts {
                 let external = ExternalAccountKey::new(binding.kid.clone(), &decoded(&binding.key, &secret)?);
                 let contact = settings.contact();
                 let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-                let wanted =
-                    NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+                let wanted = NewAccount {
+                    contact: &contact,
+                    terms_of_service_agreed: true,
+                    only_return_existing: false,
+                };
                 let (account, credentials) = ask!(
                     traffic,
                     what,
@@ -138,13 +141,16 @@ impl Accounts {
 
     async fn read(&self, directory: &str) -> Result<Option<Kept>> {
         let record = self.journal.record(KIND, &self.node, directory).await.map_err(journal_error)?;
-        let broken = |error| Error::new(Code::JournalBroken, "a recorded ACME account cannot be decoded").because(error);
+        let broken = |error| {
+            Error::new(Code::JournalBroken, "a recorded ACME account cannot be decoded").because(error)
+        };
         record.map(|record| serde_json::from_str(&record.value).map_err(broken)).transpose()
     }
 
     async fn write(&self, directory: &str, kept: &Kept, expect: Expect) -> Result<()> {
-        let value = serde_json::to_string(kept)
-            .map_err(|error| Error::new(Code::Internal, "an ACME account cannot be encoded").because(error))?;
+        let value = serde_json::to_string(kept).map_err(|error| {
+            Error::new(Code::Internal, "an ACME account cannot be encoded").because(error)
+        })?;
         let write = Write {
             kind: KIND.into(),
             node: self.node.clone(),
@@ -186,7 +192,8 @@ fn journal_error(error: journal::Error) -> Error {
 
 /// Authorities hand the key of a binding out in base64url (RFC 8555, section 7.3.4).
 fn decoded(name: &str, text: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let decoded = URL_SAFE_NO_PAD.decode(text).or_else(|_| URL_SAFE.decode(text)).or_else(|_| STANDARD.decode(text));
+    let decoded =
+        URL_SAFE_NO_PAD.decode(text).or_else(|_| URL_SAFE.decode(text)).or_else(|_| STANDARD.decode(text));
     decoded.map(Zeroizing::new).map_err(|_| {
         Error::new(Code::Config, format!("the secret `{name}` is not the key of an account binding"))
             .hint("it is the HMAC key in base64url, as the authority shows it")

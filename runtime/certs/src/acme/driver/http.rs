@@ -55,7 +55,10 @@ impl Responder for Http {
     async fn present(&self, challenge: &Challenge) -> Result<()> {
         self.door.enter().await?;
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.entry(challenge.token.clone()).or_insert_with(|| (challenge.key_authorization.clone(), 0)).1 += 1;
+        tokens
+            .entry(challenge.token.clone())
+            .or_insert_with(|| (challenge.key_authorization.clone(), 0))
+            .1 += 1;
         Ok(())
     }
 

@@ -145,7 +145,10 @@ async fn prove(
 ) -> Result<()> {
     let count = open.state().authorizations.len();
     if count > names.as_slice().len() {
-        return Err(peer::garbage(&session.traffic.directory, "it asks for more proofs than there are names"));
+        return Err(peer::garbage(
+            &session.traffic.directory,
+            "it asks for more proofs than there are names",
+        ));
     }
     let mut offers = Vec::new();
     let proven = prove_each(session, responders, count, open, &mut offers).await;
@@ -170,9 +173,10 @@ async fn prove_each(
             AuthorizationStatus::Pending => {}
             _ => return Err(unproven(session, &authorization, None)),
         }
-        let (responder, offered) = responders.choose(&authorization.name, authorization.is_wildcard, |kind| {
-            authorization.challenges.iter().find(|offered| offered.kind == kind)
-        })?;
+        let (responder, offered) =
+            responders.choose(&authorization.name, authorization.is_wildcard, |kind| {
+                authorization.challenges.iter().find(|offered| offered.kind == kind)
+            })?;
         let challenge = Challenge {
             kind: offered.kind,
             name: authorization.name.clone(),
@@ -194,16 +198,29 @@ async fn prove_each(
     Ok(())
 }
 
-async fn ready(session: &Session, open: &mut instant_acme::Order, index: usize, kind: ChallengeKind) -> Result<()> {
+async fn ready(
+    session: &Session,
+    open: &mut instant_acme::Order,
+    index: usize,
+    kind: ChallengeKind,
+) -> Result<()> {
     let Err(error) = visit(session, open, index, Act::Ready(kind)).await else { return Ok(()) };
     // Two orders may share an authorization: what the other one proved meanwhile is proven.
     let now = visit(session, open, index, Act::Refresh).await?;
-    let is_under_way = now.challenges.iter().any(|offered| offered.kind == kind && offered.status != ChallengeStatus::Pending);
+    let is_under_way = now
+        .challenges
+        .iter()
+        .any(|offered| offered.kind == kind && offered.status != ChallengeStatus::Pending);
     if now.status != AuthorizationStatus::Pending || is_under_way { Ok(()) } else { Err(error) }
 }
 
 /// Looks until a proof was checked.
-async fn watch(session: &Session, open: &mut instant_acme::Order, index: usize, kind: ChallengeKind) -> Result<()> {
+async fn watch(
+    session: &Session,
+    open: &mut instant_acme::Order,
+    index: usize,
+    kind: ChallengeKind,
+) -> Result<()> {
     let mut look = FIRST_LOOK;
     loop {
         let authorization = visit(session, open, index, Act::Refresh).await?;
@@ -223,11 +240,20 @@ async fn rest(session: &Session, look: Duration) -> Duration {
     (look * 2).min(RAREST_LOOK)
 }
 
-async fn visit(session: &Session, open: &mut instant_acme::Order, index: usize, act: Act) -> Result<Authorization> {
+async fn visit(
+    session: &Session,
+    open: &mut instant_acme::Order,
+    index: usize,
+    act: Act,
+) -> Result<Authorization> {
     ask!(session.traffic, "a proof", nth(open, index, act))
 }
 
-async fn nth(open: &mut instant_acme::Order, index: usize, act: Act) -> Result<Authorization, instant_acme::Error> {
+async fn nth(
+    open: &mut instant_acme::Order,
+    index: usize,
+    act: Act,
+) -> Result<Authorization, instant_acme::Error> {
     let missing = || instant_acme::Error::Str("an authorization");
     let mut all = open.authorizations();
     for _ in 0..index {
@@ -251,7 +277,9 @@ async fn nth(open: &mut instant_acme::Order, index: usize, act: Act) -> Result<A
 fn read(found: &instant_acme::AuthorizationState) -> Result<Authorization, instant_acme::Error> {
     let identifier = found.identifier();
     let name = match identifier.identifier {
-        Identifier::Dns(name) => name.parse().map_err(|_| instant_acme::Error::Str("a name that can be one"))?,
+        Identifier::Dns(name) => {
+            name.parse().map_err(|_| instant_acme::Error::Str("a name that can be one"))?
+        }
         Identifier::Ip(address) => Name::Ip(*address),
         _ => return Err(instant_acme::Error::Str("a name of a known kind")),
     };
@@ -292,31 +320,40 @@ fn ours(kind: &instant_acme::ChallengeType) -> Option<ChallengeKind> {
 fn checked(session: &Session, token: &str) -> Result<String> {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(is_fine) {
-        return Err(peer::garbage(&session.traffic.directory, "its challenge has a token that cannot be one"));
+        return Err(peer::garbage(
+            &session.traffic.directory,
+            "its challenge has a token that cannot be one",
+        ));
     }
     Ok(token.to_owned())
 }
 
 fn unproven(session: &Session, authorization: &Authorization, kind: Option<ChallengeKind>) -> Error {
-    let tried = authorization.challenges.iter().find(|offered| Some(offered.kind) == kind || kind.is_none() && offered.error.is_some());
+    let tried = authorization
+        .challenges
+        .iter()
+        .find(|offered| Some(offered.kind) == kind || kind.is_none() && offered.error.is_some());
     let what = format!("the proof of `{}`", authorization.name);
     match tried.and_then(|offered| offered.error.as_ref()) {
         Some(problem) => session.traffic.problem(&what, problem),
-        None => peer::refused(&session.traffic.directory, &what, &format!("it is {:?}", authorization.status).to_lowercase()),
+        None => peer::refused(
+            &session.traffic.directory,
+            &what,
+            &format!("it is {:?}", authorization.status).to_lowercase(),
+        ),
     }
 }
 
 async fn finalize(session: &Session, order: &Order<'_>, open: &mut instant_acme::Order) -> Result<()> {
     let request = order.key.request(order.names)?;
     let what = format!("the request for {}", order.names);
-    let answered = ask!(session.traffic, &what, async {
+    ask!(session.traffic, &what, async {
         match open.finalize_csr(&request).await {
             // An earlier request arrived after all: the order's state tells.
             Err(error) if is_problem(&error, "orderNotReady") => open.refresh().await.map(drop),
             other => other,
         }
-    });
-    answered
+    })
 }
 
 /// Looks until the order has left `state`.

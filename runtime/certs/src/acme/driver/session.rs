@@ -91,7 +91,8 @@ impl Traffic {
     /// Whether the authority does not know the account any more.
     pub(super) fn has_lost_account(&self, error: &Error) -> bool {
         let cause = error.cause.as_deref().unwrap_or_default();
-        error.code == Code::AuthorityRefused && cause.contains("urn:ietf:params:acme:error:accountDoesNotExist")
+        error.code == Code::AuthorityRefused
+            && cause.contains("urn:ietf:params:acme:error:accountDoesNotExist")
     }
 
     /// What an error of the library means.
@@ -159,7 +160,11 @@ pub(super) fn is_problem(error: &instant_acme::Error, wanted: &str) -> bool {
 }
 
 fn kind(problem: &Problem) -> &str {
-    problem.r#type.as_deref().and_then(|kind| kind.strip_prefix("urn:ietf:params:acme:error:")).unwrap_or_default()
+    problem
+        .r#type
+        .as_deref()
+        .and_then(|kind| kind.strip_prefix("urn:ietf:params:acme:error:"))
+        .unwrap_or_default()
 }
 
 /// The authority's own words.
@@ -181,7 +186,8 @@ impl HttpClient for Traffic {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
         let traffic = self.clone();
         Box::pin(async move {
-            let answer = traffic.pass(request).await.map_err(|error| instant_acme::Error::Other(Box::new(error)))?;
+            let answer =
+                traffic.pass(request).await.map_err(|error| instant_acme::Error::Other(Box::new(error)))?;
             let mut response = Response::new(http_body_util::Full::new(answer.body));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
@@ -193,10 +199,14 @@ impl HttpClient for Traffic {
 impl Traffic {
     async fn pass(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Answer, Error> {
         let (parts, body) = request.into_parts();
-        let url = Url::parse(&parts.uri.to_string()).map_err(|_| peer::garbage(&self.directory, "it names an address that is none"))?;
+        let url = Url::parse(&parts.uri.to_string())
+            .map_err(|_| peer::garbage(&self.directory, "it names an address that is none"))?;
         // Addresses come from the authority: none of them leads to a service of this machine but its own.
         if url.scheme() != "https" && url.origin() != self.directory.origin() {
-            return Err(peer::garbage(&self.directory, format!("it leads to `{}` without TLS", peer::host(&url))));
+            return Err(peer::garbage(
+                &self.directory,
+                format!("it leads to `{}` without TLS", peer::host(&url)),
+            ));
         }
         let mut question = Question::new(parts.method, url);
         question.headers = parts.headers;
@@ -209,13 +219,16 @@ impl Traffic {
         let answer = self.peer.ask(&question).await?;
         let is_problem = || serde_json::from_slice::<Problem>(&answer.body).is_ok();
         if answer.status.is_server_error() && !is_problem() {
-            return Err(peer::unavailable(&question.url, format!("it answered with {}", answer.status)).retryable());
+            return Err(
+                peer::unavailable(&question.url, format!("it answered with {}", answer.status)).retryable()
+            );
         }
         if answer.status.is_client_error() && question.method != Method::HEAD && !is_problem() {
             return Err(peer::garbage(&question.url, format!("{} without a reason", answer.status)));
         }
         if answer.status.is_redirection() {
-            return Err(peer::garbage(&question.url, "it redirects, which is not ACME").hint("write the address that it redirects to"));
+            return Err(peer::garbage(&question.url, "it redirects, which is not ACME")
+                .hint("write the address that it redirects to"));
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Last {
@@ -229,10 +242,12 @@ impl Traffic {
 
 /// `<https://…>;rel="alternate"` (RFC 8288).
 fn alternates(headers: &HeaderMap, base: &Url) -> Vec<Url> {
-    let links = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok()).flat_map(|links| links.split(','));
+    let links =
+        headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok()).flat_map(|links| links.split(','));
     let one = |link: &str| {
         let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_alternate = rest.split(';').any(|part| matches!(part.trim(), "rel=\"alternate\"" | "rel=alternate"));
+        let is_alternate =
+            rest.split(';').any(|part| matches!(part.trim(), "rel=\"alternate\"" | "rel=alternate"));
         is_alternate.then(|| base.join(address).ok())?
     };
     links.filter_map(one).take(MOST_LINKS).collect()

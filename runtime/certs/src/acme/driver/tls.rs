@@ -30,7 +30,10 @@ pub(super) struct TlsAlpn {
 
 /// Certificates by the server name that validators ask for. Of several orders for one name the last one's is shown.
 #[derive(Default)]
-struct Proofs(Mutex<HashMap<String, Vec<(String, Arc<CertifiedKey>)>>>);
+struct Proofs(Mutex<HashMap<String, Vec<Proof>>>);
+
+/// The token of an order, and what is shown for it.
+type Proof = (String, Arc<CertifiedKey>);
 
 impl fmt::Debug for Proofs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,7 +125,8 @@ fn server_name(name: &Name) -> String {
 
 /// A certificate of its own that shows the digest (RFC 8737, section 3).
 fn proof(challenge: &Challenge) -> Result<Arc<CertifiedKey>> {
-    let broken = |cause: &dyn fmt::Display| Error::new(Code::Internal, "a proof could not be made").because(cause);
+    let broken =
+        |cause: &dyn fmt::Display| Error::new(Code::Internal, "a proof could not be made").because(cause);
     let pair = KeyPair::generate().map_err(|error| broken(&error))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
