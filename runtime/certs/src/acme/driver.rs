@@ -8,6 +8,7 @@ mod challenge;
 mod door;
 mod http;
 mod order;
+mod proof;
 mod session;
 mod tls;
 

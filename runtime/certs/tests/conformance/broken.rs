@@ -55,12 +55,20 @@ async fn an_authority_that_is_not_trusted_is_told_with_the_reason() {
     let directory = pebble.settings().directory;
     let base = directory.trim_end_matches("/dir");
     both(base, Code::AuthorityUnavailable, "not trusted").await;
-    // The certificate is for localhost and 127.0.0.1.
-    let settings = Settings { directory: directory.replace("127.0.0.1", "127.0.0.2"), ..pebble.settings() };
-    let driver = Client::new(settings, pebble.parts("other")).unwrap();
-    let reached = Wanted::new(&["broken.mcrun.test"]).issue(&driver).await;
-    // pebble listens at 127.0.0.1 alone.
-    assert_failed(reached, Code::AuthorityUnavailable, "refused");
+    let folder = tempfile::tempdir().unwrap();
+    let long_ago = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
+    let always = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2099, 1, 1));
+    let faults = [("elsewhere.test", always, "for another name"), ("127.0.0.1", long_ago, "not valid now")];
+    for (name, life, words) in faults {
+        let (address, certificate) = fake::tls(name, life).await;
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, certificate).unwrap();
+        let settings =
+            Settings { directory: format!("https://{address}/dir"), ca: Some(ca), ..pebble.settings() };
+        let driver = Client::new(settings, pebble.parts(name)).unwrap();
+        let failed = Wanted::new(&["broken.mcrun.test"]).issue(&driver).await;
+        assert!(!assert_failed(failed, Code::AuthorityUnavailable, words).retryable);
+    }
     let plain = Server::start(|_, _, _| answer(200, "hello")).await;
     both(&format!("https://{}", plain.address), Code::AuthorityUnavailable, "TLS").await;
 }
