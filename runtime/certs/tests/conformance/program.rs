@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Starting takes milliseconds where nobody else computes.
@@ -70,10 +71,23 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     told
 }
 
-/// Ports of loopback that nobody listened on a moment ago.
+/// Ports of loopback that nobody listens on. They lie below those that the system gives to outgoing connections, and each
+/// test process has some of its own, so that nobody takes one before its program does. The port after each is free as
+/// well: OpenBao wants it for its cluster.
 pub(crate) fn ports<const N: usize>() -> [SocketAddr; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 800 * 24;
+    let next = || {
+        loop {
+            let number = 10_000 + (first + 2 * GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+            let address = |number: u32| SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).unwrap()));
+            let is_free = |number| TcpListener::bind(address(number)).is_ok();
+            if is_free(number) && is_free(number + 1) {
+                return address(number);
+            }
+        }
+    };
+    std::array::from_fn(|_| next())
 }
 
 /// Where programs from PyPI are: beside the builds of the target folder.
