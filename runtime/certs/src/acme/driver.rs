@@ -1,7 +1,7 @@
 //! The driver for any authority that speaks ACME (RFC 8555, RFC 9773).
 //!
-//! Owns what the driver is put together from and what it can do. Leaves accounts and orders to the files beneath, and proofs of names to [`Responder`]s: http-01 and tls-alpn-01 are built in, dns-01
-//! comes from whoever can write records.
+//! Owns what the driver is put together from and what it can do. Leaves accounts and orders to the files beneath, and
+//! proofs of names to [`Responder`]s: http-01 and tls-alpn-01 are built in, dns-01 comes from whoever can write records.
 
 mod account;
 mod challenge;

@@ -10,7 +10,7 @@ use certs::{Driver, Issued, Progress};
 use effect::{Code, Result};
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::bench::{Authority, Notes, Wanted, assert_failed, verify};
+use crate::bench::{Authority, Notes, Wanted, assert_failed, vault_parts, verify};
 use crate::fake::{self, Server, answer, json, with};
 use crate::openbao::OpenBao;
 use crate::pebble::Pebble;
@@ -175,4 +175,25 @@ async fn a_request_whose_answer_was_lost_is_not_made_again() {
     let asked = server.asked.lock().unwrap().clone();
     let count = |wanted: &str| asked.iter().filter(|path| *path == wanted).count();
     assert_eq!((count("order"), count("finalize")), (1, 1), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_may_look_finds_what_was_signed_and_another_signs_again() {
+    let bao = OpenBao::start().await;
+    let signs = r#"path "pki/sign/web" { capabilities = ["update"] } path "pki/cert/ca_chain" { capabilities = ["read"] }"#;
+    let looks =
+        r#"path "pki/certs" { capabilities = ["list"] } path "pki/cert/*" { capabilities = ["read"] }"#;
+    let wanted = Wanted::new(&["looked.mcrun.test"]);
+    for (policy, rules, finds) in
+        [("signer", signs.to_owned(), false), ("looker", format!("{signs} {looks}"), true)]
+    {
+        let parts = vault_parts(bao.token(policy, &rules));
+        let driver = certs::vault::Client::new(bao.settings("web"), parts).unwrap();
+        let notes = Notes::default();
+        let first = wanted.go_on(&driver, &notes).await.unwrap();
+        let second = wanted.go_on(&driver, &notes.next()).await.unwrap();
+        verify(&bao, &wanted, &second, "sslserver");
+        assert!(!finds || bao.serials().len() == 3, "{policy} signed again");
+        assert!(finds || first != second, "{policy} cannot have found it");
+    }
 }

@@ -86,6 +86,14 @@ impl OpenBao {
         self.run(&[&common, words].concat());
     }
 
+    /// A token that may do what `rules` say, in OpenBao's own words.
+    pub(crate) fn token(&self, policy: &str, rules: &str) -> &'static str {
+        let file = self.folder.path().join(policy);
+        std::fs::write(&file, rules).unwrap();
+        self.run(&["policy", "write", policy, &file.display().to_string()]);
+        self.run(&["token", "create", "-field=token", &format!("-policy={policy}")]).leak()
+    }
+
     pub(crate) fn settings(&self, role: &str) -> Settings {
         let settings = serde_json::json!({
             "address": format!("https://{}", self.address),

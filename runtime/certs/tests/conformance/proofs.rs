@@ -10,7 +10,7 @@ use effect::Code;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::{Authority, Secret, Wanted, assert_failed, now, verify};
-use crate::fake::{self, Server, json, with};
+use crate::fake::{self, Server, json};
 use crate::pebble::{BINDING, Pebble};
 
 fn by(pebble: &Pebble, kind: ChallengeKind) -> Client {
@@ -175,13 +175,17 @@ async fn the_renewal_window_is_what_the_authority_says() {
     let replaced = issued.chain[0].clone();
     let pem = certs::certificate::to_pem(&issued.chain);
     let server = Server::start(move |fake, path, _| match path {
-        path if path.starts_with("renewal/") => with(
-            json(200, &serde_json::json!({ "suggestedWindow": { "start": "2030-01-02T04:00:00Z", "end": "2030-01-03T04:00:00Z" } })),
-            "Retry-After",
-            "21600",
-        ),
+        // Without `Retry-After`, as RFC 9773 lets it be.
+        path if path.starts_with("renewal/") => {
+            let window =
+                serde_json::json!({ "start": "2030-01-02T04:00:00Z", "end": "2030-01-03T04:00:00Z" });
+            json(200, &serde_json::json!({ "suggestedWindow": window }))
+        }
         // This one refuses to hear what is replaced, once.
-        "order" if fake.count("order") == 1 => json(409, &serde_json::json!({ "type": "urn:ietf:params:acme:error:alreadyReplaced", "detail": "again?" })),
+        "order" if fake.count("order") == 1 => json(
+            409,
+            &serde_json::json!({ "type": "urn:ietf:params:acme:error:alreadyReplaced", "detail": "again?" }),
+        ),
         path => fake::acme(fake, path, &pem),
     })
     .await;
