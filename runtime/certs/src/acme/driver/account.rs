@@ -48,7 +48,7 @@ impl Accounts {
         let directory = traffic.directory.to_string();
         let mut kept = match self.read(&directory).await? {
             Some(kept) => kept,
-            None => self.begin(settings, &directory, &traffic).await?,
+            None => self.begin(settings, &directory).await?,
         };
         let account = match &kept.url {
             Some(url) => self.known(&kept, url, &traffic).await?,
@@ -72,8 +72,8 @@ impl Accounts {
         self.write(directory, &kept, Expect::Any).await
     }
 
-    /// Makes the key. With external binding the library makes it itself, and the account with it.
-    async fn begin(&self, settings: &Settings, directory: &str, _: &Traffic) -> Result<Kept> {
+    /// Makes the key and writes it down before the authority hears of it.
+    async fn begin(&self, settings: &Settings, directory: &str) -> Result<Kept> {
         settings.check_terms()?;
         let (_, key) = Key::generate_pkcs8()
             .map_err(|error| Error::new(Code::Internal, "no key could be made").because(error))?;
@@ -94,7 +94,7 @@ impl Accounts {
                 let (account, _) = ask!(
                     traffic,
                     what,
-                    traffic_builder(traffic).create_from_key(self.opened(kept)?, directory.clone())
+                    builder(traffic).create_from_key(self.opened(kept)?, directory.clone())
                 )?;
                 let url = account.id().to_owned();
                 (account, url)
@@ -113,7 +113,7 @@ impl Accounts {
                 let (account, credentials) = ask!(
                     traffic,
                     what,
-                    traffic_builder(traffic).create(&wanted, directory.clone(), Some(&external))
+                    builder(traffic).create(&wanted, directory.clone(), Some(&external))
                 )?;
                 kept.key = self.sealed(credentials.private_key());
                 kept.contact = settings.contact();
@@ -131,7 +131,7 @@ impl Accounts {
         ask!(
             traffic,
             "its directory",
-            traffic_builder(traffic).from_parts(
+            builder(traffic).from_parts(
                 url.to_owned(),
                 PrivatePkcs8KeyDer::from(key.as_slice()),
                 traffic.directory.to_string()
@@ -178,7 +178,7 @@ impl Accounts {
     }
 }
 
-fn traffic_builder(traffic: &Traffic) -> instant_acme::AccountBuilder {
+fn builder(traffic: &Traffic) -> instant_acme::AccountBuilder {
     Account::builder_with_http(traffic.client())
 }
 

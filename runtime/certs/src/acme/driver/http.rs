@@ -111,3 +111,52 @@ fn answer(request: &Request<Incoming>, tokens: &Tokens) -> Response<Full<Bytes>>
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn asked(address: SocketAddr, question: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("{question} HTTP/1.1\r\nHost: a.test\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn only_tokens_of_open_orders_are_known() {
+        let address = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let http = Http::new(address);
+        let challenge = Challenge {
+            kind: ChallengeKind::Http,
+            name: "a.test".parse().unwrap(),
+            token: "token".into(),
+            key_authorization: "token.thumb".into(),
+        };
+        assert!(asked(address, "GET /").await.is_err(), "nobody listens before");
+        // Two orders share the proof.
+        http.present(&challenge).await.unwrap();
+        http.present(&challenge).await.unwrap();
+        let silent = TcpStream::connect(address).await.unwrap();
+        let found = asked(address, "GET /.well-known/acme-challenge/token").await.unwrap();
+        assert!(found.starts_with("HTTP/1.1 200 ") && found.ends_with("\r\n\r\ntoken.thumb"), "{found}");
+        for other in [
+            "GET /",
+            "GET /.well-known/acme-challenge/",
+            "GET /.well-known/acme-challenge/other",
+            "GET /.well-known/acme-challenge/token/../token",
+            "POST /.well-known/acme-challenge/token",
+        ] {
+            assert!(asked(address, other).await.unwrap().starts_with("HTTP/1.1 404 "), "{other}");
+        }
+        http.withdraw(&challenge).await.unwrap();
+        assert!(asked(address, "GET /.well-known/acme-challenge/token").await.unwrap().contains(" 200 "));
+        http.withdraw(&challenge).await.unwrap();
+        http.withdraw(&challenge).await.unwrap();
+        assert!(asked(address, "GET /").await.is_err(), "nobody listens after");
+        drop(silent);
+    }
+}

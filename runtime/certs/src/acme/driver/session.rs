@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use effect::{Code, Error};
 use http_body_util::BodyExt as _;
-use hyper::header::{HeaderMap, LINK};
+use hyper::header::{HeaderMap, HeaderValue, LINK, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use instant_acme::{Account, BodyWrapper, BytesResponse, HttpClient, Problem};
 use url::Url;
@@ -186,11 +186,16 @@ impl HttpClient for Traffic {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
         let traffic = self.clone();
         Box::pin(async move {
+            let reads_window = request.method() == Method::GET;
             let answer =
                 traffic.pass(request).await.map_err(|error| instant_acme::Error::Other(Box::new(error)))?;
             let mut response = Response::new(http_body_util::Full::new(answer.body));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
+            if reads_window && !response.headers().contains_key(RETRY_AFTER) {
+                // RFC 9773, section 4.3.2, lets servers leave it out; the library does not.
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("21600"));
+            }
             Ok(BytesResponse::from(response))
         })
     }

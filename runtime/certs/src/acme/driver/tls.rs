@@ -30,7 +30,10 @@ pub(super) struct TlsAlpn {
 
 /// Certificates by the server name that validators ask for. Of several orders for one name the last one's is shown.
 #[derive(Default)]
-struct Proofs(Mutex<HashMap<String, Vec<(String, Arc<CertifiedKey>)>>>);
+struct Proofs(Mutex<HashMap<String, Vec<Proof>>>);
+
+/// The token of an order, and what is shown for it.
+type Proof = (String, Arc<CertifiedKey>);
 
 impl fmt::Debug for Proofs {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
