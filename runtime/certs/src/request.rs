@@ -103,9 +103,11 @@ fn names(request: &X509CertificationRequest<'_>) -> Result<Names> {
         }
     }
     let names = names.ok_or_else(|| {
-        refused("it has no alternative names").hint("name the hosts in subjectAltName; the common name is not enough")
+        refused("it has no alternative names")
+            .hint("name the hosts in subjectAltName; the common name is not enough")
     })?;
-    Names::new(names).map_err(|error| refused("its names cannot stand in a certificate").because(error.message))
+    Names::new(names)
+        .map_err(|error| refused("its names cannot stand in a certificate").because(error.message))
 }
 
 /// The names where the extension holds them; an error where it asks for what requests cannot have.
@@ -127,7 +129,10 @@ fn read_extension(extension: &X509Extension<'_>) -> Result<Option<Vec<Name>>> {
         ParsedExtension::ParseError { .. } => {
             Err(refused(format!("its extension {} cannot be decoded", extension.oid)))
         }
-        _ => Err(refused(format!("it asks for the extension {}, which requests cannot have here", extension.oid))),
+        _ => Err(refused(format!(
+            "it asks for the extension {}, which requests cannot have here",
+            extension.oid
+        ))),
     }
 }
 
@@ -183,8 +188,8 @@ fn check_subject(request: &X509CertificationRequest<'_>, names: &Names) -> Resul
 #[cfg(test)]
 mod tests {
     use rcgen::{
-        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-        KeyPair, KeyUsagePurpose, SanType, SigningKey as _,
+        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+        ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SigningKey as _,
     };
     use yasna::models::ObjectIdentifier;
     use yasna::{DERWriter, Tag};
@@ -252,7 +257,9 @@ mod tests {
         yasna::construct_der(|writer| {
             writer.write_sequence(|writer| {
                 for (tag, bytes) in names {
-                    writer.next().write_tagged_implicit(Tag::context(*tag), |writer| writer.write_bytes(bytes));
+                    writer
+                        .next()
+                        .write_tagged_implicit(Tag::context(*tag), |writer| writer.write_bytes(bytes));
                 }
             });
         })
@@ -322,7 +329,8 @@ mod tests {
         let unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
         refusal(&made(|params| params.custom_extensions = vec![unknown]), "1.3.6.1.4.1.99999.1");
         // That answers are to be stapled: nobody staples any here.
-        let stapled = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+        let stapled =
+            CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
         refusal(&made(|params| params.custom_extensions = vec![stapled]), "cannot have here");
         let attribute = by_hand(|writer| {
             wishes(writer.next(), &[(&SUBJECT_ALTERNATIVE_NAME, general_names(&[(2, b"a.mcrun.test")]))]);
@@ -336,7 +344,8 @@ mod tests {
 
     #[test]
     fn whatever_is_said_twice_is_refused() {
-        let (first, second) = (general_names(&[(2, b"a.mcrun.test")]), general_names(&[(2, b"b.mcrun.test")]));
+        let (first, second) =
+            (general_names(&[(2, b"a.mcrun.test")]), general_names(&[(2, b"b.mcrun.test")]));
         let extensions = by_hand(|writer| {
             wishes(
                 writer.next(),
@@ -356,7 +365,9 @@ mod tests {
         refusal(&made(|params| params.subject_alt_names.clear()), "no alternative names");
         refusal(&by_hand(|_| ()), "no alternative names");
         refusal(
-            &made(|params| params.subject_alt_names.push(SanType::Rfc822Name("a@mcrun.test".try_into().unwrap()))),
+            &made(|params| {
+                params.subject_alt_names.push(SanType::Rfc822Name("a@mcrun.test".try_into().unwrap()))
+            }),
             "neither",
         );
         refusal(
@@ -377,7 +388,8 @@ mod tests {
 
     #[test]
     fn a_common_name_that_is_no_name_is_refused() {
-        let common = |name: &'static str| made(|params| params.distinguished_name.push(DnType::CommonName, name));
+        let common =
+            |name: &'static str| made(|params| params.distinguished_name.push(DnType::CommonName, name));
         refusal(&common("b.mcrun.test"), "common name");
         refusal(&common("Anybody"), "common name");
         refusal(&common(""), "common name");

@@ -31,7 +31,11 @@ use tokio_rustls::TlsAcceptor;
 /// What answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The answer to a request of `peer`, whose body is there.
-    fn handle(&self, request: Request<Bytes>, peer: SocketAddr) -> impl Future<Output = Response<Bytes>> + Send;
+    fn handle(
+        &self,
+        request: Request<Bytes>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Bytes>> + Send;
 }
 
 /// How much of anything a peer may take.
@@ -249,7 +253,9 @@ fn check(request: &Request<Incoming>) -> Result<(), &'static str> {
     let length = one(headers, &CONTENT_LENGTH)?;
     match encoding {
         Some(_) if length.is_some() => Err("a request tells its length once"),
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Err("a body is plain or chunked"),
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Err("a body is plain or chunked")
+        }
         _ => Ok(()),
     }
 }

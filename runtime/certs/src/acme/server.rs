@@ -38,13 +38,13 @@ use http::{Request, Response};
 use journal::Journal;
 use tokio::sync::{OnceCell, Semaphore};
 
+pub use self::jws::LONGEST as LONGEST_BODY;
 use self::limits::Counter;
 use self::nonce::Nonces;
 use self::problem::Outcome;
-pub use self::jws::LONGEST as LONGEST_BODY;
 pub use self::prover::{Network, Prover};
-pub use self::settings::{Limits, Settings};
 use self::settings::Base;
+pub use self::settings::{Limits, Settings};
 pub use self::signer::{SignOrder, Signer, Standing};
 use self::store::Store;
 
@@ -138,7 +138,9 @@ impl Server {
 impl Inner {
     /// How many accounts there are.
     async fn accounts(&self) -> Outcome<usize> {
-        let count = || async { Ok::<_, problem::Problem>(AtomicUsize::new(self.store.count(record::ACCOUNT).await?)) };
+        let count = || async {
+            Ok::<_, problem::Problem>(AtomicUsize::new(self.store.count(record::ACCOUNT).await?))
+        };
         Ok(self.accounts.get_or_try_init(count).await?.load(Ordering::Relaxed))
     }
 

@@ -65,7 +65,10 @@ async fn registering_takes_a_binding_where_the_operator_says_so() {
     client.register(json!({ "externalAccountBinding": unknown })).await.refused(403, "unauthorized");
     let header = json!({ "alg": "ES256", "kid": id, "url": format!("{URL}/new-account") });
     let by_own_key = client.key.jws(&header, &client.key.jwk().to_string());
-    client.register(json!({ "externalAccountBinding": by_own_key })).await.refused(400, "badSignatureAlgorithm");
+    client
+        .register(json!({ "externalAccountBinding": by_own_key }))
+        .await
+        .refused(400, "badSignatureAlgorithm");
     let elsewhere = json!({ "alg": "HS256", "kid": id, "url": "https://other.test/new-account" });
     let elsewhere = sealed(&elsewhere, &client.key.jwk().to_string(), |_| vec![0; 32]);
     client.register(json!({ "externalAccountBinding": elsewhere })).await.refused(400, "malformed");

@@ -11,8 +11,8 @@ use certs::certificate::Facts;
 use certs::{Name, Names, Reason};
 use effect::{Code, Error, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
-    SerialNumber, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
@@ -64,7 +64,12 @@ impl Authority {
         (chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
     }
 
-    fn signed(&self, names: &Names, key: &impl rcgen::PublicKeyData, life: Duration) -> Vec<CertificateDer<'static>> {
+    fn signed(
+        &self,
+        names: &Names,
+        key: &impl rcgen::PublicKeyData,
+        life: Duration,
+    ) -> Vec<CertificateDer<'static>> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         let name = |name: &Name| match name {
@@ -89,7 +94,12 @@ impl Authority {
 
     /// Why the certificate was revoked, if it was.
     pub(crate) fn revoked(&self, serial: &str) -> Option<Reason> {
-        self.issued.lock().unwrap().values().find(|one| serial_of(&one.chain) == serial).and_then(|one| one.revoked)
+        self.issued
+            .lock()
+            .unwrap()
+            .values()
+            .find(|one| serial_of(&one.chain) == serial)
+            .and_then(|one| one.revoked)
     }
 }
 
@@ -108,7 +118,8 @@ impl Signer for Authority {
 
     async fn sign(&self, order: &SignOrder<'_>) -> Result<Vec<CertificateDer<'static>>> {
         self.asked.lock().unwrap().push((order.token.to_owned(), order.service.map(str::to_owned)));
-        let fails = self.failing.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let fails =
+            self.failing.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if fails {
             return Err(Error::new(Code::AuthorityInvalid, "it cannot sign now").retryable());
         }

@@ -26,7 +26,11 @@ fn live(stage: &Stage, name: &str, file: &str) -> PathBuf {
 /// Checks that openssl accepts a chain by the root alone, for `host`.
 async fn verify(stage: &Stage, chain: &PathBuf, host: &str) {
     let mut command = program("openssl");
-    command.args(["verify", "-verify_hostname", host, "-CAfile"]).arg(stage.root()).arg("-untrusted").arg(chain);
+    command
+        .args(["verify", "-verify_hostname", host, "-CAfile"])
+        .arg(stage.root())
+        .arg("-untrusted")
+        .arg(chain);
     run({
         command.arg(chain);
         command
@@ -40,9 +44,24 @@ async fn certbot_registers_gets_renews_and_revokes_by_http() {
     let (id, shared) = stage.eab("mcq").await;
     let port = stage.settings.http_port.to_string();
     let get = [
-        "certonly", "--standalone", "--http-01-address", "127.0.0.1", "--http-01-port", &port, "--agree-tos",
-        "-m", "ops@mcrun.test", "--no-eff-email", "--eab-kid", &id, "--eab-hmac-key", &shared,
-        "-d", "a.mcrun.test", "-d", "b.mcrun.test",
+        "certonly",
+        "--standalone",
+        "--http-01-address",
+        "127.0.0.1",
+        "--http-01-port",
+        &port,
+        "--agree-tos",
+        "-m",
+        "ops@mcrun.test",
+        "--no-eff-email",
+        "--eab-kid",
+        &id,
+        "--eab-hmac-key",
+        &shared,
+        "-d",
+        "a.mcrun.test",
+        "-d",
+        "b.mcrun.test",
     ];
     run(certbot(&stage, &get)).await;
     let path = live(&stage, "a.mcrun.test", "fullchain.pem");
@@ -57,8 +76,11 @@ async fn certbot_registers_gets_renews_and_revokes_by_http() {
     assert!(services.len() == 2 && services.iter().all(|(_, service)| service.as_deref() == Some("mcq")));
 
     let chain = path.display().to_string();
-    run(certbot(&stage, &["revoke", "--cert-path", &chain, "--reason", "keycompromise", "--no-delete-after-revoke"]))
-        .await;
+    run(certbot(
+        &stage,
+        &["revoke", "--cert-path", &chain, "--reason", "keycompromise", "--no-delete-after-revoke"],
+    ))
+    .await;
     assert_eq!(stage.authority.revoked(&serial_of(&second)), Some(certs::Reason::KeyCompromise));
     assert_eq!(stage.authority.revoked(&serial_of(&first)), None);
     run(certbot(&stage, &["update_account", "-m", "other@mcrun.test", "--no-eff-email"])).await;
@@ -71,8 +93,20 @@ async fn certbot_gets_a_wildcard_by_dns_for_an_rsa_key() {
     let hook = stage.hook("NAME=_acme-challenge.$CERTBOT_DOMAIN\nTEXT=$CERTBOT_VALIDATION");
     let hook = hook.display().to_string();
     let get = [
-        "certonly", "--manual", "--preferred-challenges", "dns", "--manual-auth-hook", &hook, "--agree-tos",
-        "--register-unsafely-without-email", "--key-type", "rsa", "-d", "*.c.mcrun.test", "-d", "c.mcrun.test",
+        "certonly",
+        "--manual",
+        "--preferred-challenges",
+        "dns",
+        "--manual-auth-hook",
+        &hook,
+        "--agree-tos",
+        "--register-unsafely-without-email",
+        "--key-type",
+        "rsa",
+        "-d",
+        "*.c.mcrun.test",
+        "-d",
+        "c.mcrun.test",
     ];
     run(certbot(&stage, &get)).await;
     verify(&stage, &live(&stage, "c.mcrun.test", "fullchain.pem"), "x.c.mcrun.test").await;
@@ -84,8 +118,16 @@ async fn certbot_says_why_it_gets_nothing() {
     let port = stage.settings.http_port.to_string();
     let get = |name: &'static str| {
         let words = [
-            "certonly", "--standalone", "--http-01-address", "127.0.0.1", "--http-01-port", &port, "--agree-tos",
-            "--register-unsafely-without-email", "-d", name,
+            "certonly",
+            "--standalone",
+            "--http-01-address",
+            "127.0.0.1",
+            "--http-01-port",
+            &port,
+            "--agree-tos",
+            "--register-unsafely-without-email",
+            "-d",
+            name,
         ];
         certbot(&stage, &words)
     };
@@ -94,7 +136,8 @@ async fn certbot_says_why_it_gets_nothing() {
         ("a.elsewhere.test", "there is no such name"),
     ] {
         let output = crate::stage::try_to_run(get(name)).await;
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!output.status.success() && text.contains(words), "{text}");
     }
     assert_eq!(stage.authority.count(), 0);

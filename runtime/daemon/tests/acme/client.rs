@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -60,13 +61,17 @@ impl Signing {
         match self {
             Self::P256(key) => elliptic("P-256", key.public_key().as_ref()),
             Self::P384(key) => elliptic("P-384", key.public_key().as_ref()),
-            Self::Ed25519(key) => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref()) }),
+            Self::Ed25519(key) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref()) })
+            }
         }
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
-            Self::P256(key) | Self::P384(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) => {
+                key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+            }
             Self::Ed25519(key) => key.sign(message).as_ref().to_vec(),
         }
     }

@@ -5,7 +5,9 @@ use certs::acme::server::LONGEST_BODY;
 use certs::{Key, KeyType, Names};
 use http::Request;
 use http::header::CONTENT_TYPE;
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyPair, SanType,
+};
 use serde_json::{Value, json};
 
 use crate::client::{Client, JOSE, Signing, encode, identifiers, sealed};
@@ -104,17 +106,25 @@ async fn keys_and_accounts_are_not_mixed_up() {
     let client = Client::registered(&stage).await;
     let url = format!("{URL}/new-order");
     let wanted = json!({ "identifiers": identifiers(&["a.mcrun.test"]) }).to_string();
-    let by_key = json!({ "alg": "ES256", "jwk": client.key.jwk(), "url": url, "nonce": client.nonce().await });
+    let by_key =
+        json!({ "alg": "ES256", "jwk": client.key.jwk(), "url": url, "nonce": client.nonce().await });
     client.send(&url, &client.key.jws(&by_key, &wanted)).await.refused(400, "malformed");
     let url = format!("{URL}/new-account");
     let by_account = client.header(&url).await;
     client.send(&url, &client.key.jws(&by_account, "{}")).await.refused(400, "malformed");
-    for kid in ["nobody", &format!("{URL}/account/nobody"), &format!("{URL}/account/AAAAAAAAAAAAAAAAAAAAAA")] {
+    for kid in ["nobody", &format!("{URL}/account/nobody"), &format!("{URL}/account/AAAAAAAAAAAAAAAAAAAAAA")]
+    {
         let header = json!({ "alg": "ES256", "kid": kid, "url": kid, "nonce": client.nonce().await });
         let target = format!("{URL}/account/nobody");
-        let header = Value::Object(header.as_object().unwrap().clone().into_iter().map(|(name, value)| {
-            if name == "url" { (name, json!(target)) } else { (name, value) }
-        }).collect());
+        let header = Value::Object(
+            header
+                .as_object()
+                .unwrap()
+                .clone()
+                .into_iter()
+                .map(|(name, value)| if name == "url" { (name, json!(target)) } else { (name, value) })
+                .collect(),
+        );
         client.send(&target, &client.key.jws(&header, "")).await.refused(400, "accountDoesNotExist");
     }
 }
@@ -127,7 +137,8 @@ async fn nobody_touches_what_is_anothers() {
     let order = owner.order(&["a.mcrun.test"]).await.header("location").to_owned();
     let shown = owner.read(&order).await.json();
     let authorization = shown["authorizations"][0].as_str().unwrap();
-    let challenge = owner.read(authorization).await.json()["challenges"][0]["url"].as_str().unwrap().to_owned();
+    let challenge =
+        owner.read(authorization).await.json()["challenges"][0]["url"].as_str().unwrap().to_owned();
     let stranger = Client::registered(&stage).await;
     for url in [&order, authorization, &challenge, &format!("{issued}/certificate"), &owner.kid] {
         stranger.read(url).await.refused(403, "unauthorized");
@@ -135,7 +146,8 @@ async fn nobody_touches_what_is_anothers() {
     stranger.post(&challenge, &json!({})).await.refused(403, "unauthorized");
     stranger.post(authorization, &json!({ "status": "deactivated" })).await.refused(403, "unauthorized");
     stranger.post(&owner.kid, &json!({ "status": "deactivated" })).await.refused(403, "unauthorized");
-    let request = Key::generate(KeyType::P256).unwrap().request(&Names::parse(&["a.mcrun.test"]).unwrap()).unwrap();
+    let request =
+        Key::generate(KeyType::P256).unwrap().request(&Names::parse(&["a.mcrun.test"]).unwrap()).unwrap();
     stranger.finalize(&order, &request).await.refused(403, "unauthorized");
     assert_eq!(owner.read(&order).await.json()["status"], "pending");
 }
@@ -144,7 +156,16 @@ async fn nobody_touches_what_is_anothers() {
 async fn paths_method_and_content_type_are_what_they_must_be() {
     let stage = Stage::quick().await;
     let client = Client::registered(&stage).await;
-    for path in ["", "directory/", "nothing", "order", "order/../directory", "authz/x/-1", "authz/x/99999", "challenge/x/0/http-02"] {
+    for path in [
+        "",
+        "directory/",
+        "nothing",
+        "order",
+        "order/../directory",
+        "authz/x/-1",
+        "authz/x/99999",
+        "challenge/x/0/http-02",
+    ] {
         client.get(&format!("{URL}/{path}")).await.refused(404, "malformed");
     }
     client.get("https://ca.mcrun.test/other/directory").await.refused(404, "malformed");
@@ -160,7 +181,8 @@ async fn paths_method_and_content_type_are_what_they_must_be() {
         let request = Request::post(&client.kid).header(CONTENT_TYPE, content).body(body.into()).unwrap();
         client.call(request).await.refused(415, "malformed");
     }
-    let huge = Request::post(&client.kid).header(CONTENT_TYPE, JOSE).body(vec![b' '; LONGEST_BODY + 1].into());
+    let huge =
+        Request::post(&client.kid).header(CONTENT_TYPE, JOSE).body(vec![b' '; LONGEST_BODY + 1].into());
     client.call(huge.unwrap()).await.refused(413, "malformed");
     client.post(&format!("{URL}/order/AAAAAAAAAAAAAAAAAAAAAA"), &json!({})).await.refused(400, "malformed");
     client.read(&format!("{URL}/order/AAAAAAAAAAAAAAAAAAAAAA")).await.refused(404, "malformed");

@@ -10,7 +10,14 @@ use crate::stage::{Stage, program, run};
 
 fn lego(stage: &Stage, ways: &[&str], words: &[&str]) -> Command {
     let mut command = program("lego");
-    command.args(["--server", &stage.server.directory(), "--accept-tos", "--email", "ops@mcrun.test", "--path"]);
+    command.args([
+        "--server",
+        &stage.server.directory(),
+        "--accept-tos",
+        "--email",
+        "ops@mcrun.test",
+        "--path",
+    ]);
     command.arg(stage.folder.path().join("lego")).args(ways).args(words);
     command.env("LEGO_CA_CERTIFICATES", stage.root());
     command
@@ -26,7 +33,8 @@ async fn lego_gets_renews_and_revokes_by_tls() {
     let stage = Stage::listening(|settings| settings.eab = true).await;
     let (id, shared) = stage.eab("mcns").await;
     let port = format!("127.0.0.1:{}", stage.settings.tls_port);
-    let ways = ["--domains", "t.mcrun.test", "--tls", "--tls.port", &port, "--eab", "--kid", &id, "--hmac", &shared];
+    let ways =
+        ["--domains", "t.mcrun.test", "--tls", "--tls.port", &port, "--eab", "--kid", &id, "--hmac", &shared];
     run(lego(&stage, &ways, &["run"])).await;
     let first = serial(&stage, "t.mcrun.test");
     run(lego(&stage, &ways, &["renew", "--days", "1000", "--no-random-sleep"])).await;
@@ -52,8 +60,15 @@ async fn lego_gets_a_wildcard_by_dns() {
     let hook = stage.hook(lines);
     let server = stage.zone.address.to_string();
     let ways = [
-        "--domains", "*.d.mcrun.test", "--dns", "exec", "--dns.resolvers", &server, "--dns.disable-cp",
-        "--key-type", "rsa2048",
+        "--domains",
+        "*.d.mcrun.test",
+        "--dns",
+        "exec",
+        "--dns.resolvers",
+        &server,
+        "--dns.disable-cp",
+        "--key-type",
+        "rsa2048",
     ];
     let mut command = lego(&stage, &ways, &["run"]);
     command.env("EXEC_PATH", &hook);

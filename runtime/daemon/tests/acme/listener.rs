@@ -59,7 +59,8 @@ async fn rest(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn a_request_is_answered_and_the_connection_kept() {
     let listening = listening(short()).await;
-    let twice = "POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabcGET /b HTTP/1.1\r\nhost: x\r\n\r\n";
+    let twice =
+        "POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabcGET /b HTTP/1.1\r\nhost: x\r\n\r\n";
     let answer = talk(listening.address, twice).await;
     assert!(answer.contains("POST /a 3") && answer.contains("GET /b 0"), "{answer}");
 }
@@ -86,7 +87,8 @@ async fn large_bodies_and_heads_are_refused() {
     let told = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\nabc";
     assert!(talk(listening.address, told).await.starts_with("HTTP/1.1 413 "));
     let chunk = "f0\r\n".to_owned() + &"a".repeat(0xf0) + "\r\n";
-    let untold = format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}", chunk.repeat(10));
+    let untold =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}", chunk.repeat(10));
     assert!(talk(listening.address, &untold).await.starts_with("HTTP/1.1 413 "));
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(100_000));
     let answer = talk(listening.address, &head).await;
@@ -120,7 +122,9 @@ async fn what_is_under_way_is_finished_at_the_end() {
     let listening = listening(Limits::default()).await;
     let mut idle = TcpStream::connect(listening.address).await.unwrap();
     let mut busy = TcpStream::connect(listening.address).await.unwrap();
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nGET /late HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nGET /late HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     idle.write_all(b"GET /quick HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();

@@ -19,10 +19,11 @@ fn ari(chain: &str) -> String {
     use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
     let chain = chain_from_pem(chain).unwrap();
     let (_, certificate) = X509Certificate::from_der(&chain[0]).unwrap();
-    let authority = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(key) => key.key_identifier.as_ref(),
-        _ => None,
-    });
+    let authority =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(key) => key.key_identifier.as_ref(),
+            _ => None,
+        });
     format!("{}.{}", encode(authority.unwrap().0), encode(certificate.raw_serial()))
 }
 
@@ -37,7 +38,8 @@ async fn an_order_goes_from_pending_to_valid() {
     let order = location(&made);
     client.finalize(&order, &request(&["a.mcrun.test", "192.0.2.7"])).await.refused(403, "orderNotReady");
     let authorization = client.read(shown["authorizations"][1].as_str().unwrap()).await.json();
-    let kinds: Vec<_> = authorization["challenges"].as_array().unwrap().iter().map(|one| one["type"].clone()).collect();
+    let kinds: Vec<_> =
+        authorization["challenges"].as_array().unwrap().iter().map(|one| one["type"].clone()).collect();
     assert_eq!(kinds, ["http-01", "tls-alpn-01"], "an address has no zone");
     assert_eq!(client.prove(&order).await["status"], "ready");
     let valid = client.finalize(&order, &request(&["192.0.2.7", "a.mcrun.test"])).await.ends(200).json();
@@ -118,7 +120,10 @@ async fn an_order_expires_and_is_forgotten() {
     let order = client.ready(&["a.mcrun.test"]).await;
     stage.clock.forward(Duration::from_secs(86_401));
     let shown = client.read(&order).await.json();
-    assert_eq!((&shown["status"], &shown["error"]["detail"]), (&json!("invalid"), &json!("the order has expired")));
+    assert_eq!(
+        (&shown["status"], &shown["error"]["detail"]),
+        (&json!("invalid"), &json!("the order has expired"))
+    );
     assert_eq!(stage.server.prune().await.unwrap(), 1);
     assert_eq!(stage.server.prune().await.unwrap(), 0);
     client.read(&order).await.refused(404, "malformed");
@@ -142,7 +147,8 @@ async fn an_order_goes_on_after_a_restart_and_is_signed_once() {
     assert_eq!(client.finalize(&order, &key).await.ends(200).json()["status"], "valid");
     client.finalize(&order, &request(&["a.mcrun.test"])).await.refused(403, "orderNotReady");
     assert_eq!(stage.authority.count(), 1);
-    let tokens: Vec<String> = stage.authority.asked.lock().unwrap().iter().map(|(token, _)| token.clone()).collect();
+    let tokens: Vec<String> =
+        stage.authority.asked.lock().unwrap().iter().map(|(token, _)| token.clone()).collect();
     assert!(tokens.len() == 3 && tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
 }
 
@@ -240,7 +246,8 @@ async fn renewal_is_suggested_and_told_apart_from_first_orders() {
     let info = client.get(&format!("{URL}/renewal-info/{name}")).await.ends(200);
     assert!(!info.header("retry-after").is_empty());
     let window = info.json()["suggestedWindow"].clone();
-    let moment = |name: &str| window[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let moment =
+        |name: &str| window[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let facts = Facts::of(&chain_from_pem(&chain).unwrap()[0]).unwrap();
     assert!(facts.not_before.0 < moment("start") && moment("start") < moment("end"));
     assert!(moment("end") < facts.not_after.0);

@@ -56,8 +56,12 @@ impl Handler for Site {
             ("right.mcrun.test" | "localhost" | "127.0.0.1", path) if path == expected => {
                 Response::new(format!("{KEY_AUTHORIZATION} \r\n").into())
             }
-            ("moved.mcrun.test", path) if path == expected => moved(format!("http://right.mcrun.test:{port}{expected}")),
-            ("moved80.mcrun.test", path) if path == expected => moved(format!("http://right.mcrun.test{expected}")),
+            ("moved.mcrun.test", path) if path == expected => {
+                moved(format!("http://right.mcrun.test:{port}{expected}"))
+            }
+            ("moved80.mcrun.test", path) if path == expected => {
+                moved(format!("http://right.mcrun.test{expected}"))
+            }
             ("circle.mcrun.test", path) => moved(path.to_owned()),
             ("out.mcrun.test", _) => moved("http://right.mcrun.test:22/".into()),
             ("inward.mcrun.test", _) => moved(format!("http://169.254.169.254:{port}/latest/")),
@@ -105,7 +109,9 @@ impl Web {
 #[tokio::test]
 async fn a_file_on_the_web_server_proves_its_name() {
     let web = web().await;
-    for name in ["right.mcrun.test", "right.alias.test", "moved.mcrun.test", "moved80.mcrun.test", "127.0.0.1"] {
+    for name in
+        ["right.mcrun.test", "right.alias.test", "moved.mcrun.test", "moved80.mcrun.test", "127.0.0.1"]
+    {
         // Whoever is reached by an alias is asked for the name itself.
         let outcome = web.prove(Kind::Http, name).await;
         match name {
@@ -181,7 +187,13 @@ struct Shown {
 impl Shown {
     fn right(name: SanType) -> Self {
         let digest = digest::digest(&digest::SHA256, KEY_AUTHORIZATION.as_bytes()).as_ref().to_vec();
-        Self { names: vec![name], digest: Some(digest), is_critical: true, protocol: b"acme-tls/1", versions: rustls::ALL_VERSIONS }
+        Self {
+            names: vec![name],
+            digest: Some(digest),
+            is_critical: true,
+            protocol: b"acme-tls/1",
+            versions: rustls::ALL_VERSIONS,
+        }
     }
 
     fn certificate(self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
@@ -214,6 +226,8 @@ impl Shown {
     }
 }
 
+const OLD: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
 fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
@@ -221,7 +235,7 @@ fn dns(name: &str) -> SanType {
 #[tokio::test]
 async fn a_certificate_proves_the_name_that_it_bears() {
     let mut web = web().await;
-    for versions in [rustls::ALL_VERSIONS, &[&rustls::version::TLS12]] {
+    for versions in [rustls::ALL_VERSIONS, OLD] {
         Shown { versions, ..Shown::right(dns("A.mcrun.test")) }.listen(&mut web).await;
         assert_eq!(web.prove(Kind::TlsAlpn, "a.mcrun.test").await, Ok(()));
     }
@@ -239,7 +253,11 @@ async fn a_certificate_that_is_not_for_this_proof_proves_nothing() {
         (Shown { digest: None, ..right() }, Cause::Wrong, "no acmeIdentifier"),
         (Shown { is_critical: false, ..right() }, Cause::Wrong, "not critical"),
         (Shown { names: vec![dns("b.mcrun.test")], ..right() }, Cause::Wrong, "another name"),
-        (Shown { names: vec![dns("a.mcrun.test"), dns("b.mcrun.test")], ..right() }, Cause::Wrong, "more than one"),
+        (
+            Shown { names: vec![dns("a.mcrun.test"), dns("b.mcrun.test")], ..right() },
+            Cause::Wrong,
+            "more than one",
+        ),
         (Shown { protocol: b"http/1.1", ..right() }, Cause::Tls, "handshake"),
     ] {
         shown.listen(&mut web).await;

@@ -37,7 +37,9 @@ async fn the_library_registers_changes_its_key_asks_when_to_renew_and_deactivate
     command.args([&stage.server.directory(), &id, &shared, &stage.settings.http_port.to_string()]);
     command.env("REQUESTS_CA_BUNDLE", stage.root());
     let said = run(command).await;
-    for step in ["registered", "issued", "renewal", "key changed", "old key refused", "revoked", "deactivated"] {
+    for step in
+        ["registered", "issued", "renewal", "key changed", "old key refused", "revoked", "deactivated"]
+    {
         assert!(said.lines().any(|line| line == step), "{step} is missing:\n{said}");
     }
     assert_eq!(stage.authority.count(), 2);

@@ -128,13 +128,16 @@ impl Stage {
         let authority = Arc::new(Authority::new());
         let prover = prover.unwrap_or_else(|| Arc::new(Network::new(&settings)));
         let server =
-            Server::new(settings.clone(), "here", journal.clone(), sealer.clone(), authority.clone(), prover).unwrap();
+            Server::new(settings.clone(), "here", journal.clone(), sealer.clone(), authority.clone(), prover)
+                .unwrap();
         let (shutdown, ending) = watch::channel(false);
-        std::fs::write(folder.path().join("root.pem"), certs::certificate::to_pem(&[authority.root.clone()])).unwrap();
+        std::fs::write(folder.path().join("root.pem"), certs::certificate::to_pem(&[authority.root.clone()]))
+            .unwrap();
         if let Some(listener) = listener {
             let (chain, key) = authority.server("localhost");
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+            let builder =
+                ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
             let tls = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
             tokio::spawn(serve(listener, Some(tls), Served(server.clone()), Limits::default(), ending));
         }
@@ -144,7 +147,15 @@ impl Stage {
     /// The same server once more, as after a restart.
     pub(crate) fn restarted(&self) -> Server {
         let (journal, sealer) = (self.journal.clone(), self.sealer.clone());
-        Server::new(self.settings.clone(), "here", journal, sealer, self.authority.clone(), Arc::new(Believer)).unwrap()
+        Server::new(
+            self.settings.clone(),
+            "here",
+            journal,
+            sealer,
+            self.authority.clone(),
+            Arc::new(Believer),
+        )
+        .unwrap()
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -162,7 +173,8 @@ impl Stage {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.folder.path().join("hook.sh");
         let zone = self.zone.folder.display();
-        std::fs::write(&path, format!("#!/bin/sh\nset -eu\n{lines}\necho \"$TEXT\" >> \"{zone}/$NAME\"\n")).unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\nset -eu\n{lines}\necho \"$TEXT\" >> \"{zone}/$NAME\"\n"))
+            .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
@@ -171,7 +183,8 @@ impl Stage {
 /// Runs a client to its end, beside the server; it must end well.
 pub(crate) async fn run(command: Command) -> String {
     let output = try_to_run(command).await;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{text}", output.status);
     text
 }

@@ -64,7 +64,8 @@ impl Inner {
         let bound = match &wanted.external_account_binding {
             Some(binding) => Some(eab::check(&self.store, &self.sealer, binding, &jws.url, key).await?),
             None if self.settings.eab => {
-                let detail = "registering takes a key of an external account; whoever runs this authority makes one";
+                let detail =
+                    "registering takes a key of an external account; whoever runs this authority makes one";
                 return Err(Problem::new(Kind::ExternalAccountRequired, detail));
             }
             None => None,
@@ -96,7 +97,8 @@ impl Inner {
             Ok(()) => {
                 tracing::info!(account = %id, service = account.service, "an ACME account was registered");
                 self.registered();
-                Ok(Answer::json(StatusCode::CREATED, self.show_account(&id, account)).at(self.account_url(&id)))
+                Ok(Answer::json(StatusCode::CREATED, self.show_account(&id, account))
+                    .at(self.account_url(&id)))
             }
             // The same client was quicker by another connection.
             Err(journal::Error::Conflict { .. }) => match self.store.read::<Owner>(KEY, &thumbprint).await? {
@@ -170,7 +172,9 @@ impl Inner {
     pub(super) async fn change_key(&self, id: &str, outer: &Jws) -> Outcome<Answer> {
         let inner = Jws::from_bytes(&outer.payload)?;
         let Identity::Jwk(new) = &inner.identity else {
-            return Err(Problem::malformed("the inner request is signed by the new key and holds it as `jwk`"));
+            return Err(Problem::malformed(
+                "the inner request is signed by the new key and holds it as `jwk`",
+            ));
         };
         inner.verify(new)?;
         if inner.nonce.is_some() || inner.url != outer.url {
@@ -240,7 +244,10 @@ impl Inner {
 /// RFC 8555, section 7.3: mail addresses, each alone and without header fields.
 fn check_contacts(contacts: &[String]) -> Outcome<()> {
     if contacts.len() > MOST_CONTACTS {
-        return Err(Problem::new(Kind::InvalidContact, format!("an account has at most {MOST_CONTACTS} contacts")));
+        return Err(Problem::new(
+            Kind::InvalidContact,
+            format!("an account has at most {MOST_CONTACTS} contacts"),
+        ));
     }
     for contact in contacts {
         let Some(address) = contact.strip_prefix("mailto:") else {
@@ -249,7 +256,8 @@ fn check_contacts(contacts: &[String]) -> Outcome<()> {
         let is_one = address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
             && address.len() <= LONGEST_CONTACT
             && address.matches('@').count() == 1
-            && !address.contains(|one: char| one.is_whitespace() || one.is_control() || "?,;<>".contains(one));
+            && !address
+                .contains(|one: char| one.is_whitespace() || one.is_control() || "?,;<>".contains(one));
         if !is_one {
             return Err(Problem::new(Kind::InvalidContact, "a contact is not one mail address"));
         }

@@ -71,7 +71,8 @@ impl Inner {
         self.account(account).await?;
         let mut order = self.order(account, id).await?;
         let (now, expires) = (self.store.now(), order.expires);
-        let authorization = order.authorizations.get_mut(index).ok_or_else(|| Problem::not_found("authorization"))?;
+        let authorization =
+            order.authorizations.get_mut(index).ok_or_else(|| Problem::not_found("authorization"))?;
         if !matches!(authorization.standing(expires, now), Standing::Pending | Standing::Valid) {
             return Err(Problem::malformed("the authorization is over already"));
         }
@@ -81,7 +82,8 @@ impl Inner {
     }
 
     fn answer_authorization(&self, id: &str, index: usize, order: &Order) -> Outcome<Answer> {
-        let authorization = order.authorizations.get(index).ok_or_else(|| Problem::not_found("authorization"))?;
+        let authorization =
+            order.authorizations.get(index).ok_or_else(|| Problem::not_found("authorization"))?;
         let standing = authorization.standing(order.expires, self.store.now());
         let is_shown = |challenge: &&Challenge| match standing {
             Standing::Valid => matches!(challenge.state, Proven::Valid(_)),
@@ -149,8 +151,11 @@ impl Inner {
         let status = order.status(self.store.now());
         let unknown = || Problem::not_found("challenge");
         let authorization = order.authorizations.get_mut(index).ok_or_else(unknown)?;
-        let challenge =
-            authorization.challenges.iter().position(|challenge| challenge.kind == kind).ok_or_else(unknown)?;
+        let challenge = authorization
+            .challenges
+            .iter()
+            .position(|challenge| challenge.kind == kind)
+            .ok_or_else(unknown)?;
         let is_open = authorization.challenges.iter().all(|challenge| challenge.state == Proven::Pending);
         if !jws.is_reading() && is_open && status == Status::Pending {
             self.check_failures(account)?;
@@ -178,7 +183,11 @@ impl Inner {
                 tokio::spawn(async move {
                     let Entry(inner, place) = &entry;
                     if let Err(problem) = inner.look(place).await {
-                        tracing::warn!(order = place.order, detail = problem.detail, "a proof could not be recorded");
+                        tracing::warn!(
+                            order = place.order,
+                            detail = problem.detail,
+                            "a proof could not be recorded"
+                        );
                     }
                 });
             }
@@ -230,7 +239,9 @@ impl Inner {
 
 /// What has to be shown; nothing where it is no longer waited for.
 fn proof(account: &Account, authorizations: &[Authorization], place: &Place) -> Outcome<Option<Proof>> {
-    let Some(authorization) = authorizations.get(place.index).filter(|one| !one.deactivated) else { return Ok(None) };
+    let Some(authorization) = authorizations.get(place.index).filter(|one| !one.deactivated) else {
+        return Ok(None);
+    };
     let Some(challenge) = authorization.challenges.get(place.challenge) else { return Ok(None) };
     if challenge.state != Proven::Processing {
         return Ok(None);

@@ -53,7 +53,8 @@ pub struct Listed {
 /// # Errors
 /// `MC-E001` where no service can be called so; else where the journal cannot record it.
 pub async fn add(journal: &Journal, sealer: &Sealer, node: &str, service: &str) -> Result<Made> {
-    let is_name = !service.is_empty() && service.len() <= LONGEST_SERVICE && !service.chars().any(char::is_control);
+    let is_name =
+        !service.is_empty() && service.len() <= LONGEST_SERVICE && !service.chars().any(char::is_control);
     if !is_name {
         let shown: String = service.chars().filter(|one| !one.is_control()).take(80).collect();
         return Err(Error::new(Code::CertificateName, format!("no service can be called `{shown}`"))
@@ -98,13 +99,8 @@ pub async fn list(journal: &Journal, node: &str) -> Result<Vec<Listed>> {
 /// # Errors
 /// `MC-E020` where there is no such key.
 pub async fn remove(journal: &Journal, node: &str, id: &str) -> Result<()> {
-    let write = Write {
-        kind: EAB.into(),
-        node: node.into(),
-        name: id.into(),
-        value: None,
-        expect: Expect::Present,
-    };
+    let write =
+        Write { kind: EAB.into(), node: node.into(), name: id.into(), value: None, expect: Expect::Present };
     match journal.write(vec![write]).await {
         Err(journal::Error::Conflict { .. }) => {
             let shown: String = id.chars().take(80).collect();
@@ -127,7 +123,10 @@ pub(super) async fn check(
     let jws = Jws::from_bytes(binding.to_string().as_bytes())?;
     let Identity::Kid(id) = &jws.identity else { return Err(refused()) };
     if jws.algorithm != "HS256" {
-        return Err(Problem::new(Kind::BadSignatureAlgorithm, "an external account binding is signed with HS256"));
+        return Err(Problem::new(
+            Kind::BadSignatureAlgorithm,
+            "an external account binding is signed with HS256",
+        ));
     }
     if jws.nonce.is_some() || jws.url != url {
         return Err(Problem::malformed("an external account binding has the outer `url` and no `nonce`"));

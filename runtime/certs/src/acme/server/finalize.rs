@@ -40,7 +40,10 @@ impl Inner {
         }
         let request = Request::from_der(&der)?;
         if !request.names.same_as(&order.names) {
-            return Err(Problem::new(Kind::BadCsr, "the request does not have exactly the names of the order"));
+            return Err(Problem::new(
+                Kind::BadCsr,
+                "the request does not have exactly the names of the order",
+            ));
         }
         match &order.stage {
             Stage::Open => {
@@ -62,9 +65,10 @@ impl Inner {
     /// RFC 8555, section 11.1: who has the key of a certificate must not thereby have the account.
     fn check_key(&self, account: &Account, request: &Request) -> Outcome<()> {
         match Jwk::from_public(&request.public) {
-            Some(key) if key == Jwk::from_json(&account.key)? => {
-                Err(Problem::new(Kind::BadCsr, "the key of a certificate is another than that of the account"))
-            }
+            Some(key) if key == Jwk::from_json(&account.key)? => Err(Problem::new(
+                Kind::BadCsr,
+                "the key of a certificate is another than that of the account",
+            )),
             _ => Ok(()),
         }
     }

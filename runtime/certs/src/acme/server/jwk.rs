@@ -121,9 +121,11 @@ impl Jwk {
             Self::P384 { x, y } => UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point(x, y))
                 .verify(message, signature),
             Self::Ed25519 { x } => UnparsedPublicKey::new(&signature::ED25519, x).verify(message, signature),
-            Self::Rsa { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
-            }
+            Self::Rsa { n, e } => RsaPublicKeyComponents { n, e }.verify(
+                &signature::RSA_PKCS1_2048_8192_SHA256,
+                message,
+                signature,
+            ),
         };
         verified.map_err(|_| Problem::unauthorized("the signature is not one of this key"))
     }

@@ -117,7 +117,11 @@ impl Jws {
 
     /// Refuses whatever says something where only reading makes sense.
     pub(super) fn only_reads(&self) -> Outcome<()> {
-        if self.is_reading() { Ok(()) } else { Err(Problem::malformed("this can only be read: leave the payload empty")) }
+        if self.is_reading() {
+            Ok(())
+        } else {
+            Err(Problem::malformed("this can only be read: leave the payload empty"))
+        }
     }
 }
 

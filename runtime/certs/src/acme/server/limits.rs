@@ -73,7 +73,10 @@ mod tests {
         assert!(counter.count("a", 2, start).is_ok());
         assert!(counter.count("a", 2, start).is_ok());
         assert_eq!(counter.check("a", 2, start), Err(WINDOW));
-        assert_eq!(counter.count("a", 2, start.after(Duration::from_secs(600))), Err(Duration::from_secs(3000)));
+        assert_eq!(
+            counter.count("a", 2, start.after(Duration::from_secs(600))),
+            Err(Duration::from_secs(3000))
+        );
         assert!(counter.count("b", 2, start).is_ok());
         assert!(counter.count("a", 2, start.after(WINDOW)).is_ok());
     }

@@ -1,5 +1,6 @@
 //! Owns orders (RFC 8555, sections 7.1.3 and 7.4) until they are finalized: which names, for how long, in whose place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use effect::Timestamp;
@@ -12,7 +13,8 @@ use super::jws::Jws;
 use super::problem::{Kind, Outcome, Problem};
 use super::prover;
 use super::record::{
-    ACCOUNT, Authorization, Challenge, Listed, ORDER, Order, Proven, REPLACED, Replaced, Stage, Standing, Status,
+    ACCOUNT, Authorization, Challenge, Listed, ORDER, Order, Proven, REPLACED, Replaced, Stage, Standing,
+    Status,
 };
 use super::{Inner, random};
 use crate::names::{Name, Names};
@@ -51,10 +53,12 @@ impl Inner {
         if let Some(replaces) = &wanted.replaces {
             self.check_replaced(replaces, account_id, &names).await?;
         }
-        let (expired, kept) = account.orders.into_iter().partition(|listed| listed.expires <= now);
+        let (expired, kept): (Vec<Listed>, Vec<Listed>) =
+            account.orders.into_iter().partition(|listed| listed.expires <= now);
         account.orders = kept;
         if account.orders.len() >= self.settings.limits.orders {
-            let wait = account.orders.iter().map(|listed| listed.expires.since(now)).min().unwrap_or_default();
+            let wait =
+                account.orders.iter().map(|listed| listed.expires.since(now)).min().unwrap_or_default();
             return Err(Problem::rate_limited("the account has as many orders as it may have at once", wait));
         }
         let id = random::word()?;
@@ -71,8 +75,7 @@ impl Inner {
             stage: Stage::Open,
         };
         account.orders.push(Listed { id: id.clone(), expires });
-        let forgotten: Vec<Listed> = expired;
-        let mut writes: Vec<_> = forgotten.iter().map(|listed| self.store.remove(ORDER, &listed.id)).collect();
+        let mut writes: Vec<_> = expired.iter().map(|listed| self.store.remove(ORDER, &listed.id)).collect();
         writes.push(self.store.put(ORDER, &id, &order)?);
         writes.push(self.store.put(ACCOUNT, account_id, &account)?);
         self.store.write(writes).await?;
@@ -90,14 +93,18 @@ impl Inner {
     }
 
     /// Shows an order, and goes on with it where it waits for the authority.
-    pub(super) async fn read_order(&self, account: &str, id: &str) -> Outcome<Answer> {
+    pub(super) async fn read_order(self: &Arc<Self>, account: &str, id: &str) -> Outcome<Answer> {
         let mut order = self.order(account, id).await?;
         if matches!(order.stage, Stage::Signing { .. }) {
             let _lock = self.store.lock(account).await;
             order = self.order(account, id).await?;
             // What fails for now is shown as still under way.
             if let Err(problem) = self.sign(id, &mut order).await {
-                tracing::warn!(order = id, detail = problem.detail, "an order still waits for its certificate");
+                tracing::warn!(
+                    order = id,
+                    detail = problem.detail,
+                    "an order still waits for its certificate"
+                );
             }
         }
         self.resume_proofs(account, id, &order);
@@ -137,8 +144,9 @@ impl Inner {
 
     fn show_order(&self, id: &str, order: &Order) -> Value {
         let status = order.status(self.store.now());
-        let authorizations: Vec<String> =
-            (0..order.authorizations.len()).map(|index| self.base.at(&format!("authz/{id}/{index}"))).collect();
+        let authorizations: Vec<String> = (0..order.authorizations.len())
+            .map(|index| self.base.at(&format!("authz/{id}/{index}")))
+            .collect();
         let mut shown = json!({
             "status": status.as_str(),
             "expires": order.expires.to_string(),
@@ -154,7 +162,9 @@ impl Inner {
             }
         }
         match &order.stage {
-            Stage::Issued { .. } => shown["certificate"] = json!(self.base.at(&format!("order/{id}/certificate"))),
+            Stage::Issued { .. } => {
+                shown["certificate"] = json!(self.base.at(&format!("order/{id}/certificate")))
+            }
             Stage::Failed(problem) => shown["error"] = problem.document(),
             Stage::Open | Stage::Signing { .. } => {
                 if let Some(problem) = order.failure(self.store.now()) {
@@ -183,7 +193,8 @@ impl Order {
         match parts.as_slice() {
             [] if self.status(now) != Status::Invalid => None,
             [] => {
-                let is_deactivated = |one: &Authorization| one.standing(self.expires, now) == Standing::Deactivated;
+                let is_deactivated =
+                    |one: &Authorization| one.standing(self.expires, now) == Standing::Deactivated;
                 let why = match self.authorizations.iter().any(is_deactivated) {
                     true => "an authorization was deactivated",
                     false => "the order has expired",
@@ -216,7 +227,9 @@ pub(super) fn names(identifiers: &[Identifier]) -> Outcome<Names> {
             ("dns", Ok(name @ Name::Dns(_))) | ("ip", Ok(name @ Name::Ip(_))) => Ok(name),
             ("dns" | "ip", Ok(_)) => Err(Problem::malformed("an identifier is of another type than it says")),
             ("dns" | "ip", Err(error)) => Err(Problem::from(error)),
-            _ => Err(Problem::new(Kind::UnsupportedIdentifier, "identifiers are of the types `dns` and `ip`")),
+            _ => {
+                Err(Problem::new(Kind::UnsupportedIdentifier, "identifiers are of the types `dns` and `ip`"))
+            }
         }
     };
     let names = identifiers.iter().map(one).collect::<Outcome<Vec<Name>>>()?;
@@ -224,7 +237,11 @@ pub(super) fn names(identifiers: &[Identifier]) -> Outcome<Names> {
 }
 
 /// How long the certificate is wanted for. The authority signs for now: what is to begin later is ordered later.
-pub(super) fn lifetime(not_before: Option<&str>, not_after: Option<&str>, now: Timestamp) -> Outcome<Option<Duration>> {
+pub(super) fn lifetime(
+    not_before: Option<&str>,
+    not_after: Option<&str>,
+    now: Timestamp,
+) -> Outcome<Option<Duration>> {
     /// Clocks differ.
     const EARLY: Duration = Duration::from_secs(300);
     let moment = |name: &str, text: &str| match text.parse::<jiff::Timestamp>() {

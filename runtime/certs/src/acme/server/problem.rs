@@ -88,7 +88,7 @@ pub(super) struct Problem {
 }
 
 /// The answer, or why there is none.
-pub(super) type Outcome<T> = std::result::Result<T, Problem>;
+pub(super) type Outcome<T> = Result<T, Problem>;
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
@@ -125,9 +125,7 @@ impl Problem {
             document["algorithms"] = json!(super::jwk::ALGORITHMS);
         }
         if !self.parts.is_empty() {
-            let part = |(name, kind, detail): &(Name, Kind, String)| {
-                json!({ "type": kind.urn(), "detail": detail, "identifier": super::order::identifier(name) })
-            };
+            let part = |(name, kind, detail): &(Name, Kind, String)| json!({ "type": kind.urn(), "detail": detail, "identifier": super::order::identifier(name) });
             document["subproblems"] = self.parts.iter().map(part).collect();
         }
         document
@@ -142,13 +140,16 @@ impl From<Error> for Problem {
             None => error.message.clone(),
         };
         match error.code {
-            Code::CertificateName => Self::new(Kind::RejectedIdentifier, told).with_status(StatusCode::BAD_REQUEST),
+            Code::CertificateName => {
+                Self::new(Kind::RejectedIdentifier, told).with_status(StatusCode::BAD_REQUEST)
+            }
             Code::CertificatePolicy => Self::new(Kind::RejectedIdentifier, told),
             Code::CertificateRequest => Self::new(Kind::BadCsr, told),
             Code::CertificateKey => Self::new(Kind::BadPublicKey, told),
             code => {
                 tracing::error!(%code, %error, "an ACME request could not be carried out");
-                let problem = Self::new(Kind::ServerInternal, format!("the authority cannot do this now ({code})"));
+                let problem =
+                    Self::new(Kind::ServerInternal, format!("the authority cannot do this now ({code})"));
                 if !error.retryable {
                     return problem;
                 }

@@ -18,7 +18,8 @@ impl Inner {
             let (expired, kept): (Vec<_>, Vec<_>) =
                 account.orders.into_iter().partition(|listed| listed.expires <= now);
             account.orders = kept;
-            let mut writes: Vec<_> = expired.iter().map(|listed| self.store.remove(ORDER, &listed.id)).collect();
+            let mut writes: Vec<_> =
+                expired.iter().map(|listed| self.store.remove(ORDER, &listed.id)).collect();
             count += writes.len();
             writes.push(self.store.put(ACCOUNT, &id, &account)?);
             self.store.write(writes).await?;

@@ -34,7 +34,8 @@ impl Inner {
     /// The certificate with this name (RFC 9773, section 4.1), and its serial number in hexadecimal.
     pub(super) async fn find_certificate(&self, id: &str) -> Outcome<(String, Standing)> {
         let unknown = || Problem::not_found("certificate");
-        let malformed = || Problem::malformed("a certificate is named by two parts in base64url, with a dot between");
+        let malformed =
+            || Problem::malformed("a certificate is named by two parts in base64url, with a dot between");
         let (authority, serial) = id.split_once('.').ok_or_else(malformed)?;
         let decoded = |text: &str| match URL_SAFE_NO_PAD.decode(text) {
             Ok(bytes) if !bytes.is_empty() && bytes.len() <= LONGEST_PART => Ok(bytes),

@@ -39,22 +39,29 @@ impl Inner {
             None => Reason::Unspecified,
             Some(Some(reason)) => reason,
             Some(None) => {
-                return Err(Problem::new(Kind::BadRevocationReason, "the reason is none that certificates have here"));
+                return Err(Problem::new(
+                    Kind::BadRevocationReason,
+                    "the reason is none that certificates have here",
+                ));
             }
         };
         let facts = Facts::of(&der).map_err(|error| Problem::malformed(error.message))?;
         let standing = self.signer.standing(&facts.serial).await?;
         // A serial number alone is quickly written.
-        let known = standing.filter(|standing| standing.chain.first().is_some_and(|first| first.as_ref() == der));
+        let known =
+            standing.filter(|standing| standing.chain.first().is_some_and(|first| first.as_ref() == der));
         let standing = known.ok_or_else(|| Problem::not_found("certificate of this authority"))?;
         let may = match asker {
             Asker::Key(key) => Jwk::from_public(&facts.public).as_ref() == Some(key),
             Asker::Account(account) => {
-                self.account_of(&standing.token) == Some(account) || self.has_proven(account, &facts.names).await?
+                self.account_of(&standing.token) == Some(account)
+                    || self.has_proven(account, &facts.names).await?
             }
         };
         if !may {
-            return Err(Problem::unauthorized("neither the account nor the key has a say over this certificate"));
+            return Err(Problem::unauthorized(
+                "neither the account nor the key has a say over this certificate",
+            ));
         }
         if standing.revoked {
             return Err(Problem::new(Kind::AlreadyRevoked, "the certificate is revoked already"));

@@ -65,7 +65,9 @@ fn route<'a>(path: &'a str, query: Option<&str>) -> Option<Route<'a>> {
         (KEY_CHANGE, [], None) => Signed::KeyChange,
         ("account", [id], None) => Signed::Account(id),
         ("account", [id, "orders"], None) => Signed::Orders(id, 0),
-        ("account", [id, "orders"], Some(query)) => Signed::Orders(id, query.strip_prefix("cursor=")?.parse().ok()?),
+        ("account", [id, "orders"], Some(query)) => {
+            Signed::Orders(id, query.strip_prefix("cursor=")?.parse().ok()?)
+        }
         ("order", [id], None) => Signed::Order(id),
         ("order", [id, "finalize"], None) => Signed::Finalize(id),
         ("order", [id, "certificate"], None) => Signed::Certificate(id),
@@ -78,7 +80,11 @@ fn route<'a>(path: &'a str, query: Option<&str>) -> Option<Route<'a>> {
 
 impl Inner {
     /// Answers a request, whatever it is.
-    pub(super) async fn respond(self: &Arc<Self>, request: &Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
+    pub(super) async fn respond(
+        self: &Arc<Self>,
+        request: &Request<Bytes>,
+        peer: SocketAddr,
+    ) -> Response<Bytes> {
         let answered = self.dispatch(request, peer).await;
         let mut answer = answered.unwrap_or_else(|problem| Answer::problem(&problem));
         let is_new_nonce = self.base.beneath(request.uri().path()) == Some(NEW_NONCE);
@@ -96,7 +102,9 @@ impl Inner {
         let found = path.and_then(|path| route(path, request.uri().query()));
         let found = found.ok_or_else(|| Problem::not_found("resource"))?;
         match (found, request.method()) {
-            (Route::Directory, &Method::GET | &Method::HEAD) => Ok(Answer::json(StatusCode::OK, self.show_directory())),
+            (Route::Directory, &Method::GET | &Method::HEAD) => {
+                Ok(Answer::json(StatusCode::OK, self.show_directory()))
+            }
             (Route::NewNonce, &Method::HEAD) => Ok(Answer::empty(StatusCode::OK)),
             (Route::NewNonce, &Method::GET) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
             (Route::RenewalInfo(id), &Method::GET) => self.renewal_info(id).await,
@@ -127,7 +135,10 @@ impl Inner {
         let jws = Jws::from_bytes(request.body())?;
         let nonce = jws.nonce.as_deref().unwrap_or_default();
         if !self.nonces.take(nonce) {
-            return Err(Problem::new(Kind::BadNonce, "the nonce was used already, or is too old; take the new one"));
+            return Err(Problem::new(
+                Kind::BadNonce,
+                "the nonce was used already, or is too old; take the new one",
+            ));
         }
         let path = self.base.beneath(request.uri().path()).unwrap_or_default();
         let asked = match request.uri().query() {
@@ -135,7 +146,9 @@ impl Inner {
             None => path.to_owned(),
         };
         if self.base.beneath_url(&jws.url) != Some(asked.as_str()) {
-            return Err(Problem::unauthorized("the request was signed for another address: `url` is not this one"));
+            return Err(Problem::unauthorized(
+                "the request was signed for another address: `url` is not this one",
+            ));
         }
         Ok(jws)
     }
@@ -150,7 +163,9 @@ impl Inner {
                 jws.verify(key)?;
                 self.revoke(Asker::Key(key), jws).await
             }
-            (Signed::NewAccount, Identity::Kid(_)) => Err(Problem::malformed("who registers signs with `jwk`")),
+            (Signed::NewAccount, Identity::Kid(_)) => {
+                Err(Problem::malformed("who registers signs with `jwk`"))
+            }
             (_, Identity::Jwk(_)) => Err(Problem::malformed("accounts sign with `kid`")),
             (_, Identity::Kid(kid)) => {
                 let account = self.signer_of(kid, jws).await?;
@@ -162,7 +177,9 @@ impl Inner {
     /// The id of the account that signed.
     async fn signer_of(&self, kid: &str, jws: &Jws) -> Outcome<String> {
         let id = self.base.beneath_url(kid).and_then(|path| path.strip_prefix("account/"));
-        let id = id.ok_or_else(|| Problem::new(Kind::AccountDoesNotExist, "`kid` is not the address of an account"))?;
+        let id = id.ok_or_else(|| {
+            Problem::new(Kind::AccountDoesNotExist, "`kid` is not the address of an account")
+        })?;
         let account = self.account(id).await?;
         jws.verify(&Jwk::from_json(&account.key)?)?;
         Ok(id.to_owned())

@@ -115,7 +115,11 @@ impl Base {
         if url.scheme() != "https" {
             return Err(wrong("RFC 8555 (section 6.1) demands https"));
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        if url.query().is_some()
+            || url.fragment().is_some()
+            || !url.username().is_empty()
+            || url.password().is_some()
+        {
             return Err(wrong("it has more than host, port and path"));
         }
         let text = url.as_str().trim_end_matches('/').to_owned();
@@ -148,7 +152,14 @@ mod tests {
 
     #[test]
     fn only_an_address_that_clients_can_call_is_one() {
-        for bad in ["", "ca.mcrun.test", "http://ca.mcrun.test/", "https://ca/?a=b", "https://me@ca/", "https://ca/#a"] {
+        for bad in [
+            "",
+            "ca.mcrun.test",
+            "http://ca.mcrun.test/",
+            "https://ca/?a=b",
+            "https://me@ca/",
+            "https://ca/#a",
+        ] {
             assert_eq!(base(bad).unwrap_err().code, Code::Config, "{bad}");
         }
         let base = base("https://ca.mcrun.test:8443/acme/").unwrap();
@@ -163,7 +174,9 @@ mod tests {
     fn an_unknown_setting_is_refused() {
         let unknown = serde_json::from_str::<Settings>(r#"{ "url": "https://ca/", "ebb": true }"#);
         assert!(unknown.unwrap_err().to_string().contains("ebb"));
-        let short = serde_json::from_str::<Settings>(r#"{ "limits": { "order_lifetime": "2h", "orders": 5 } }"#).unwrap();
+        let short =
+            serde_json::from_str::<Settings>(r#"{ "limits": { "order_lifetime": "2h", "orders": 5 } }"#)
+                .unwrap();
         assert_eq!(short.limits.order_lifetime.0, Duration::from_secs(7200));
         assert!(short.eab);
     }

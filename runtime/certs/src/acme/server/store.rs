@@ -45,7 +45,8 @@ impl Store {
     /// All records of a kind with their names.
     pub(super) async fn read_all<T: DeserializeOwned>(&self, kind: &str) -> Outcome<Vec<(String, T)>> {
         let records = self.journal.records(kind, Some(&self.node)).await?;
-        let one = |record: journal::Record| Ok((record.name.clone(), parsed(kind, &record.name, &record.value)?));
+        let one =
+            |record: journal::Record| Ok((record.name.clone(), parsed(kind, &record.name, &record.value)?));
         records.into_iter().map(one).collect()
     }
 
@@ -57,12 +58,24 @@ impl Store {
         self.put_if(Expect::Any, kind, name, value)
     }
 
-    pub(super) fn put_if<T: Serialize>(&self, expect: Expect, kind: &str, name: &str, value: &T) -> Outcome<Write> {
+    pub(super) fn put_if<T: Serialize>(
+        &self,
+        expect: Expect,
+        kind: &str,
+        name: &str,
+        value: &T,
+    ) -> Outcome<Write> {
         let value = serde_json::to_string(value).map_err(|error| {
             tracing::error!(%error, kind, "an ACME record cannot be written");
             Problem::new(Kind::ServerInternal, "the authority cannot record this")
         })?;
-        Ok(Write { kind: kind.into(), node: self.node.clone(), name: name.into(), value: Some(value), expect })
+        Ok(Write {
+            kind: kind.into(),
+            node: self.node.clone(),
+            name: name.into(),
+            value: Some(value),
+            expect,
+        })
     }
 
     pub(super) fn remove(&self, kind: &str, name: &str) -> Write {

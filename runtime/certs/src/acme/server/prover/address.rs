@@ -30,7 +30,9 @@ pub(super) fn is_contacted(address: IpAddr, link_local: bool) -> bool {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let joined = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => Some(joined(a, b)),
+        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
+            Some(joined(a, b))
+        }
         [0, 0, 0, 0, 0, 0, a, b] if a != 0 => Some(joined(a, b)),
         _ => None,
     }
@@ -43,8 +45,14 @@ mod tests {
     #[test]
     fn metadata_services_are_not_contacted_in_any_disguise() {
         for text in [
-            "169.254.169.254", "100.100.100.200", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254",
-            "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1", "::169.254.169.254",
+            "169.254.169.254",
+            "100.100.100.200",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "::169.254.169.254",
         ] {
             assert!(!is_contacted(text.parse().unwrap(), false), "{text}");
             assert!(is_contacted(text.parse().unwrap(), true), "{text}");

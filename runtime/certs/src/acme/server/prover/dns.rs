@@ -48,7 +48,8 @@ impl Dns {
             (true, _) => Ok(()),
             (false, 0) => Err(Failure::new(Cause::Dns, format!("`{name}` has no TXT record"))),
             (false, count) => {
-                let detail = format!("none of the {count} TXT records of `{name}` is the one that was asked for");
+                let detail =
+                    format!("none of the {count} TXT records of `{name}` is the one that was asked for");
                 Err(Failure::new(Cause::Wrong, detail))
             }
         }
@@ -60,7 +61,8 @@ impl Dns {
         if host == "localhost" || host.ends_with(".localhost") {
             return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
         }
-        let found = if self.servers.is_empty() { from_system(host).await? } else { self.from_servers(host).await? };
+        let found =
+            if self.servers.is_empty() { from_system(host).await? } else { self.from_servers(host).await? };
         if found.is_empty() {
             return Err(Failure::new(Cause::Dns, format!("`{host}` has no address")));
         }
@@ -99,7 +101,12 @@ impl Dns {
         Err(wrong("too many names point to others"))
     }
 
-    async fn ask_any(&self, servers: &[SocketAddr], name: &DnsName, kind: RecordType) -> Result<Message, String> {
+    async fn ask_any(
+        &self,
+        servers: &[SocketAddr],
+        name: &DnsName,
+        kind: RecordType,
+    ) -> Result<Message, String> {
         let mut why = String::new();
         for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
             let asked = tokio::time::timeout(PATIENCE, exchange(*server, name, kind)).await;
@@ -127,8 +134,10 @@ fn follow(answer: &Message, name: &DnsName, kind: RecordType) -> Followed {
     let mut name = name.clone();
     for _ in 0..=MOST_ALIASES {
         let of_name = || answer.answers.iter().filter(|record| record.name == name);
-        let found: Vec<RData> =
-            of_name().filter(|record| record.record_type() == kind).map(|record| record.data.clone()).collect();
+        let found: Vec<RData> = of_name()
+            .filter(|record| record.record_type() == kind)
+            .map(|record| record.data.clone())
+            .collect();
         if !found.is_empty() {
             return Followed::Found(found);
         }

@@ -53,7 +53,8 @@ impl Http<'_> {
             other => other.to_string(),
         };
         let text = format!("http://{host}:{}/.well-known/acme-challenge/{}", self.port, proof.token);
-        Url::parse(&text).map_err(|error| Failure::new(Cause::Connection, format!("`{host}` has no address: {error}")))
+        Url::parse(&text)
+            .map_err(|error| Failure::new(Cause::Connection, format!("`{host}` has no address: {error}")))
     }
 
     async fn get(&self, url: &Url) -> Result<Response<Incoming>, Failure> {
@@ -111,7 +112,11 @@ fn moved(url: &Url, response: &Response<Incoming>) -> Result<Url, Failure> {
     let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
     let target = url.join(target).map_err(|_| wrong())?;
     let is_web = matches!(target.scheme(), "http" | "https");
-    if is_web && target.username().is_empty() && target.password().is_none() { Ok(target) } else { Err(wrong()) }
+    if is_web && target.username().is_empty() && target.password().is_none() {
+        Ok(target)
+    } else {
+        Err(wrong())
+    }
 }
 
 async fn check(url: &Url, response: Response<Incoming>, expected: &str) -> Result<(), Failure> {

@@ -51,7 +51,9 @@ impl Prover for Network {
         let looking = async {
             match proof.kind {
                 Kind::Http => {
-                    Http { reach: &self.reach, port: self.http_port, tls_port: self.tls_port }.prove(proof).await
+                    Http { reach: &self.reach, port: self.http_port, tls_port: self.tls_port }
+                        .prove(proof)
+                        .await
                 }
                 Kind::TlsAlpn => Tls { reach: &self.reach, port: self.tls_port }.prove(proof).await,
                 Kind::Dns => self.reach.dns.prove(proof).await,
@@ -78,7 +80,8 @@ impl Reach {
                     failure = Failure::new(Cause::Connection, format!("`{host}` at {address}: {error}"));
                 }
                 Err(_) => {
-                    failure = Failure::new(Cause::Connection, format!("`{host}` at {address} does not answer"));
+                    failure =
+                        Failure::new(Cause::Connection, format!("`{host}` at {address} does not answer"));
                 }
             }
         }

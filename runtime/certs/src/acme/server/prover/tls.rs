@@ -31,14 +31,17 @@ pub(super) struct Tls<'a> {
 impl Tls<'_> {
     pub(super) async fn prove(&self, proof: &Proof) -> Result<(), Failure> {
         let name = &proof.name;
-        let wrong = |why: &str| Failure::new(Cause::Wrong, format!("the certificate of `{name}` proves nothing: {why}"));
+        let wrong = |why: &str| {
+            Failure::new(Cause::Wrong, format!("the certificate of `{name}` proves nothing: {why}"))
+        };
         let stream = self.reach.connect(name, self.port).await?;
         let stream = any_certificate(&asked_for(name)?, stream, &[PROTOCOL]).await?;
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(PROTOCOL) {
             return Err(wrong("the server does not speak acme-tls/1"));
         }
-        let shown = session.peer_certificates().and_then(<[_]>::first).ok_or_else(|| wrong("there is none"))?;
+        let shown =
+            session.peer_certificates().and_then(<[_]>::first).ok_or_else(|| wrong("there is none"))?;
         check(shown, name, &proof.digest()).map_err(wrong)
     }
 }
@@ -94,7 +97,8 @@ pub(super) async fn any_certificate(
     stream: TcpStream,
     protocols: &[&[u8]],
 ) -> Result<TlsStream<TcpStream>, Failure> {
-    let failed = |why: String| Failure::new(Cause::Tls, format!("the TLS handshake with `{host}` failed: {why}"));
+    let failed =
+        |why: String| Failure::new(Cause::Tls, format!("the TLS handshake with `{host}` failed: {why}"));
     let server = match host {
         Name::Ip(address) => ServerName::from(*address),
         Name::Dns(name) => ServerName::try_from(name.clone()).map_err(|error| failed(error.to_string()))?,
@@ -136,8 +140,13 @@ impl Anyone {
         let key = &certificate.public_key().subject_public_key.data;
         let algorithms = self.0.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
         let algorithms = algorithms.map(|(_, algorithms)| *algorithms).unwrap_or_default();
-        let is_valid = algorithms.iter().any(|one| one.verify_signature(key, message, signed.signature()).is_ok());
-        if is_valid { Ok(HandshakeSignatureValid::assertion()) } else { Err(bad(CertificateError::BadSignature)) }
+        let is_valid =
+            algorithms.iter().any(|one| one.verify_signature(key, message, signed.signature()).is_ok());
+        if is_valid {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(bad(CertificateError::BadSignature))
+        }
     }
 }
 
