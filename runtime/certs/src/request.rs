@@ -420,7 +420,7 @@ mod tests {
         for at in 0..good.len() {
             let mut changed = good.clone();
             changed[at] ^= 0x55;
-            assert!(Request::from_der(&changed).is_err(), "{at}");
+            assert!(Request::from_der(&changed).is_err(), "{at} of {good:02x?}");
         }
     }
 
