@@ -1,6 +1,7 @@
 """A client by the library `acme`: DIRECTORY EAB-KID EAB-KEY HTTP-PORT. Prints each step that went well."""
 
 import datetime
+import json
 import sys
 
 import josepy as jose
@@ -65,7 +66,7 @@ done("renewal")
 new_key = jose.JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
 url = directory["keyChange"]
 inner = jws.JWS.sign(
-    jose.json_util.json.dumps({"account": account.uri, "oldKey": old_key.public_key().to_json()}).encode(),
+    json.dumps({"account": account.uri, "oldKey": old_key.public_key().to_json()}).encode(),
     key=new_key, alg=jose.ES256, nonce=None, url=url)
 
 

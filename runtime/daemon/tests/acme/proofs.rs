@@ -15,6 +15,7 @@ use http::{Request, Response, StatusCode};
 use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -217,8 +218,11 @@ impl Shown {
         let (protocol, versions) = (self.protocol.to_vec(), self.versions);
         let (certificate, key) = self.certificate();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+        // The usual way checks what it shows, and does not know the extension.
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![protocol];
         let (end, ending) = watch::channel(false);
         web._end.push(end);
