@@ -84,3 +84,25 @@ async fn only_so_many_nonces_wait() {
     client.send(&client.kid, &client.key.jws(&header, "")).await.refused(400, "badNonce");
     assert_eq!(client.read(&format!("{URL}/new-order")).await.status, 400);
 }
+
+#[tokio::test]
+async fn names_beyond_the_failures_are_not_looked_at() {
+    let stage = Stage::quick_with(|settings| {
+        settings.limits.failures = 2;
+        settings.limits.proofs = 1;
+    })
+    .await;
+    let client = Client::registered(&stage).await;
+    let names: Vec<String> = (0..6).map(|number| format!("liar{number}.mcrun.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut kinds = Vec::new();
+    for name in names {
+        let made = client.order(&[name]).await;
+        if made.status == 429 {
+            continue;
+        }
+        kinds.push(client.prove(made.header("location")).await["error"]["type"].clone());
+    }
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    assert!(kinds.iter().all(|kind| kind == "urn:ietf:params:acme:error:incorrectResponse"), "{kinds:?}");
+}

@@ -131,7 +131,7 @@ impl Stage {
             Server::new(settings.clone(), "here", journal.clone(), sealer.clone(), authority.clone(), prover)
                 .unwrap();
         let (shutdown, ending) = watch::channel(false);
-        std::fs::write(folder.path().join("root.pem"), certs::certificate::to_pem(&[authority.root.clone()]))
+        std::fs::write(folder.path().join("root.pem"), certs::certificate::to_pem(std::slice::from_ref(&authority.root)))
             .unwrap();
         if let Some(listener) = listener {
             let (chain, key) = authority.server("localhost");
