@@ -135,7 +135,8 @@ impl Signer for Authority {
         chain.push(self.root.clone());
         let one = Issued { token: order.token.to_owned(), chain: chain.clone(), revoked: None };
         issued.insert(order.token.to_owned(), one);
-        let is_lost = self.losing.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let is_lost =
+            self.losing.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if is_lost {
             return Err(Error::new(Code::AuthorityInvalid, "nobody hears that it has signed").retryable());
         }

@@ -132,7 +132,8 @@ async fn certbot_says_why_it_gets_nothing() {
         certbot(&stage, &words)
     };
     let output = crate::stage::try_to_run(get("a.elsewhere.test")).await;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success() && text.contains("there is no such name"), "{text}");
     assert_eq!(stage.authority.count(), 0);
 }

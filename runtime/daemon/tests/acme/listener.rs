@@ -41,7 +41,12 @@ async fn listening(limits: Limits) -> Listening {
     let address = listener.local_addr().unwrap();
     let (end, ending) = watch::channel(false);
     let echo = Echo::default();
-    Listening { address, echo: echo.clone(), end, task: tokio::spawn(serve(listener, None, echo, limits, ending)) }
+    Listening {
+        address,
+        echo: echo.clone(),
+        end,
+        task: tokio::spawn(serve(listener, None, echo, limits, ending)),
+    }
 }
 
 fn short() -> Limits {

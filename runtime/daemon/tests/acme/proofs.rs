@@ -216,7 +216,8 @@ impl Shown {
         let (protocol, versions) = (self.protocol.to_vec(), self.versions);
         let (certificate, key) = self.certificate();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
         // The usual way checks what it shows, and does not know the extension.
         let key = provider.key_provider.load_private_key(key).unwrap();
         let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));

@@ -61,8 +61,11 @@ impl Dns {
         if host == "localhost" || host.ends_with(".localhost") {
             return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
         }
-        let found =
-            if self.servers.is_empty() { system_addresses(host).await? } else { self.ask_for_addresses(host).await? };
+        let found = if self.servers.is_empty() {
+            system_addresses(host).await?
+        } else {
+            self.ask_for_addresses(host).await?
+        };
         if found.is_empty() {
             return Err(Failure::new(Cause::Dns, format!("`{host}` has no address")));
         }
