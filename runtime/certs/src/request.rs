@@ -432,3 +432,4 @@ mod tests {
         refusal(old, "unknown kind");
     }
 }
+mod tests;

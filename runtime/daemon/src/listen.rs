@@ -2,7 +2,8 @@
 //! connections, the time and size of heads and bodies, the time that nothing happens.
 //!
 //! What a proxy before it could read in another way is refused here: a request without exactly one host, one for another
-//! host than it names, one whose length is told twice.
+//! host than it names, one with a length that is not sure. A chunked request is the last of its connection, as hyper lets
+//! a second length beside it pass.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -215,6 +216,10 @@ impl<H: Handler> Connection<H> {
         if let Err(why) = check(&request) {
             return refusal(StatusCode::BAD_REQUEST, why);
         }
+        if request.body().size_hint().lower() > self.limits.body_bytes as u64 {
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+        }
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let (head, body) = request.into_parts();
         let body = timeout(self.limits.body, Limited::new(body, self.limits.body_bytes).collect()).await;
         let body = match body {
@@ -225,7 +230,11 @@ impl<H: Handler> Connection<H> {
             Ok(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "the body is broken"),
             Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
-        self.handler.handle(Request::from_parts(head, body), self.peer).await
+        let mut response = self.handler.handle(Request::from_parts(head, body), self.peer).await;
+        if is_chunked {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -250,7 +259,7 @@ fn check(request: &Request<Incoming>) -> Result<(), &'static str> {
         return Err("a request is for the host that it names");
     }
     let encoding = one(headers, &TRANSFER_ENCODING)?;
-    let length = one(headers, &CONTENT_LENGTH)?;
+    one(headers, &CONTENT_LENGTH)?;
     match encoding {
         Some(_) if length.is_some() => Err("a request tells its length once"),
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => {

@@ -48,6 +48,9 @@ pub use self::settings::{Limits, Settings};
 pub use self::signer::{SignOrder, Signer, Standing};
 use self::store::Store;
 
+/// So many accounts with slow hosts it takes until others wait for their proofs.
+const SHARES: usize = 8;
+
 /// The server. Clones share it.
 #[derive(Clone)]
 pub struct Server {
@@ -70,6 +73,8 @@ struct Inner {
     prover: Arc<dyn Prover>,
     nonces: Nonces,
     proofs: Semaphore,
+    /// What of them one account may have at once, by the stripe of the account.
+    shares: Vec<Semaphore>,
     looking: authorization::Looking,
     failures: Counter,
     registrations: Counter,
@@ -91,6 +96,8 @@ impl Server {
         prover: Arc<dyn Prover>,
     ) -> Result<Self> {
         let base = Base::new(&settings)?;
+        let proofs = settings.limits.proofs.clamp(1, Semaphore::MAX_PERMITS);
+        let share = proofs.div_ceil(SHARES);
         let inner = Inner {
             base,
             store: Store::new(journal, node),
@@ -98,7 +105,8 @@ impl Server {
             signer,
             prover,
             nonces: Nonces::new(settings.limits.nonces),
-            proofs: Semaphore::new(settings.limits.proofs.clamp(1, Semaphore::MAX_PERMITS)),
+            proofs: Semaphore::new(proofs),
+            shares: (0..store::LOCKS).map(|_| Semaphore::new(share)).collect(),
             looking: authorization::Looking::default(),
             failures: Counter::default(),
             registrations: Counter::default(),

@@ -27,6 +27,8 @@ pub(crate) struct Authority {
     issued: Mutex<BTreeMap<String, Issued>>,
     /// So many attempts to sign fail before one succeeds.
     pub(crate) failing: AtomicU32,
+    /// So many answers are lost after something was signed.
+    pub(crate) losing: AtomicU32,
     /// Every token and service that it was asked to sign for.
     pub(crate) asked: Mutex<Vec<(String, Option<String>)>>,
 }
@@ -52,6 +54,7 @@ impl Authority {
             root,
             issued: Mutex::default(),
             failing: AtomicU32::new(0),
+            losing: AtomicU32::new(0),
             asked: Mutex::default(),
         }
     }
@@ -132,6 +135,11 @@ impl Signer for Authority {
         chain.push(self.root.clone());
         let one = Issued { token: order.token.to_owned(), chain: chain.clone(), revoked: None };
         issued.insert(order.token.to_owned(), one);
+        let is_lost =
+            self.losing.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if is_lost {
+            return Err(Error::new(Code::AuthorityInvalid, "nobody hears that it has signed").retryable());
+        }
         Ok(chain)
     }
 

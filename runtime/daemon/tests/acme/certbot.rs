@@ -131,14 +131,9 @@ async fn certbot_says_why_it_gets_nothing() {
         ];
         certbot(&stage, &words)
     };
-    for (name, words) in [
-        ("a.forbidden.test", "The server will not issue certificates for the identifier"),
-        ("a.elsewhere.test", "there is no such name"),
-    ] {
-        let output = crate::stage::try_to_run(get(name)).await;
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!output.status.success() && text.contains(words), "{text}");
-    }
+    let output = crate::stage::try_to_run(get("a.elsewhere.test")).await;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success() && text.contains("there is no such name"), "{text}");
     assert_eq!(stage.authority.count(), 0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::client::{Client, Signing};
-use crate::stage::{Stage, URL};
+use crate::stage::{HELD, Stage, URL};
 
 #[tokio::test]
 async fn one_address_makes_only_so_many_accounts_in_an_hour() {
@@ -83,4 +83,34 @@ async fn only_so_many_nonces_wait() {
     }
     client.send(&client.kid, &client.key.jws(&header, "")).await.refused(400, "badNonce");
     assert_eq!(client.read(&format!("{URL}/new-order")).await.status, 400);
+}
+
+#[tokio::test]
+async fn names_beyond_the_failures_are_not_looked_at() {
+    let stage = Stage::quick_with(|settings| {
+        settings.limits.failures = 2;
+        settings.limits.attempts = 1;
+        settings.limits.proofs = 1;
+    })
+    .await;
+    let client = Client::registered(&stage).await;
+    let mut authorizations = Vec::new();
+    for number in 0..6 {
+        let order = client.order(&[&format!("liar-held{number}.mcrun.test")]).await.ends(201).json();
+        let authorization = order["authorizations"][0].as_str().unwrap().to_owned();
+        let challenges = client.read(&authorization).await.json();
+        client.post(challenges["challenges"][0]["url"].as_str().unwrap(), &json!({})).await.ends(200);
+        authorizations.push(authorization);
+    }
+    HELD.add_permits(6);
+    let mut kinds = Vec::new();
+    for authorization in &authorizations {
+        let shown = client.until(authorization, |shown| shown["status"] == "invalid").await;
+        let failed = shown["challenges"].as_array().unwrap().iter().find(|one| one["status"] == "invalid");
+        kinds.push(failed.unwrap()["error"]["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned());
+    }
+    kinds.sort();
+    let (wrong, limited) = ("incorrectResponse", "rateLimited");
+    assert_eq!(kinds, [wrong, wrong, limited, limited, limited, limited]);
+    assert_eq!(HELD.available_permits(), 4, "four were never looked at");
 }

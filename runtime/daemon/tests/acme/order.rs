@@ -135,7 +135,8 @@ async fn an_order_goes_on_after_a_restart_and_is_signed_once() {
     let stage = Stage::quick().await;
     let mut client = Client::registered(&stage).await;
     let order = client.ready(&["a.mcrun.test"]).await;
-    stage.authority.failing.store(2, Ordering::SeqCst);
+    stage.authority.failing.store(1, Ordering::SeqCst);
+    stage.authority.losing.store(1, Ordering::SeqCst);
     let key = request(&["a.mcrun.test"]);
     let waiting = client.finalize(&order, &key).await.ends(200);
     assert_eq!(waiting.json()["status"], "processing");

@@ -74,7 +74,9 @@ fn answer(folder: &Path, question: &Message, is_whole: bool) -> Message {
         answer.metadata.truncation = true;
         return answer;
     }
-    let mut add = |data: RData| drop(answer.add_answer(Record::from_rdata(query.name().clone(), 0, data)));
+    let mut add = |data: RData| {
+        answer.add_answer(Record::from_rdata(query.name().clone(), 0, data));
+    };
     if let Some(host) = name.strip_suffix(ALIASES) {
         add(RData::CNAME(CNAME(Name::from_ascii(format!("{host}mcrun.test.")).unwrap())));
         return answer;

@@ -196,20 +196,16 @@ impl Inner {
 
     async fn look(&self, place: &Place) -> Outcome<()> {
         let gone = |_| Problem::new(Kind::ServerInternal, "the server is ending");
+        // In this order: whoever waits for the others of its account keeps nobody else from being looked at.
+        let _share = self.shares[self.store.stripe(&place.account)].acquire().await.map_err(gone)?;
         let _permit = self.proofs.acquire().await.map_err(gone)?;
         let account = self.account(&place.account).await?;
         let order = self.order(&place.account, &place.order).await?;
         let Some(proof) = proof(&account, &order.authorizations, place)? else { return Ok(()) };
-        let outcome = self.try_to_prove(&proof).await;
-        let now = self.store.now();
-        let state = match outcome {
-            Ok(()) => Proven::Valid(now),
-            Err(failure) => {
-                tracing::info!(account = place.account, name = %proof.name, %failure, "a name was not proven");
-                // The count is looked at before the next one begins; this one is over already.
-                let _ = self.failures.count(&place.account, u32::MAX, now);
-                Proven::Invalid(problem(&failure))
-            }
+        let state = match self.check_failures(&place.account) {
+            Ok(()) => self.proven(place, &proof).await,
+            // What was begun before the account had failed too often is not looked at any more.
+            Err(problem) => Proven::Invalid(problem),
         };
         let _lock = self.store.lock(&place.account).await;
         let mut order = self.order(&place.account, &place.order).await?;
@@ -220,6 +216,20 @@ impl Inner {
             self.store.write(vec![self.store.put(ORDER, &place.order, &order)?]).await?;
         }
         Ok(())
+    }
+
+    async fn proven(&self, place: &Place, proof: &Proof) -> Proven {
+        let outcome = self.try_to_prove(proof).await;
+        let now = self.store.now();
+        match outcome {
+            Ok(()) => Proven::Valid(now),
+            Err(failure) => {
+                tracing::info!(account = place.account, name = %proof.name, %failure, "a name was not proven");
+                // The count is looked at before the next one begins; this one is over already.
+                let _ = self.failures.count(&place.account, u32::MAX, now);
+                Proven::Invalid(problem(&failure))
+            }
+        }
     }
 
     async fn try_to_prove(&self, proof: &Proof) -> Result<(), Failure> {

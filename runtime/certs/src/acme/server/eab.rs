@@ -75,7 +75,7 @@ pub async fn add(journal: &Journal, sealer: &Sealer, node: &str, service: &str) 
         expect: Expect::Absent,
     };
     journal.write(vec![write]).await?;
-    Ok(Made { id, key: Zeroizing::new(URL_SAFE_NO_PAD.encode(&*key)) })
+    Ok(Made { id, key: Zeroizing::new(URL_SAFE_NO_PAD.encode(*key)) })
 }
 
 /// The keys that there are, the oldest first.

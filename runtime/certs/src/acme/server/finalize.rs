@@ -51,6 +51,7 @@ impl Inner {
                 self.signer.admit(&order.names, account.service.as_deref())?;
                 order.stage = Stage::Signing { public: request.public };
                 self.store.write(vec![self.store.put(ORDER, id, &order)?]).await?;
+                journal::reached("acme:key-recorded");
             }
             // The answer to the same request was lost on its way.
             Stage::Signing { public } | Stage::Issued { public, .. } if *public == request.public => {}
@@ -114,17 +115,25 @@ impl Inner {
             tracing::error!(order = id, "the authority signed another key than it was asked to");
             return Err(Problem::new(Kind::ServerInternal, "the authority made a mistake"));
         }
+        journal::reached("acme:signed");
         let replaced = match &order.replaces {
+            Some(replaces) => self.mark_replaced(id, replaces).await?,
             None => None,
-            Some(replaces) => {
-                let (serial, standing) = self.find_certificate(replaces).await?;
-                let until = super::renewal::facts(&standing)?.not_after;
-                let mark = Replaced { order: id.to_owned(), until };
-                Some(self.store.put(REPLACED, &serial, &mark)?)
-            }
         };
         tracing::info!(order = id, account = order.account, names = %order.names, "a certificate was issued by ACME");
         Ok((to_pem(&chain), replaced))
+    }
+
+    /// The mark that a certificate has a successor. What was forgotten meanwhile needs none.
+    async fn mark_replaced(&self, order: &str, replaces: &str) -> Outcome<Option<journal::Write>> {
+        let (serial, standing) = match self.find_certificate(replaces).await {
+            Ok(found) => found,
+            Err(problem) if problem.retry_after.is_some() => return Err(problem),
+            Err(_) => return Ok(None),
+        };
+        let until = super::renewal::facts(&standing)?.not_after;
+        let mark = Replaced { order: order.to_owned(), until };
+        self.store.put(REPLACED, &serial, &mark).map(Some)
     }
 
     /// The certificate of an order.

@@ -87,6 +87,8 @@ pub struct Limits {
     pub failures: u32,
     /// Proofs under way at once.
     pub proofs: usize,
+    /// For one look at a name, whatever is slow.
+    pub patience: Span,
     /// How often a proof is tried before it has failed.
     pub attempts: u32,
     /// The pause before it is tried again, which doubles each time.
@@ -105,6 +107,7 @@ impl Default for Limits {
             orders: 1000,
             failures: 60,
             proofs: 64,
+            patience: Span::seconds(20),
             attempts: 3,
             pause: Span::seconds(1),
             order_lifetime: Span(Duration::from_secs(86_400)),

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::problem::{Kind, Outcome, Problem};
 
 /// Accounts share locks, so that there are not more of them than this.
-const LOCKS: usize = 64;
+pub(super) const LOCKS: usize = 64;
 
 pub(super) struct Store {
     journal: Journal,
@@ -30,11 +30,15 @@ impl Store {
 
     /// Waits until nobody else changes what belongs to the account.
     pub(super) async fn lock(&self, account: &str) -> MutexGuard<'_, ()> {
+        self.locks[self.stripe(account)].lock().await
+    }
+
+    /// Which of the locks an account shares with others: a number below [`LOCKS`].
+    pub(super) fn stripe(&self, account: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         account.hash(&mut hasher);
         // The remainder is below the number of locks.
-        let index = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or_default();
-        self.locks[index].lock().await
+        usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or_default()
     }
 
     pub(super) async fn read<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Outcome<Option<T>> {

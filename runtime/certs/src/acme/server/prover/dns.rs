@@ -61,15 +61,18 @@ impl Dns {
         if host == "localhost" || host.ends_with(".localhost") {
             return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
         }
-        let found =
-            if self.servers.is_empty() { from_system(host).await? } else { self.from_servers(host).await? };
+        let found = if self.servers.is_empty() {
+            system_addresses(host).await?
+        } else {
+            self.ask_for_addresses(host).await?
+        };
         if found.is_empty() {
             return Err(Failure::new(Cause::Dns, format!("`{host}` has no address")));
         }
         Ok(found)
     }
 
-    async fn from_servers(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+    async fn ask_for_addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
         let (four, six) = tokio::join!(self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
         let found: Vec<IpAddr> = [&four, &six]
             .into_iter()
@@ -201,7 +204,7 @@ fn fitting(question: &Message, bytes: &[u8]) -> Option<Message> {
 }
 
 /// What the machine itself would contact, `/etc/hosts` included.
-async fn from_system(host: &str) -> Result<Vec<IpAddr>, Failure> {
+async fn system_addresses(host: &str) -> Result<Vec<IpAddr>, Failure> {
     let wrong = |error: io::Error| Failure::new(Cause::Dns, format!("`{host}` cannot be looked up: {error}"));
     let found = tokio::net::lookup_host((host, 0)).await.map_err(wrong)?;
     Ok(found.map(|address| address.ip()).take(MOST_ADDRESSES).collect())

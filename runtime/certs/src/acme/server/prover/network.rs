@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use effect::units::Span;
 use tokio::net::TcpStream;
 
 use super::address;
@@ -14,8 +15,6 @@ use super::{Cause, Failure, Kind, Proof, Prover};
 use crate::acme::server::Settings;
 use crate::names::Name;
 
-/// For one look altogether, whatever is slow.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// For one connection: the next address has its turn within the whole.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A host with more addresses than this is asked at the first of them.
@@ -26,6 +25,7 @@ const MOST_ADDRESSES: usize = 4;
 pub struct Network {
     http_port: u16,
     tls_port: u16,
+    patience: Duration,
     pub(super) reach: Reach,
 }
 
@@ -41,7 +41,8 @@ impl Network {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let reach = Reach { dns: Dns::new(&settings.resolvers), link_local: settings.link_local };
-        Self { http_port: settings.http_port, tls_port: settings.tls_port, reach }
+        let patience = settings.limits.patience.0;
+        Self { http_port: settings.http_port, tls_port: settings.tls_port, patience, reach }
     }
 }
 
@@ -60,10 +61,10 @@ impl Prover for Network {
             }
         };
         let late = |_| {
-            let seconds = PATIENCE.as_secs();
-            Failure::new(Cause::Connection, format!("`{}` took longer than {seconds} seconds", proof.name))
+            let patience = Span(self.patience);
+            Failure::new(Cause::Connection, format!("`{}` took longer than {patience}", proof.name))
         };
-        tokio::time::timeout(PATIENCE, looking).await.map_err(late)?
+        tokio::time::timeout(self.patience, looking).await.map_err(late)?
     }
 }
 
