@@ -120,7 +120,7 @@ impl Client {
     /// Puts it together; nothing is asked yet.
     ///
     /// # Errors
-    /// `MC-U002` where the settings make no sense.
+    /// `MC-D001` where the settings make no sense.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self> {
         let wrong = |key: &str, text: &str| {
             Error::new(Code::Config, format!("[drivers.vault] {key}: `{text}` makes no sense"))

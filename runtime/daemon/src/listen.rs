@@ -261,7 +261,6 @@ fn check(request: &Request<Incoming>) -> Result<(), &'static str> {
     let encoding = one(headers, &TRANSFER_ENCODING)?;
     one(headers, &CONTENT_LENGTH)?;
     match encoding {
-        Some(_) if length.is_some() => Err("a request tells its length once"),
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Err("a body is plain or chunked")
         }

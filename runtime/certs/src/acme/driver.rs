@@ -75,7 +75,7 @@ impl Client {
     /// Puts it together; nothing is asked yet.
     ///
     /// # Errors
-    /// `MC-U002` where the settings make no sense.
+    /// `MC-D001` where the settings make no sense.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self> {
         let directory = Url::parse(&settings.directory).map_err(|error| {
             Error::new(
