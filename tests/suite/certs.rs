@@ -328,3 +328,56 @@ fn wrong_settings_name_their_key() {
         assert!(seen.stderr.contains(said), "{text}: {seen}");
     }
 }
+
+fn ssh_keygen(arguments: &[&str]) -> Output {
+    Command::new("ssh-keygen").args(arguments).output().unwrap()
+}
+
+#[test]
+fn ssh_keys_are_signed_and_revoked_by_hand() {
+    let place = Place::new();
+    let key = place.at("id_ed25519");
+    assert!(ssh_keygen(&["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", &key]).status.success());
+    let public = format!("{key}.pub");
+    let sign = ["certs", "ssh", "sign", "user", &public, "deploy", "--lifetime", "2h", "--key-id", "ada"];
+    let planned = place.ends(0, &[&sign[..], &["--plan"]].concat());
+    assert!(planned.stdout.contains("! certs.ssh.sign user/deploy"), "{planned}");
+    let certificate = format!("{key}-cert.pub");
+    assert!(planned.stdout.contains(&certificate) && !Path::new(&certificate).exists(), "{planned}");
+    place.ends(0, &sign);
+    let shown = said(&ssh_keygen(&["-L", "-f", &certificate]));
+    for text in ["user certificate", "Key ID: \"ada\"", "deploy", "permit-pty"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let signed = place.json(&["certs", "ssh", "list", "--json"]);
+    let serial = signed[0]["serial"].as_str().unwrap();
+    let authority = place.ends(0, &["certs", "ssh", "authorities", "user"]).stdout;
+    assert!(authority.starts_with("ssh-ed25519 "), "{authority}");
+    let hosts = place.ends(0, &["certs", "ssh", "authorities", "host"]).stdout;
+    assert!(hosts.starts_with("@cert-authority * ssh-ed25519 "), "{hosts}");
+    let krl = place.at("revoked.krl");
+    place.ends(0, &["certs", "ssh", "krl", &krl]);
+    assert!(ssh_keygen(&["-Q", "-f", &krl, &certificate]).status.success(), "nothing is revoked yet");
+    place.ends(2, &["certs", "ssh", "revoke", "--serial", serial, "--no-input"]);
+    place.ends(0, &["certs", "ssh", "revoke", "--serial", serial, "--yes"]);
+    place.ends(0, &["certs", "ssh", "krl", &krl]);
+    let asked = ssh_keygen(&["-Q", "-f", &krl, &certificate]);
+    assert!(said(&asked).contains("REVOKED"), "{}", said(&asked));
+    let private = place.ends(2, &["certs", "ssh", "sign", "user", &key, "deploy"]);
+    assert!(private.stderr.contains("private key"), "{private}");
+    place.ends(0, &["certs", "ssh", "rotate", "user"]);
+    let keys = place.ends(0, &["certs", "ssh", "authorities", "user"]).stdout;
+    assert_eq!(keys.lines().count(), 2, "both are trusted meanwhile: {keys}");
+}
+
+#[test]
+fn keys_for_acme_clients_are_made_listed_and_taken_away() {
+    let place = Place::new();
+    let made = place.json(&["certs", "acme", "add-key", "mcq", "--json"]);
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let listed = place.ends(0, &["certs", "acme", "keys"]).stdout;
+    assert!(listed.contains(id) && listed.contains("mcq") && !listed.contains(key), "{listed}");
+    place.ends(0, &["certs", "acme", "remove-key", id]);
+    assert_eq!(place.json(&["certs", "acme", "keys", "--json"]).as_array().unwrap().len(), 0);
+    place.ends(1, &["certs", "acme", "remove-key", id]).says(&["MC-E020"]);
+}
