@@ -15,6 +15,9 @@ const ORDER: &str = "certificate-order";
 pub(crate) struct Open {
     /// The same whenever this order is tried again.
     pub(crate) token: String,
+    /// What it is carried out for, where that has a name of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) act: Option<String>,
     /// What was ordered: another request begins another order.
     pub(crate) request: String,
     /// The key, sealed.

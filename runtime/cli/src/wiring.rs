@@ -66,7 +66,7 @@ pub(crate) fn acme_server(app: &App, settings: &acme::server::Settings) -> Resul
 }
 
 /// What the effects on certificates need.
-fn certificates(config: &Config, root: &Path, state: &Path) -> Result<Arc<certs::effects::World>> {
+pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result<Arc<certs::effects::World>> {
     let world = certs::effects::World::new(certs::effects::Parts {
         settings: config.certs.clone(),
         choice: config.drivers.certs,

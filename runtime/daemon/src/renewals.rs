@@ -16,6 +16,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 /// How long after a first failure it is tried again; twice as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 3600);
+/// How often authorities are asked when they want theirs renewed.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(6 * 3600);
 /// How often it is told that a certificate is about to expire.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
 
@@ -27,6 +29,12 @@ pub trait Renewer {
     /// # Errors
     /// Where the run does not end well.
     async fn renew(&self, id: &str) -> Result<()>;
+
+    /// When the authority of a certificate wants it renewed (RFC 9773), if it says so.
+    ///
+    /// # Errors
+    /// Where the authority does not answer.
+    async fn window(&self, certificate: &Certificate) -> Result<Option<(Timestamp, Timestamp)>>;
 }
 
 /// What is remembered of certificates between two looks. Lost with the process: then everything is tried at once.
@@ -36,6 +44,8 @@ struct Memory {
     failed: BTreeMap<String, (u32, Timestamp)>,
     /// When it was last told that one expires.
     warned: BTreeMap<String, Timestamp>,
+    /// When an authority was last asked about a certificate, and from when on it wants it renewed.
+    windows: BTreeMap<String, (Timestamp, Option<Timestamp>)>,
 }
 
 /// Renews what is due until `shutdown` becomes true.
@@ -71,12 +81,14 @@ async fn look(
             return Ok(());
         }
         memory.warn(journal, &certificate, now).await?;
+        memory.ask(renewer, &certificate, now).await;
         if !memory.is_due(&certificate, now) {
             continue;
         }
         match renewer.renew(&certificate.id).await {
             Ok(()) => {
                 memory.failed.remove(&certificate.id);
+                memory.windows.remove(&certificate.serial);
             }
             Err(error) => {
                 let again = memory.failed_again(&certificate, journal.clock().now());
@@ -93,7 +105,25 @@ async fn look(
 impl Memory {
     fn is_due(&self, certificate: &Certificate, now: Timestamp) -> bool {
         let waits = self.failed.get(&certificate.id).is_some_and(|(_, again)| *again > now);
-        !waits && !certificate.revoked && certificate.renew_at <= now.0
+        let window = self.windows.get(&certificate.serial).and_then(|(_, from)| *from);
+        let is_time = certificate.renew_at <= now.0 || window.is_some_and(|from| from <= now);
+        !waits && !certificate.revoked && is_time
+    }
+
+    /// Asks the authority when it wants a certificate renewed: it may have to be replaced before its time.
+    async fn ask(&mut self, renewer: &dyn Renewer, certificate: &Certificate, now: Timestamp) {
+        let was_asked = |(at, _): &(Timestamp, _)| now.since(*at) < BETWEEN_QUESTIONS;
+        if self.windows.get(&certificate.serial).is_some_and(was_asked) {
+            return;
+        }
+        let from = match renewer.window(certificate).await {
+            Ok(window) => window.map(|(from, _)| from),
+            Err(error) => {
+                tracing::debug!(id = certificate.id, %error, "the authority does not say when to renew");
+                None
+            }
+        };
+        self.windows.insert(certificate.serial.clone(), (now, from));
     }
 
     /// When it is tried again: never so late that the certificate would be missing meanwhile.
@@ -117,5 +147,94 @@ impl Memory {
         let data = json!({ "id": certificate.id, "serial": certificate.serial, "not_after": expires });
         journal.emit("certs.expiring", &data.to_string()).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use certs::{KeyType, Names};
+    use effect::{Code, Error, Sealer};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
+
+    /// One that lives for 90 days and is renewed after 60.
+    fn certificate() -> Certificate {
+        Certificate {
+            id: "a.test".into(),
+            hostnames: Names::parse(&["a.test"]).unwrap(),
+            profile: "server".into(),
+            key_type: KeyType::P256,
+            lifetime: None,
+            service: None,
+            driver: "acme".into(),
+            serial: "01".into(),
+            fingerprint: String::new(),
+            not_before: BEGIN.0,
+            not_after: BEGIN.after(DAY * 90).0,
+            renew_at: BEGIN.after(DAY * 60).0,
+            chain: String::new(),
+            roots: String::new(),
+            files: None,
+            amiss: Vec::new(),
+            key: Sealer::ephemeral().hide(b""),
+            order: String::new(),
+            revoked: false,
+        }
+    }
+
+    /// An authority that wants certificates renewed from a day on.
+    struct Wanted(Option<u32>);
+
+    #[async_trait(?Send)]
+    impl Renewer for Wanted {
+        async fn renew(&self, _: &str) -> Result<()> {
+            Err(Error::new(Code::AuthorityUnavailable, "nobody is there"))
+        }
+
+        async fn window(&self, _: &Certificate) -> Result<Option<(Timestamp, Timestamp)>> {
+            let from = self.0.map(|day| BEGIN.after(DAY * day));
+            Ok(from.map(|from| (from, from.after(DAY))))
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_due_from_its_time_on_unless_it_is_revoked() {
+        let (memory, certificate) = (Memory::default(), certificate());
+        assert!(!memory.is_due(&certificate, BEGIN.after(DAY * 59)));
+        assert!(memory.is_due(&certificate, BEGIN.after(DAY * 61)));
+        assert!(!memory.is_due(&Certificate { revoked: true, ..certificate }, BEGIN.after(DAY * 61)));
+    }
+
+    #[tokio::test]
+    async fn an_authority_may_want_it_renewed_before_its_time() {
+        let (mut memory, certificate) = (Memory::default(), certificate());
+        memory.ask(&Wanted(Some(3)), &certificate, BEGIN.after(DAY)).await;
+        assert!(!memory.is_due(&certificate, BEGIN.after(DAY * 2)));
+        assert!(memory.is_due(&certificate, BEGIN.after(DAY * 4)));
+        // It is not asked at every look; what it says then counts.
+        memory.ask(&Wanted(None), &certificate, BEGIN.after(DAY)).await;
+        assert!(memory.is_due(&certificate, BEGIN.after(DAY * 4)));
+        memory.ask(&Wanted(None), &certificate, BEGIN.after(DAY * 2)).await;
+        assert!(!memory.is_due(&certificate, BEGIN.after(DAY * 4)));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_ever_later_and_in_time() {
+        let (mut memory, certificate) = (Memory::default(), certificate());
+        let now = BEGIN.after(DAY * 61);
+        let first = memory.failed_again(&certificate, now);
+        assert_eq!(first, now.after(FIRST_PAUSE));
+        assert!(!memory.is_due(&certificate, now));
+        assert!(memory.is_due(&certificate, first));
+        let second = memory.failed_again(&certificate, now);
+        assert_eq!(second, now.after(FIRST_PAUSE * 2));
+        for _ in 0..40 {
+            assert!(memory.failed_again(&certificate, now) <= now.after(LONGEST_PAUSE));
+        }
+        let last_hour = Timestamp(certificate.not_after - 3_600_000);
+        assert_eq!(memory.failed_again(&certificate, last_hour), last_hour.after(Duration::from_secs(900)));
     }
 }

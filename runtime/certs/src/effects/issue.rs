@@ -49,13 +49,13 @@ impl Wish<'_> {
         check_features(&*driver, &needed(self.names, self.profile, self.key_type, self.lifetime.is_some()))
     }
 
-    /// Has it issued. `token` names the order where the caller has a name for it.
+    /// Has it issued. `act` names what it is done for, where that has a name of its own.
     pub(super) async fn issue(
         &self,
         world: &World,
         context: &Context,
         before: Option<&Certificate>,
-        token: Option<&str>,
+        act: Option<&str>,
     ) -> Result<Certificate> {
         self.admit(world, context)?;
         let now = context.now();
@@ -67,7 +67,9 @@ impl Wish<'_> {
             return Err(Error::new(Code::ClockBehind, message));
         }
         let driver = world.driver(context, self.profile)?;
-        let (order, key) = self.open(context, driver.name(), token).await?;
+        let (order, key) = self.open(context, driver.name(), act).await?;
+        // Another authority knows nothing of the one before.
+        let before = before.filter(|before| before.driver == driver.name());
         let replaced = before.map(Certificate::chain_der).transpose()?;
         let progress = Noted { journal: &context.journal, node: &context.node, id: self.id, order: &order };
         let issued = driver
@@ -105,19 +107,19 @@ impl Wish<'_> {
             files: self.files.clone(),
             amiss: Vec::new(),
             key: order.key,
-            order: order.token,
+            order: order.act.unwrap_or(order.token),
             revoked: false,
         })
     }
 
     /// The order under way for exactly this, or a new one with a new key.
-    async fn open(&self, context: &Context, driver: &str, token: Option<&str>) -> Result<(Open, Key)> {
+    async fn open(&self, context: &Context, driver: &str, act: Option<&str>) -> Result<(Open, Key)> {
         let request = json!([driver, self.names, self.profile.name, self.key_type, self.service]).to_string();
+        // What a cut order of a short-lived certificate would bring is old by now.
+        let stale = STALE.min(self.lifetime.unwrap_or(self.profile.lifetime) / 3);
         let known = store::order(&context.journal, &context.node, self.id).await?;
         let goes_on = |open: &Open| {
-            open.request == request
-                && context.now().since(open.at) < STALE
-                && token.is_none_or(|token| token == open.token)
+            open.request == request && context.now().since(open.at) < stale && act == open.act.as_deref()
         };
         if let Some(open) = known.filter(goes_on) {
             let pem = context.sealer.open_hidden(&open.key)?;
@@ -130,7 +132,8 @@ impl Wish<'_> {
             .await
             .map_err(|error| Error::new(Code::Internal, "making a key ended early").because(error))??;
         let open = Open {
-            token: token.map_or_else(new_token, |token| Ok(token.to_owned()))?,
+            token: new_token()?,
+            act: act.map(str::to_owned),
             request,
             key: context.sealer.hide(key.to_pem().as_bytes()),
             noted: None,

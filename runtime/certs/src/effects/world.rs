@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use effect::{Code, Context, Error, Result};
+use effect::{Code, Context, Error, Result, Sealer, Timestamp};
+use journal::{Clock, Journal};
 use zeroize::Zeroizing;
 
 use crate::certificate::Certificate;
@@ -32,6 +33,32 @@ pub struct World {
     authority: OnceLock<Arc<Authority>>,
     acme: OnceLock<Arc<dyn Driver>>,
     vault: OnceLock<Arc<dyn Driver>>,
+}
+
+/// What a driver works with.
+pub struct Means {
+    /// Where it records.
+    pub journal: Journal,
+    /// The node that records are kept under.
+    pub node: String,
+    /// What seals its keys.
+    pub sealer: Arc<Sealer>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn effect::Secrets>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl From<&Context> for Means {
+    fn from(context: &Context) -> Self {
+        Self {
+            journal: context.journal.clone(),
+            node: context.node.clone(),
+            sealer: context.sealer.clone(),
+            secrets: context.secrets.clone(),
+            clock: context.clock.clone(),
+        }
+    }
 }
 
 /// What a world is put together from.
@@ -92,35 +119,57 @@ impl World {
 
     /// The embedded authority.
     pub(super) fn authority(&self, context: &Context) -> Arc<Authority> {
-        let made = || {
-            let (journal, sealer) = (context.journal.clone(), context.sealer.clone());
-            Arc::new(Authority::new(journal, sealer, &context.node, &self.state, self.settings.embedded()))
-        };
-        self.authority.get_or_init(made).clone()
+        self.embedded(|| context.into())
     }
 
     /// The driver of a profile.
     pub(super) fn driver(&self, context: &Context, profile: &Profile) -> Result<Arc<dyn Driver>> {
-        self.driver_of(context, profile.driver.unwrap_or(self.choice))
+        self.driver_of(profile.driver.unwrap_or(self.choice), || context.into())
     }
 
-    fn driver_of(&self, context: &Context, choice: Choice) -> Result<Arc<dyn Driver>> {
+    /// The driver that issued a certificate, whatever is configured now.
+    pub(super) fn issuer(&self, context: &Context, certificate: &Certificate) -> Result<Arc<dyn Driver>> {
+        self.driver_of(Choice::named(&certificate.driver), || context.into())
+    }
+
+    /// When the authority that issued a certificate wants it renewed, if it says so.
+    ///
+    /// # Errors
+    /// Where the authority does not answer.
+    pub async fn renewal_window(
+        &self,
+        means: impl FnOnce() -> Means,
+        certificate: &Certificate,
+    ) -> Result<Option<(Timestamp, Timestamp)>> {
+        let issuer = self.driver_of(Choice::named(&certificate.driver), means)?;
+        issuer.renewal_window(&certificate.chain_der()?).await
+    }
+
+    fn driver_of(&self, choice: Choice, means: impl FnOnce() -> Means) -> Result<Arc<dyn Driver>> {
         match choice {
-            Choice::Embedded => Ok(self.authority(context)),
-            Choice::Acme => once(&self.acme, || self.new_acme(context)),
-            Choice::Vault => once(&self.vault, || self.new_vault(context)),
+            Choice::Embedded => Ok(self.embedded(means)),
+            Choice::Acme => once(&self.acme, || self.new_acme(means())),
+            Choice::Vault => once(&self.vault, || self.new_vault(means())),
         }
     }
 
-    fn new_acme(&self, context: &Context) -> Result<Arc<dyn Driver>> {
+    fn embedded(&self, means: impl FnOnce() -> Means) -> Arc<Authority> {
+        let made = || {
+            let Means { journal, node, sealer, .. } = means();
+            Arc::new(Authority::new(journal, sealer, &node, &self.state, self.settings.embedded()))
+        };
+        self.authority.get_or_init(made).clone()
+    }
+
+    fn new_acme(&self, means: Means) -> Result<Arc<dyn Driver>> {
         let settings = self.external.acme.clone().ok_or_else(|| not_described("acme"))?;
         let client = acme::driver::Client::new(
             settings,
             acme::driver::Parts {
-                journal: context.journal.clone(),
-                node: context.node.clone(),
-                sealer: context.sealer.clone(),
-                secrets: Secrets::new(context.secrets.clone(), "certs:acme"),
+                journal: means.journal,
+                node: means.node,
+                sealer: means.sealer,
+                secrets: Secrets::new(means.secrets, "certs:acme"),
                 jitter: self.jitter.clone(),
                 patience: Patience::default(),
                 responders: Vec::new(),
@@ -129,23 +178,18 @@ impl World {
         Ok(Arc::new(client))
     }
 
-    fn new_vault(&self, context: &Context) -> Result<Arc<dyn Driver>> {
+    fn new_vault(&self, means: Means) -> Result<Arc<dyn Driver>> {
         let settings = self.external.vault.clone().ok_or_else(|| not_described("vault"))?;
         let client = vault::Client::new(
             settings,
             vault::Parts {
-                secrets: Secrets::new(context.secrets.clone(), "certs:vault"),
-                clock: context.clock.clone(),
+                secrets: Secrets::new(means.secrets, "certs:vault"),
+                clock: means.clock,
                 jitter: self.jitter.clone(),
                 patience: Patience::default(),
             },
         )?;
         Ok(Arc::new(client))
-    }
-
-    /// The driver that issued a certificate, whatever is configured now.
-    pub(super) fn issuer(&self, context: &Context, certificate: &Certificate) -> Result<Arc<dyn Driver>> {
-        self.driver_of(context, Choice::named(&certificate.driver))
     }
 
     pub(super) async fn is_revoked(&self, context: &Context, certificate: &Certificate) -> Result<bool> {

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use certs::acme;
+use certs::effects::Means;
+use certs::{Certificate, acme};
 use daemon::listen::{self, Handler};
 use daemon::publish::Publisher;
 use daemon::renewals::{self, Renewer};
 use effect::policy::Grants;
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Result, Timestamp};
 use journal::RunState;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -38,7 +39,8 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     if let Some(settings) = &app.config.certs.acme_server {
         serve_acme(app, settings, &mut listeners, &shutdown).await?;
     }
-    let renewer = Runs(app);
+    let certificates = wiring::certificates(&app.config, Path::new("/"), &app.state)?;
+    let renewer = Runs { app, certificates };
     let mut ends = Ends::open()?;
     render::note("ready; certificates are renewed when their time has come");
     let renewing = renewals::keep_renewing(&app.journal, &app.node, &renewer, shutdown);
@@ -117,12 +119,29 @@ impl Handler for Acme {
 }
 
 /// Renews by runs, so that each is journaled, shown and resumable like any other.
-struct Runs<'a>(&'a App);
+struct Runs<'a> {
+    app: &'a App,
+    certificates: Arc<certs::effects::World>,
+}
 
 #[async_trait(?Send)]
 impl Renewer for Runs<'_> {
+    async fn window(&self, certificate: &Certificate) -> Result<Option<(Timestamp, Timestamp)>> {
+        let app = self.app;
+        // No script lies in this folder, so nothing is kept from secrets.
+        let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
+        let means = || Means {
+            journal: app.journal.clone(),
+            node: app.node.clone(),
+            sealer: app.sealer.clone(),
+            secrets,
+            clock: app.clock.clone(),
+        };
+        self.certificates.renewal_window(means, certificate).await
+    }
+
     async fn renew(&self, id: &str) -> Result<()> {
-        let app = self.0;
+        let app = self.app;
         let name = format!("renew {id}");
         // The files that it is written to were granted to the run that placed it there.
         let grants = Grants { allow: vec!["certs".into()], deny: Vec::new() };
