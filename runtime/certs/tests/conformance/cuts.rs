@@ -197,3 +197,26 @@ async fn a_token_that_may_look_finds_what_was_signed_and_another_signs_again() {
         assert!(finds || first != second, "{policy} cannot have found it");
     }
 }
+
+/// A clock an hour ahead.
+struct Ahead;
+
+impl journal::Clock for Ahead {
+    fn now(&self) -> effect::Timestamp {
+        crate::bench::now().after(std::time::Duration::from_secs(3600))
+    }
+}
+
+#[tokio::test]
+async fn an_older_certificate_of_the_same_key_is_not_taken_for_the_new_one() {
+    let bao = OpenBao::start().await;
+    let parts =
+        certs::vault::Parts { clock: std::sync::Arc::new(Ahead), ..vault_parts(crate::openbao::TOKEN) };
+    let driver = certs::vault::Client::new(bao.settings("web"), parts).unwrap();
+    let wanted = Wanted::new(&["renewed.mcrun.test"]);
+    let notes = Notes::default();
+    // To this driver the certificate began an hour before it was asked for.
+    let old = wanted.go_on(&driver, &notes).await.unwrap();
+    let new = wanted.go_on(&driver, &notes.next()).await.unwrap();
+    assert_ne!(old, new);
+}
