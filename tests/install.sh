@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests need on a Debian machine: podman with runc, docker, a static
-# busybox for test images, a registry with htpasswd, clients of ACME, age, OpenSSH, nextest. The tests start docker's daemon themselves, apart from the machine's own.
-# busybox for test images, a registry with htpasswd, pebble and OpenBao as other authorities, nextest. The tests start docker's daemon themselves, apart from the machine's own.
+# Installs what the tests need on a Debian machine: podman with runc, docker, a static busybox for test images, a registry
+# with htpasswd, pebble and OpenBao as other authorities, clients of ACME, age, OpenSSH, nextest. The tests start docker's
+# daemon themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
@@ -10,8 +10,8 @@ missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
-    script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server; do
-    pebble:pebble curl:curl openssl:openssl; do
+    script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
+    pebble:pebble curl:curl; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # What makes the environments that clients from PyPI are installed into.

@@ -187,7 +187,7 @@ fn domains(key: &str, texts: &[String]) -> Result<Vec<String>> {
 
 fn globs(key: &str, texts: &[String]) -> Result<Vec<GlobMatcher>> {
     let one = |text: &String| {
-        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        let glob = GlobBuilder::new(&text.to_ascii_lowercase()).literal_separator(true).build();
         glob.map(|glob| glob.compile_matcher()).map_err(|error| {
             Error::new(Code::Config, format!("[certs] {key}: `{text}` is not a pattern")).because(error)
         })

@@ -134,6 +134,8 @@ pub struct Store<'a> {
     pub now: Timestamp,
     /// The run that asks, if one does.
     pub run: Option<&'a RunId>,
+    /// Whether keys may be made where there are none; a plan makes nothing.
+    pub may_make: bool,
 }
 
 impl<'a> Store<'a> {
@@ -141,7 +143,14 @@ impl<'a> Store<'a> {
     #[must_use]
     pub fn of(context: &'a Context) -> Self {
         let (journal, sealer) = (&context.journal, &*context.sealer);
-        Self { journal, sealer, node: &context.node, now: context.now(), run: Some(&context.run) }
+        Self {
+            journal,
+            sealer,
+            node: &context.node,
+            now: context.now(),
+            run: Some(&context.run),
+            may_make: !context.planning(),
+        }
     }
 
     fn write(

@@ -84,14 +84,14 @@ fn public_of(key: &Key) -> Result<PublicKey> {
     Ok(PublicKey::new(KeyData::Ed25519(Ed25519PublicKey(*raw)), ""))
 }
 
-/// Every key of a kind, the oldest first; the first one is made when there is none.
+/// Every key of a kind, the oldest first; the first one is made when there is none, unless nothing may be made.
 ///
 /// # Errors
 /// Where the journal cannot be used.
 pub async fn all(store: &Store<'_>, kind: Kind) -> Result<Vec<Authority>> {
     loop {
         let found = recorded(store, kind).await?;
-        if !found.is_empty() {
+        if !found.is_empty() || !store.may_make {
             return Ok(found);
         }
         let first = Authority::make(store, kind, 1, Timestamp(0))?;

@@ -59,6 +59,7 @@ impl Progress for Notes {
 
 /// A certificate as a test wants it.
 pub(crate) struct Wanted {
+    pub(crate) token: String,
     pub(crate) names: Names,
     pub(crate) profile: Profile,
     pub(crate) key: Key,
@@ -70,6 +71,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn new(names: &[&str]) -> Self {
         Self {
+            token: certs::driver::new_token().unwrap(),
             names: Names::parse(names).unwrap(),
             profile: profile("server"),
             key: Key::generate(KeyType::P256).unwrap(),
@@ -87,7 +89,7 @@ impl Wanted {
 
     pub(crate) fn order(&self) -> Order<'_> {
         Order {
-            token: "order",
+            token: &self.token,
             names: &self.names,
             profile: &self.profile,
             key: &self.key,

@@ -7,6 +7,7 @@ mod bench;
 mod broken;
 mod cases;
 mod cuts;
+mod embedded;
 mod fake;
 mod openbao;
 mod pebble;
@@ -15,7 +16,10 @@ mod proofs;
 
 use certs::{Feature, KeyType};
 
-// The embedded authority is added with one test of the same shape: `cases::run(&embedded::start().await, &[…]).await`.
+#[tokio::test]
+async fn the_embedded_authority_has_everything() {
+    cases::run(&embedded::Embedded::start().await, &Feature::ALL).await;
+}
 
 #[tokio::test]
 async fn an_acme_authority_has_what_its_driver_declares() {

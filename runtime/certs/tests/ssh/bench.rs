@@ -79,7 +79,7 @@ impl Bench {
     /// The authority's store, so many seconds from now.
     pub(crate) fn store(&self, seconds: i64) -> Store<'_> {
         let now = Timestamp(SystemClock.now().0 + seconds * 1000);
-        Store { journal: &self.journal, sealer: &self.sealer, node: NODE, now, run: None }
+        Store { journal: &self.journal, sealer: &self.sealer, node: NODE, now, run: None, may_make: true }
     }
 
     pub(crate) async fn run(&self) -> Script {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ssh::{Authority, Kind, Store, World, authority, revocation};
 
-/// Reads the public keys of the authority for SSH: what servers and clients trust. Its keys are made when they are first
-/// asked for, in a plan too.
+/// Reads the public keys of the authority for SSH: what servers and clients trust. Its keys are made when a
+/// run first asks for them; a plan finds none before.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SshAuthorities")]

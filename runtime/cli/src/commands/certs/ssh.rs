@@ -61,7 +61,14 @@ impl From<SshKind> for Kind {
 }
 
 fn store(app: &App) -> Store<'_> {
-    Store { journal: &app.journal, sealer: &app.sealer, node: &app.node, now: app.clock.now(), run: None }
+    Store {
+        journal: &app.journal,
+        sealer: &app.sealer,
+        node: &app.node,
+        now: app.clock.now(),
+        run: None,
+        may_make: true,
+    }
 }
 
 fn public_key(file: &Path) -> Result<String> {
