@@ -39,11 +39,29 @@ pub(super) async fn carry_out(
     order: &Order<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<CertificateDer<'static>>> {
+    if let Some(open) = resumed(session, progress).await? {
+        match go_on(session, responders, preferred, order, open).await {
+            // The names may have been looked at while nobody was there to answer: an order that failed for that has no
+            // certificate and never will.
+            Err(error) if error.code == Code::AuthorityRefused => {
+                tracing::info!(target: "certs", %error, "the order of an earlier attempt failed: ordering anew");
+            }
+            carried_out => return carried_out,
+        }
+    }
+    let open = begun(session, order, progress).await?;
+    go_on(session, responders, preferred, order, open).await
+}
+
+/// Brings an order from whatever state it is in to its certificate.
+async fn go_on(
+    session: &Session,
+    responders: &Responders,
+    preferred: Option<&str>,
+    order: &Order<'_>,
+    mut open: instant_acme::Order,
+) -> Result<Vec<CertificateDer<'static>>> {
     let url = &session.traffic.directory;
-    let mut open = match resumed(session, progress).await? {
-        Some(open) => open,
-        None => begun(session, order, progress).await?,
-    };
     for _ in 0..MOST_STEPS {
         match open.state().status {
             OrderStatus::Pending => {
