@@ -39,7 +39,8 @@ fn profile() -> Profile {
 
 /// The rows of the table.
 pub(crate) fn rows(program: &Path) -> Vec<Row> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // As in the program: one thread computes, the journal's writes.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scene = scene();
     let (rate, p99) = runtime.block_on(issue(&scene.authority, CERTIFICATES));
     let raw = raw_signatures();

@@ -28,6 +28,7 @@ mod malformed_files;
 mod malformed_texts;
 mod on_podman;
 mod operate;
+mod other_authorities;
 mod plan_equals_apply;
 mod policy;
 mod processes;
