@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use journal::{Journal, SystemClock};
 use serde_json::Value;
 
 use crate::errors_of_state::Small;
-use crate::harness::Place;
+use crate::harness::{Place, program};
 
 const DEPLOY: &str = r#"
 local cert = certs.ensure {
@@ -21,7 +21,7 @@ log.info("certificate", { id = cert.after.id })
 "#;
 
 fn openssl(arguments: &[&str]) -> Output {
-    Command::new("openssl").args(arguments).output().unwrap()
+    program("openssl").args(arguments).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -330,7 +330,7 @@ fn wrong_settings_name_their_key() {
 }
 
 fn ssh_keygen(arguments: &[&str]) -> Output {
-    Command::new("ssh-keygen").args(arguments).output().unwrap()
+    program("ssh-keygen").args(arguments).output().unwrap()
 }
 
 #[test]

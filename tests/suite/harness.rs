@@ -205,6 +205,12 @@ impl Drop for Place {
     }
 }
 
+/// A program that stands beside the one under test: a peer, a judge.
+#[expect(clippy::disallowed_methods, reason = "the suite looks from outside, as an operator does")]
+pub(crate) fn program(path: impl AsRef<std::ffi::OsStr>) -> Command {
+    Command::new(path)
+}
+
 /// A program that is under way; dropping it kills it.
 pub(crate) struct Started {
     child: Child,

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Place, until};
+use crate::harness::{Place, program, until};
 
 const SCRIPT: &str = r#"
 local cert = certs.ensure {
@@ -54,7 +54,7 @@ fn works(place: &Place, driver: &str) {
     place.ends(0, &[&script, "--allow", "*"]);
     let listed = place.json(&["certs", "list", "--json"]);
     assert_eq!(listed[0]["driver"].as_str(), Some(driver), "{listed:#}");
-    let public = |words: &[&str]| Command::new("openssl").args(words).output().unwrap().stdout;
+    let public = |words: &[&str]| program("openssl").args(words).output().unwrap().stdout;
     let (cert, key) = (place.at("scripts/cert.pem"), place.at("scripts/key.pem"));
     let of_cert = public(&["x509", "-noout", "-pubkey", "-in", &cert]);
     assert!(!of_cert.is_empty());
@@ -89,7 +89,7 @@ fn the_script_works_with_pebble() {
         "tlsPort": answers + 1,
     }});
     fs::write(place.at("pebble.json"), settings.to_string()).unwrap();
-    let mut pebble = Command::new("pebble");
+    let mut pebble = program("pebble");
     // How names are proven is for the conformance suite, which has a name server.
     pebble.args(["-config", &place.at("pebble.json")]);
     pebble.envs([
@@ -126,12 +126,12 @@ fn the_script_works_with_openbao() {
     let place = Place::new();
     let port = port();
     let address = format!("http://127.0.0.1:{port}");
-    let mut server = Command::new(openbao());
+    let mut server = program(openbao());
     server.args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=token-of-the-test"]);
     server.arg(format!("-dev-listen-address=127.0.0.1:{port}")).env("HOME", place.path());
     let _server = start(&mut server, port, &place.at("bao.log"));
     let bao = |words: &[&str]| {
-        let mut command = Command::new(openbao());
+        let mut command = program(openbao());
         command
             .args(words)
             .env("BAO_ADDR", &address)
@@ -141,7 +141,7 @@ fn the_script_works_with_openbao() {
         assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     };
     until("it is unsealed", || {
-        let mut status = Command::new(openbao());
+        let mut status = program(openbao());
         let status = status.arg("status").env("BAO_ADDR", &address).env("HOME", place.path()).output();
         status.is_ok_and(|status| status.status.success()).then_some(())
     });
