@@ -70,9 +70,15 @@ pub(super) fn needs_of(spec: &Spec) -> Result<Vec<Need>> {
         }
     }
     if let Some(argv) = &spec.exec {
-        needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
+        // A mount may put another file where the program is: that one runs.
+        let mounts = spec.mounts()?;
+        let program = |argv: &[String]| {
+            let behind = crate::process::behind(&mounts, &World::program(argv));
+            World::resolved(&behind.to_string_lossy())
+        };
+        needs.push(Need::write("exec", program(argv)));
         if let Some(probe) = spec.health.as_ref().and_then(|health| health.exec.as_ref()) {
-            needs.push(Need::write("exec", World::program(probe).to_string_lossy()));
+            needs.push(Need::write("exec", program(probe)));
         }
         if spec.user.is_some() {
             needs.push(Need::extra("containers", "users", &spec.name));
