@@ -33,7 +33,7 @@ use crate::secrets::{Reader, Store};
 use crate::spec::{DEFAULT_STOP_TIMEOUT, Secrets, Spec, signal_name, signal_number};
 
 pub use shim::shim_main;
-pub(crate) use view::{behind, obstacle};
+pub(crate) use view::{behind, obstacle, resolved};
 
 const NAME: &str = "process";
 const ALWAYS: [Feature; 10] = [

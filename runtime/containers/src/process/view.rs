@@ -135,12 +135,22 @@ pub(super) fn mounts(program: &Program) -> std::result::Result<Vec<Mount>, Strin
     program.volumes.iter().map(|text| text.parse()).collect()
 }
 
+/// `path` with every link followed, as far as it exists.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let real = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    match real.and_then(|(above, real)| Some((real, path.strip_prefix(above).ok()?))) {
+        Some((real, rest)) if !rest.as_os_str().is_empty() => real.join(rest),
+        Some((real, _)) => real,
+        None => path.to_owned(),
+    }
+}
+
 /// Where on the host the file is that a program with these mounts finds at `path`.
 pub(crate) fn behind(mounts: &[Mount], path: &Path) -> PathBuf {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = resolved(path);
     let mut nearest: Option<(PathBuf, &Mount)> = None;
     for mount in mounts {
-        let target = fs::canonicalize(&mount.target).unwrap_or_else(|_| PathBuf::from(&mount.target));
+        let target = resolved(Path::new(&mount.target));
         let is_nearer = nearest.as_ref().is_none_or(|(known, _)| target.starts_with(known));
         if path.starts_with(&target) && is_nearer {
             nearest = Some((target, mount));
@@ -210,6 +220,19 @@ mod tests {
         ] {
             assert_eq!(behind(&mounts, Path::new(path)), Path::new(wanted), "{path}");
         }
+    }
+
+    #[test]
+    fn links_are_followed_before_anything_is_looked_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap().join("real");
+        let link = dir.path().join("link");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(resolved(&link), real);
+        assert_eq!(resolved(&link.join("a/b")), real.join("a/b"));
+        let mounts = mounts(&[&format!("/srv/none:{}", real.display())]);
+        assert_eq!(behind(&mounts, &link.join("program")), Path::new("/srv/none/program"));
     }
 
     #[test]
