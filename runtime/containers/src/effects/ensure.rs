@@ -343,3 +343,22 @@ pub(super) fn shown(field: &FieldDiff, sealer: &Sealer) -> FieldChange {
         replaces: field.replaces,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_program_takes_the_capability_for_the_file_that_really_runs() {
+        let spec = Spec {
+            name: "a".to_owned(),
+            exec: Some(vec!["/none/bin/allowed".to_owned()]),
+            volumes: vec!["/srv/none/other:/none/bin/allowed:ro".to_owned()],
+            ..Spec::default()
+        };
+        let needs = needs_of(&spec).unwrap();
+        let of_exec: Vec<&str> =
+            needs.iter().filter(|need| need.primitive == "exec").map(|need| need.name.as_str()).collect();
+        assert_eq!(of_exec, ["/srv/none/other"]);
+    }
+}

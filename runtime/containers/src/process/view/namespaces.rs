@@ -1,5 +1,5 @@
 //! Owns the system calls of namespaces and mounts. They run between fork and exec, in one case in a process that was
-//! forked from one with threads: nothing here allocates, except by a path that is longer than a page of them.
+//! forked from one with threads: nothing here allocates but for paths that are too long for the stack.
 
 use std::fmt::Write as _;
 use std::io;
