@@ -31,6 +31,7 @@ const FEATURES: &[Feature] = &[
     Feature::UdpPorts,
     Feature::Network,
     Feature::HostNetwork,
+    Feature::NoNetwork,
     Feature::User,
     Feature::Cpus,
     Feature::Memory,

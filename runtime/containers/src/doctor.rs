@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::Driver;
 use crate::features::Feature;
+use crate::process::obstacle;
 
 /// What was found out about one driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,11 @@ pub async fn examine(driver: &dyn Driver) -> Finding {
         }
         if !features.contains(&Feature::User) {
             problems.push("native programs run as this user only: changing it takes root".to_owned());
+        }
+        if let Some(cause) = obstacle().filter(|_| !features.contains(&Feature::Volumes)) {
+            problems.push(format!(
+                "native programs see the host's own files and network: no namespaces: {cause}"
+            ));
         }
     }
     Finding {

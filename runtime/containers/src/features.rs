@@ -38,6 +38,8 @@ pub enum Feature {
     Network,
     /// Uses the host's network.
     HostNetwork,
+    /// Runs without any network but a loopback device.
+    NoNetwork,
     /// Runs as another user.
     User,
     /// Limits processor time.
@@ -87,6 +89,7 @@ impl Feature {
             Self::UdpPorts => "udp-ports",
             Self::Network => "network",
             Self::HostNetwork => "host-network",
+            Self::NoNetwork => "no-network",
             Self::User => "user",
             Self::Cpus => "cpus",
             Self::Memory => "memory",
@@ -137,6 +140,7 @@ pub fn needed(spec: &Spec) -> Result<Vec<(Feature, &'static str)>> {
     match spec.network.as_deref() {
         None => {}
         Some("host") => need(true, Feature::HostNetwork, "network"),
+        Some("none") => need(true, Feature::NoNetwork, "network"),
         Some(_) => need(true, Feature::Network, "network"),
     }
     need(spec.user.is_some(), Feature::User, "user");

@@ -29,6 +29,7 @@ const FEATURES: &[Feature] = &[
     Feature::UdpPorts,
     Feature::Network,
     Feature::HostNetwork,
+    Feature::NoNetwork,
     Feature::User,
     Feature::Cpus,
     Feature::Memory,

@@ -9,6 +9,7 @@ mod record;
 mod shim;
 mod supervise;
 mod users;
+mod view;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -21,7 +22,7 @@ use effect::{Code, Error, Result};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use self::record::{Folder, Phase, Program, Status};
+use self::record::{Folder, Identity, Phase, Program, Status};
 use crate::attach::{Attach, Attached};
 use crate::cgroup;
 use crate::diff::FieldDiff;
@@ -32,6 +33,7 @@ use crate::secrets::{Reader, Store};
 use crate::spec::{DEFAULT_STOP_TIMEOUT, Secrets, Spec, signal_name, signal_number};
 
 pub use shim::shim_main;
+pub(crate) use view::{behind, obstacle, resolved};
 
 const NAME: &str = "process";
 const ALWAYS: [Feature; 10] = [
@@ -48,6 +50,8 @@ const ALWAYS: [Feature; 10] = [
 ];
 const WITH_CGROUPS: [Feature; 5] =
     [Feature::Cpus, Feature::Memory, Feature::UpdateCpus, Feature::UpdateMemory, Feature::LiftLimits];
+const WITH_NAMESPACES: [Feature; 4] =
+    [Feature::Volumes, Feature::ReadOnlyVolumes, Feature::NoNetwork, Feature::ReadOnly];
 const SETTLE: Duration = Duration::from_millis(30);
 const LAST_LINES: usize = 10;
 
@@ -111,11 +115,13 @@ impl Process {
         self.existing(name)?.ok_or_else(|| unknown(name))
     }
 
-    /// What the shim runs, of a program that runs.
-    fn running(&self, name: &str) -> Result<Program> {
+    /// What the shim runs, of a program that runs, and the process that it is.
+    fn running(&self, name: &str) -> Result<(Program, Identity)> {
         let (folder, _) = self.known(name)?;
         let running = folder.running().map_err(|cause| broken(name, cause))?;
-        running.filter(|_| folder.is_supervised()).ok_or_else(|| {
+        let status = folder.status().map_err(|cause| broken(name, cause))?;
+        let leader = status.and_then(|status| status.program);
+        running.zip(leader).filter(|_| folder.is_supervised()).ok_or_else(|| {
             Error::new(Code::EngineFailed, format!("`{name}` does not run"))
                 .hint(format!("`{name}` has to run; start it first"))
         })
@@ -164,7 +170,7 @@ impl Process {
             origins: program.origins,
             volumes,
             ports: program.ports,
-            network: "host".to_owned(),
+            network: if program.no_network { "none" } else { "host" }.to_owned(),
             user: program.user.unwrap_or_default(),
             restart: program.restart,
             labels: program.labels,
@@ -173,7 +179,7 @@ impl Process {
             health: program.health,
             stop_signal: signal_name(program.stop_signal),
             stop_timeout: program.stop_timeout,
-            read_only: false,
+            read_only: program.read_only,
             workdir: program.workdir.unwrap_or_default(),
             privileged: false,
             devices: Vec::new(),
@@ -203,6 +209,8 @@ impl Process {
             health: spec.health.clone(),
             ports: spec.published_ports(),
             volumes: spec.mounts().unwrap_or_default().iter().map(ToString::to_string).collect(),
+            read_only: spec.read_only == Some(true),
+            no_network: has_no_network(spec),
             secrets: secrets.iter().map(|(name, material)| (name.clone(), material.tag.clone())).collect(),
             origins: secrets.iter().map(|(name, material)| (name.clone(), material.origin.clone())).collect(),
             cpus: spec.cpus,
@@ -259,17 +267,27 @@ impl Driver for Process {
             if cgroup::can_limit() {
                 features.extend(WITH_CGROUPS);
             }
+            if obstacle().is_none() {
+                features.extend(WITH_NAMESPACES);
+            }
             features
         })
     }
 
+    fn check(&self, spec: &Spec) -> Result<()> {
+        crate::features::check(NAME, self.features(), spec)?;
+        check_network(spec)
+    }
+
     fn check_node(&self, spec: &Spec, is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Result<()> {
         user(spec)?;
-        let program = Path::new(spec.exec.iter().flatten().next().map_or("", String::as_str));
-        if !is_planned(program) {
-            check_program(&spec.name, program)?;
+        let mounts = spec.mounts()?;
+        let argv0 = Path::new(spec.exec.iter().flatten().next().map_or("", String::as_str));
+        let program = behind(&mounts, argv0);
+        if !is_planned(argv0) && !is_planned(&program) {
+            check_program(&spec.name, &program)?;
         }
-        check_mounts(spec, is_planned)
+        view::check(&mounts, spec.read_only == Some(true), is_planned)
     }
 
     async fn image_defaults(&self, _image: &str) -> Result<Option<ImageDefaults>> {
@@ -295,8 +313,7 @@ impl Driver for Process {
     async fn create(&self, spec: &Spec, _image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
         let name = &spec.name;
         let program = self.program(spec, secrets);
-        check_program(name, Path::new(program.argv.first().map_or("", String::as_str)))?;
-        check_mounts(spec, &|_| false)?;
+        check_recorded(&program)?;
         let folder = self.folder(name);
         if folder.is_supervised() {
             return Err(Error::new(Code::EngineFailed, format!("a native program `{name}` runs already")));
@@ -334,7 +351,7 @@ impl Driver for Process {
             return self.observe(name)?.ok_or_else(|| unknown(name));
         }
         supervise::sweep(&folder, &program).await?;
-        check_program(name, Path::new(program.argv.first().map_or("", String::as_str)))?;
+        check_recorded(&program)?;
         if let Some(error) = crate::ports::occupied(name, &program.ports) {
             return Err(error);
         }
@@ -378,11 +395,13 @@ impl Driver for Process {
     }
 
     async fn exec(&self, name: &str, exec: &Exec) -> Result<ExecOutput> {
-        exec::run(&self.running(name)?, exec).await
+        let (program, leader) = self.running(name)?;
+        exec::run(&program, leader, exec).await
     }
 
     async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached> {
-        attach::run(&self.running(name)?, attach)
+        let (program, leader) = self.running(name)?;
+        attach::run(&program, leader, attach)
     }
 
     async fn ping(&self) -> Result<String> {
@@ -418,13 +437,30 @@ fn check_program(name: &str, program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A native program sees the host's files: what it mounts has to be there.
-fn check_mounts(spec: &Spec, is_planned: &(dyn Fn(&Path) -> bool + Sync)) -> Result<()> {
-    for mount in spec.mounts()? {
-        let target = Path::new(&mount.target);
-        if !target.exists() && !is_planned(target) {
-            return Err(Error::new(Code::Argument, format!("volumes: `{}` does not exist", mount.target)));
-        }
+/// The same for what is recorded, together with what it mounts.
+fn check_recorded(program: &Program) -> Result<()> {
+    let mounts = view::mounts(program)
+        .map_err(|problem| Error::new(Code::EngineFailed, format!("`{}`: {problem}", program.name)))?;
+    view::check(&mounts, program.read_only, &|_| false)?;
+    let argv0 = Path::new(program.argv.first().map_or("", String::as_str));
+    check_program(&program.name, &behind(&mounts, argv0))
+}
+
+fn has_no_network(spec: &Spec) -> bool {
+    spec.network.as_deref() == Some("none")
+}
+
+/// Nobody outside reaches a program without a network.
+fn check_network(spec: &Spec) -> Result<()> {
+    if !has_no_network(spec) {
+        return Ok(());
+    }
+    let wrong = |text: &str| Err(Error::new(Code::Argument, text));
+    if !spec.ports.is_empty() {
+        return wrong("ports: nothing can be published of a program with `network = \"none\"`");
+    }
+    if spec.health.as_ref().is_some_and(|health| health.exec.is_none()) {
+        return wrong("health: a program with `network = \"none\"` is probed from inside only, by `exec`");
     }
     Ok(())
 }

@@ -47,7 +47,8 @@ pub struct Spec {
     /// Secrets: each becomes a file in memory whose path is in the variable `NAME_FILE`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, effect::Secret>,
-    /// Mounts: `"/host:/container"`, `"volume:/container"`, with `:ro` for read-only ones.
+    /// Mounts: `"/host:/container"`, `"volume:/container"`, with `:ro` for read-only ones. For a native program both
+    /// paths are there already: no folder is made on the host for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
     /// Ports published on the host.
@@ -83,7 +84,8 @@ pub struct Spec {
     /// The time it gets to stop before it is killed: 10 seconds unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<Span>,
-    /// Whether the root file system is read-only.
+    /// Whether the root file system is read-only. A native program's is the host's with everything mounted in it, except
+    /// `/dev`, `/proc` and what `volumes` mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// The directory the program starts in.

@@ -22,6 +22,8 @@ mod podman;
 mod process;
 #[path = "conformance/undo.rs"]
 mod undo;
+#[path = "conformance/views.rs"]
+mod views;
 
 macro_rules! facts {
     ($bench:ident: $($module:ident::$fact:ident)*) => {
@@ -33,26 +35,28 @@ macro_rules! facts {
 }
 
 macro_rules! conformance {
-    (every driver { $($all:ident::$fact:ident)* } every engine { $($engine:ident::$typed:ident)* }) => {
+    (
+        every kind of program { $($any:ident::$done:ident)* }
+        every driver { $($all:ident::$fact:ident)* }
+        every engine { $($engine:ident::$typed:ident)* }
+    ) => {
         mod with_podman {
-            facts! { podman: $($all::$fact)* $($engine::$typed)* }
+            facts! { podman: $($any::$done)* $($all::$fact)* $($engine::$typed)* }
         }
         mod with_docker {
-            facts! { docker: $($all::$fact)* $($engine::$typed)* }
+            facts! { docker: $($any::$done)* $($all::$fact)* $($engine::$typed)* }
         }
         mod with_processes {
-            facts! { process: $($all::$fact)* }
+            facts! { process: $($any::$done)* $($all::$fact)* }
+        }
+        mod with_confined_processes {
+            facts! { confined: $($any::$done)* }
         }
     };
 }
 
 conformance! {
-    every driver {
-    fields::programs_and_environments_changed_by_hand_are_repaired
-    fields::mounts_and_secrets_changed_by_hand_are_repaired
-    fields::networks_and_ports_changed_by_hand_are_repaired
-    fields::limits_and_privileges_changed_by_hand_are_repaired
-    fields::lifecycle_fields_changed_by_hand_are_repaired
+    every kind of program {
     facts::a_second_ensure_changes_nothing
     facts::a_stopped_container_is_started_again
     facts::repeated_calls_succeed
@@ -71,6 +75,13 @@ conformance! {
     facts::a_program_inside_gets_a_terminal
     facts::what_it_uses_is_measured
     facts::calls_on_nothing_are_coded_errors
+    }
+    every driver {
+    fields::programs_and_environments_changed_by_hand_are_repaired
+    fields::mounts_and_secrets_changed_by_hand_are_repaired
+    fields::networks_and_ports_changed_by_hand_are_repaired
+    fields::limits_and_privileges_changed_by_hand_are_repaired
+    fields::lifecycle_fields_changed_by_hand_are_repaired
     undo::what_was_replaced_comes_back_field_by_field
     undo::what_was_removed_comes_back_and_what_was_made_goes_away
     undo::what_was_stopped_runs_again_and_the_other_way_round

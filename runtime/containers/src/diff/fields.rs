@@ -234,6 +234,7 @@ impl Comparison<'_> {
             // A native program is on the host's network by nature; a container there was put there.
             None if observed.native && live == "host" => {}
             None if DEFAULT_NETWORKS.contains(&live) => {}
+            None if self.spec.exec.is_some() => fields.compare("network", true, live, "host"),
             None => fields.compare("network", true, live, "bridge"),
         }
     }

@@ -132,7 +132,9 @@ impl Observed {
         let network = normal::network(&self.network);
         // `bridge` is what was asked for where the engine's own default is another one.
         let is_default = network != "bridge" && DEFAULT_NETWORKS.contains(&network);
-        (!self.native && !is_default).then(|| network.to_owned())
+        // A native program is on the host's network without a word.
+        let is_default = is_default || (self.native && network == "host");
+        (!is_default).then(|| network.to_owned())
     }
 }
 

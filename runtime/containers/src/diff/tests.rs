@@ -293,3 +293,19 @@ fn volumes_of_the_image_and_variables_of_secrets_come_by_themselves() {
     let spec = observed.spec(Some(("localhost/app:v1", &image))).unwrap();
     assert!(spec.volumes.is_empty() && !spec.env.contains_key("DB_FILE"), "{spec:#?}");
 }
+
+#[test]
+fn a_native_program_without_a_network_differs_from_one_on_the_hosts() {
+    let exec = vec!["/bin/true".to_owned()];
+    let spec = Spec { name: "web".to_owned(), exec: Some(exec.clone()), ..Spec::default() };
+    let alone = Spec { network: Some("none".to_owned()), ..spec.clone() };
+    let observed = Observed { native: true, image: None, argv: exec, network: "none".to_owned(), ..live() };
+    let found = diff(&spec, None, Some(&observed), &BTreeMap::new(), &[]).unwrap();
+    let network = found.fields.iter().find(|field| field.path == "network").unwrap();
+    assert_eq!((&network.before, &network.after), (&Some(json!("none")), &Some(json!("host"))));
+    let found = diff(&alone, None, Some(&observed), &BTreeMap::new(), &[]).unwrap();
+    assert!(!paths(&found).contains(&"network"), "{found:?}");
+    assert_eq!(observed.spec(None).unwrap().network.as_deref(), Some("none"), "undo makes it so again");
+    let usual = Observed { network: "host".to_owned(), ..observed };
+    assert_eq!(usual.spec(None).unwrap().network, None);
+}

@@ -70,9 +70,15 @@ pub(super) fn needs_of(spec: &Spec) -> Result<Vec<Need>> {
         }
     }
     if let Some(argv) = &spec.exec {
-        needs.push(Need::write("exec", World::program(argv).to_string_lossy()));
+        // A mount may put another file where the program is: that one runs.
+        let mounts = spec.mounts()?;
+        let program = |argv: &[String]| {
+            let behind = crate::process::behind(&mounts, &World::program(argv));
+            World::resolved(&behind.to_string_lossy())
+        };
+        needs.push(Need::write("exec", program(argv)));
         if let Some(probe) = spec.health.as_ref().and_then(|health| health.exec.as_ref()) {
-            needs.push(Need::write("exec", World::program(probe).to_string_lossy()));
+            needs.push(Need::write("exec", program(probe)));
         }
         if spec.user.is_some() {
             needs.push(Need::extra("containers", "users", &spec.name));
@@ -335,5 +341,24 @@ pub(super) fn shown(field: &FieldDiff, sealer: &Sealer) -> FieldChange {
             if is_hash { seal(value) } else { value.clone() }
         }),
         replaces: field.replaces,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_program_takes_the_capability_for_the_file_that_really_runs() {
+        let spec = Spec {
+            name: "a".to_owned(),
+            exec: Some(vec!["/none/bin/allowed".to_owned()]),
+            volumes: vec!["/srv/none/other:/none/bin/allowed:ro".to_owned()],
+            ..Spec::default()
+        };
+        let needs = needs_of(&spec).unwrap();
+        let of_exec: Vec<&str> =
+            needs.iter().filter(|need| need.primitive == "exec").map(|need| need.name.as_str()).collect();
+        assert_eq!(of_exec, ["/srv/none/other"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Owns the choice of driver: which one makes a spec, and which one has a container of a name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -186,21 +186,7 @@ impl World {
 
     /// The path that a mount really reaches: links are followed before the policy looks at it.
     pub(super) fn resolved(path: &str) -> String {
-        let mut missing = Vec::new();
-        let mut existing = PathBuf::from(path);
-        loop {
-            if let Ok(real) = std::fs::canonicalize(&existing) {
-                let full = missing.iter().rev().fold(real, |path: PathBuf, part| path.join(part));
-                return full.to_string_lossy().into_owned();
-            }
-            match (existing.file_name().map(ToOwned::to_owned), existing.parent().map(ToOwned::to_owned)) {
-                (Some(name), Some(parent)) => {
-                    missing.push(name);
-                    existing = parent;
-                }
-                _ => return path.to_owned(),
-            }
-        }
+        process::resolved(Path::new(path)).to_string_lossy().into_owned()
     }
 
     /// What a secret's destination is called for a container.

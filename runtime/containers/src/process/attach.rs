@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use super::exec::command;
-use super::record::Program;
+use super::record::{Identity, Program};
 use crate::attach::{Attach, Attached, WAITING, Window};
 use crate::driver::{Exec, Stream};
 
@@ -24,7 +24,7 @@ const PIECE: usize = 16 << 10;
 
 type Output = mpsc::Sender<(Stream, Bytes)>;
 
-pub(super) fn run(program: &Program, attach: &Attach) -> Result<Attached> {
+pub(super) fn run(program: &Program, leader: Identity, attach: &Attach) -> Result<Attached> {
     let argv0 = attach.argv.first().map_or("", String::as_str);
     let started = || {
         let exec = Exec {
@@ -33,7 +33,7 @@ pub(super) fn run(program: &Program, attach: &Attach) -> Result<Attached> {
             user: attach.user.clone(),
             ..Exec::new(attach.argv.clone())
         };
-        let mut command = command(program, &exec)?;
+        let mut command = command(program, leader, &exec)?;
         command.kill_on_drop(true);
         match attach.terminal {
             Some(window) => with_terminal(command, window),

@@ -1,5 +1,6 @@
 //! Owns running a program beside a native one: in its environment, directory and user.
 
+use std::ffi::CString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
@@ -9,8 +10,9 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::record::Program;
+use super::record::{Identity, Program};
 use super::users;
+use super::view::View;
 use crate::driver::{Exec, ExecOutput, Stream};
 use crate::output::Collected;
 
@@ -28,9 +30,9 @@ impl Drop for Group {
     }
 }
 
-pub(super) async fn run(program: &Program, exec: &Exec) -> Result<ExecOutput> {
+pub(super) async fn run(program: &Program, leader: Identity, exec: &Exec) -> Result<ExecOutput> {
     let argv0 = exec.argv.first().map_or("", String::as_str);
-    let mut child = spawn(program, exec).map_err(|cause| {
+    let mut child = spawn(program, leader, exec).map_err(|cause| {
         Error::new(Code::ProgramMissing, format!("`{argv0}` cannot be run beside `{}`", program.name))
             .because(cause)
     })?;
@@ -48,8 +50,8 @@ pub(super) async fn run(program: &Program, exec: &Exec) -> Result<ExecOutput> {
     }
 }
 
-fn spawn(program: &Program, exec: &Exec) -> std::io::Result<Child> {
-    let mut command = command(program, exec)?;
+fn spawn(program: &Program, leader: Identity, exec: &Exec) -> std::io::Result<Child> {
+    let mut command = command(program, leader, exec)?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -59,9 +61,9 @@ fn spawn(program: &Program, exec: &Exec) -> std::io::Result<Child> {
     command.spawn()
 }
 
-/// The command in the program's environment, directory and user, without its input and output.
+/// The command in the program's environment, directory, user and namespaces, without its input and output.
 #[expect(clippy::disallowed_methods, reason = "the one place that runs programs beside native ones")]
-pub(super) fn command(program: &Program, exec: &Exec) -> std::io::Result<Command> {
+pub(super) fn command(program: &Program, leader: Identity, exec: &Exec) -> std::io::Result<Command> {
     let (path, arguments) =
         exec.argv.split_first().ok_or_else(|| std::io::Error::other("there is no program"))?;
     let user = exec.user.as_deref().or(program.user.as_deref());
@@ -72,13 +74,39 @@ pub(super) fn command(program: &Program, exec: &Exec) -> std::io::Result<Command
         .env_clear()
         .env("PATH", super::shim::DEFAULT_PATH)
         .envs(&program.env)
-        .envs(&exec.env)
-        .current_dir(workdir);
-    if let Some(user) = user {
-        let user = users::resolve(user).map_err(std::io::Error::other)?;
-        command.uid(user.user).gid(user.group);
+        .envs(&exec.env);
+    let user = user.map(users::resolve).transpose().map_err(std::io::Error::other)?;
+    match View::of(program)? {
+        Some(view) => enter(&mut command, view, leader, workdir, user)?,
+        None => {
+            command.current_dir(workdir);
+            if let Some(user) = user {
+                command.uid(user.user).gid(user.group);
+            }
+        }
     }
     Ok(command)
+}
+
+/// Directory and user count where the program lives, and to get there takes the rights that the user may lack.
+fn enter(
+    command: &mut Command,
+    view: View,
+    leader: Identity,
+    workdir: &str,
+    user: Option<users::User>,
+) -> std::io::Result<()> {
+    let door = view.door(leader)?;
+    let workdir = CString::new(workdir)?;
+    // SAFETY: what runs between fork and exec are system calls alone, on memory that was made before.
+    unsafe {
+        command.pre_exec(move || {
+            view.join(&door)?;
+            rustix::process::chdir(workdir.as_c_str())?;
+            user.map_or(Ok(()), users::become_user)
+        });
+    }
+    Ok(())
 }
 
 async fn collect(child: &mut Child, limit: usize) -> std::io::Result<ExecOutput> {

@@ -30,6 +30,12 @@ pub(super) struct Program {
     pub(super) health: Option<Health>,
     pub(super) ports: Vec<Port>,
     pub(super) volumes: Vec<String>,
+    /// Whether it sees the host's root read-only.
+    #[serde(default)]
+    pub(super) read_only: bool,
+    /// Whether it has a loopback device alone.
+    #[serde(default)]
+    pub(super) no_network: bool,
     /// The keyed hash of each secret.
     pub(super) secrets: BTreeMap<String, String>,
     /// Where each came from, sealed.

@@ -1,6 +1,10 @@
-//! Owns finding the numbers of a user that a spec names.
+//! Owns finding the numbers of a user that a spec names, and becoming that user.
 
 use std::fs;
+use std::io;
+
+use rustix::fs::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// The numbers that a program runs under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,15 @@ pub(super) fn resolve(text: &str) -> Result<User, String> {
         None => entry.and_then(|line| number(&line, 3)).unwrap_or(user_number),
     };
     Ok(User { user: user_number, group: group_number })
+}
+
+/// Makes the calling process, which has a single thread, one of `user` for good, without any further group. System calls
+/// alone.
+pub(super) fn become_user(user: User) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.user), Gid::from_raw(user.group));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(set_thread_res_uid(uid, uid, uid)?)
 }
 
 /// The line of a table for `key`, which is a name or a number.

@@ -251,8 +251,8 @@ pub struct Health {
     /// Whether a TCP connection has to be accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<bool>,
-    /// A program inside the container that has to end with exit code 0. Beside a native program it runs on the host: its
-    /// first word is an absolute path, and it takes `exec:write` as well.
+    /// A program inside the container that has to end with exit code 0. Beside a native program it runs on the host, and
+    /// sees what that one sees: its first word is an absolute path, and it takes `exec:write` as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Vec<String>>,
     /// The host port to probe; the first published one unless given.

@@ -11,8 +11,8 @@ use containers::docker::{self, Docker};
 use containers::podman::Podman;
 use containers::process::Process;
 use containers::{
-    Action, Diff, Driver, Exec, ImageDefaults, LogQuery, Observed, SecretMaterial, Secrets, Spec, podman,
-    process,
+    Action, Diff, Driver, Exec, Feature, ImageDefaults, LogQuery, Observed, SecretMaterial, Secrets, Spec,
+    podman, process,
 };
 
 use crate::dockerd;
@@ -27,6 +27,8 @@ enum Kind {
     Podman,
     Docker,
     Process,
+    /// Native programs that see the machine otherwise than it is.
+    Confined,
 }
 
 impl Kind {
@@ -37,7 +39,7 @@ impl Kind {
                 let socket = Some(dockerd::socket().to_owned());
                 Arc::new(Docker::new(&docker::Options { socket }))
             }
-            Self::Process => Arc::new(process_driver(dir, 10 << 20)),
+            Self::Process | Self::Confined => Arc::new(process_driver(dir, 10 << 20)),
         }
     }
 }
@@ -66,6 +68,11 @@ impl Bench {
         Self::of(Kind::Process)
     }
 
+    /// Native programs whose root is read-only, where this machine can do that.
+    pub(crate) fn confined() -> Self {
+        Self::of(Kind::Confined)
+    }
+
     fn of(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { driver: kind.driver(dir.path()), dir, kind, names: Mutex::default() }
@@ -73,7 +80,7 @@ impl Bench {
 
     /// Whether it runs images.
     pub(crate) fn is_engine(&self) -> bool {
-        self.kind != Kind::Process
+        !matches!(self.kind, Kind::Process | Kind::Confined)
     }
 
     /// Whether it can give what `privileged` means here. Docker asks for every capability that the kernel has, and fails
@@ -92,7 +99,7 @@ impl Bench {
         match self.kind {
             Kind::Podman => podman_command(words),
             Kind::Docker => dockerd::command(words),
-            Kind::Process => panic!("native programs have no engine"),
+            Kind::Process | Kind::Confined => panic!("native programs have no engine"),
         }
     }
 
@@ -114,6 +121,9 @@ impl Bench {
             spec.cmd = Some(words);
         } else {
             spec.exec = Some(words);
+        }
+        if self.kind == Kind::Confined && self.driver.features().contains(&Feature::ReadOnly) {
+            spec.read_only = Some(true);
         }
         // Most programs here have no reason to end by themselves.
         spec.stop_timeout = Some(effect::units::Span::seconds(0));

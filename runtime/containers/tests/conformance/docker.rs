@@ -83,6 +83,7 @@ fn every_feature_of_containers_is_declared() {
         UdpPorts,
         Network,
         HostNetwork,
+        NoNetwork,
         User,
         Cpus,
         Memory,

@@ -95,8 +95,11 @@ async fn another_image_is_a_difference(bench: &Bench) {
 pub(crate) async fn mounts_and_secrets_changed_by_hand_are_repaired(bench: &Bench) {
     let dir = bench.dir.path().to_string_lossy().into_owned();
     let volume = bench.name("volume");
+    // Native programs get no folders made for them.
+    let place = if bench.is_engine() { "/data".to_owned() } else { format!("{dir}/place") };
+    std::fs::create_dir(format!("{dir}/place")).unwrap();
     let (elsewhere, same, read_only) =
-        (format!("{dir}:/data"), format!("{dir}:{dir}"), format!("{dir}:{dir}:ro"));
+        (format!("{dir}:{place}"), format!("{dir}:{dir}"), format!("{dir}:{dir}:ro"));
     let named = format!("{volume}:/data");
     let mount = |text: String| move |spec: &mut Spec| spec.volumes = vec![text.clone()];
     let with_secret = |spec: &mut Spec| {
@@ -137,10 +140,12 @@ pub(crate) async fn networks_and_ports_changed_by_hand_are_repaired(bench: &Benc
             published(Port { address: Some("127.0.0.1".to_owned()), ..port.clone() }),
         ),
         change("ports", &[Feature::UdpPorts], published(Port { protocol: Protocol::Both, ..port })),
-        change("network", &[Feature::Network], network("none")),
+        change("network", &[Feature::NoNetwork], network("none")),
     ];
     if bench.is_engine() {
         changes.push(change("network", &[Feature::HostNetwork], network("host")));
+    } else {
+        changes.push(change("network", &[Feature::Network], network("bridge")));
     }
     verify(bench, &base(bench), changes).await;
 }

@@ -145,6 +145,7 @@ async fn every_feature_of_containers_is_declared() {
         UdpPorts,
         Network,
         HostNetwork,
+        NoNetwork,
         User,
         Cpus,
         Memory,

@@ -168,4 +168,9 @@ async fn every_feature_of_native_programs_is_declared() {
     assert_eq!(required.iter().find(|feature| !declared.contains(feature)), None);
     let finding = containers::doctor::examine(bench.driver.as_ref()).await;
     assert!(finding.available && finding.features.contains(&"exec".to_owned()), "{finding:?}");
+    // Either the machine allows namespaces or the report says why not.
+    let is_told = finding.problems.iter().any(|problem| problem.contains("no namespaces: "));
+    for feature in [Feature::Volumes, Feature::ReadOnlyVolumes, Feature::ReadOnly, Feature::NoNetwork] {
+        assert_eq!(declared.contains(&feature), !is_told, "{feature:?}: {finding:?}");
+    }
 }

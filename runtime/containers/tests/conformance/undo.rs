@@ -171,6 +171,10 @@ fn everything(bench: &Bench) -> Spec {
         }];
     } else {
         spec.volumes = vec![format!("{dir}:{dir}")];
+        if bench.driver.features().contains(&Feature::ReadOnly) {
+            spec.read_only = Some(true);
+            spec.volumes.push("/usr:/srv:ro".to_owned());
+        }
         spec.ports = vec![Port { host: number, container: number, ..Port::default() }];
     }
     spec.env = [("A", "1"), ("HOME", "/elsewhere"), ("PATH", "/opt/bin:/bin")]
@@ -208,9 +212,13 @@ fn check_that_nothing_is_left_out(bench: &Bench, spec: &Spec) {
     for field in ["adopt", "allow_latest", "node"] {
         left.remove(field);
     }
-    let lacking = ["cap_add", "cmd", "devices", "entrypoint", "image", "network", "privileged", "read_only"];
+    let mut lacking = vec!["cap_add", "cmd", "devices", "entrypoint", "image", "network", "privileged"];
+    if !bench.driver.features().contains(&Feature::ReadOnly) {
+        lacking.push("read_only");
+    }
     let limits = ["cpus", "memory"];
-    left.retain(|field| bench.driver.features().contains(&Feature::Memory) || !limits.contains(field));
+    let has = |feature| bench.driver.features().contains(&feature);
+    left.retain(|field| has(Feature::Memory) || !limits.contains(field));
     let expected: &[&str] = if bench.is_engine() { &["exec"] } else { &lacking };
     assert_eq!(left.into_iter().collect::<Vec<_>>(), expected);
 }

@@ -73,6 +73,7 @@ impl Driver for Memory {
             PortMapping,
             Network,
             HostNetwork,
+            NoNetwork,
             User,
             Cpus,
             Memory,

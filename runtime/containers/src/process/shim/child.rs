@@ -1,5 +1,6 @@
 //! Owns one start of the program: its process, its output pipes, its descendants.
 
+use std::io::{self, Read as _};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -13,12 +14,15 @@ use crate::driver::Stream;
 use crate::process::live;
 use crate::process::record::{Identity, Program};
 use crate::process::users;
+use crate::process::view::View;
 
 /// What a program finds where the spec gives no PATH.
 pub(in crate::process) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 const END_PAUSE: Duration = Duration::from_millis(1);
+/// The most that a child may tell of why it could not become the program.
+const LONGEST_REPORT: u64 = 8 << 10;
 /// The most that is copied before signals are looked at again.
 const COPY_AT_ONCE: usize = 256 << 10;
 
@@ -44,8 +48,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn start(program: &Program) -> std::io::Result<Self> {
-        let mut child = command(program)?.spawn()?;
+    pub(super) fn start(program: &Program) -> io::Result<Self> {
+        let mut child = spawn(program)?;
         let pid = child.id() as i32;
         // It cannot be gone: nobody but us waits for it.
         let identity = live::identify(pid).unwrap_or(Identity { pid, ticks: 0 });
@@ -118,31 +122,56 @@ impl Child {
     }
 }
 
+/// Becomes the program, or tells why it cannot: of what fails in the child, std carries over a number alone.
+fn spawn(program: &Program) -> io::Result<std::process::Child> {
+    let (report, reporter) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let spawned = command(program, reporter)?.spawn();
+    spawned.map_err(|cause| {
+        let mut text = String::new();
+        // The other end went with the child and the command; without a word of theirs the number has to do.
+        let _ = std::fs::File::from(report).take(LONGEST_REPORT).read_to_string(&mut text);
+        if text.is_empty() { cause } else { io::Error::new(cause.kind(), text) }
+    })
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that starts native programs")]
-fn command(program: &Program) -> std::io::Result<Command> {
+fn command(program: &Program, reporter: OwnedFd) -> io::Result<Command> {
     let (path, arguments) =
-        program.argv.split_first().ok_or_else(|| std::io::Error::other("there is no program"))?;
-    let user = program.user.as_deref().map(users::resolve).transpose().map_err(std::io::Error::other)?;
+        program.argv.split_first().ok_or_else(|| io::Error::other("there is no program"))?;
+    let user = program.user.as_deref().map(users::resolve).transpose().map_err(io::Error::other)?;
     let group = program.group.clone();
+    let view = View::of(program)?;
+    let workdir = program.workdir.clone().unwrap_or_else(|| "/".to_owned());
     let mut command = Command::new(path);
     command
         .args(arguments)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
         .envs(&program.env)
-        .current_dir(program.workdir.as_deref().unwrap_or("/"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // SAFETY: the shim has a single thread, so after the fork memory and locks are in order and any call is allowed.
     unsafe {
-        command.pre_exec(move || prepare(user, group.as_deref()));
+        command.pre_exec(move || {
+            let prepared = prepare(user, group.as_deref(), view.as_ref(), &workdir);
+            if let Err(cause) = &prepared {
+                // Without it the number is carried over all the same.
+                let _ = rustix::io::write(&reporter, cause.to_string().as_bytes());
+            }
+            prepared
+        });
     }
     Ok(command)
 }
 
 /// What the child does to itself before it becomes the program.
-fn prepare(user: Option<users::User>, group: Option<&str>) -> std::io::Result<()> {
+fn prepare(
+    user: Option<users::User>,
+    group: Option<&str>,
+    view: Option<&View>,
+    workdir: &str,
+) -> io::Result<()> {
     rustix::process::setsid()?;
     if let Some(group) = group {
         cgroup::enter(group);
@@ -153,14 +182,15 @@ fn prepare(user: Option<users::User>, group: Option<&str>) -> std::io::Result<()
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        if let Some(user) = user {
-            let is_done = libc::setgroups(0, std::ptr::null()) == 0
-                && libc::setresgid(user.group, user.group, user.group) == 0
-                && libc::setresuid(user.user, user.user, user.user) == 0;
-            if !is_done {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
+    }
+    if let Some(view) = view {
+        view.enter()?;
+    }
+    // After the view, in which it may be another one.
+    rustix::process::chdir(workdir)
+        .map_err(|cause| io::Error::new(cause.kind(), format!("the directory `{workdir}`: {cause}")))?;
+    if let Some(user) = user {
+        users::become_user(user)?;
     }
     // After the change of user, which clears it: without its shim nobody would supervise the program.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
