@@ -51,7 +51,7 @@ impl Keys {
 impl Declared for Authorities {
     const NAME: &'static str = "certs.ssh.authorities";
     const CAPABILITY: &'static str = "certs:read:ssh";
-    const EXAMPLE: &'static str = r#"local keys = certs.ssh.authorities {}
+    const EXAMPLE: &'static str = r#"local keys = certs.ssh.authorities()
 files.write { path = "user_ca.pub", content = keys.trusted_user_ca_keys, mode = "0644" }"#;
     type World = World;
     type Output = Keys;
@@ -99,7 +99,7 @@ pub struct List {
 impl Declared for Revoked {
     const NAME: &'static str = "certs.ssh.revoked";
     const CAPABILITY: &'static str = "certs:read:ssh";
-    const EXAMPLE: &'static str = "print(certs.ssh.revoked {}.count)";
+    const EXAMPLE: &'static str = "print(certs.ssh.revoked().count)";
     type World = World;
     type Output = List;
 
