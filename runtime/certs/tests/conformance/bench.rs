@@ -159,7 +159,7 @@ pub(crate) fn patience() -> Patience {
 pub(crate) fn little_patience() -> Patience {
     Patience {
         connect: Duration::from_millis(500),
-        answer: Duration::from_millis(500),
+        answer: Duration::from_millis(1500),
         tries: 2,
         longest_wait: Duration::from_secs(3),
         order: Duration::from_secs(20),
