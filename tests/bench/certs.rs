@@ -16,7 +16,7 @@ use crate::{Row, millis, ratio, whole};
 
 const CERTIFICATES: usize = 10_000;
 /// How many ask at once.
-const CLIENTS: usize = 64;
+const CLIENTS: usize = 16;
 const REVOKED: usize = 100_000;
 
 /// An authority in a folder of its own.
@@ -45,7 +45,7 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
     let (rate, p99) = runtime.block_on(issue(&scene.authority, CERTIFICATES));
     let raw = raw_signatures();
     let mut rows = vec![Row {
-        what: "durable certificates from 64 clients at once",
+        what: "durable certificates from 16 clients at once",
         measured: format!("{rate:.0} a second, 99 % within {}", millis(p99)),
         baseline: format!("raw certificates without a record, two threads: {raw:.0} a second"),
         ratio: format!("{:.2} × as many", rate / raw),
