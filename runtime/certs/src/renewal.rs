@@ -33,10 +33,10 @@ pub fn moment(not_before: Timestamp, not_after: Timestamp, chance: &str) -> Time
 }
 
 impl Certificate {
-    /// Whether it is good for further use at `now`: not revoked, and with more than the margin left.
+    /// Whether it should have been renewed by `now`: no more than the margin is left of one that counts still.
     #[must_use]
-    pub fn is_good(&self, now: Timestamp, renew_before: Option<Duration>) -> bool {
-        !self.revoked && self.left(now) > margin(self.life(), renew_before)
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        !self.revoked && self.left(now) <= margin(self.life(), None)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use certs::{Certificate, renewal, store};
+use certs::{Certificate, store};
 use effect::{Result, Timestamp};
 use journal::Journal;
 use serde_json::json;
@@ -137,9 +137,8 @@ impl Memory {
 
     /// Tells once a day that a certificate expires which should have been renewed by now.
     async fn warn(&mut self, journal: &Journal, certificate: &Certificate, now: Timestamp) -> Result<()> {
-        let is_late = certificate.left(now) <= renewal::margin(certificate.life(), None);
         let was_told = self.warned.get(&certificate.id).is_some_and(|at| now.since(*at) < BETWEEN_WARNINGS);
-        if certificate.revoked || !is_late || was_told {
+        if !certificate.is_late(now) || was_told {
             return Ok(());
         }
         self.warned.insert(certificate.id.clone(), now);

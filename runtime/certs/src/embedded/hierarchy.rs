@@ -1,5 +1,6 @@
 //! Owns roots and intermediates: how they are made, follow each other with overlap, and are read back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -77,8 +78,8 @@ pub struct Standing {
     pub intermediates: Vec<Intermediate>,
     /// Every root, the newest first.
     pub roots: Vec<Root>,
-    /// Where passphrases lie that were made by chance and not taken away.
-    pub kept: Vec<PathBuf>,
+    /// Where passphrases lie that were made by chance and not taken away, by root.
+    pub kept: BTreeMap<String, PathBuf>,
 }
 
 impl Intermediate {
@@ -197,7 +198,8 @@ impl Authority {
         let (mut intermediates, mut roots) = (self.intermediates().await?, self.roots_recorded().await?);
         intermediates.sort_by_key(|intermediate| std::cmp::Reverse(intermediate.created));
         roots.sort_by_key(|root| std::cmp::Reverse(root.created));
-        let kept = roots.iter().map(|root| kept_in(&self.state, &root.id)).filter(|path| path.exists());
+        let kept = roots.iter().map(|root| (root.id.clone(), kept_in(&self.state, &root.id)));
+        let kept = kept.filter(|(_, path)| path.exists());
         Ok(Standing { active: self.intermediate(&active).await?, kept: kept.collect(), intermediates, roots })
     }
 

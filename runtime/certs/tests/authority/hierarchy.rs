@@ -64,7 +64,7 @@ async fn a_passphrase_made_by_chance_is_private_and_can_be_taken_away() {
     let scene = scene();
     scene.sign("a", &["a.test"]).await.unwrap();
     let standing = scene.authority.standing().await.unwrap();
-    let [kept] = standing.kept.as_slice() else { panic!("{:?}", standing.kept) };
+    let kept = &standing.kept[&standing.roots[0].id];
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     scene.authority.take_passphrase(&standing.roots[0].id).unwrap();
     assert!(scene.authority.standing().await.unwrap().kept.is_empty());

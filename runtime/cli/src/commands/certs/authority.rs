@@ -97,7 +97,7 @@ async fn show(app: &App, authority: &Authority, as_json: bool) -> Result<()> {
         render::json(&json!({
             "roots": roots.collect::<Vec<_>>(),
             "intermediates": intermediates.collect::<Vec<_>>(),
-            "kept_passphrases": standing.kept,
+            "kept_passphrases": standing.kept.values().collect::<Vec<_>>(),
         }));
         return Ok(());
     }
@@ -114,7 +114,7 @@ async fn show(app: &App, authority: &Authority, as_json: bool) -> Result<()> {
             }
         }
     }
-    for path in &standing.kept {
+    for path in standing.kept.values() {
         render::note(format_args!(
             "the passphrase of a root lies beside it, in {}: `mcrun certs ca take-passphrase` hands it to you",
             path.display()
@@ -141,8 +141,7 @@ async fn init(app: &App, authority: &Authority, given: &Given) -> Result<()> {
 
 /// What opens the root that signed the active intermediate: what is kept, unless a person gives something.
 fn opening(app: &App, standing: &Standing, given: &Given) -> Result<Passphrase> {
-    let is_kept = |path: &std::path::PathBuf| path.to_string_lossy().contains(&standing.active.root);
-    if given.passphrase_file.is_none() && standing.kept.iter().any(is_kept) {
+    if given.passphrase_file.is_none() && standing.kept.contains_key(&standing.active.root) {
         return Ok(Passphrase::Kept);
     }
     required(app, given, "passphrase of the root").map(Passphrase::Given)
@@ -171,13 +170,10 @@ async fn take_passphrase(authority: &Authority) -> Result<()> {
         render::note("no passphrase lies on this machine");
         return Ok(());
     }
-    for root in &standing.roots {
-        let Some(path) = standing.kept.iter().find(|path| path.to_string_lossy().contains(&root.id)) else {
-            continue;
-        };
+    for (root, path) in &standing.kept {
         let text = passphrase::from_file(path)?;
-        render::out(format_args!("root {}: {}", root.id, text.as_str()));
-        authority.take_passphrase(&root.id)?;
+        render::out(format_args!("root {root}: {}", text.as_str()));
+        authority.take_passphrase(root)?;
     }
     render::note("write it down: without it no new intermediate can be made, and nobody can tell it again");
     Ok(())

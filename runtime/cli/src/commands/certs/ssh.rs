@@ -1,5 +1,8 @@
 //! Owns `certs ssh`: what signs and revokes is a script of a line or two, the rest is looked up here.
 
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use certs::ssh::{Kind, Signed, Store, authority, issue, revocation};
@@ -166,11 +169,18 @@ async fn krl(app: &App, file: &Path, plain: bool) -> Result<Exit> {
     let content = if plain { list.keys.as_bytes() } else { &list.krl };
     // A server that reads it meanwhile must see the old list or the new one.
     let failed = |error: std::io::Error| {
-        Error::new(Code::Usage, format!("`{}` cannot be written", file.display())).because(error)
+        Error::new(Code::FileFailed, format!("`{}` cannot be written", file.display())).because(error)
     };
-    let file = real(file)?;
-    let draft = file.with_extension("draft");
-    std::fs::write(&draft, content).and_then(|()| std::fs::rename(&draft, &file)).map_err(failed)?;
+    let file = &real(file)?;
+    let written = || -> std::io::Result<()> {
+        let mut draft = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new("/")))?;
+        draft.write_all(content)?;
+        draft.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        draft.as_file().sync_all()?;
+        draft.persist(file)?;
+        Ok(())
+    };
+    written().map_err(failed)?;
     render::note(format_args!("{} in {}", render::count(list.count as u64, "revocation"), file.display()));
     Ok(Exit::Done)
 }

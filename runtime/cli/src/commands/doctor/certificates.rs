@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use certs::certificate::Facts;
 use certs::embedded::Standing;
-use certs::{Certificate, renewal, store};
+use certs::{Certificate, store};
 use effect::{Result, Timestamp};
 
 use super::{Check, Verdict};
@@ -53,7 +53,7 @@ async fn authority(app: &App) -> Result<Vec<Check>> {
     }
     let exposed: Vec<_> = standing
         .kept
-        .iter()
+        .values()
         .map(std::path::PathBuf::as_path)
         .chain([app.state.join("seal.key").as_path()])
         .filter(|path| is_exposed(path))
@@ -135,9 +135,7 @@ fn holders(app: &App, certificates: &[Certificate]) -> Check {
             Some("`mcrun certs renew` each; `mcrun serve` does so by itself"),
         );
     }
-    let late = ids(&|certificate| {
-        !certificate.revoked && certificate.left(now) <= renewal::margin(certificate.life(), None)
-    });
+    let late = ids(&|certificate| certificate.is_late(now));
     if !late.is_empty() {
         let what = format!("to be renewed: {}", late.join(", "));
         return check(
