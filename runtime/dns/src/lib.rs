@@ -2,3 +2,11 @@
 //!
 //! Owns zones and their records, how they are looked up and forwarded, and the record of them. Leaves binding sockets to
 //! the edge.
+
+pub mod driver;
+pub mod name;
+pub mod record;
+
+pub use driver::{Change, Driver, Feature, Zone};
+pub use name::Name;
+pub use record::{RecordSet, RecordType, Value};
