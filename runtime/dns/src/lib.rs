@@ -4,8 +4,10 @@
 //! the edge.
 
 pub mod driver;
+pub mod file;
 pub mod name;
 pub mod record;
+pub mod server;
 
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
