@@ -4,6 +4,7 @@
 //! the edge.
 
 pub mod driver;
+pub mod embedded;
 pub mod file;
 pub mod name;
 pub mod record;

@@ -118,6 +118,23 @@ impl Zone {
         self.nodes.iter().map(|(name, node)| (name, &**node))
     }
 
+    /// Every set but the SOA, by name and type.
+    #[must_use]
+    pub fn sets(&self) -> Vec<RecordSet> {
+        let all = self.nodes().flat_map(|(name, node)| node.sets().iter().map(move |set| (name, set)));
+        let mut sets: Vec<RecordSet> = all
+            .filter(|(_, set)| set.rtype != SOA)
+            .map(|(name, set)| RecordSet {
+                name: name.clone(),
+                rtype: RecordType::of(set.rtype),
+                ttl: set.ttl,
+                values: set.values.to_vec(),
+            })
+            .collect();
+        sets.sort_by(|one, other| (&one.name, one.rtype).cmp(&(&other.name, other.rtype)));
+        sets
+    }
+
     /// `set` stands in the place of what the name had of the type.
     pub fn put(&mut self, set: &RecordSet) {
         let wire = Set { rtype: set.rtype.number(), ttl: set.ttl, values: set.values.clone().into() };
@@ -223,7 +240,7 @@ mod tests {
     }
 
     fn zone() -> Zone {
-        Zone::new(crate::driver::Zone {
+        Zone::new(driver::Zone {
             zone: name("mcrun.test"),
             serial: 1,
             primary: name("ns.mcrun.test"),
