@@ -15,6 +15,7 @@ use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
 pub use feed::Feed;
+pub(crate) use store::unknown;
 pub use store::{Basis, Store};
 
 /// A change is made again when somebody else was faster.

@@ -4,12 +4,15 @@
 //! the edge.
 
 pub mod driver;
+pub mod effects;
 pub mod embedded;
 pub mod file;
 pub mod name;
 pub mod record;
 pub mod server;
+pub mod settings;
 
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
 pub use record::{RecordSet, RecordType, Value};
+pub use settings::Choice;

@@ -108,4 +108,3 @@ fn changed(name: &Name, before: Option<Zone>, written: &[Written]) -> Option<Zon
     }
     Some(zone)
 }
-

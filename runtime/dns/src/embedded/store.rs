@@ -118,8 +118,46 @@ impl Store {
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
     pub async fn change_writes(&self, zone: &Name, basis: &Basis, change: &Change) -> Result<Vec<Write>> {
         let soa = basis.known(zone)?;
-        let before = self.around(zone, change).await?;
-        let (after, mut writes) = self.applied(zone, before, change)?;
+        let mut writes = self.checked(zone, self.around(zone, change).await?, change)?;
+        if !writes.is_empty() {
+            let soa = Zone { serial: next(soa.serial), ..soa.clone() };
+            writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
+        }
+        Ok(writes)
+    }
+
+    /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was
+    /// done; `is_new` is a zone that is not there yet.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub async fn admit(
+        &self,
+        zone: &Name,
+        is_new: bool,
+        planned: &[(Name, RecordType, Option<RecordSet>)],
+        change: &Change,
+    ) -> Result<()> {
+        let mut sets = Sets::new();
+        if is_new {
+            // Its name servers come with it.
+            let own = RecordSet::parse(zone, "@", RecordType::NS, 0, &["ns".to_owned()])?;
+            sets.entry(zone.clone()).or_default().insert(RecordType::NS, own);
+        } else {
+            self.basis(zone).await?.known(zone)?;
+            sets = self.around(zone, change).await?;
+        }
+        for (name, rtype, set) in planned {
+            let own = sets.entry(name.clone()).or_default();
+            own.remove(rtype);
+            own.extend(set.clone().map(|set| (*rtype, set)));
+        }
+        self.checked(zone, sets, change).map(drop)
+    }
+
+    /// The rows that `change` makes of `before`, where what comes of it may stand together.
+    fn checked(&self, zone: &Name, before: Sets, change: &Change) -> Result<Vec<Write>> {
+        let (after, writes) = self.applied(zone, before, change)?;
         if writes.is_empty() {
             return Ok(writes);
         }
@@ -132,9 +170,24 @@ impl Store {
                 Error::new(Code::DnsExclusive, message).because("a zone has at least one NS at its own name")
             );
         }
-        let soa = Zone { serial: next(soa.serial), ..soa.clone() };
-        writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
         Ok(writes)
+    }
+
+    /// A write that cannot be made, as no row is empty: by it an effect says that somebody was faster, and the corridor
+    /// compares again.
+    pub(crate) fn overtaken(&self, zone: &Name) -> Write {
+        rows::zone_removal(&self.node, zone, "")
+    }
+
+    /// The rows that record `sets`, without looking at what is there.
+    pub(crate) fn set_writes(&self, zone: &Name, sets: &[RecordSet]) -> Vec<Write> {
+        sets.iter().map(|set| rows::set_write(&self.node, zone, set)).collect()
+    }
+
+    /// The serial that a zone gets by these writes, if they write one.
+    pub(crate) fn serial_in(&self, writes: &[Write]) -> Option<u32> {
+        let row = writes.iter().find(|write| write.kind == rows::ZONE)?;
+        rows::zone(row.value.as_deref()?).ok().map(|zone| zone.serial)
     }
 
     /// The sets as they are after `change`, and the rows that differ.
