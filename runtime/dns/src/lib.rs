@@ -2,3 +2,5 @@
 //!
 //! Owns zones and their records, how they are looked up and forwarded, and the record of them. Leaves binding sockets to
 //! the edge.
+
+pub mod forward;
