@@ -66,6 +66,7 @@ impl Upstreams {
         let mut more = true;
         loop {
             tokio::select! {
+                biased;
                 outcome = running.next() => match outcome {
                     Some(Ok(reply)) => return Ok(reply),
                     Some(Err(next)) => {

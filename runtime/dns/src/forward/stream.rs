@@ -133,6 +133,16 @@ async fn carry(
     loop {
         let end = progress + if waiting.is_empty() { IDLE } else { STUCK };
         tokio::select! {
+            // What has come counts before the clock: this thread may have been late itself.
+            biased;
+            read = reader.read_buf(&mut buffer) => match read {
+                Ok(0) => return Failure::Unreachable("the connection was closed".into()),
+                Ok(_) => {
+                    progress = Instant::now();
+                    deliver(&mut buffer, waiting);
+                }
+                Err(error) => return unreachable(&error),
+            },
             job = jobs.recv(), if waiting.len() < MOST_UNDER_WAY => {
                 let Some(job) = job else { return Failure::Unreachable("nobody asks any more".into()) };
                 if waiting.is_empty() {
@@ -146,14 +156,6 @@ async fn carry(
                 }
                 let _ = writer.flush().await;
             }
-            read = reader.read_buf(&mut buffer) => match read {
-                Ok(0) => return Failure::Unreachable("the connection was closed".into()),
-                Ok(_) => {
-                    progress = Instant::now();
-                    deliver(&mut buffer, waiting);
-                }
-                Err(error) => return unreachable(&error),
-            },
             () = tokio::time::sleep_until(end) => {
                 waiting.retain(|_, job| !job.reply.is_closed());
                 return Failure::TimedOut;
