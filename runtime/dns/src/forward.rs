@@ -69,7 +69,7 @@ use question::{LONGEST_KEY, shown};
 use reply::Reply;
 use request::Asking;
 use routes::{Route, Routes};
-use stored::{Age, Stored};
+use stored::{Age, FAILURE_TTL, OFFLINE_TTL, Stored};
 use trace::Steps;
 use underway::{Lead, Outcome, Part, UnderWay};
 
@@ -85,6 +85,9 @@ const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 const JOIN_PATIENCE: Duration = Duration::from_secs(12);
 /// Aliases that lead from one zone's upstreams to another's.
 const MOST_FOLLOWED: usize = 8;
+
+/// Seconds that an alias is kept whose end is missing without a word.
+const UNENDED_TTL: u32 = 30;
 
 /// What the cache says to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,7 +335,9 @@ impl Forwarder {
             _ => {
                 count(&self.counters.failures);
                 let (rcode, ede) = verdict(failure.as_ref());
-                Arc::new(Stored::failure(asked, rcode, Some(ede), now()))
+                let offline = ede == ExtendedErrorCode::NETWORK_ERROR;
+                let lifetime = if offline { OFFLINE_TTL } else { FAILURE_TTL };
+                Arc::new(Stored::failure(asked, rcode, Some(ede), now(), lifetime))
             }
         }
     }
@@ -350,15 +355,15 @@ impl Forwarder {
             Route::Here(reply) => return Ok(reply),
             Route::Nobody => return Err(None),
         };
-        let reply = upstreams.ask(&Asking::of(&asked), steps).await.map_err(Some)?;
+        let mut reply = upstreams.ask(&Asking::of(&asked), steps).await.map_err(Some)?;
         let Some(target) = reply.dangling.as_deref().filter(|_| followed < MOST_FOLLOWED) else {
             return Ok(reply);
         };
         let next = question.renamed(target);
-        if let Route::Ask(same) = self.routes.of(&next.borrow(), &Steps::default())
-            && std::ptr::eq(same, upstreams)
-        {
-            // They said all that they know.
+        let same = |route: &Route<'_>| matches!(route, Route::Ask(same) if std::ptr::eq(*same, upstreams));
+        if same(&self.routes.of(&next.borrow(), &Steps::default())) {
+            // They said all that they know, but not for how long there is no more.
+            reply.ttl = reply.ttl.min(UNENDED_TTL);
             return Ok(reply);
         }
         steps.push(Step::Followed(shown(target)));
@@ -375,12 +380,12 @@ fn refusal(question: &Question<'_>) -> Option<Stored> {
         (true, true, true) => Rcode::NOTIMP,
         _ => Rcode::REFUSED,
     };
-    Some(Stored::failure(question, rcode, Some(ExtendedErrorCode::NOT_SUPPORTED), now()))
+    Some(Stored::failure(question, rcode, Some(ExtendedErrorCode::NOT_SUPPORTED), now(), FAILURE_TTL))
 }
 
 fn failed(question: &Question<'_>) -> Answer {
     let ede = Some(ExtendedErrorCode::NOT_READY);
-    Answer::new(Arc::new(Stored::failure(question, Rcode::SERVFAIL, ede, now())), Step::Nobody)
+    Answer::new(Arc::new(Stored::failure(question, Rcode::SERVFAIL, ede, now(), FAILURE_TTL)), Step::Nobody)
 }
 
 /// What the client is told: an upstream's own words where it has any.

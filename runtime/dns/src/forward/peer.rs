@@ -2,10 +2,12 @@
 //! do, and what is learnt of it. Leaves the choice between upstreams to [`super::race`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::base::iana::Rcode;
+use futures_util::future::select;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -19,7 +21,9 @@ use super::trace::{Failure, Step, Steps};
 use super::upstream::{Transport, Upstream};
 
 /// A datagram may be lost: it is sent again, from another port, with another id.
-const TRIES: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(1500)];
+const RESEND: Duration = Duration::from_millis(1000);
+/// Both have this long from then on.
+const REST: Duration = Duration::from_millis(2500);
 /// So many datagrams that answer something else are an attack: TCP cannot be forged from aside.
 const MOST_MISMATCHES: usize = 3;
 /// More than we say we take, for upstreams that do not listen.
@@ -109,20 +113,24 @@ impl Peer {
     }
 
     async fn over_udp(&self, asking: &Asking, edns: bool) -> Result<Reply, Datagram> {
-        for patience in TRIES {
-            let cased = self.health().keeps_case();
-            let request = Request::new(asking, Manner { cased, edns, padded: false })
-                .ok_or_else(|| Datagram::Failed(no_chance()))?;
-            if let Ok(outcome) = timeout(patience, self.datagram(asking, &request)).await {
-                return outcome;
-            }
+        let mut first = pin!(self.datagram(asking, edns));
+        if let Ok(outcome) = timeout(RESEND, &mut first).await {
+            return outcome;
         }
-        Err(Datagram::Failed(Failure::TimedOut))
+        // The first one goes on: it may be slow and not lost.
+        let second = pin!(self.datagram(asking, edns));
+        match timeout(REST, select(first, second)).await {
+            Ok(either) => either.factor_first().0,
+            Err(_) => Err(Datagram::Failed(Failure::TimedOut)),
+        }
     }
 
     /// One datagram out of a socket of its own, and the first back that answers it.
-    async fn datagram(&self, asking: &Asking, request: &Request) -> Result<Reply, Datagram> {
+    async fn datagram(&self, asking: &Asking, edns: bool) -> Result<Reply, Datagram> {
         let failed = |error: std::io::Error| Datagram::Failed(unreachable(&error));
+        let cased = self.health().keeps_case();
+        let request = Request::new(asking, Manner { cased, edns, padded: false })
+            .ok_or_else(|| Datagram::Failed(no_chance()))?;
         let socket = UdpSocket::bind(any_port(self.upstream.address)).await.map_err(failed)?;
         socket.connect(self.upstream.address).await.map_err(failed)?;
         socket.send(&request.message).await.map_err(failed)?;
@@ -130,7 +138,7 @@ impl Peer {
         let mut mismatches = 0;
         loop {
             let length = socket.recv(&mut buffer).await.map_err(failed)?;
-            match read(&mut buffer[..length], &sent(asking, request, false)) {
+            match read(&mut buffer[..length], &sent(asking, &request, false)) {
                 Ok(reply) => {
                     self.health().case_kept();
                     return Ok(reply);

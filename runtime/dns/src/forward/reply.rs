@@ -1,25 +1,23 @@
 //! Owns what an upstream's answer is worth: whether it answers what was asked, and which of its records are kept.
 //! A pure function of bytes, so that it can be fuzzed. Leaves the ways that bytes come to [`super::exchange`].
 
+mod chain;
+mod compose;
+
 use domain::base::iana::{Class, Opcode, Rcode, Rtype};
-use domain::base::message_builder::HashCompressor;
-use domain::base::name::FlattenInto as _;
 use domain::base::opt::ExtendedError;
 use domain::base::record::ParsedRecord;
-use domain::base::{
-    Message, MessageBuilder, Name, ParsedName, Record, RecordSection, ToName as _, UnknownRecordData,
-};
-use domain::rdata::{AllRecordData, Cname, Soa};
+use domain::base::{Message, ParsedName, RecordSection, ToName as _};
+use domain::rdata::Soa;
 
-/// Aliases are followed this far; longer chains are loops or attacks.
-const LONGEST_CHAIN: usize = 16;
+use chain::Chain;
+use compose::{Kept, compose};
+
 /// No answer is believed for longer, RFC 8767 section 4 advises days at most.
 pub const LONGEST_TTL: u32 = 86_400;
 /// "There is none" is believed for an hour at most, RFC 2308 section 5.
 pub const LONGEST_NEGATIVE_TTL: u32 = 3600;
 const HEADER: usize = 12;
-/// QR and RD: what every stored answer begins with.
-const FLAGS: [u8; 2] = [0x81, 0x80];
 
 /// What was sent, which the answer must repeat.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +83,6 @@ pub enum Flaw {
 
 type Parsed<'a> = ParsedRecord<'a, &'a [u8]>;
 type ParsedOwner<'a> = ParsedName<&'a [u8]>;
-type Builder = domain::base::message_builder::AnswerBuilder<HashCompressor<Vec<u8>>>;
 
 const BROKEN: Flaw = Flaw::Malformed("it does not parse");
 
@@ -109,46 +106,6 @@ pub fn read(bytes: &mut [u8], sent: &Sent<'_>) -> Result<Reply, Flaw> {
     let mut reply = distil(&message, &sections, sent)?;
     reply.echoed = echoed;
     Ok(reply)
-}
-
-/// Two answers as one: `first` ends in an alias that leads to what `second` answers.
-pub(super) fn join(first: &Reply, second: &Reply) -> Result<Reply, Flaw> {
-    let (start, end) = (parse(first)?, parse(second)?);
-    let question = start.sole_question().map_err(|_| BROKEN)?;
-    let mut builder =
-        MessageBuilder::from_target(HashCompressor::new(Vec::with_capacity(512))).map_err(|_| BROKEN)?;
-    builder.header_mut().set_rcode(end.header().rcode());
-    let mut builder = builder.question();
-    builder.push(question).map_err(|_| BROKEN)?;
-    let (start, end) = (Sections::read(&start)?, Sections::read(&end)?);
-    let mut builder = builder.answer();
-    for record in start.answer.iter().chain(&end.answer) {
-        let (owner, class, ttl) = (record.owner(), record.class(), record.ttl());
-        match known(record)? {
-            Some(data) => builder.push(Record::new(owner, class, ttl, data)),
-            None => builder.push(Record::new(owner, class, ttl, opaque(record)?)),
-        }
-        .map_err(|_| BROKEN)?;
-    }
-    let mut builder = builder.authority();
-    for record in &end.authority {
-        let (owner, class, ttl) = (record.owner(), record.class(), record.ttl());
-        match known(record)? {
-            Some(data) => builder.push(Record::new(owner, class, ttl, data)),
-            None => builder.push(Record::new(owner, class, ttl, opaque(record)?)),
-        }
-        .map_err(|_| BROKEN)?;
-    }
-    let mut message = builder.finish().into_target();
-    message[2] = FLAGS[0];
-    message[3] = FLAGS[1] | message[3] & 0x0f;
-    let ttls = ttl_places(&message).ok_or(BROKEN)?;
-    let ttl = first.ttl.min(second.ttl);
-    Ok(Reply { message: message.into(), ttls, ttl, echoed: true, dangling: second.dangling.clone() })
-}
-
-fn parse(reply: &Reply) -> Result<Message<&[u8]>, Flaw> {
-    Message::from_octets(&*reply.message).map_err(|_| BROKEN)
 }
 
 /// Whether the case was repeated; everything else must be.
@@ -224,12 +181,13 @@ fn verdict(message: &Message<&[u8]>) -> Result<(u16, Option<u16>, bool), Flaw> {
 /// Keeps the chain from the question to its end, and what proves that there is none.
 fn distil(message: &Message<&[u8]>, sections: &Sections<'_>, sent: &Sent<'_>) -> Result<Reply, Flaw> {
     let start = message.sole_question().map_err(|_| BROKEN)?.into_qname();
+    let rcode = message.header().rcode();
     let chain = Chain::follow(start, &sections.answer, sent)?;
     if chain.kept.is_empty() && !sections.answer.is_empty() {
         return Err(Flaw::Malformed("its records answer another question"));
     }
-    let negative = !chain.ended || message.header().rcode() == Rcode::NXDOMAIN;
-    let soa = sections.authority.iter().filter(|_| negative).find(|record| {
+    let is_negative = !chain.ended || rcode == Rcode::NXDOMAIN;
+    let soa = sections.authority.iter().filter(|_| is_negative).find(|record| {
         record.rtype() == Rtype::SOA && record.class() == sent.class && chain.last.ends_with(&record.owner())
     });
     let refers = sections.authority.iter().any(|record| record.rtype() == Rtype::NS);
@@ -237,239 +195,62 @@ fn distil(message: &Message<&[u8]>, sections: &Sections<'_>, sent: &Sent<'_>) ->
         return Err(Flaw::Malformed("it refers to others instead of answering"));
     }
 
-    let mut keeper = Keeper::new(&start, message.header().rcode(), sent)?;
-    for record in &chain.kept {
-        keeper.answer(record)?;
+    let answer: Vec<_> = chain.kept.iter().map(|record| Kept { record, ttl: believed(record) }).collect();
+    let mut authority = Vec::new();
+    if let Some(record) = soa {
+        authority.push(Kept { record, ttl: negative_ttl(record)? });
     }
-    let authority = keeper.close_answer(soa, negative)?;
-    let proofs = sections.authority.iter().filter(|record| {
-        sent.dnssec_ok && matches!(record.rtype(), Rtype::NSEC | Rtype::NSEC3 | Rtype::RRSIG)
-    });
-    let (message, ttl) = authority.finish(proofs)?;
-    let dangling = (!chain.ended && !chain.kept.is_empty() && soa.is_none())
-        .then(|| chain.last.to_canonical_name::<Vec<u8>>().as_slice().into());
-    let ttls = ttl_places(&message).ok_or(BROKEN)?;
-    Ok(Reply { message: message.into(), ttls, ttl, echoed: true, dangling })
+    authority.extend(sections.authority.iter().filter(|record| is_proof(record, sent)).map(|record| {
+        let ttl = believed(record);
+        Kept { record, ttl }
+    }));
+    // RFC 2308 section 5: without an SOA nobody says for how long it is missing.
+    let unsaid = soa.is_none() && (rcode == Rcode::NXDOMAIN || chain.kept.is_empty());
+    let ttl = answer.iter().chain(&authority).map(|kept| kept.ttl).min().filter(|_| !unsaid);
+
+    let (message, ttls) = compose((start, sent.rtype, sent.class), rcode, &answer, &authority)?;
+    let is_dangling = !chain.ended && !chain.kept.is_empty() && soa.is_none();
+    let dangling = is_dangling.then(|| chain.last.to_canonical_name::<Vec<u8>>().as_slice().into());
+    Ok(Reply { message, ttls, ttl: ttl.unwrap_or_default(), echoed: true, dangling })
 }
 
-/// The way from the name that was asked for, over its aliases.
-struct Chain<'r, 'a> {
-    kept: Vec<&'r Parsed<'a>>,
-    last: ParsedOwner<'a>,
-    /// Whether records of the wanted type stand at its end.
-    ended: bool,
-}
-
-impl<'r, 'a> Chain<'r, 'a> {
-    fn follow(start: ParsedOwner<'a>, answer: &'r [Parsed<'a>], sent: &Sent<'_>) -> Result<Self, Flaw> {
-        let mut chain = Self { kept: Vec::new(), last: start, ended: false };
-        for _ in 0..LONGEST_CHAIN {
-            let owned = |record: &&Parsed<'a>| record.class() == sent.class && record.owner() == chain.last;
-            let wanted: Vec<_> = answer
-                .iter()
-                .filter(owned)
-                .filter(|record| sent.rtype == Rtype::ANY || record.rtype() == sent.rtype)
-                .collect();
-            let alias = answer.iter().filter(owned).find(|record| record.rtype() == Rtype::CNAME);
-            if !wanted.is_empty() {
-                chain.kept.extend(wanted);
-                chain.keep_signatures(answer, sent);
-                chain.ended = true;
-                return Ok(chain);
-            }
-            let Some(alias) = alias else { return Ok(chain) };
-            chain.kept.extend(answer.iter().filter(|record| {
-                record.rtype() == Rtype::DNAME
-                    && record.class() == sent.class
-                    && chain.last.ends_with(&record.owner())
-            }));
-            chain.kept.push(alias);
-            chain.keep_signatures(answer, sent);
-            chain.last = target(alias)?;
-        }
-        Err(Flaw::Malformed("its aliases lead on without end"))
-    }
-
-    /// Signatures over what the last step kept.
-    fn keep_signatures(&mut self, answer: &'r [Parsed<'a>], sent: &Sent<'_>) {
-        if !sent.dnssec_ok || matches!(sent.rtype, Rtype::ANY | Rtype::RRSIG) {
-            return;
-        }
-        let signs = |record: &Parsed<'a>, kept: &[&Parsed<'a>]| {
-            record.rtype() == Rtype::RRSIG
-                && kept.iter().any(|kept| kept.owner() == record.owner())
-                && !kept.iter().any(|kept| std::ptr::eq(*kept, record))
-        };
-        let signatures: Vec<_> = answer.iter().filter(|record| signs(record, &self.kept)).collect();
-        self.kept.extend(signatures);
-    }
-}
-
-fn target<'a>(alias: &Parsed<'a>) -> Result<ParsedOwner<'a>, Flaw> {
-    let record = alias.clone().into_record::<Cname<ParsedName<&'a [u8]>>>().map_err(|_| BROKEN)?;
-    Ok(record.ok_or(BROKEN)?.into_data().into_cname())
-}
-
-/// Writes what is kept, and knows for how long.
-struct Keeper<'s> {
-    sent: &'s Sent<'s>,
-    builder: Builder,
-    ttl: u32,
-}
-
-impl<'s> Keeper<'s> {
-    fn new(start: &ParsedOwner<'_>, rcode: Rcode, sent: &'s Sent<'s>) -> Result<Self, Flaw> {
-        let mut builder =
-            MessageBuilder::from_target(HashCompressor::new(Vec::with_capacity(512))).map_err(|_| BROKEN)?;
-        builder.header_mut().set_rcode(rcode);
-        let mut builder = builder.question();
-        builder.push((start, sent.rtype, sent.class)).map_err(|_| BROKEN)?;
-        Ok(Self { sent, builder: builder.answer(), ttl: LONGEST_TTL })
-    }
-
-    fn answer(&mut self, record: &Parsed<'_>) -> Result<(), Flaw> {
-        let ttl = believed(record.ttl().as_secs()).min(LONGEST_TTL);
-        self.ttl = self.ttl.min(ttl);
-        match known(record)? {
-            Some(data) => self.builder.push(Record::new(
-                record.owner(),
-                record.class(),
-                domain::base::Ttl::from_secs(ttl),
-                data,
-            )),
-            None => self.builder.push(Record::new(
-                record.owner(),
-                record.class(),
-                domain::base::Ttl::from_secs(ttl),
-                opaque(record)?,
-            )),
-        }
-        .map_err(|_| BROKEN)
-    }
-
-    /// RFC 2308 section 5: what is not there is missing for as long as the SOA says; without one it is not kept.
-    fn close_answer(mut self, soa: Option<&Parsed<'_>>, negative: bool) -> Result<Closing<'s>, Flaw> {
-        let alias_only = self.builder.counts().ancount() > 0;
-        let mut soa_record = None;
-        match soa {
-            Some(record) => {
-                let parsed = record
-                    .clone()
-                    .into_record::<Soa<ParsedName<&[u8]>>>()
-                    .map_err(|_| BROKEN)?
-                    .ok_or(BROKEN)?;
-                let minimum = parsed.data().minimum().as_secs();
-                let ttl = believed(record.ttl().as_secs()).min(minimum).min(LONGEST_NEGATIVE_TTL);
-                self.ttl = self.ttl.min(ttl);
-                let data: Soa<Name<Vec<u8>>> =
-                    parsed.data().clone().try_flatten_into().map_err(|_| BROKEN)?;
-                let owner = record.owner().to_name::<Vec<u8>>();
-                soa_record =
-                    Some(Record::new(owner, record.class(), domain::base::Ttl::from_secs(ttl), data));
-            }
-            None if negative && !alias_only => self.ttl = 0,
-            None => {}
-        }
-        let rcode = self.builder.as_builder().header().rcode();
-        if soa_record.is_none() && rcode == Rcode::NXDOMAIN {
-            self.ttl = 0;
-        }
-        let mut authority = self.builder.authority();
-        if let Some(record) = soa_record {
-            authority.push(record).map_err(|_| BROKEN)?;
-        }
-        Ok(Closing { sent: self.sent, authority, ttl: self.ttl })
-    }
-}
-
-struct Closing<'s> {
-    sent: &'s Sent<'s>,
-    authority: domain::base::message_builder::AuthorityBuilder<HashCompressor<Vec<u8>>>,
-    ttl: u32,
-}
-
-impl Closing<'_> {
-    fn finish<'r, 'a: 'r>(
-        mut self,
-        proofs: impl Iterator<Item = &'r Parsed<'a>>,
-    ) -> Result<(Vec<u8>, u32), Flaw> {
-        for record in proofs.filter(|record| record.class() == self.sent.class) {
-            let ttl = believed(record.ttl().as_secs()).min(LONGEST_TTL);
-            self.ttl = self.ttl.min(ttl);
-            let record = Record::new(
-                record.owner(),
-                record.class(),
-                domain::base::Ttl::from_secs(ttl),
-                opaque(record)?,
-            );
-            self.authority.push(record).map_err(|_| BROKEN)?;
-        }
-        let mut message = self.authority.finish().into_target();
-        message[2] = FLAGS[0];
-        message[3] = FLAGS[1] | message[3] & 0x0f;
-        Ok((message, self.ttl))
-    }
+/// What a client that checks signatures needs to see that something is not there.
+fn is_proof(record: &Parsed<'_>, sent: &Sent<'_>) -> bool {
+    sent.dnssec_ok
+        && record.class() == sent.class
+        && matches!(record.rtype(), Rtype::NSEC | Rtype::NSEC3 | Rtype::RRSIG)
 }
 
 /// RFC 2181 section 8: a TTL with its highest bit set is none.
-fn believed(ttl: u32) -> u32 {
-    if ttl > i32::MAX as u32 { 0 } else { ttl }
+fn believed(record: &Parsed<'_>) -> u32 {
+    let ttl = record.ttl().as_secs();
+    if ttl > i32::MAX as u32 { 0 } else { ttl.min(LONGEST_TTL) }
 }
 
-/// Data whose names may be compressed must be unpacked, RFC 3597 section 4, and addresses must have their length;
-/// everything else passes through untouched, whatever it holds.
-fn known<'a>(record: &Parsed<'a>) -> Result<Option<AllRecordData<&'a [u8], ParsedName<&'a [u8]>>>, Flaw> {
-    let unpacked = matches!(
-        record.rtype(),
-        Rtype::A
-            | Rtype::AAAA
-            | Rtype::NS
-            | Rtype::MD
-            | Rtype::MF
-            | Rtype::CNAME
-            | Rtype::SOA
-            | Rtype::MB
-            | Rtype::MG
-            | Rtype::MR
-            | Rtype::PTR
-            | Rtype::MINFO
-            | Rtype::MX
-            | Rtype::SRV
-            | Rtype::NAPTR
-            | Rtype::DNAME
-    );
-    if !unpacked {
-        return Ok(None);
-    }
-    let record = record.clone().into_any_record::<AllRecordData<_, _>>().map_err(|_| BROKEN)?;
-    Ok(Some(record.into_data()))
+/// RFC 2308 section 5: what is not there is missing for as long as the SOA says.
+fn negative_ttl(soa: &Parsed<'_>) -> Result<u32, Flaw> {
+    let record = soa.clone().into_record::<Soa<ParsedName<&[u8]>>>().map_err(|_| BROKEN)?;
+    let minimum = record.ok_or(BROKEN)?.data().minimum().as_secs();
+    Ok(believed(soa).min(minimum).min(LONGEST_NEGATIVE_TTL))
 }
 
-fn opaque<'a>(record: &Parsed<'a>) -> Result<UnknownRecordData<&'a [u8]>, Flaw> {
-    let record = record.clone().into_record::<UnknownRecordData<&'a [u8]>>().map_err(|_| BROKEN)?;
-    Ok(record.ok_or(BROKEN)?.into_data())
+/// Two answers as one: `first` ends in an alias that leads to what `second` answers.
+pub(super) fn join(first: &Reply, second: &Reply) -> Result<Reply, Flaw> {
+    let (start, end) = (parse(first)?, parse(second)?);
+    let question = start.sole_question().map_err(|_| BROKEN)?;
+    let whole = (*question.qname(), question.qtype(), question.qclass());
+    let (head, tail) = (Sections::read(&start)?, Sections::read(&end)?);
+    let kept = |record| Kept { record, ttl: believed(record) };
+    let answer: Vec<_> = head.answer.iter().chain(&tail.answer).map(kept).collect();
+    let authority: Vec<_> = tail.authority.iter().map(kept).collect();
+    let (message, ttls) = compose(whole, end.header().rcode(), &answer, &authority)?;
+    let ttl = first.ttl.min(second.ttl);
+    Ok(Reply { message, ttls, ttl, echoed: true, dangling: second.dangling.clone() })
 }
 
-/// Where the TTLs of all records of a message are.
-fn ttl_places(message: &[u8]) -> Option<Box<[u16]>> {
-    let count = |at: usize| Some(usize::from(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?])));
-    let records = count(6)? + count(8)? + count(10)?;
-    let mut at = after_name(message, HEADER)? + 4;
-    let mut places = Vec::with_capacity(records);
-    for _ in 0..records {
-        at = after_name(message, at)?;
-        places.push(u16::try_from(at + 4).ok()?);
-        at += 10 + count(at + 8)?;
-    }
-    (at == message.len()).then(|| places.into())
+fn parse(reply: &Reply) -> Result<Message<&[u8]>, Flaw> {
+    Message::from_octets(&*reply.message).map_err(|_| BROKEN)
 }
 
-fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            pointer if pointer & 0xc0 == 0xc0 => return Some(at + 2),
-            length => at += 1 + usize::from(length),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

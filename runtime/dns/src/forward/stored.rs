@@ -12,7 +12,9 @@ use super::reply::Reply;
 /// TTL of an answer past its end, RFC 8767 section 4.
 pub(super) const STALE_TTL: u32 = 30;
 /// How long a failure is remembered, RFC 9520 section 3.2 (1 s to 5 min).
-const FAILURE_TTL: Duration = Duration::from_secs(5);
+pub(super) const FAILURE_TTL: Duration = Duration::from_secs(5);
+/// How long it is remembered where this machine has no network: that may end any moment.
+pub(super) const OFFLINE_TTL: Duration = Duration::from_secs(1);
 /// Answers that live shorter are not fetched before their end: they would be fetched all the time.
 const SHORTEST_PREFETCHED: u32 = 10;
 /// What we take over UDP ourselves, told in every OPT record; fits any path, as the DNS flag day 2020 settled.
@@ -76,6 +78,7 @@ impl Stored {
         rcode: Rcode,
         ede: Option<ExtendedErrorCode>,
         born: Moment,
+        lifetime: Duration,
     ) -> Self {
         let mut message = vec![0, 0, QR | RD, RA | rcode.to_int() & 0x0f, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend(question.name);
@@ -85,7 +88,7 @@ impl Stored {
             message: message.into(),
             ttls: Box::default(),
             born,
-            lifetime: FAILURE_TTL,
+            lifetime,
             stale_for: Duration::ZERO,
             renewed_until: None,
             ede,
@@ -161,7 +164,7 @@ impl Stored {
             out.extend_from_slice(&self.message);
             self.count_down(now, &mut out[start..]);
         } else {
-            let end = (HEADER + question.original.len()).min(self.message.len());
+            let end = (HEADER + question.name.len() + 4).min(self.message.len());
             out.reserve(end + tail);
             out.extend_from_slice(&self.message[..end]);
             out[start + 6..start + HEADER].fill(0);
@@ -198,8 +201,11 @@ impl Stored {
         message[..2].copy_from_slice(&question.id.to_be_bytes());
         message[2] = QR | message[2] & TC | if question.recursion_desired { RD } else { 0 };
         message[3] = RA | message[3] & 0x0f | if question.checking_disabled { CD } else { 0 };
-        if let Some(place) = message.get_mut(HEADER..HEADER + question.original.len()) {
-            place.copy_from_slice(question.original);
+        let length = question.name.len() + 4;
+        if let (Some(place), Some(original)) =
+            (message.get_mut(HEADER..HEADER + length), question.original.get(..length))
+        {
+            place.copy_from_slice(original);
         }
     }
 

@@ -105,8 +105,9 @@ async fn streams(listener: TcpListener, behaviour: Behaviour, seen: Seen, connec
                         // An empty answer closes the connection.
                         return;
                     }
-                    stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
-                    stream.write_all(&answer).await.unwrap();
+                    // In one piece: halves would wait for each other in real time.
+                    let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                    stream.write_all(&[&length, &*answer].concat()).await.unwrap();
                 }
             }
         });
