@@ -7,6 +7,7 @@ pub mod driver;
 pub mod effects;
 pub mod embedded;
 pub mod file;
+pub mod forward;
 pub mod name;
 pub mod record;
 pub mod server;
