@@ -16,4 +16,4 @@ pub mod settings;
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
 pub use record::{RecordSet, RecordType, Value};
-pub use settings::Choice;
+pub use settings::{Choice, Settings};
