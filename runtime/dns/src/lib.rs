@@ -6,6 +6,9 @@
 pub mod driver;
 pub mod name;
 pub mod record;
+pub mod rest;
+pub mod rfc2136;
+pub mod secret;
 
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
