@@ -23,6 +23,9 @@ const FEW: usize = 16;
 /// Questions at once.
 const AT_ONCE: usize = 4;
 
+/// A name server that nobody can be (RFC 6761, section 6.4).
+const NOBODY: &[u8] = b"\x06nobody\x07invalid\0";
+
 /// Makes `change` by one message, which is whole or nothing.
 pub(super) async fn make(exchange: &Exchange, zone: &Name, change: &Change) -> Result<()> {
     check(zone, change)?;
@@ -137,9 +140,17 @@ impl<'a> Plan<'a> {
     fn add(&mut self, set: &'a RecordSet, is_servers: bool, now: Option<&'a RecordSet>) {
         let line = |class, ttl, data| Line { name: &set.name, class, rtype: set.rtype, ttl, data };
         let added = set.values.iter().map(|value| line(Class::IN, set.ttl, value.wire()));
+        let (true, Some(now)) = (is_servers, now) else { return self.lines.extend(added) };
+        let has = |set: &RecordSet| -> HashSet<Vec<u8>> {
+            set.values.iter().map(|value| value.canonical(set.rtype)).collect()
+        };
+        let (wanted, there) = (has(set), has(now));
         self.lines.extend(added);
-        let (true, Some(now)) = (is_servers, now) else { return };
-        let wanted: HashSet<Vec<u8>> = set.values.iter().map(|value| value.canonical(set.rtype)).collect();
+        // Knot takes another time to live with a new value alone; one that comes and goes unseen is one.
+        if set.ttl != now.ttl && wanted.is_subset(&there) {
+            self.lines.push(line(Class::IN, set.ttl, NOBODY));
+            self.lines.push(line(Class::NONE, 0, NOBODY));
+        }
         let gone = now.values.iter().filter(|value| !wanted.contains(&value.canonical(set.rtype)));
         self.lines.extend(gone.map(|value| line(Class::NONE, 0, value.wire())));
     }
