@@ -38,6 +38,7 @@ use sign::Key;
 /// Zones that are remembered as served: each is asked for once.
 const MOST_REMEMBERED: usize = 10_000;
 
+/// What every server of RFC 2136 has, and at the end what not all have.
 const FEATURES: [Feature; 3] = [Feature::Listing, Feature::Transactions, Feature::EveryType];
 
 /// What the driver is put together from.
@@ -138,7 +139,7 @@ impl Driver for Client {
     }
 
     fn features(&self) -> &[Feature] {
-        &FEATURES
+        if self.settings.every_type { &FEATURES } else { &FEATURES[..2] }
     }
 
     async fn zones(&self) -> Result<Vec<Zone>> {

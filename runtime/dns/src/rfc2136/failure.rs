@@ -89,7 +89,9 @@ impl Place {
             Rcode::NOTIMP => self
                 .refused(what, "it does not do such things at all (NOTIMP)")
                 .hint("dynamic updates are switched on there: in PowerDNS `dnsupdate=yes`"),
-            Rcode::FORMERR => self.garbage("it could not read the request (FORMERR)"),
+            Rcode::FORMERR => self.garbage("it could not read the request (FORMERR)").hint(
+                "PowerDNS says so of types that it does not know: `every_type = false` has them refused in the plan",
+            ),
             Rcode::NXRRSET | Rcode::NXDOMAIN | Rcode::YXDOMAIN | Rcode::YXRRSET => {
                 self.refused(what, format!("the records were changed meanwhile ({rcode})")).retryable()
             }

@@ -47,9 +47,17 @@ pub struct Settings {
     /// The zones that may be asked for; every one that the server has unless given.
     #[serde(default)]
     pub zones: Vec<String>,
+    /// Whether the server takes records of types that it does not know (RFC 3597), as BIND and Knot do. PowerDNS does not:
+    /// with `false` they are refused in the plan already.
+    #[serde(default = "yes")]
+    pub every_type: bool,
     /// For how long one answer is waited for.
     #[serde(default = "timeout")]
     pub timeout: Span,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn timeout() -> Span {

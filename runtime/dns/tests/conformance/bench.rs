@@ -30,7 +30,7 @@ pub(crate) trait Peer: Send + Sync {
         true
     }
 
-    /// Whether it takes this name or value.
+    /// Whether it takes this name.
     fn takes(&self, _: &str) -> bool {
         true
     }
@@ -50,7 +50,8 @@ pub(crate) fn rtype(text: &str) -> RecordType {
 
 pub(crate) fn set(name: &str, kind: &str, ttl: u32, values: &[&str]) -> RecordSet {
     let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-    RecordSet::parse(&zone(), name, rtype(kind), ttl, &values).unwrap_or_else(|error| panic!("{name} {kind}: {error}"))
+    RecordSet::parse(&zone(), name, rtype(kind), ttl, &values)
+        .unwrap_or_else(|error| panic!("{name} {kind}: {error}"))
 }
 
 /// The error of `outcome`, which has to be of `code` and to contain `words`.

@@ -62,8 +62,7 @@ async fn works(peer: &dyn Peer, feature: Feature) {
         Feature::Listing => everything_is_listed(&driver).await,
         Feature::Transactions => changes_are_whole(&*driver).await,
         Feature::EveryType => {
-            let values = ["\\# 3 ABCDEF", "\\# 1 00", "\\# 0"].into_iter().filter(|value| peer.takes(value));
-            let odd = set("odd", "TYPE65280", 60, &values.collect::<Vec<_>>());
+            let odd = set("odd", "TYPE65280", 60, &["\\# 3 ABCDEF", "\\# 1 00", "\\# 0"]);
             put_and_read(&*driver, &odd).await;
             remove(&*driver, "odd", "TYPE65280").await;
         }
@@ -112,7 +111,11 @@ async fn sets_of_common_types(peer: &dyn Peer) {
         ("pointer", "PTR", &["host.example."]),
         ("caa", "CAA", &["0 issue \"letsencrypt.org\"", "128 iodef \"mailto:a@example.org\""]),
         ("host", "SSHFP", &["4 2 123456789abcdef67890123456789abcdef67890123456789abcdef123456789"]),
-        ("_443._tcp.host", "TLSA", &["3 1 1 d2abde240d7cd3ee6b4b28c54df034b97983a1d16e8a410e4561cb106618e971"]),
+        (
+            "_443._tcp.host",
+            "TLSA",
+            &["3 1 1 d2abde240d7cd3ee6b4b28c54df034b97983a1d16e8a410e4561cb106618e971"],
+        ),
         ("naptr", "NAPTR", &["100 50 \"s\" \"z3950+I2L+I2C\" \"\" _z3950._tcp.example."]),
         ("web", "HTTPS", &["1 . alpn=\"h2,h3\"", "2 other.example. port=8443"]),
         ("service", "SVCB", &["1 svc.example. port=53"]),
@@ -136,7 +139,17 @@ async fn sets_of_common_types(peer: &dyn Peer) {
 
 async fn names_of_all_kinds(peer: &dyn Peer) {
     let driver = &*peer.driver();
-    for owner in ["@", "UPPER", "_dmarc", "a.b.c.d", "we\\.ird", "sp\\032ace", "\\000\\255", "xn--mnchen-3ya", "*.star"] {
+    for owner in [
+        "@",
+        "UPPER",
+        "_dmarc",
+        "a.b.c.d",
+        "we\\.ird",
+        "sp\\032ace",
+        "\\000\\255",
+        "xn--mnchen-3ya",
+        "*.star",
+    ] {
         if !peer.takes(owner) {
             continue;
         }
@@ -266,7 +279,10 @@ async fn a_cname_is_alone(driver: &dyn Driver) {
     driver.change(&zone(), &back).await.unwrap();
     assert_same(read(driver, &alias).await.as_ref(), &alias);
     assert_eq!(read(driver, &address).await, None);
-    let both = Change { put: vec![set("both", "CNAME", 60, &["a.example."]), set("both", "A", 60, &["192.0.2.1"])], remove: vec![] };
+    let both = Change {
+        put: vec![set("both", "CNAME", 60, &["a.example."]), set("both", "A", 60, &["192.0.2.1"])],
+        remove: vec![],
+    };
     assert_failed(driver.change(&zone(), &both).await, Code::DnsExclusive, "both");
     remove(driver, "alone", "CNAME").await;
 }
@@ -286,8 +302,9 @@ async fn zones_are_told_apart(driver: &dyn Driver) {
 
 async fn everything_is_listed(driver: &Arc<dyn Driver>) {
     let before = driver.list(&zone()).await.unwrap();
-    let many: Vec<RecordSet> =
-        (0..300).map(|n| set(&format!("n{n:03}.many"), "A", 60, &[&format!("192.0.2.{}", n % 250)])).collect();
+    let many: Vec<RecordSet> = (0..300)
+        .map(|n| set(&format!("n{n:03}.many"), "A", 60, &[&format!("192.0.2.{}", n % 250)]))
+        .collect();
     for part in many.chunks(100) {
         driver.change(&zone(), &Change { put: part.to_vec(), remove: Vec::new() }).await.unwrap();
     }

