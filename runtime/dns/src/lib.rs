@@ -4,6 +4,7 @@
 //! the edge.
 
 pub mod driver;
+mod exclusive;
 pub mod name;
 pub mod record;
 pub mod rest;

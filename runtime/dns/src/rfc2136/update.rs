@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::message::{self, Line};
 use super::{reading, transfer};
 use crate::driver::Change;
+use crate::exclusive;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
@@ -43,7 +44,7 @@ pub(super) async fn make(exchange: &Exchange, zone: &Name, change: &Change) -> R
     let reply = exchange.ask_by_stream(&request, &what).await?;
     match reply.rcode {
         Rcode::NOERROR => verify(exchange, zone, change).await,
-        Rcode::YXDOMAIN | Rcode::YXRRSET => Err(exclusive(change, reply.rcode)),
+        Rcode::YXDOMAIN | Rcode::YXRRSET => Err(refusal(change, reply.rcode)),
         rcode => Err(denied(exchange, zone, &what, rcode).await),
     }
 }
@@ -71,22 +72,7 @@ fn check(zone: &Name, change: &Change) -> Result<()> {
             return Err(never(*rtype, name));
         }
     }
-    let aliases: HashSet<&Name> =
-        change.put.iter().filter(|set| set.rtype == RecordType::CNAME).map(|set| &set.name).collect();
-    let beside = change.put.iter().find(|set| !stands_by_a_cname(set.rtype) && aliases.contains(&set.name));
-    match beside {
-        Some(set) => Err(Error::new(
-            Code::DnsExclusive,
-            format!("`{}` would have a CNAME and {}", set.name, set.rtype),
-        )
-        .because("a CNAME is alone at its name (RFC 1034, section 3.6.2)")),
-        None => Ok(()),
-    }
-}
-
-/// RFC 2136, section 3.4.2.2, with RFC 4034 and RFC 2535.
-fn stands_by_a_cname(rtype: RecordType) -> bool {
-    matches!(rtype.0, Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC | Rtype::KEY)
+    exclusive::check(change)
 }
 
 /// What is sent.
@@ -126,7 +112,7 @@ impl<'a> Plan<'a> {
             (RecordType::CNAME, Some(Some(_))) => line(Class::ANY, RecordType::CNAME),
             (RecordType::CNAME, Some(None)) => line(Class::NONE, any),
             (RecordType::CNAME, None) => return,
-            (rtype, _) if stands_by_a_cname(rtype) => return,
+            (rtype, _) if exclusive::stands_by_a_cname(rtype) => return,
             _ if change.remove.contains(&(set.name.clone(), RecordType::CNAME)) => return,
             _ => line(Class::NONE, RecordType::CNAME),
         };
@@ -200,7 +186,7 @@ fn compare(exchange: &Exchange, wanted: &RecordSet, found: Option<&RecordSet>) -
 }
 
 /// A precondition failed: the server does not say which.
-fn exclusive(change: &Change, rcode: Rcode) -> Error {
+fn refusal(change: &Change, rcode: Rcode) -> Error {
     let is_at_fault = |set: &&RecordSet| (set.rtype == RecordType::CNAME) == (rcode == Rcode::YXDOMAIN);
     let names: Vec<String> =
         change.put.iter().filter(is_at_fault).take(FEW).map(|set| format!("`{}`", set.name)).collect();
