@@ -89,7 +89,7 @@ async fn put(client: &Client, zone: &Name, set: &RecordSet) -> Result<()> {
             Step::Turn(id, value) => {
                 let path = [segment.as_str(), "records", id];
                 let call = Call::new(Method::PUT, &path, &what).saying(&NewRecord::new(zone, set, value))?;
-                let _: Record = client.api.read(call).await?;
+                let _: Record = client.api.read(call).await.map_err(meanwhile)?;
             }
             Step::Make(value) => {
                 let path = [segment.as_str(), "records"];
@@ -102,6 +102,11 @@ async fn put(client: &Client, zone: &Name, set: &RecordSet) -> Result<()> {
         }
     }
     verify(client, zone, set).await
+}
+
+/// A record that was there a moment ago, and is not: the next attempt looks again.
+fn meanwhile(error: Error) -> Error {
+    if error.code == Code::DnsZone { Error { code: Code::DnsRefused, ..error }.retryable() } else { error }
 }
 
 /// Whether it became so: several calls are not one, and others make some as well.

@@ -16,7 +16,6 @@ pub(crate) const KEY: &str = "bWNydW4tdGVzdC1rZXktMDEyMzQ1Njc4OWFiY2RlZg==";
 
 /// A server with the driver that leads to it. It serves [`ZONE`] with the name servers `ns1` and `ns2` and an address of
 /// `ns1`, and nothing else.
-#[async_trait]
 pub(crate) trait Peer: Send + Sync {
     fn driver(&self) -> Arc<dyn Driver>;
 

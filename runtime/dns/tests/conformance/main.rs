@@ -5,11 +5,17 @@
 
 mod bench;
 mod cases;
+mod memory;
 mod program;
 mod servers;
+mod web;
+
+use std::sync::Arc;
 
 use dns::Feature;
+use memory::{InMemory, Memory};
 use servers::{Kind, Server};
+use web::Calls;
 
 const UPDATES: [Feature; 3] = [Feature::Listing, Feature::Transactions, Feature::EveryType];
 
@@ -26,4 +32,15 @@ async fn knot_has_what_its_driver_declares() {
 #[tokio::test]
 async fn powerdns_has_what_its_driver_declares() {
     cases::run(&Server::start(Kind::PowerDns).await, &UPDATES[..2]).await;
+}
+
+#[tokio::test]
+async fn the_calls_of_mcns_have_what_their_driver_declares() {
+    let minimum = [Feature::Zones, Feature::ZoneList, Feature::Listing];
+    cases::run(&Calls::start(Arc::new(Memory::new())).await, &minimum).await;
+}
+
+#[tokio::test]
+async fn the_cases_can_be_met_whole() {
+    cases::run(&InMemory(Arc::new(Memory::new())), &Feature::ALL).await;
 }

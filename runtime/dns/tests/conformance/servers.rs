@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use dns::rfc2136::{Client, Parts, Settings};
 use dns::{Driver, RecordType};
 use tempfile::TempDir;
@@ -85,7 +84,6 @@ pub(crate) fn settings(address: SocketAddr) -> Settings {
     .unwrap()
 }
 
-#[async_trait]
 impl Peer for Server {
     fn driver(&self) -> Arc<dyn Driver> {
         self.client.clone()
