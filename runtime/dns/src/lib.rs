@@ -6,10 +6,14 @@
 pub mod driver;
 pub mod effects;
 pub mod embedded;
+mod exclusive;
 pub mod file;
 pub mod forward;
 pub mod name;
 pub mod record;
+pub mod rest;
+pub mod rfc2136;
+pub mod secret;
 pub mod server;
 pub mod settings;
 
