@@ -16,7 +16,7 @@ pub use import::Import;
 pub use inspect::{Export, Get, List, ZoneList};
 pub use remove::Remove;
 pub use state::{Records, ZoneState};
-pub use world::{Parts, World};
+pub use world::{Means, Parts, World};
 pub use zones::{ZoneEnsure, ZoneRemove};
 
 use crate::driver;

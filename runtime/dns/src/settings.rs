@@ -6,7 +6,7 @@ use std::str::FromStr;
 use effect::{Code, Error, Result};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::forward;
+use crate::{forward, rest, rfc2136};
 
 /// RFC 1035, section 4.2.
 const PORT: u16 = 53;
@@ -26,22 +26,33 @@ pub enum Choice {
     Rest,
 }
 
-/// An address to listen on, at port 53 unless it names another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listen(pub SocketAddr);
+/// The ways to other servers: `[drivers.rfc2136]` and `[drivers.rest]`.
+#[derive(Debug, Clone, Default)]
+pub struct External {
+    /// A server that takes updates as RFC 2136 has them.
+    pub rfc2136: Option<rfc2136::Settings>,
+    /// A server that speaks as mcns does.
+    pub rest: Option<rest::Settings>,
+}
 
-impl FromStr for Listen {
+/// The address of a name server: `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:53`. Never a host name: what repairs names
+/// must not need one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
-        address.or_else(|_| text.parse()).map(Self).map_err(|_| {
-            format!("`{text}` is no address to listen on: write \"192.0.2.1\", \"192.0.2.1:5353\" or \"[2001:db8::1]:53\"")
+        let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
+        bare.or_else(|_| text.parse()).map(Self).map_err(|_| {
+            let shown: String = text.chars().take(80).collect();
+            format!("`{shown}` is not an address such as \"192.0.2.1\" or \"192.0.2.1:5353\"")
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Listen {
+impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -52,7 +63,7 @@ impl<'de> Deserialize<'de> for Listen {
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where the edge answers: nowhere unless given.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<Address>,
     /// Where it shows its figures to Prometheus.
     pub metrics: Option<SocketAddr>,
     /// One question in so many is logged; 0 for none.
@@ -94,7 +105,7 @@ impl Settings {
         let asked =
             forward.resolvers.iter().chain(&forward.fallback).chain(zones).map(|upstream| upstream.address);
         asked.into_iter().find(|asked| {
-            self.listen.iter().any(|Listen(own)| {
+            self.listen.iter().any(|Address(own)| {
                 own == asked
                     || own.port() == asked.port() && own.ip().is_unspecified() && asked.ip().is_loopback()
             })
@@ -104,7 +115,7 @@ impl Settings {
     /// Where questions about our zones are answered, for whoever asks from this machine.
     #[must_use]
     pub fn servers(&self) -> Vec<SocketAddr> {
-        let own = |Listen(address): &Listen| match address.ip() {
+        let own = |Address(address): &Address| match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new([127, 0, 0, 1].into(), address.port()),
             IpAddr::V6(ip) if ip.is_unspecified() => {
                 SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), address.port())
