@@ -4,6 +4,7 @@ mod ensure;
 mod import;
 mod inspect;
 mod remove;
+mod resolve;
 mod state;
 mod world;
 mod zones;
@@ -15,6 +16,7 @@ pub use ensure::Ensure;
 pub use import::Import;
 pub use inspect::{Export, Get, List, ZoneList};
 pub use remove::Remove;
+pub use resolve::{Resolve, WaitFor};
 pub use state::{Records, ZoneState};
 pub use world::{Means, Parts, World};
 pub use zones::{ZoneEnsure, ZoneRemove};
@@ -34,6 +36,8 @@ pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Import>(world);
     registry.read::<Export>(world);
     registry.read::<ZoneList>(world);
+    registry.read::<Resolve>(world);
+    registry.wait::<WaitFor>(world);
 }
 
 /// The object of an effect on records: what a name has of a type.

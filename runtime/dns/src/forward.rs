@@ -45,6 +45,7 @@ pub mod reply;
 mod request;
 mod routes;
 mod settings;
+mod single;
 mod special;
 mod stored;
 mod stream;
@@ -76,6 +77,7 @@ use underway::{Lead, Outcome, Part, UnderWay};
 pub use metrics::{Metrics, UpstreamMetrics};
 pub use question::{LONGEST_NAME, Moment, OwnedQuestion, PLAIN_LIMIT, Question};
 pub use settings::Settings;
+pub use single::{Said, Single};
 pub use trace::{Failure, Step};
 pub use upstream::{BadUpstream, Transport, Upstream};
 

@@ -40,7 +40,7 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
         node: config.node_name(),
         listen: config.dns.listen.iter().map(|listen| listen.0).collect(),
         metrics: config.dns.metrics,
-        service: Service::new(forwarder),
+        service: Service::new(forwarder, config.dns.log_one_in),
         settings: settings(&config),
     };
     edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))

@@ -64,7 +64,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
 async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
     let absolute =
         |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-    let mut arguments = vec!["edge".to_owned(), "--state".into(), absolute(&app.state)];
+    let mut arguments = vec!["edge".to_owned(), "-v".into(), "--state".into(), absolute(&app.state)];
     if let Some(file) = &app.config.file {
         arguments.extend(["--config".into(), absolute(file)]);
     }

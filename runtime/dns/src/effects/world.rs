@@ -8,6 +8,7 @@ use journal::{Clock, Journal};
 
 use crate::driver::Driver;
 use crate::embedded::{Embedded, Store};
+use crate::forward::{Transport, Upstream};
 use crate::secret::Secrets;
 use crate::settings::{Choice, External};
 use crate::{rest, rfc2136};
@@ -82,6 +83,31 @@ impl World {
 
     pub(super) fn driver(&self, context: &Context) -> Result<Arc<dyn Driver>> {
         self.driver_with(|| context.into())
+    }
+
+    /// The servers that answer for the zones of the driver.
+    pub(super) fn answering(&self, context: &Context) -> Result<Vec<Upstream>> {
+        let plain = |address| Upstream { address, transport: Transport::Udp, name: None };
+        Ok(self.driver(context)?.servers().into_iter().map(plain).collect())
+    }
+
+    /// Who is asked where a script names nobody: the platform's own server, else those of the machine.
+    pub(super) fn resolvers(&self, context: &Context) -> Result<Vec<Upstream>> {
+        let own = self.answering(context)?;
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let found = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("nameserver"))
+            .filter_map(|rest| rest.trim().parse().ok());
+        let found: Vec<Upstream> = found.collect();
+        if found.is_empty() {
+            return Err(Error::new(Code::DnsUnavailable, "this machine has no name servers")
+                .hint("say whom to ask: `server = \"192.0.2.1\"`"));
+        }
+        Ok(found)
     }
 
     /// The driver in use.

@@ -81,6 +81,11 @@ struct Crowd<'a> {
     peers: Vec<Arc<Peer>>,
 }
 
+/// One upstream by itself, with the system's authorities.
+pub(super) fn alone(upstream: &Upstream) -> Result<Arc<Peer>> {
+    Crowd { tls: None, ca: None, peers: Vec::new() }.peer(upstream)
+}
+
 impl Crowd<'_> {
     fn peers(&mut self, upstreams: &[Upstream]) -> Result<Vec<Arc<Peer>>> {
         upstreams.iter().map(|upstream| self.peer(upstream)).collect()

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,8 @@ use super::lookup::{self, Found};
 use super::query::{HEADER, Query, Refusal, opcode, opcode_of, rcode};
 use super::{Snapshot, follow};
 use crate::forward::{Forwarder, Lookup, OwnedQuestion, Question};
+use crate::name::Name;
+use crate::record::RecordType;
 
 /// Octets of any message over TCP.
 const LARGEST: usize = u16::MAX as usize;
@@ -23,6 +26,9 @@ const IN: u16 = 1;
 pub struct Service {
     current: ArcSwap<Snapshot>,
     forwarder: Option<Arc<Forwarder>>,
+    /// One question in so many is logged; 0 for none.
+    log_one_in: u32,
+    asked: AtomicU32,
 }
 
 /// What became of a message.
@@ -47,10 +53,28 @@ pub struct Later {
 }
 
 impl Service {
-    /// A service without zones that asks `forwarder` for all other names.
+    /// A service without zones that asks `forwarder` for all other names, and logs one question in `log_one_in`.
     #[must_use]
-    pub fn new(forwarder: Option<Arc<Forwarder>>) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::default(), forwarder })
+    pub fn new(forwarder: Option<Arc<Forwarder>>, log_one_in: u32) -> Arc<Self> {
+        Arc::new(Self { current: ArcSwap::default(), forwarder, log_one_in, asked: AtomicU32::new(0) })
+    }
+
+    /// Logs the question if its turn has come.
+    fn sample(&self, name: &[u8], heard: Heard, peer: IpAddr, since: Instant) {
+        if self.log_one_in == 0 || self.asked.fetch_add(1, Ordering::Relaxed) % self.log_one_in != 0 {
+            return;
+        }
+        let name = Name::from_wire(name).map(|name| name.to_string()).unwrap_or_default();
+        tracing::info!(
+            target: "dns::query",
+            %peer,
+            name,
+            r#type = %RecordType::of(heard.rtype),
+            code = rcode::name(heard.code),
+            forwarded = heard.forwarded,
+            microseconds = since.elapsed().as_micros(),
+            "question"
+        );
     }
 
     /// The zones as they stand.
@@ -105,6 +129,7 @@ impl Service {
         let snapshot = self.current.load();
         let answered = lookup::answer(&snapshot, &query, out, limit, forwarder.is_some());
         (heard.zone, heard.code) = (answered.zone, answered.code);
+        self.sample(query.name.wire(), heard, client, since);
         let Some(forwarder) = forwarder.filter(|_| query.wants_recursion()) else {
             counts.heard(heard, since);
             return Outcome::Answered;
