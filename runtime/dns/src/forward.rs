@@ -103,6 +103,15 @@ pub enum Lookup {
     Miss,
 }
 
+/// Which answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    /// One from the cache will do.
+    Any,
+    /// One that is newer than the one in the cache.
+    New,
+}
+
 /// Asks others, and keeps what they answered. Shared by threads, each with its own runtime.
 pub struct Forwarder {
     routes: Routes,
@@ -214,8 +223,8 @@ impl Forwarder {
             Some((Age::Stale, stored)) => Some(stored),
             _ => None,
         };
-        let Some(stale) = stale else { return self.shared(&question).await };
-        match timeout(STALE_PATIENCE, self.shared(&question)).await {
+        let Some(stale) = stale else { return self.shared(&question, Want::Any).await };
+        match timeout(STALE_PATIENCE, self.shared(&question, Want::Any)).await {
             Ok(answer) => answer,
             Err(_) => Answer::new(self.renew(&asked, &stale), Step::Stale),
         }
@@ -225,7 +234,7 @@ impl Forwarder {
     pub async fn refresh(self: &Arc<Self>, question: OwnedQuestion) {
         count(&self.counters.prefetches);
         if refusal(&question.borrow()).is_none() {
-            let _ = self.shared(&question).await;
+            let _ = self.shared(&question, Want::New).await;
         }
     }
 
@@ -278,14 +287,14 @@ impl Forwarder {
     }
 
     /// One question to upstreams for all who ask the same.
-    async fn shared(self: &Arc<Self>, question: &OwnedQuestion) -> Answer {
+    async fn shared(self: &Arc<Self>, question: &OwnedQuestion, want: Want) -> Answer {
         let mut buffer = [0; LONGEST_KEY];
         let Some(key) = question.borrow().key(&mut buffer) else { return failed(&question.borrow()) };
         // Whoever leads may be gone with its thread: then the next one leads.
         for _ in 0..2 {
             let (waiting, joined) = match self.under_way.enter(key) {
                 Part::Lead(lead, waiting) => {
-                    tokio::spawn(Arc::clone(self).lead(question.clone(), lead));
+                    tokio::spawn(Arc::clone(self).lead(question.clone(), want, lead));
                     (waiting, false)
                 }
                 Part::Join(waiting) => {
@@ -309,18 +318,32 @@ impl Forwarder {
         failed(&question.borrow())
     }
 
-    async fn lead(self: Arc<Self>, question: OwnedQuestion, lead: Lead) {
+    async fn lead(self: Arc<Self>, question: OwnedQuestion, want: Want, lead: Lead) {
         let steps = Steps::default();
         let asked = question.borrow();
-        let outcome = self.ask(&question, &steps, 0).await;
-        let stored = match outcome {
+        // Somebody else's question may have ended between the look into the cache and this one.
+        let found = self.find(&asked).filter(|_| want == Want::Any);
+        let stored = match found.filter(|stored| matches!(stored.age(now()), Age::Fresh(_))) {
+            Some(stored) => {
+                steps.push(Step::Cached);
+                stored
+            }
+            None => self.fetch(&question, &steps).await,
+        };
+        lead.end(Outcome { stored, steps: steps.take().into() });
+    }
+
+    /// Asks, and keeps what comes of it.
+    async fn fetch(&self, question: &OwnedQuestion, steps: &Steps) -> Arc<Stored> {
+        let asked = question.borrow();
+        let stored = match self.ask(question, steps, 0).await {
             Ok(reply) => Arc::new(Stored::answer(reply, now(), self.stale_for)),
-            Err(failure) => self.instead(&asked, failure, &steps),
+            Err(failure) => self.instead(&asked, failure, steps),
         };
         if stored.is_new() {
             self.keep(&asked, &stored);
         }
-        lead.end(Outcome { stored, steps: steps.take().into() });
+        stored
     }
 
     /// What to answer when nobody did: what is at hand, however old, or that there is nothing.
