@@ -69,13 +69,14 @@ fn zone() -> String {
     zone
 }
 
-fn knot() -> (Server, SocketAddr) {
+/// Knot with the zone, and whatever else the zone is to have in its settings.
+fn knot(more: &str) -> (Server, SocketAddr) {
     let (folder, address) = (tempfile::tempdir().unwrap(), free_port());
     let at = folder.path().display();
     std::fs::write(folder.path().join("zone"), zone()).unwrap();
     let config = format!(
         "server:\n  listen: 127.0.0.1@{}\n  rundir: {at}\nlog:\n  - target: stderr\n    any: info\n\
-         database:\n  storage: {at}\nzone:\n  - domain: real.example\n    file: {at}/zone\n",
+         database:\n  storage: {at}\nzone:\n  - domain: real.example\n    file: {at}/zone\n{more}",
         address.port()
     );
     let path = folder.path().join("knot.conf");
@@ -144,12 +145,12 @@ fn gist(message: &Message<Vec<u8>>) -> (Rcode, Vec<String>) {
 }
 
 /// What the server itself says, over TCP.
-async fn asked_directly(server: SocketAddr, question: &OwnedQuestion) -> Message<Vec<u8>> {
+async fn asked_directly(server: SocketAddr, question: &Question<'_>) -> Message<Vec<u8>> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let question = question.borrow();
     let mut stream = tokio::net::TcpStream::connect(server).await.unwrap();
-    let mut query = vec![0, 12 + question.original.len() as u8, 1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let mut query = vec![0, 23 + question.original.len() as u8, 1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     query.extend(question.original);
+    query.extend([0, 0, 41, 255, 255, 0, 0, if question.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
     stream.write_all(&query).await.unwrap();
     let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
     stream.read_exact(&mut answer).await.unwrap();
@@ -169,12 +170,12 @@ fn to(upstreams: &[String]) -> Settings {
 
 #[tokio::test]
 async fn what_knot_says_arrives_over_udp_and_tcp() {
-    let (_server, address) = knot();
+    let (_server, address) = knot("");
     for scheme in ["udp", "tcp"] {
         let forwarder = Forwarder::new(&to(&[format!("{scheme}://{address}")])).unwrap();
         for (name, rtype) in QUESTIONS {
             let question = OwnedQuestion::new(name, rtype).unwrap();
-            let truth = asked_directly(address, &question).await;
+            let truth = asked_directly(address, &question.borrow()).await;
             let (answer, trace) = through(&forwarder, name, rtype).await;
             assert_eq!(gist(&answer), gist(&truth), "{name} {rtype}: {:?}", trace.trace());
             let is_missing = !types(&truth).contains(&rtype);
@@ -184,6 +185,31 @@ async fn what_knot_says_arrives_over_udp_and_tcp() {
             assert_eq!(gist(&parse(&kept)), gist(&truth), "{name} {rtype} from the cache");
         }
     }
+}
+
+fn authority(message: &Message<Vec<u8>>) -> Vec<Rtype> {
+    let mut types: Vec<_> = message.authority().unwrap().map(|record| record.unwrap().rtype()).collect();
+    types.sort();
+    types
+}
+
+#[tokio::test]
+async fn signatures_and_proofs_of_absence_pass_through() {
+    let (_server, address) = knot("    dnssec-signing: on\n");
+    let forwarder = Forwarder::new(&to(&[address.to_string()])).unwrap();
+    let mut signatures = 0;
+    for (name, rtype) in QUESTIONS {
+        let owned = OwnedQuestion::new(name, rtype).unwrap();
+        let question = Question { dnssec_ok: true, ..owned.borrow() };
+        let truth = asked_directly(address, &question).await;
+        let answer = written(&forwarder.resolve(question.to_owned()).await, &question);
+        assert_eq!(gist(&answer), gist(&truth), "{name} {rtype}");
+        assert_eq!(authority(&answer), authority(&truth), "{name} {rtype}");
+        signatures += types(&answer).iter().filter(|rtype| **rtype == Rtype::RRSIG).count();
+        let plain = written(&forwarder.resolve(owned.clone()).await, &owned.borrow());
+        assert!(!types(&plain).contains(&Rtype::RRSIG), "{name} {rtype}: only who asks gets them");
+    }
+    assert!(signatures >= 15, "{signatures}");
 }
 
 #[tokio::test]
