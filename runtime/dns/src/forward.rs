@@ -66,9 +66,11 @@ use cache::Cache;
 use clients::Clients;
 use metrics::{Counters, count};
 use peer::now;
+use request::Asking;
 use resolve::{Want, refusal};
 use routes::Routes;
 use stored::{Age, Stored};
+use trace::Steps;
 use underway::UnderWay;
 
 pub use metrics::{Metrics, UpstreamMetrics};
@@ -218,6 +220,19 @@ impl Forwarder {
         if refusal(&question.borrow()).is_none() {
             let _ = self.shared(&question, Want::New).await;
         }
+    }
+
+    /// Puts a question to every upstream of every list, each for itself and past the cache: a [`Step::Asked`] for each
+    /// says what came of it.
+    pub async fn probe(&self, question: &OwnedQuestion) -> Vec<Step> {
+        let asking = Asking::of(&question.borrow());
+        let each = self.routes.peers.iter().map(async |peer| {
+            let steps = Steps::default();
+            // What came of it is in the steps.
+            let _ = peer.ask(&asking, &steps).await;
+            steps.take()
+        });
+        futures_util::future::join_all(each).await.concat()
     }
 
     /// Forgets all answers.

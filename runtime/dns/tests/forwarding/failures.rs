@@ -147,3 +147,16 @@ async fn nobody_waits_for_ever_for_aliases_that_lead_from_zone_to_zone() {
     assert_eq!(types(&answer), [Rtype::CNAME; 9]);
     assert_eq!(odd.queries() + even.queries(), 9);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_upstream_can_be_tried_for_itself() {
+    let good = Fake::start(|query| query.address(7, 300)).await;
+    let silent = Fake::start(|_| Vec::new()).await;
+    let unwilling = Fake::start(|query| query.refuse(Rcode::REFUSED)).await;
+    let forwarder = forwarder(&[&good, &silent, &unwilling]);
+    let steps = forwarder.probe(&question("www.example")).await;
+    let told: Vec<_> = steps.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains(&good.address.to_string()) && told[0].contains("over udp answered NOERROR"));
+    assert!(told[1].contains(&silent.address.to_string()) && told[1].contains("time-out after 3500 ms"));
+    assert!(told[2].contains("answered REFUSED"), "{told:?}");
+}
