@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod answers;
+mod day;
 mod failures;
 mod fake;
 mod forgeries;
