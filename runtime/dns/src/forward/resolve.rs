@@ -203,3 +203,28 @@ fn verdict(failure: Option<&Failure>) -> (Rcode, ExtendedErrorCode) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use domain::base::iana::Rtype;
+
+    use super::*;
+    use crate::forward::{Settings, special};
+
+    #[tokio::test]
+    async fn what_was_answered_between_two_looks_is_not_asked_for_again() {
+        let forwarder = Forwarder::new(&Settings::default()).unwrap();
+        let question = OwnedQuestion::new("www.example", Rtype::A).unwrap();
+        let local = OwnedQuestion::new("localhost", Rtype::A).unwrap();
+        let reply = special::answer(&local.borrow(), special::Kind::Localhost).unwrap();
+        let stored = Arc::new(Stored::answer(reply, now(), Duration::ZERO));
+        forwarder.keep(&question.borrow(), &stored);
+        let answer = forwarder.shared(&question, Want::Any).await;
+        assert_eq!((answer.rcode(), answer.trace()), (Rcode::NOERROR, &[Step::Cached][..]));
+        assert_eq!(forwarder.counters.failures.load(Relaxed), 0);
+        let newer = forwarder.shared(&question, Want::New).await;
+        assert_eq!(newer.trace(), [Step::Nobody]);
+    }
+}
