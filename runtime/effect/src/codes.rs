@@ -403,6 +403,38 @@ codes! {
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
 
+    // Q: questions, and the records that answer them.
+    DnsName "MC-Q001" "a name cannot stand in DNS"
+        "A label is empty or longer than 63 characters, the name longer than 253, or it breaks the rules of internationalised names."
+        "Correct the name; `\\.` is a dot within a label, `@` the zone itself.";
+    DnsValue "MC-Q002" "a value is not one of its type"
+        "The value of a record does not read as its type says, or the type cannot be set."
+        "Write it as in a zone file: `10 mail.example.` for MX; any type as `\\# LENGTH HEX` (RFC 3597).";
+    DnsExclusive "MC-Q003" "records would stand beside each other that cannot"
+        "A CNAME is alone at its name, nothing lies beneath a DNAME, and what a script describes has one time to live for all values of a type (RFC 1034, section 3.6.2; RFC 6672)."
+        "Remove the other records in the same change, or choose another name.";
+    DnsZone "MC-Q004" "the zone is not served here, or the name lies outside of it"
+        "Records belong to a zone that the driver has; a name that ends in a dot is absolute."
+        "`mcrun zones list` shows the zones; `dns.zones.ensure` makes one.";
+    DnsZoneFile "MC-Q005" "a zone file cannot be read"
+        "The line that the message names does not follow RFC 1035, section 5, or what it says cannot stand in this zone."
+        "Correct the line; nothing of the file was taken over.";
+    DnsRefused "MC-Q010" "the name server refused"
+        "The server has the zone and does not let this key or address change or read it, or a precondition did not hold."
+        "Check the key and its rights at the server.";
+    DnsUnavailable "MC-Q011" "no name server answers"
+        "None of the servers that were asked gave an answer in time."
+        "Check the addresses under [dns] and [drivers.rfc2136] or [drivers.rest] in mcrun.toml, and the way there; `mcrun dns trace NAME` shows who was asked.";
+    DnsAnswer "MC-Q012" "a name server answered with something that was not asked for"
+        "The answer does not belong to the question, is not signed as it should be, or cannot be read."
+        "Compare the clock and the key of both sides: a signature holds for five minutes (RFC 8945).";
+    DnsNotYet "MC-Q013" "the servers do not answer so yet"
+        "`dns.wait_for` waited for servers to answer as described, and the time was over."
+        "The details name what each server said last; secondaries take what NOTIFY or their refresh brings.";
+    DnsListen "MC-Q020" "the name server cannot listen"
+        "An address of `dns.listen` is held by another program, or is none of this machine's."
+        "Where the system's resolver holds port 53 on 127.0.0.53, name the addresses that others ask: `listen = [\"192.168.88.181\"]`.";
+
     // T: tests of scripts.
     Expectation "MC-T001" "an expectation of a test does not hold"
         "A test of `mcrun test` expected something else than what it found."

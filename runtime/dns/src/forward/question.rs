@@ -113,6 +113,18 @@ impl OwnedQuestion {
         })
     }
 
+    /// The same question for a name that one of ours leads to, in any case.
+    #[must_use]
+    pub fn of(&self, name: &[u8]) -> Self {
+        self.renamed(&name.to_ascii_lowercase())
+    }
+
+    /// The same question of a client that takes any answer.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { limit: usize::from(u16::MAX), ..self.clone() }
+    }
+
     /// The same question for another name, in lower-case wire form.
     pub(super) fn renamed(&self, name: &[u8]) -> Self {
         let mut original = name.to_vec();
