@@ -43,6 +43,7 @@ mod question;
 mod race;
 pub mod reply;
 mod request;
+mod resolve;
 mod routes;
 mod settings;
 mod single;
@@ -58,7 +59,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use domain::base::iana::{Class, ExtendedErrorCode, Rcode};
+use domain::base::iana::Rcode;
 use effect::Result;
 use tokio::time::timeout;
 
@@ -66,13 +67,12 @@ use cache::Cache;
 use clients::Clients;
 use metrics::{Counters, count};
 use peer::now;
-use question::{LONGEST_KEY, shown};
-use reply::Reply;
 use request::Asking;
-use routes::{Route, Routes};
-use stored::{Age, FAILURE_TTL, OFFLINE_TTL, Stored};
+use resolve::{Want, refusal};
+use routes::Routes;
+use stored::{Age, Stored};
 use trace::Steps;
-use underway::{Lead, Outcome, Part, UnderWay};
+use underway::UnderWay;
 
 pub use metrics::{Metrics, UpstreamMetrics};
 pub use question::{LONGEST_NAME, Moment, OwnedQuestion, PLAIN_LIMIT, Question};
@@ -83,13 +83,6 @@ pub use upstream::{BadUpstream, Transport, Upstream};
 
 /// A client with an answer past its end at hand waits no longer for a new one, RFC 8767 section 5.
 const STALE_PATIENCE: Duration = Duration::from_millis(1800);
-/// Upstreams have given up by then; this only guards against mistakes.
-const JOIN_PATIENCE: Duration = Duration::from_secs(12);
-/// Aliases that lead from one zone's upstreams to another's.
-const MOST_FOLLOWED: usize = 8;
-
-/// Seconds that an alias is kept whose end is missing without a word.
-const UNENDED_TTL: u32 = 30;
 
 /// What the cache says to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,8 +209,8 @@ impl Forwarder {
             Some((Age::Stale, stored)) => Some(stored),
             _ => None,
         };
-        let Some(stale) = stale else { return self.shared(&question).await };
-        match timeout(STALE_PATIENCE, self.shared(&question)).await {
+        let Some(stale) = stale else { return self.shared(&question, Want::Any).await };
+        match timeout(STALE_PATIENCE, self.shared(&question, Want::Any)).await {
             Ok(answer) => answer,
             Err(_) => Answer::new(self.renew(&asked, &stale), Step::Stale),
         }
@@ -227,8 +220,21 @@ impl Forwarder {
     pub async fn refresh(self: &Arc<Self>, question: OwnedQuestion) {
         count(&self.counters.prefetches);
         if refusal(&question.borrow()).is_none() {
-            let _ = self.shared(&question).await;
+            let _ = self.shared(&question, Want::New).await;
         }
+    }
+
+    /// Puts a question to every upstream of every list, each for itself and past the cache: a [`Step::Asked`] for each
+    /// says what came of it.
+    pub async fn probe(&self, question: &OwnedQuestion) -> Vec<Step> {
+        let asking = Asking::of(&question.borrow());
+        let each = self.routes.peers.iter().map(async |peer| {
+            let steps = Steps::default();
+            // What came of it is in the steps.
+            let _ = peer.ask(&asking, &steps).await;
+            steps.take()
+        });
+        futures_util::future::join_all(each).await.concat()
     }
 
     /// Forgets all answers.
@@ -251,157 +257,6 @@ impl Forwarder {
             entries: self.cache.entries() as u64,
             bytes: self.cache.bytes(),
             upstreams: self.routes.peers.iter().map(|peer| peer.metrics()).collect(),
-        }
-    }
-
-    fn find(&self, question: &Question<'_>) -> Option<Arc<Stored>> {
-        let mut buffer = [0; LONGEST_KEY];
-        let key = question.key(&mut buffer).filter(|_| question.recursion_desired)?;
-        self.cache.get(key)
-    }
-
-    fn keep(&self, question: &Question<'_>, stored: &Arc<Stored>) {
-        let mut buffer = [0; LONGEST_KEY];
-        if let Some(key) = question.key(&mut buffer).filter(|_| stored.keeps()) {
-            self.cache.insert(key, Arc::clone(stored));
-        }
-    }
-
-    /// The answer past its end, which is given at once for a while from now on, unless a new one came meanwhile.
-    fn renew(&self, question: &Question<'_>, stale: &Arc<Stored>) -> Arc<Stored> {
-        let now = now();
-        count(&self.counters.stale);
-        if let Some(newer) = self.find(question).filter(|stored| matches!(stored.age(now), Age::Fresh(_))) {
-            return newer;
-        }
-        let renewed = Arc::new(stale.renewed(now));
-        self.keep(question, &renewed);
-        renewed
-    }
-
-    /// One question to upstreams for all who ask the same.
-    async fn shared(self: &Arc<Self>, question: &OwnedQuestion) -> Answer {
-        let mut buffer = [0; LONGEST_KEY];
-        let Some(key) = question.borrow().key(&mut buffer) else { return failed(&question.borrow()) };
-        // Whoever leads may be gone with its thread: then the next one leads.
-        for _ in 0..2 {
-            let (waiting, joined) = match self.under_way.enter(key) {
-                Part::Lead(lead, waiting) => {
-                    tokio::spawn(Arc::clone(self).lead(question.clone(), lead));
-                    (waiting, false)
-                }
-                Part::Join(waiting) => {
-                    count(&self.counters.joined);
-                    (waiting, true)
-                }
-                Part::Crowded => {
-                    count(&self.counters.crowded);
-                    let answer = failed(&question.borrow());
-                    return Answer { steps: [Step::Crowded].into(), ..answer };
-                }
-            };
-            if let Ok(Some(outcome)) = timeout(JOIN_PATIENCE, underway::outcome(waiting)).await {
-                let mut steps = outcome.steps;
-                if joined {
-                    steps = [Step::Joined].into_iter().chain(steps.iter().cloned()).collect();
-                }
-                return Answer { stored: outcome.stored, steps };
-            }
-        }
-        failed(&question.borrow())
-    }
-
-    async fn lead(self: Arc<Self>, question: OwnedQuestion, lead: Lead) {
-        let steps = Steps::default();
-        let asked = question.borrow();
-        let outcome = self.ask(&question, &steps, 0).await;
-        let stored = match outcome {
-            Ok(reply) => Arc::new(Stored::answer(reply, now(), self.stale_for)),
-            Err(failure) => self.instead(&asked, failure, &steps),
-        };
-        if stored.is_new() {
-            self.keep(&asked, &stored);
-        }
-        lead.end(Outcome { stored, steps: steps.take().into() });
-    }
-
-    /// What to answer when nobody did: what is at hand, however old, or that there is nothing.
-    fn instead(&self, asked: &Question<'_>, failure: Option<Failure>, steps: &Steps) -> Arc<Stored> {
-        let at_hand = self.find(asked).map(|stored| (stored.age(now()), stored));
-        match at_hand {
-            Some((Age::Fresh(_), stored)) => stored,
-            Some((Age::Stale | Age::Renewed, stored)) => {
-                steps.push(Step::Stale);
-                self.renew(asked, &stored)
-            }
-            _ => {
-                count(&self.counters.failures);
-                let (rcode, ede) = verdict(failure.as_ref());
-                let offline = ede == ExtendedErrorCode::NETWORK_ERROR;
-                let lifetime = if offline { OFFLINE_TTL } else { FAILURE_TTL };
-                Arc::new(Stored::failure(asked, rcode, Some(ede), now(), lifetime))
-            }
-        }
-    }
-
-    /// Asks along the routes of the name and of those that its aliases lead to.
-    async fn ask(
-        &self,
-        question: &OwnedQuestion,
-        steps: &Steps,
-        followed: usize,
-    ) -> std::result::Result<Reply, Option<Failure>> {
-        let asked = question.borrow();
-        let upstreams = match self.routes.of(&asked, steps) {
-            Route::Ask(upstreams) => upstreams,
-            Route::Here(reply) => return Ok(reply),
-            Route::Nobody => return Err(None),
-        };
-        let mut reply = upstreams.ask(&Asking::of(&asked), steps).await.map_err(Some)?;
-        let Some(target) = reply.dangling.as_deref().filter(|_| followed < MOST_FOLLOWED) else {
-            return Ok(reply);
-        };
-        let next = question.renamed(target);
-        let same = |route: &Route<'_>| matches!(route, Route::Ask(same) if std::ptr::eq(*same, upstreams));
-        if same(&self.routes.of(&next.borrow(), &Steps::default())) {
-            // They said all that they know, but not for how long there is no more.
-            reply.ttl = reply.ttl.min(UNENDED_TTL);
-            return Ok(reply);
-        }
-        steps.push(Step::Followed(shown(target)));
-        let rest = Box::pin(self.ask(&next, steps, followed + 1)).await?;
-        reply::join(&reply, &rest).map_err(|_| Some(Failure::Malformed("its alias cannot be followed")))
-    }
-}
-
-/// What nobody is asked: without RD only our own names are answered, types above 127 except ANY are no data.
-fn refusal(question: &Question<'_>) -> Option<Stored> {
-    let meta = matches!(question.rtype.to_int(), 0 | 41 | 128..=254);
-    let rcode = match (question.recursion_desired, question.class == Class::IN, meta) {
-        (true, true, false) => return None,
-        (true, true, true) => Rcode::NOTIMP,
-        _ => Rcode::REFUSED,
-    };
-    Some(Stored::failure(question, rcode, Some(ExtendedErrorCode::NOT_SUPPORTED), now(), FAILURE_TTL))
-}
-
-fn failed(question: &Question<'_>) -> Answer {
-    let ede = Some(ExtendedErrorCode::NOT_READY);
-    Answer::new(Arc::new(Stored::failure(question, Rcode::SERVFAIL, ede, now(), FAILURE_TTL)), Step::Nobody)
-}
-
-/// What the client is told: an upstream's own words where it has any.
-fn verdict(failure: Option<&Failure>) -> (Rcode, ExtendedErrorCode) {
-    match failure {
-        None => (Rcode::REFUSED, ExtendedErrorCode::NOT_AUTHORITATIVE),
-        Some(Failure::Refused { ede: Some(code), .. }) => {
-            (Rcode::SERVFAIL, ExtendedErrorCode::from_int(*code))
-        }
-        Some(Failure::Refused { .. } | Failure::TimedOut | Failure::Overtaken | Failure::Busy) => {
-            (Rcode::SERVFAIL, ExtendedErrorCode::NO_REACHABLE_AUTHORITY)
-        }
-        Some(Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Malformed(_)) => {
-            (Rcode::SERVFAIL, ExtendedErrorCode::NETWORK_ERROR)
         }
     }
 }

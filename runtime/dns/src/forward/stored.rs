@@ -236,3 +236,95 @@ fn count_opt(header: &mut [u8]) {
     let additional = u16::from_be_bytes([header[10], header[11]]) + 1;
     header[10..].copy_from_slice(&additional.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use domain::base::Message;
+
+    use super::*;
+    use crate::forward::OwnedQuestion;
+    use crate::forward::special;
+
+    fn stored(born: Moment) -> (OwnedQuestion, Stored) {
+        let question = OwnedQuestion::new("localhost", Rtype::A).unwrap();
+        let asked = question.borrow();
+        let reply = special::answer(&asked, special::kind(asked.name)).unwrap();
+        let stored = Stored::answer(reply, born, Duration::from_secs(100));
+        (question, stored)
+    }
+
+    fn written(stored: &Stored, question: &Question<'_>, now: Moment) -> Message<Vec<u8>> {
+        let mut out = Vec::new();
+        stored.write(question, now, &mut out);
+        assert!(out.len() <= question.limit.max(HEADER + question.original.len() + OPT + EDE));
+        let message = Message::from_octets(out).unwrap();
+        assert!(message.iter().all(|record| record.is_ok()));
+        message
+    }
+
+    fn ttl(message: &Message<Vec<u8>>) -> u32 {
+        message.answer().unwrap().next().unwrap().unwrap().ttl().as_secs()
+    }
+
+    #[test]
+    fn an_answer_ages_to_its_end_and_beyond() {
+        let born = Instant::now();
+        let (question, stored) = stored(born);
+        let at = |seconds| born + Duration::from_secs(seconds);
+        for (seconds, age) in [
+            (0, Age::Fresh(0)),
+            (10_799, Age::Fresh(10_799)),
+            (10_800, Age::Stale),
+            (10_899, Age::Stale),
+            (10_900, Age::Dead),
+        ] {
+            assert_eq!(stored.age(at(seconds)), age);
+        }
+        assert_eq!(ttl(&written(&stored, &question.borrow(), at(800))), 10_000);
+        let renewed = stored.renewed(at(10_850));
+        assert_eq!(renewed.age(at(10_879)), Age::Renewed);
+        assert_eq!(renewed.age(at(10_880)), Age::Stale);
+        assert_eq!(ttl(&written(&renewed, &question.borrow(), at(10_860))), STALE_TTL);
+    }
+
+    #[test]
+    fn a_clock_that_seems_to_go_back_ages_nothing() {
+        let born = Instant::now() + Duration::from_secs(1000);
+        let (question, stored) = stored(born);
+        let earlier = born - Duration::from_secs(500);
+        assert_eq!(stored.age(earlier), Age::Fresh(0));
+        assert_eq!(ttl(&written(&stored, &question.borrow(), earlier)), 10_800);
+    }
+
+    #[test]
+    fn an_answer_is_cut_to_every_limit() {
+        let now = Instant::now();
+        let (question, stored) = stored(now);
+        for limit in 0..120 {
+            for edns in [false, true] {
+                let asked = Question { limit, edns, ..question.borrow() };
+                let message = written(&stored, &asked, now);
+                let whole = message.header_counts().ancount() == 1;
+                assert_eq!(message.header().tc(), !whole);
+                assert_eq!(message.opt().is_some(), edns);
+                let length = stored.message.len() + if edns { OPT } else { 0 };
+                assert_eq!(whole, length <= limit);
+            }
+        }
+    }
+
+    #[test]
+    fn failures_say_why_to_those_who_listen() {
+        let now = Instant::now();
+        let question = OwnedQuestion::new("www.example", Rtype::A).unwrap();
+        let asked = question.borrow();
+        let why = Some(ExtendedErrorCode::NO_REACHABLE_AUTHORITY);
+        let failure = Stored::failure(&asked, Rcode::SERVFAIL, why, now, FAILURE_TTL);
+        let message = written(&failure, &asked, now);
+        assert_eq!(message.header().rcode(), Rcode::SERVFAIL);
+        assert!(message.as_slice().ends_with(&[0, 6, 0, 15, 0, 2, 0, 22]));
+        assert!(!failure.prefetch_due(4));
+    }
+}

@@ -230,3 +230,31 @@ async fn open(address: SocketAddr, tls: Option<Tls>) -> Result<Box<dyn Connectio
 pub(super) fn unreachable(error: &io::Error) -> Failure {
     Failure::Unreachable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_with_one_id_are_told_apart_and_each_gets_its_own_back() {
+        let mut waiting = HashMap::new();
+        let mut answers = Vec::new();
+        let mut frames = Vec::new();
+        for number in 0..3 {
+            let (reply, answer) = oneshot::channel();
+            let message = vec![0xff, 0xff, number];
+            frames.push(enter(Job { message, reply }, &mut waiting).unwrap());
+            answers.push(answer);
+        }
+        let mut buffer = BytesMut::new();
+        frames.iter().rev().for_each(|frame| buffer.extend_from_slice(frame));
+        // What nobody waits for, and half a message.
+        buffer.extend_from_slice(&[0, 3, 0x12, 0x34, 0, 0, 9]);
+        deliver(&mut buffer, &mut waiting);
+        for (number, mut answer) in (0..).zip(answers) {
+            assert_eq!(answer.try_recv().unwrap(), Ok(vec![0xff, 0xff, number]));
+        }
+        assert!(waiting.is_empty());
+        assert_eq!(&buffer[..], [0, 9]);
+    }
+}

@@ -82,3 +82,27 @@ impl Drop for Lead {
 pub(super) async fn outcome(mut waiting: Waiting) -> Option<Outcome> {
     waiting.wait_for(Option::is_some).await.ok()?.clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(under_way: &Arc<UnderWay>) -> (Lead, Waiting) {
+        match under_way.enter(b"key") {
+            Part::Lead(lead, waiting) => (lead, waiting),
+            _ => panic!("somebody else leads"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_lead_that_is_gone_is_told_and_may_lead_itself() {
+        let under_way = Arc::<UnderWay>::default();
+        let (first, waiting) = lead(&under_way);
+        let Part::Join(joined) = under_way.enter(b"key") else { panic!("the question is under way") };
+        drop(first);
+        assert!(outcome(waiting).await.is_none() && outcome(joined).await.is_none());
+        let (second, _) = lead(&under_way);
+        drop(second);
+        assert!(under_way.map().is_empty());
+    }
+}

@@ -107,3 +107,56 @@ async fn an_upstream_without_edns_is_asked_without() {
     assert_eq!(addresses(&resolve(&forwarder, "b.example").await), [(7, 300)]);
     assert_eq!(old.queries(), 3, "it is remembered");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_waited_for_where_there_is_no_other() {
+    for milliseconds in [400, 1200, 2900] {
+        let slow = Fake::slow(Duration::from_millis(milliseconds), |query| query.address(7, 300)).await;
+        let forwarder = forwarder(&[&slow]);
+        assert_eq!(addresses(&resolve(&forwarder, "www.example").await), [(7, 300)], "{milliseconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_slow_ones_the_first_to_answer_counts() {
+    let slow = Fake::slow(Duration::from_millis(700), |query| query.address(1, 300)).await;
+    let quicker = Fake::slow(Duration::from_millis(100), |query| query.address(2, 300)).await;
+    let forwarder = forwarder(&[&slow, &quicker]);
+    let begun = Instant::now();
+    let question = question("www.example");
+    let answer = forwarder.resolve(question.clone()).await;
+    assert_eq!(addresses(&written(&answer, &question.borrow())), [(2, 300)]);
+    assert!(begun.elapsed() <= Duration::from_millis(400), "{:?}", begun.elapsed());
+    assert_eq!(outcomes(&answer), [Ok(Rcode::NOERROR), Err(Failure::Overtaken)]);
+    assert_eq!(forwarder.metrics().upstreams[0].overtaken, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_for_aliases_that_lead_from_zone_to_zone() {
+    let next = |query: &fake::Query, zone: &str| {
+        let target = format!("x{}.{zone}.example", query.number);
+        vec![query.answer(Rcode::NOERROR).cname(&query.text(), &target, 300).bytes()]
+    };
+    let odd = Fake::start(move |query| next(query, "even")).await;
+    let even = Fake::start(move |query| next(query, "odd")).await;
+    let mut settings = settings(&[]);
+    settings.zones.insert("odd.example".into(), vec![odd.address.to_string().parse().unwrap()]);
+    settings.zones.insert("even.example".into(), vec![even.address.to_string().parse().unwrap()]);
+    let forwarder = Forwarder::new(&settings).unwrap();
+    let answer = resolve(&forwarder, "www.odd.example").await;
+    assert_eq!(types(&answer), [Rtype::CNAME; 9]);
+    assert_eq!(odd.queries() + even.queries(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_upstream_can_be_tried_for_itself() {
+    let good = Fake::start(|query| query.address(7, 300)).await;
+    let silent = Fake::start(|_| Vec::new()).await;
+    let unwilling = Fake::start(|query| query.refuse(Rcode::REFUSED)).await;
+    let forwarder = forwarder(&[&good, &silent, &unwilling]);
+    let steps = forwarder.probe(&question("www.example")).await;
+    let told: Vec<_> = steps.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains(&good.address.to_string()) && told[0].contains("over udp answered NOERROR"));
+    assert!(told[1].contains(&silent.address.to_string()) && told[1].contains("time-out after 3500 ms"));
+    assert!(told[2].contains("answered REFUSED"), "{told:?}");
+}

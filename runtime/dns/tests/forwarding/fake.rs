@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use domain::base::iana::{Rcode, Rtype};
 use domain::base::{Message, MessageBuilder, Name, Record, Ttl};
@@ -24,7 +25,7 @@ pub(crate) struct Query {
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Mutex<Vec<Query>>>,
-    pub(crate) connections: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -32,6 +33,14 @@ type Behaviour = Arc<dyn Fn(&Query) -> Vec<Vec<u8>> + Send + Sync>;
 
 impl Fake {
     pub(crate) async fn start(behaviour: impl Fn(&Query) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::slow(Duration::ZERO, behaviour).await
+    }
+
+    /// One that takes its time over UDP.
+    pub(crate) async fn slow(
+        delay: Duration,
+        behaviour: impl Fn(&Query) -> Vec<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
@@ -42,7 +51,7 @@ impl Fake {
         let behaviour: Behaviour = Arc::new(behaviour);
         let (seen, connections) = (Arc::default(), Arc::<AtomicUsize>::default());
         let tasks = vec![
-            tokio::spawn(datagrams(udp, Arc::clone(&behaviour), Arc::clone(&seen))),
+            tokio::spawn(datagrams(Arc::new(udp), Arc::clone(&behaviour), Arc::clone(&seen), delay)),
             tokio::spawn(streams(tcp, behaviour, Arc::clone(&seen), Arc::clone(&connections))),
         ];
         Self { address, seen, connections, tasks }
@@ -52,16 +61,12 @@ impl Fake {
         self.seen.lock().unwrap().len()
     }
 
-    pub(crate) fn over_tcp(&self) -> usize {
-        self.seen.lock().unwrap().iter().filter(|query| query.over_tcp).count()
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
     }
 
-    /// Closes its sockets.
-    pub(crate) async fn stop(mut self) {
-        for task in self.tasks.drain(..) {
-            task.abort();
-            let _ = task.await;
-        }
+    pub(crate) fn over_tcp(&self) -> usize {
+        self.seen.lock().unwrap().iter().filter(|query| query.over_tcp).count()
     }
 }
 
@@ -80,19 +85,25 @@ fn note(seen: &Seen, bytes: &[u8], over_tcp: bool) -> Query {
     query
 }
 
-async fn datagrams(socket: UdpSocket, behaviour: Behaviour, seen: Seen) {
+async fn datagrams(socket: Arc<UdpSocket>, behaviour: Behaviour, seen: Seen, delay: Duration) {
     let mut buffer = vec![0; 65_535];
     while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
         let query = note(&seen, &buffer[..length], false);
-        for answer in behaviour(&query) {
-            let _ = socket.send_to(&answer, client).await;
-        }
+        let (answers, socket) = (behaviour(&query), Arc::clone(&socket));
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            for answer in answers {
+                let _ = socket.send_to(&answer, client).await;
+            }
+        });
     }
 }
 
 async fn streams(listener: TcpListener, behaviour: Behaviour, seen: Seen, connections: Arc<AtomicUsize>) {
     let mut open = tokio::task::JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
+        // The kernel would hold small answers back in real time, while the test's own stands still.
+        stream.set_nodelay(true).unwrap();
         connections.fetch_add(1, SeqCst);
         let (behaviour, seen) = (Arc::clone(&behaviour), Arc::clone(&seen));
         open.spawn(async move {
@@ -216,7 +227,12 @@ impl Answer {
         self.authority.iter().for_each(|record| builder.push(record).unwrap());
         let mut builder = builder.additional();
         if message.opt().is_some() {
-            builder.opt(|opt| Ok(opt.set_udp_payload_size(1232))).unwrap();
+            builder
+                .opt(|opt| {
+                    opt.set_udp_payload_size(1232);
+                    Ok(())
+                })
+                .unwrap();
         }
         builder.finish()
     }

@@ -88,13 +88,11 @@ async fn broken_answers_count_as_failure() {
         ("a name that points ahead", |bytes| {
             let at = bytes.len() as u16;
             bytes[11] += 1;
-            bytes.extend((0xc000 | at + 2).to_be_bytes());
+            bytes.extend((0xc000 | (at + 2)).to_be_bytes());
             bytes.extend([0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]);
         }),
         ("an address of three bytes", |bytes| {
-            bytes[11] += 1;
             bytes[7] += 1;
-            bytes[11] -= 1;
             let name = bytes[12..].split(|byte| *byte == 0).next().unwrap().len() + 1;
             let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 3, 1, 2, 3];
             let at = 12 + name + 4;

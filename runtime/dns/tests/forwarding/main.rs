@@ -1,14 +1,18 @@
 //! Forwarding as a client of the server sees it, with upstreams that answer, fail, lie, hang and forge.
 //!
 //! Time stands still unless nothing else can happen: a time-out of seconds costs none.
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod answers;
+mod day;
 mod failures;
 mod fake;
 mod forgeries;
 mod real;
 mod routes;
 mod stale;
+mod streams;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;

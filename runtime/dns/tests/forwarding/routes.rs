@@ -69,3 +69,15 @@ async fn a_private_resolver_is_asked_for_names_of_its_network_and_the_fallback_i
     assert_eq!(resolve(&forwarder, "nas.home.arpa").await.header().rcode(), Rcode::SERVFAIL);
     assert_eq!((router.queries(), fallback.queries()), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_that_is_left_open_without_a_word_is_not_kept_for_long() {
+    let lazy = Fake::start(|query| {
+        vec![query.answer(Rcode::NOERROR).cname(&query.text(), "web.example", 86_400).bytes()]
+    })
+    .await;
+    let forwarder = forwarder(&[&lazy]);
+    assert_eq!(types(&resolve(&forwarder, "www.example").await), [Rtype::CNAME]);
+    advance(Duration::from_secs(31)).await;
+    assert_eq!(cached(&forwarder, "www.example").0, Lookup::Stale);
+}

@@ -65,7 +65,8 @@ fn every_part_that_is_cut_off_is_noticed() {
 
 #[test]
 fn each_thing_that_must_be_repeated_is_checked() {
-    let changes: [(usize, u8, Flaw); 7] = [
+    let changes: [(usize, u8, Flaw); 8] = [
+        (5, 0x03, Flaw::Unrelated),
         (0, 0x80, Flaw::Unrelated),
         (2, 0x80, Flaw::Unrelated),
         (2, 0x08, Flaw::Unrelated),
@@ -82,6 +83,15 @@ fn each_thing_that_must_be_repeated_is_checked() {
     let mut lost = good();
     lost[13] ^= 0x20;
     assert!(!read(&mut lost, &sent(NAME, true)).unwrap().echoed);
+}
+
+#[test]
+fn an_alias_whose_end_does_not_exist_for_an_unknown_time_is_not_kept() {
+    let mut bytes = good();
+    // NXDOMAIN, the alias alone, and no SOA.
+    bytes[3] = 3;
+    bytes[7] = 1;
+    assert_eq!(read(&mut bytes, &sent(NAME, false)).unwrap().ttl, 0);
 }
 
 #[test]
