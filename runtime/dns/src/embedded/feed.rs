@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use effect::Result;
 use journal::{Followed, Follower, Written};
@@ -108,4 +107,3 @@ fn changed(name: &Name, before: Option<Zone>, written: &[Written]) -> Option<Zon
     }
     Some(zone)
 }
-

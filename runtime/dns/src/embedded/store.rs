@@ -9,7 +9,7 @@ use journal::{Journal, Write};
 
 use super::exclusive::{self, Sets};
 use super::rows;
-use crate::driver::{Change, Zone};
+use crate::driver::{Change, Zone, is_further};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
@@ -117,10 +117,30 @@ impl Store {
     /// # Errors
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
     pub async fn change_writes(&self, zone: &Name, basis: &Basis, change: &Change) -> Result<Vec<Write>> {
-        let soa = basis.known(zone)?;
-        let before = self.around(zone, change).await?;
+        basis.known(zone)?;
+        let touched =
+            change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
+        let grafts = change.put.iter().any(|set| set.rtype == RecordType::DNAME);
+        let before = self.around(zone, touched, grafts).await?;
+        self.revision_writes(zone, basis, before, change, None)
+    }
+
+    /// What is written to change records of `zone`, which stands as `basis` and, at the names that matter, as `before`. A
+    /// `soa` takes the place of the zone's own; its serial is the least that the zone gets.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub(crate) fn revision_writes(
+        &self,
+        zone: &Name,
+        basis: &Basis,
+        before: Sets,
+        change: &Change,
+        soa: Option<Zone>,
+    ) -> Result<Vec<Write>> {
+        let had = basis.known(zone)?;
         let (after, mut writes) = self.applied(zone, before, change)?;
-        if writes.is_empty() {
+        if writes.is_empty() && soa.is_none() {
             return Ok(writes);
         }
         for name in change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name)) {
@@ -132,7 +152,12 @@ impl Store {
                 Error::new(Code::DnsExclusive, message).because("a zone has at least one NS at its own name")
             );
         }
-        let soa = Zone { serial: next(soa.serial), ..soa.clone() };
+        let serial = next(had.serial);
+        let soa = match soa {
+            Some(soa) if is_further(serial, soa.serial) => soa,
+            Some(soa) => Zone { serial, ..soa },
+            None => Zone { serial, ..had.clone() },
+        };
         writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
         Ok(writes)
     }
@@ -166,16 +191,20 @@ impl Store {
         Ok((sets, writes))
     }
 
-    /// The sets of every name that decides whether `change` may be made.
-    async fn around(&self, zone: &Name, change: &Change) -> Result<Sets> {
-        let touched =
-            change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
+    /// The sets of every name that decides whether the names `touched` may be changed; of a tree that is grafted elsewhere
+    /// that is every name.
+    pub(crate) async fn around(
+        &self,
+        zone: &Name,
+        touched: impl Iterator<Item = &Name>,
+        grafts: bool,
+    ) -> Result<Sets> {
         let mut names = BTreeSet::from([zone.clone()]);
         for name in touched {
             let above = std::iter::successors(Some(name.clone()), Name::parent);
             names.extend(above.take_while(|name| name.is_within(zone)));
         }
-        let is_whole = names.len() > FEW_NAMES || change.put.iter().any(|set| set.rtype == RecordType::DNAME);
+        let is_whole = names.len() > FEW_NAMES || grafts;
         let mut sets = Sets::new();
         let mut add = |set: RecordSet| sets.entry(set.name.clone()).or_default().insert(set.rtype, set);
         if is_whole {
