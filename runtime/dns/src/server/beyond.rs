@@ -264,3 +264,7 @@ fn code_of(error: &Error, zone: &Name) -> u8 {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "beyond/tests.rs"]
+mod tests;
