@@ -32,6 +32,13 @@ pub struct Zone {
     pub minimum: u32,
 }
 
+/// Whether the serial `other` is further on than `serial` (RFC 1982, section 3.2). Two that are exactly half of all apart
+/// are not in any order.
+#[must_use]
+pub fn is_further(serial: u32, other: u32) -> bool {
+    (1..1 << 31).contains(&other.wrapping_sub(serial))
+}
+
 /// A change of the records of one zone, made whole or not at all where the driver has [`Feature::Transactions`].
 #[derive(Debug, Clone, Default)]
 pub struct Change {

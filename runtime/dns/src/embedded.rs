@@ -13,7 +13,9 @@ use effect::{Code, Error, Result};
 use crate::driver::{Change, Driver, Feature, Zone};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
+use crate::server::update::Update;
 
+pub(crate) use exclusive::{Sets, stands_beside_cname};
 pub use feed::Feed;
 pub(crate) use store::unknown;
 pub use store::{Basis, Store};
@@ -68,14 +70,43 @@ impl Embedded {
             }
             match self.store.journal().write(writes).await {
                 Err(journal::Error::Conflict { .. }) if attempt < ATTEMPTS => {}
-                Err(journal::Error::Conflict { .. }) => {
-                    let message = format!("the zone `{zone}` was changed by others all the time");
-                    return Err(Error::new(Code::DnsRefused, message).retryable());
-                }
+                Err(journal::Error::Conflict { .. }) => return Err(overtaken(zone)),
                 written => return Ok(written?),
             }
         }
     }
+
+    /// Makes what `update` comes to, worked out from the very records that it then changes; again from the new ones where
+    /// somebody else was faster. The answer's code is the inner error.
+    ///
+    /// # Errors
+    /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
+    pub(crate) async fn update(&self, update: &Update) -> Result<Result<(), u8>> {
+        let (zone, names) = (update.zone(), update.names());
+        for _ in 0..ATTEMPTS {
+            let basis = self.store.basis(zone).await?;
+            let soa = basis.known(zone)?;
+            let sets = self.store.around(zone, names.iter(), update.grafts()).await?;
+            let revision = match update.revise(soa, &sets) {
+                Ok(revision) => revision,
+                Err(code) => return Ok(Err(code)),
+            };
+            let writes = self.store.revision_writes(zone, &basis, sets, &revision.change, revision.soa)?;
+            if writes.is_empty() {
+                return Ok(Ok(()));
+            }
+            match self.store.journal().write(writes).await {
+                Err(journal::Error::Conflict { .. }) => {}
+                written => return Ok(Ok(written?)),
+            }
+        }
+        Err(overtaken(zone))
+    }
+}
+
+fn overtaken(zone: &Name) -> Error {
+    let message = format!("the zone `{zone}` was changed by others all the time");
+    Error::new(Code::DnsRefused, message).retryable()
 }
 
 #[async_trait]

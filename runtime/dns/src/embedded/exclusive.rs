@@ -12,7 +12,12 @@ use crate::record::{RecordSet, RecordType};
 const BESIDE_CNAME: [u16; 3] = [46, 47, 25];
 
 /// The sets of some names of a zone.
-pub(super) type Sets = BTreeMap<Name, BTreeMap<RecordType, RecordSet>>;
+pub(crate) type Sets = BTreeMap<Name, BTreeMap<RecordType, RecordSet>>;
+
+/// Whether records of this type may stand beside a CNAME.
+pub(crate) fn stands_beside_cname(rtype: RecordType) -> bool {
+    BESIDE_CNAME.contains(&rtype.number())
+}
 
 /// Refuses sets of `name` that cannot stand beside each other, or beneath a DNAME.
 pub(super) fn check(zone: &Name, name: &Name, sets: &Sets) -> Result<()> {
@@ -25,8 +30,7 @@ pub(super) fn check(zone: &Name, name: &Name, sets: &Sets) -> Result<()> {
         if name == zone {
             return refused("the zone's own name has a SOA, so it cannot be another name (CNAME)".into());
         }
-        let beside =
-            own.keys().find(|rtype| **rtype != RecordType::CNAME && !BESIDE_CNAME.contains(&rtype.number()));
+        let beside = own.keys().find(|rtype| **rtype != RecordType::CNAME && !stands_beside_cname(**rtype));
         if let Some(beside) = beside {
             return refused(format!("a CNAME stands alone, and there is {beside} beside it"));
         }

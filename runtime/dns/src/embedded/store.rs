@@ -9,7 +9,7 @@ use journal::{Journal, Write};
 
 use super::exclusive::{self, Sets};
 use super::rows;
-use crate::driver::{Change, Zone};
+use crate::driver::{Change, Zone, is_further};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
@@ -117,13 +117,9 @@ impl Store {
     /// # Errors
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
     pub async fn change_writes(&self, zone: &Name, basis: &Basis, change: &Change) -> Result<Vec<Write>> {
-        let soa = basis.known(zone)?;
-        let mut writes = self.checked(zone, self.around(zone, change).await?, change)?;
-        if !writes.is_empty() {
-            let soa = Zone { serial: next(soa.serial), ..soa.clone() };
-            writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
-        }
-        Ok(writes)
+        basis.known(zone)?;
+        let before = self.around_change(zone, change).await?;
+        self.revision_writes(zone, basis, before, change, None)
     }
 
     /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was
@@ -145,7 +141,7 @@ impl Store {
             sets.entry(zone.clone()).or_default().insert(RecordType::NS, own);
         } else {
             self.basis(zone).await?.known(zone)?;
-            sets = self.around(zone, change).await?;
+            sets = self.around_change(zone, change).await?;
         }
         for (name, rtype, set) in planned {
             let own = sets.entry(name.clone()).or_default();
@@ -153,6 +149,42 @@ impl Store {
             own.extend(set.clone().map(|set| (*rtype, set)));
         }
         self.checked(zone, sets, change).map(drop)
+    }
+
+    /// The sets of every name that decides whether `change` may be made.
+    async fn around_change(&self, zone: &Name, change: &Change) -> Result<Sets> {
+        let touched =
+            change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
+        let grafts = change.put.iter().any(|set| set.rtype == RecordType::DNAME);
+        self.around(zone, touched, grafts).await
+    }
+
+    /// What is written to change records of `zone`, which stands as `basis` and, at the names that matter, as `before`. A
+    /// `soa` takes the place of the zone's own; its serial is the least that the zone gets.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub(crate) fn revision_writes(
+        &self,
+        zone: &Name,
+        basis: &Basis,
+        before: Sets,
+        change: &Change,
+        soa: Option<Zone>,
+    ) -> Result<Vec<Write>> {
+        let had = basis.known(zone)?;
+        let mut writes = self.checked(zone, before, change)?;
+        if writes.is_empty() && soa.is_none() {
+            return Ok(writes);
+        }
+        let serial = next(had.serial);
+        let soa = match soa {
+            Some(soa) if is_further(serial, soa.serial) => soa,
+            Some(soa) => Zone { serial, ..soa },
+            None => Zone { serial, ..had.clone() },
+        };
+        writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
+        Ok(writes)
     }
 
     /// The rows that `change` makes of `before`, where what comes of it may stand together.
@@ -219,16 +251,20 @@ impl Store {
         Ok((sets, writes))
     }
 
-    /// The sets of every name that decides whether `change` may be made.
-    async fn around(&self, zone: &Name, change: &Change) -> Result<Sets> {
-        let touched =
-            change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
+    /// The sets of every name that decides whether the names `touched` may be changed; of a tree that is grafted elsewhere
+    /// that is every name.
+    pub(crate) async fn around(
+        &self,
+        zone: &Name,
+        touched: impl Iterator<Item = &Name>,
+        grafts: bool,
+    ) -> Result<Sets> {
         let mut names = BTreeSet::from([zone.clone()]);
         for name in touched {
             let above = std::iter::successors(Some(name.clone()), Name::parent);
             names.extend(above.take_while(|name| name.is_within(zone)));
         }
-        let is_whole = names.len() > FEW_NAMES || change.put.iter().any(|set| set.rtype == RecordType::DNAME);
+        let is_whole = names.len() > FEW_NAMES || grafts;
         let mut sets = Sets::new();
         let mut add = |set: RecordSet| sets.entry(set.name.clone()).or_default().insert(set.rtype, set);
         if is_whole {

@@ -209,7 +209,7 @@ impl Zone {
 }
 
 /// RFC 1035, section 3.3.13.
-fn soa_value(zone: &driver::Zone) -> Vec<u8> {
+pub(crate) fn soa_value(zone: &driver::Zone) -> Vec<u8> {
     let numbers = [zone.serial, zone.refresh, zone.retry, zone.expire, zone.minimum];
     let mut wire = [zone.primary.wire(), zone.admin.wire()].concat();
     numbers.iter().for_each(|number| wire.extend(number.to_be_bytes()));

@@ -1,0 +1,8 @@
+//! What the server answers beyond plain questions, to the programs that people really ask with: nsupdate, dig, kdig, and
+//! BIND and Knot as secondaries.
+
+mod bench;
+mod clients;
+mod hostile;
+mod program;
+mod secondaries;
