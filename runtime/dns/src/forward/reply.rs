@@ -1,5 +1,5 @@
 //! Owns what an upstream's answer is worth: whether it answers what was asked, and which of its records are kept.
-//! A pure function of bytes, so that it can be fuzzed. Leaves the ways that bytes come to [`super::exchange`].
+//! A pure function of bytes, so that it can be fuzzed. Leaves the ways that bytes come to the peers.
 
 mod chain;
 mod compose;
@@ -64,7 +64,7 @@ impl Reply {
 pub enum Flaw {
     /// It answers another question: a stray or a forgery.
     Unrelated,
-    /// All is right but the case of the question, RFC-to-be dns0x20.
+    /// All is right but the case of the question, draft-vixie-dnsext-dns0x20.
     CaseLost,
     /// TC: the rest must be asked for over TCP.
     Truncated,
