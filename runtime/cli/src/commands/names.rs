@@ -145,7 +145,7 @@ fn edge(app: &App) -> Result<Client> {
 fn service(app: &App) -> Result<std::sync::Arc<Service>> {
     let forward = &app.config.dns.forward;
     let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
-    let service = Service::new(forwarder, 0);
+    let service = Service::new(forwarder, None, 0);
     if let Some(snapshot) = Feed::open(&app.state, &app.node)?.look(&Snapshot::default())? {
         service.put(snapshot);
     }
