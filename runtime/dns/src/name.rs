@@ -288,7 +288,9 @@ mod tests {
     #[test]
     fn a_name_reads_the_same_in_its_zone() {
         let zone = name("mcrun.test");
-        for text in ["@", "hello", "a.b", "*", "*.x", "we\\.ird", "_dmarc", "\\000x", "a\\032b", "a\\\\\\032b"] {
+        for text in
+            ["@", "hello", "a.b", "*", "*.x", "we\\.ird", "_dmarc", "\\000x", "a\\032b", "a\\\\\\032b"]
+        {
             assert_eq!(Name::within(text, &zone).unwrap().in_zone(&zone), text);
         }
         assert_eq!(name("other.example").in_zone(&zone), "other.example.");

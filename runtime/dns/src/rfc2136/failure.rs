@@ -86,6 +86,12 @@ impl Place {
                  TSIG-ALLOW-AXFR",
                 key = self.key
             )),
+            Rcode::NOTAUTH => self
+                .refused(what, "it does not take the signature (NOTAUTH), and does not say why")
+                .hint(format!(
+                    "compare the name, secret and algorithm of the key `{}` on both sides, and their clocks",
+                    self.key
+                )),
             Rcode::NOTIMP => self
                 .refused(what, "it does not do such things at all (NOTIMP)")
                 .hint("dynamic updates are switched on there: in PowerDNS `dnsupdate=yes`"),

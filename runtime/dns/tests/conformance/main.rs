@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bench;
+mod broken;
 mod cases;
+mod fake;
 mod memory;
 mod program;
 mod servers;
 mod web;
+mod zones;
 
 use std::sync::Arc;
 

@@ -41,7 +41,13 @@ ns2 IN A 192.0.2.54
 
 impl Server {
     pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, "").await
+    }
+
+    /// With further lines of the zone file.
+    pub(crate) async fn start_with(kind: Kind, records: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("zone"), format!("{RECORDS}{records}")).unwrap();
         let address = port();
         let mut server = match kind {
             Kind::Bind => bind(&folder, address),
@@ -118,7 +124,6 @@ fn bind(folder: &TempDir, address: SocketAddr) -> std::process::Command {
         port = address.port()
     );
     std::fs::write(folder.path().join("named.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
     let mut server = command("/usr/sbin/named");
     server.args(["-g", "-n", "1", "-c"]).arg(folder.path().join("named.conf"));
     server
@@ -136,7 +141,6 @@ fn knot(folder: &TempDir, address: SocketAddr) -> std::process::Command {
         port = address.port()
     );
     std::fs::write(folder.path().join("knot.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
     let mut server = command("/usr/sbin/knotd");
     server.arg("-c").arg(folder.path().join("knot.conf"));
     server
@@ -151,7 +155,6 @@ fn powerdns(folder: &TempDir, address: SocketAddr) -> std::process::Command {
         port = address.port()
     );
     std::fs::write(folder.path().join("pdns.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
     let schema = std::fs::read_to_string("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
         .unwrap_or_else(|cause| panic!("PowerDNS: {cause}; tests/install.sh installs what tests need"));
     let database = rusqlite::Connection::open(folder.path().join("db")).unwrap();

@@ -48,7 +48,9 @@ impl Web {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.unwrap().to_bytes();
-                        Ok::<_, Infallible>(answers(Request::from_parts(head, body), peer).await.map(Full::new))
+                        Ok::<_, Infallible>(
+                            answers(Request::from_parts(head, body), peer).await.map(Full::new),
+                        )
                     }
                 });
                 let tls = tls.clone();
