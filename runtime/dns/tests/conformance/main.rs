@@ -5,6 +5,7 @@
 
 mod bench;
 mod broken;
+mod calls;
 mod cases;
 mod fake;
 mod memory;
