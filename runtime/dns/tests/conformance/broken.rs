@@ -158,6 +158,17 @@ async fn a_key_that_may_only_read_is_refused_with_what_to_allow() {
 }
 
 #[tokio::test]
+async fn a_change_that_the_server_finds_unsound_is_refused_whole() {
+    let bind = Server::start(Kind::Bind).await;
+    let driver = bind.driver();
+    let change =
+        Change { put: vec![set("other", "A", 60, &["192.0.2.1"])], remove: vec![(name("ns2"), rtype("A"))] };
+    let error = assert_failed(driver.change(&zone(), &change).await, Code::DnsRefused, "REFUSED");
+    assert!(error.hint.unwrap().contains("without an address"));
+    assert_eq!(driver.get(&zone(), &name("other"), rtype("A")).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn only_zones_that_are_named_are_asked_for() {
     let zones = vec!["other.test".to_owned()];
     let client = Client::new(Settings { zones, ..settings(port()) }, update_parts()).unwrap();

@@ -7,6 +7,7 @@ mod bench;
 mod broken;
 mod calls;
 mod cases;
+mod cuts;
 mod fake;
 mod memory;
 mod program;

@@ -77,6 +77,11 @@ impl Server {
         panic!("{:?} never answered: {last:?} {}", self.kind, self.program.log());
     }
 
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
     /// Another driver for it.
     pub(crate) fn client(&self, settings: Settings, parts: Parts) -> Client {
         Client::new(Settings { server: dns::rfc2136::Address(self.address), ..settings }, parts).unwrap()
