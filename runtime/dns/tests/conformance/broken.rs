@@ -168,6 +168,21 @@ async fn a_change_that_the_server_finds_unsound_is_refused_whole() {
     assert_eq!(driver.get(&zone(), &name("other"), rtype("A")).await.unwrap(), None);
 }
 
+/// Servers carry out the rest and say nothing of what they left out (RFC 2136, section 3.4.2.2).
+#[tokio::test]
+async fn what_a_server_leaves_out_is_noticed() {
+    for kind in [Kind::Bind, Kind::Knot] {
+        let server = Server::start(kind).await;
+        let driver = server.driver();
+        let put = vec![set("odd", "TYPE65280", 60, &["\\# 1 00"]), set("odd", "A", 60, &["192.0.2.1"])];
+        driver.change(&zone(), &Change { put, remove: Vec::new() }).await.unwrap();
+        let alias = set("odd", "CNAME", 60, &["a.example."]);
+        let change = Change { put: vec![alias], remove: vec![(name("odd"), rtype("A"))] };
+        let failed = driver.change(&zone(), &change).await;
+        assert_failed(failed, Code::DnsExclusive, "left out");
+    }
+}
+
 #[tokio::test]
 async fn only_zones_that_are_named_are_asked_for() {
     let zones = vec!["other.test".to_owned()];

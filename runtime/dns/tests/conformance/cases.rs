@@ -283,6 +283,19 @@ async fn a_cname_is_alone(driver: &dyn Driver) {
     driver.change(&zone(), &back).await.unwrap();
     assert_same(read(driver, &alias).await.as_ref(), &alias);
     assert_eq!(read(driver, &address).await, None);
+    // What goes for a CNAME does not go where the CNAME cannot come.
+    let text = set("kept", "TXT", 60, &["\"x\""]);
+    let kept = set("kept", "A", 60, &["192.0.2.1"]);
+    put(driver, &text).await;
+    put(driver, &kept).await;
+    let swap = Change {
+        put: vec![set("kept", "CNAME", 60, &["a.example."])],
+        remove: vec![(name("kept"), rtype("A"))],
+    };
+    assert_failed(driver.change(&zone(), &swap).await, Code::DnsExclusive, "kept");
+    assert_same(read(driver, &kept).await.as_ref(), &kept);
+    remove(driver, "kept", "A").await;
+    remove(driver, "kept", "TXT").await;
     let both = Change {
         put: vec![set("both", "CNAME", 60, &["a.example."]), set("both", "A", 60, &["192.0.2.1"])],
         remove: vec![],
