@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static busybox for test images, a registry
 # with htpasswd, pebble and OpenBao as other authorities, clients of ACME, age, OpenSSH, BIND, Knot and PowerDNS as other
-# name servers, nextest. The tests start docker's
-# daemon themselves, apart from the machine's own.
+# name servers, nextest. The tests start docker's daemon and name servers themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0

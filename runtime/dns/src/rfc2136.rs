@@ -2,6 +2,22 @@
 //!
 //! Owns the settings, and which call becomes which messages. Reading is in `rfc2136/reading.rs`, whole zones in
 //! `rfc2136/transfer.rs`, changes in `rfc2136/update.rs`; messages, signatures, sockets and errors have files of their own.
+//!
+//! What the server needs, where `mcrun` is the key that `tsig-keygen mcrun` prints:
+//!
+//! ```text
+//! BIND      zone "example.org" { type primary; file "…";
+//!               allow-update { key mcrun; }; allow-transfer { key mcrun; }; };
+//! Knot      acl:  - id: mcrun
+//!                   key: mcrun
+//!                   action: [query, transfer, update]      # without `query` signed questions are refused
+//!           zone: - domain: example.org
+//!                   acl: mcrun
+//! PowerDNS  dnsupdate=yes, allow-dnsupdate-from=…
+//!           pdnsutil set-meta example.org TSIG-ALLOW-DNSUPDATE mcrun
+//!           pdnsutil set-meta example.org TSIG-ALLOW-AXFR mcrun
+//!           pdnsutil set-meta example.org SOA-EDIT-DNSUPDATE INCREASE
+//! ```
 
 mod exchange;
 mod failure;

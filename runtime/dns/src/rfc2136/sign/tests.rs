@@ -139,3 +139,10 @@ fn messages_in_between_need_no_signature_and_are_covered_by_the_next() {
     }
     assert_eq!(chain.verify(&answer()), Err(Doubt::Unsigned));
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_is_not_believed(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+        proptest::prop_assert!(asked().verify(&bytes).is_err());
+    }
+}
