@@ -41,7 +41,7 @@ use effect::{Code, Error, Result};
 use journal::Clock;
 use zeroize::Zeroizing;
 
-pub use settings::{Address, Settings};
+pub use settings::Settings;
 pub use sign::Algorithm;
 
 use crate::driver::{Change, Driver, Feature, Zone};

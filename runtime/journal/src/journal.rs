@@ -370,6 +370,12 @@ impl Journal {
         self.read(move |connection| reader::records::records(connection, &kind, node.as_deref())).await
     }
 
+    /// The records of a kind on a node whose names begin with `prefix`, sorted by name.
+    pub async fn records_beneath(&self, kind: &str, node: &str, prefix: &str) -> Result<Vec<Record>> {
+        let (kind, node, prefix) = (kind.to_owned(), node.to_owned(), prefix.to_owned());
+        self.read(move |connection| reader::records::beneath(connection, &kind, &node, &prefix)).await
+    }
+
     /// One record.
     pub async fn record(&self, kind: &str, node: &str, name: &str) -> Result<Option<Record>> {
         let (kind, node, name) = (kind.to_owned(), node.to_owned(), name.to_owned());

@@ -38,7 +38,7 @@ pub struct Write {
 }
 
 /// What a write expects to find. The writes of one request are checked against what was there before all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Expect {
     /// Whatever is there.
     #[default]
@@ -47,4 +47,6 @@ pub enum Expect {
     Absent,
     /// A record.
     Present,
+    /// A record with exactly this value.
+    Value(Box<str>),
 }

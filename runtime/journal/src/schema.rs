@@ -163,6 +163,29 @@ CREATE TABLE swept (number INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE horizon (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL) STRICT;
 -- Only results that are long have a blob: other steps do not touch this.
 CREATE INDEX entries_by_blob ON entries (blob) WHERE blob IS NOT NULL;
+", "
+-- Which records of kinds that other processes follow were written last, each once; `turn` goes up with every write. One
+-- that is gone stays here. By triggers, so that a process of an older version is followed as well.
+CREATE TABLE followed (
+    kind TEXT NOT NULL,
+    node TEXT NOT NULL,
+    name TEXT NOT NULL,
+    turn INTEGER NOT NULL,
+    PRIMARY KEY (kind, node, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX followed_by_turn ON followed (turn);
+CREATE TRIGGER followed_made AFTER INSERT ON records WHEN NEW.kind GLOB 'dns*' BEGIN
+    INSERT INTO followed VALUES (NEW.kind, NEW.node, NEW.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
+CREATE TRIGGER followed_changed AFTER UPDATE ON records WHEN NEW.kind GLOB 'dns*' BEGIN
+    INSERT INTO followed VALUES (NEW.kind, NEW.node, NEW.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
+CREATE TRIGGER followed_removed AFTER DELETE ON records WHEN OLD.kind GLOB 'dns*' BEGIN
+    INSERT INTO followed VALUES (OLD.kind, OLD.node, OLD.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

@@ -21,8 +21,8 @@ use super::change;
 use crate::driver::{Change, Driver, Feature, Zone};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType, Value};
-use crate::rfc2136::Address;
 use crate::secret::Secrets;
+use crate::settings::Address;
 
 const FEATURES: [Feature; 3] = [Feature::Zones, Feature::ZoneList, Feature::Listing];
 /// Where questions are answered when `servers` does not say it.

@@ -1,32 +1,12 @@
 //! Owns `[drivers.rfc2136]` of mcrun.toml.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use effect::units::Span;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::sign::Algorithm;
-
-/// Where name servers listen (RFC 1035, section 4.2).
-const PORT: u16 = 53;
-
-/// The address of a name server: `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:53`. Never a host name: what repairs names
-/// must not need one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let whole = text.parse::<SocketAddr>();
-        let bare = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
-        whole.or_else(|_| bare()).map(Self).map_err(|_| {
-            let shown: String = text.chars().take(80).collect();
-            de::Error::custom(format!("`{shown}` is not an address such as \"192.0.2.1:53\""))
-        })
-    }
-}
+use crate::settings::Address;
 
 /// `[drivers.rfc2136]` of mcrun.toml.
 #[derive(Debug, Clone, Deserialize)]

@@ -84,7 +84,7 @@ impl Server {
 
     /// Another driver for it.
     pub(crate) fn client(&self, settings: Settings, parts: Parts) -> Client {
-        Client::new(Settings { server: dns::rfc2136::Address(self.address), ..settings }, parts).unwrap()
+        Client::new(Settings { server: dns::settings::Address(self.address), ..settings }, parts).unwrap()
     }
 }
 

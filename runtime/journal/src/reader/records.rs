@@ -17,6 +17,18 @@ pub(crate) fn records(connection: &Connection, kind: &str, node: Option<&str>) -
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The records of a kind on a node whose names begin with `prefix`.
+pub(crate) fn beneath(connection: &Connection, kind: &str, node: &str, prefix: &str) -> Result<Vec<Record>> {
+    // Nothing that begins with the prefix comes behind the prefix and the last character there is.
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, node, name, value, run, at FROM records
+         WHERE kind = ?1 AND node = ?2 AND name >= ?3 AND name < ?3 || char(0x10FFFF)
+         ORDER BY name",
+    )?;
+    let rows = statement.query_map((kind, node, prefix), read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// One record.
 pub(crate) fn record(connection: &Connection, kind: &str, node: &str, name: &str) -> Result<Option<Record>> {
     let mut statement = connection.prepare_cached(
@@ -25,7 +37,7 @@ pub(crate) fn record(connection: &Connection, kind: &str, node: &str, name: &str
     Ok(statement.query_row((kind, node, name), read).optional()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
     let run: Option<String> = row.get("run")?;
     Ok(Record {
         kind: row.get("kind")?,

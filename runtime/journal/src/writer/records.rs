@@ -6,6 +6,7 @@ use super::Writer;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
+use crate::reader::records;
 use crate::record::{Expect, Write};
 
 const PUT: &str = "
@@ -20,16 +21,17 @@ impl Writer {
     }
 
     fn check(&self, write: &Write) -> Result<()> {
-        let expected = match write.expect {
-            Expect::Any => return Ok(()),
-            Expect::Absent => false,
-            Expect::Present => true,
+        if write.expect == Expect::Any {
+            return Ok(());
+        }
+        let found = records::record(&self.connection, &write.kind, &write.node, &write.name)?;
+        let is_expected = match &write.expect {
+            Expect::Any => true,
+            Expect::Absent => found.is_none(),
+            Expect::Present => found.is_some(),
+            Expect::Value(expected) => found.is_some_and(|found| *found.value == **expected),
         };
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT 1 FROM records WHERE kind = ? AND node = ? AND name = ?")?;
-        let found = statement.exists([&write.kind, &write.node, &write.name])?;
-        if found == expected {
+        if is_expected {
             Ok(())
         } else {
             Err(Error::Conflict { kind: write.kind.clone(), name: write.name.clone() })

@@ -1,6 +1,6 @@
 //! Records, with ends and alone.
 
-use journal::{Error, Expect, Write};
+use journal::{Error, Expect, Followed, Follower, Write};
 
 use crate::support::{begin, completed, end_with, open_counters, started};
 
@@ -75,4 +75,70 @@ async fn records_are_told_apart_by_kind_and_node() {
     assert_eq!(of(Some("straylight")).await, ["2"]);
     assert_eq!(of(Some("orion")).await, [""; 0]);
     assert_eq!(of(None).await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_write_may_expect_the_value_that_it_was_made_from() {
+    let (_folder, journal, _run) = started().await;
+    let from = |old: &str, new: &str| vec![port("web", new, Expect::Value(old.into()))];
+    assert_eq!(journal.write(from("1", "2")).await, Err(conflict("web")));
+    journal.write(vec![port("web", "1", Expect::Absent)]).await.unwrap();
+    journal.write(from("1", "2")).await.unwrap();
+    assert_eq!(journal.write(from("1", "3")).await, Err(conflict("web")));
+    assert_eq!(journal.record("port", "rift", "web").await.unwrap().unwrap().value, "2");
+}
+
+#[tokio::test]
+async fn records_are_found_by_how_their_names_begin() {
+    let (_folder, journal, _run) = started().await;
+    let names = ["a A", "a AAAA", "a.b A", "aa A", "b A"];
+    journal.write(names.iter().map(|name| port(name, "1", Expect::Any)).collect()).await.unwrap();
+    let found = journal.records_beneath("port", "rift", "a ").await.unwrap();
+    assert_eq!(found.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a A", "a AAAA"]);
+    assert_eq!(journal.records_beneath("port", "rift", "").await.unwrap().len(), 5);
+}
+
+fn name_record(name: &str, value: Option<&str>) -> Write {
+    let value = value.map(str::to_owned);
+    Write { kind: "dns:a".into(), value, ..port(name, "", Expect::Any) }
+}
+
+#[tokio::test]
+async fn who_follows_sees_each_write_once_and_whole() {
+    let (folder, journal, _run) = started().await;
+    journal.write(vec![name_record("x", Some("1")), port("web", "1", Expect::Any)]).await.unwrap();
+    let mut follower = Follower::open(folder.path(), "rift").unwrap();
+    let Followed::All(all) = follower.look().unwrap() else { panic!("the first look shows everything") };
+    assert_eq!(all.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["x"]);
+    assert_eq!(follower.look().unwrap(), Followed::Nothing);
+
+    journal.write(vec![port("web", "2", Expect::Any)]).await.unwrap();
+    assert_eq!(follower.look().unwrap(), Followed::Nothing);
+    journal.write(vec![name_record("x", None), name_record("y", Some("2"))]).await.unwrap();
+    journal.write(vec![name_record("y", Some("3"))]).await.unwrap();
+    let Followed::Some(written) = follower.look().unwrap() else { panic!("two records were written") };
+    let found: Vec<_> = written.iter().map(|one| (one.name.as_str(), one.value.as_deref())).collect();
+    assert_eq!(found, [("x", None), ("y", Some("3"))]);
+    assert_eq!(follower.look().unwrap(), Followed::Nothing);
+}
+
+#[tokio::test]
+async fn who_follows_begins_anew_where_another_database_lies_in_its_place() {
+    let (folder, journal, _run) = started().await;
+    journal.write(vec![name_record("x", Some("1"))]).await.unwrap();
+    let mut follower = Follower::open(folder.path(), "rift").unwrap();
+    follower.look().unwrap();
+    drop(journal);
+    let other = tempfile::tempdir().unwrap();
+    let journal = journal::Journal::open(other.path(), std::sync::Arc::new(journal::SystemClock)).unwrap();
+    journal.write(vec![name_record("z", Some("1"))]).await.unwrap();
+    drop(journal);
+    for file in ["journal.db-wal", "journal.db-shm", "journal.db"] {
+        let _ = std::fs::remove_file(folder.path().join(file));
+        if other.path().join(file).exists() {
+            std::fs::rename(other.path().join(file), folder.path().join(file)).unwrap();
+        }
+    }
+    let Followed::All(all) = follower.look().unwrap() else { panic!("it is another database") };
+    assert_eq!(all.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["z"]);
 }

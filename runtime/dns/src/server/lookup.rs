@@ -1,0 +1,558 @@
+//! Owns the way from a question to an answer: RFC 1034, section 4.3.2, as RFC 4592 (wildcards), RFC 6672 (DNAME) and RFC
+//! 2308 (what is not there) have it since. Nothing here waits, allocates or locks.
+
+use super::query::{Asked, HEADER, Query, rcode};
+use super::reply::{Owner, Reply, Section};
+use super::snapshot::Snapshot;
+use super::zone::{A, AAAA, CNAME, DNAME, DS, MX, NS, Node, SOA, SRV, Set, Zone, label_count, target};
+use crate::name::LONGEST;
+
+/// Names that lead to each other, one after the other.
+const MOST_ALIASES: usize = 16;
+/// Addresses are added for so many targets of MX, SRV and NS: more than any answer has room for.
+const MOST_TARGETS: usize = 32;
+/// The type that asks for any record (RFC 8482).
+const ANY: u16 = 255;
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The answer is whole.
+    Whole,
+    /// The name lies in no zone of ours: the answer says REFUSED unless somebody else is asked.
+    NotOurs,
+    /// A name of ours leads to one that is not: the answer has what leads there.
+    Leads(Box<[u8]>),
+}
+
+/// How a question is answered.
+pub(crate) struct Answered {
+    pub(crate) code: u8,
+    /// The zone that had the answer.
+    pub(crate) zone: Option<u32>,
+    pub(crate) found: Found,
+}
+
+/// A name with records to add addresses for.
+struct Target {
+    place: usize,
+    wire: [u8; LONGEST],
+    length: usize,
+}
+
+struct Walk<'a, 'q> {
+    snapshot: &'a Snapshot,
+    reply: Reply<'a>,
+    query: &'a Query<'q>,
+    /// Names of other zones and of others are followed for those who want recursion only.
+    follows: bool,
+    targets: Vec<Target>,
+}
+
+/// Where a name leads in its zone.
+enum Step<'a> {
+    /// It is there.
+    Node(&'a Node),
+    /// A wildcard stands for it.
+    Wild(&'a Node),
+    /// Answers come from the servers of a zone beneath; the label at which it begins.
+    Elsewhere(usize, &'a Set),
+    /// The tree at this label stands elsewhere.
+    Tree(usize, &'a Set),
+    /// It is not there.
+    Missing,
+}
+
+/// Answers `query` into `out`, in at most `limit` octets.
+pub(crate) fn answer(
+    snapshot: &Snapshot,
+    query: &Query<'_>,
+    out: &mut Vec<u8>,
+    limit: usize,
+    recursion: bool,
+) -> Answered {
+    let reply = Reply::to(query, out, limit, recursion);
+    let follows = recursion && query.wants_recursion();
+    let walk = Walk { snapshot, reply, query, follows, targets: Vec::new() };
+    walk.run()
+}
+
+/// Answers with nothing but a code.
+pub(crate) fn refuse(query: &Query<'_>, out: &mut Vec<u8>, code: u8, recursion: bool) {
+    let mut reply = Reply::to(query, out, usize::from(u16::MAX), recursion);
+    reply.set_code(code);
+    reply.finish();
+}
+
+impl Walk<'_, '_> {
+    fn run(mut self) -> Answered {
+        let asked = &self.query.name;
+        let Some((number, zone, apex)) = self.snapshot.zone_for(asked, self.query.rtype) else {
+            self.reply.set_code(rcode::REFUSED);
+            self.reply.finish();
+            return Answered { code: rcode::REFUSED, zone: None, found: Found::NotOurs };
+        };
+        let (code, found) = self.resolve(asked.clone(), zone, apex);
+        self.reply.set_code(code);
+        if self.reply.is_truncated() {
+            // Whoever comes back over TCP throws this away: it is as small as can be, of no use to amplify.
+            self.reply.clear_records(self.query.end);
+        }
+        self.reply.finish();
+        Answered { code, zone: Some(number), found }
+    }
+
+    fn resolve<'z>(&mut self, mut name: Asked, mut zone: &'z Zone, mut apex: usize) -> (u8, Found)
+    where
+        Self: 'z,
+    {
+        let mut place = HEADER;
+        for hop in 0..MOST_ALIASES {
+            let step = step(zone, &name, apex, self.query.rtype);
+            let aliased = match step {
+                Step::Elsewhere(label, servers) => {
+                    self.refer(&name, place, label, servers, zone, hop == 0);
+                    return (rcode::NOERROR, Found::Whole);
+                }
+                Step::Missing => {
+                    self.reply.set_authoritative();
+                    self.deny(zone, &name, place, apex);
+                    return (rcode::NXDOMAIN, Found::Whole);
+                }
+                Step::Node(node) | Step::Wild(node) => {
+                    self.reply.set_authoritative();
+                    match self.take(node, &name, place) {
+                        Taken::Answered => {
+                            self.add_addresses(zone);
+                            return (rcode::NOERROR, Found::Whole);
+                        }
+                        Taken::Nothing => {
+                            self.deny(zone, &name, place, apex);
+                            return (rcode::NOERROR, Found::Whole);
+                        }
+                        Taken::Alias(alias) => alias,
+                    }
+                }
+                Step::Tree(label, set) => {
+                    self.reply.set_authoritative();
+                    match self.graft(&name, place, label, set) {
+                        Some(alias) => alias,
+                        None => return (rcode::YXDOMAIN, Found::Whole),
+                    }
+                }
+            };
+            let Some((next, at)) = aliased else { return (rcode::NOERROR, Found::Whole) };
+            match self.snapshot.zone_for(&next, self.query.rtype) {
+                Some((_, next_zone, next_apex)) if self.follows || next_zone.apex() == zone.apex() => {
+                    (name, zone, apex, place) = (next, next_zone, next_apex, at);
+                }
+                Some(_) => return (rcode::NOERROR, Found::Whole),
+                None => return (rcode::NOERROR, Found::Leads(next.wire().into())),
+            }
+        }
+        // A circle, or too long a way: what was found so far is what BIND and Knot answer too.
+        (rcode::NOERROR, Found::Whole)
+    }
+
+    /// Takes what was asked for from a name that is there.
+    fn take(&mut self, node: &Node, name: &Asked, place: usize) -> Taken {
+        let rtype = self.query.rtype;
+        let owner = Owner::at(place, name.wire());
+        if let Some(set) = node.get(rtype) {
+            self.add(owner, set);
+            return Taken::Answered;
+        }
+        if let Some(set) = node.get(CNAME) {
+            if rtype == ANY {
+                self.add(owner, set);
+                return Taken::Answered;
+            }
+            let Some(value) = set.values.first() else { return Taken::Nothing };
+            let Some(at) = self.reply.add_one(Section::Answer, owner, (CNAME, set.ttl), value.wire()) else {
+                self.reply.set_truncated();
+                return Taken::Alias(None);
+            };
+            return Taken::Alias(Asked::of(value.wire()).map(|next| (next, at)));
+        }
+        match node.sets().first() {
+            // One of them is enough for whoever asks for any (RFC 8482, section 4.1).
+            Some(set) if rtype == ANY => {
+                self.add(owner, set);
+                Taken::Answered
+            }
+            _ => Taken::Nothing,
+        }
+    }
+
+    fn add(&mut self, owner: Owner<'_>, set: &Set) {
+        let mut places = [0; MOST_TARGETS];
+        let mut count = 0;
+        let is_added = self.reply.add(Section::Answer, owner, set, |place| {
+            if count < MOST_TARGETS {
+                places[count] = place;
+            }
+            count += 1;
+        });
+        if !is_added {
+            self.reply.set_truncated();
+        } else if let (MX | SRV | NS, Some(skipped)) = (set.rtype, target(set.rtype)) {
+            // The places came last first.
+            for (value, place) in set.values.iter().rev().zip(&places[..count.min(MOST_TARGETS)]) {
+                self.targets.push(Target::new(place + skipped, &value.wire()[skipped..]));
+            }
+        }
+    }
+
+    /// A DNAME stands for the name (RFC 6672, section 3): the alias that it makes, or nothing where that is too long.
+    #[allow(clippy::option_option)]
+    fn graft(
+        &mut self,
+        name: &Asked,
+        place: usize,
+        label: usize,
+        set: &Set,
+    ) -> Option<Option<(Asked, usize)>> {
+        let value = set.values.first()?;
+        let owner = Owner::at(place + name.offset(label), name.from(label));
+        // The name stands whole only where it was not itself reached by a pointer into a value: there it does too.
+        if self.reply.add_one(Section::Answer, owner, (DNAME, set.ttl), value.wire()).is_none() {
+            self.reply.set_truncated();
+            return Some(None);
+        }
+        let before = &name.wire()[..name.offset(label)];
+        let mut target = Vec::with_capacity(LONGEST);
+        target.extend_from_slice(before);
+        target.extend_from_slice(value.wire());
+        if target.len() > LONGEST {
+            return None;
+        }
+        let owner = Owner::at(place, name.wire());
+        match self.reply.add_one(Section::Answer, owner, (CNAME, set.ttl), &target) {
+            Some(at) => Some(Asked::of(&target).map(|next| (next, at))),
+            None => {
+                self.reply.set_truncated();
+                Some(None)
+            }
+        }
+    }
+
+    /// Sends whoever asks to the servers of a zone beneath, with their addresses where we have them (RFC 9471).
+    fn refer(
+        &mut self,
+        name: &Asked,
+        place: usize,
+        label: usize,
+        servers: &Set,
+        zone: &Zone,
+        is_first: bool,
+    ) {
+        let owner = Owner::at(place + name.offset(label), name.from(label));
+        let mut places = [0; MOST_TARGETS];
+        let mut count = 0;
+        let is_added = self.reply.add(Section::Authority, owner, servers, |place| {
+            if count < MOST_TARGETS {
+                places[count] = place;
+            }
+            count += 1;
+        });
+        if !is_added {
+            self.reply.set_truncated();
+            return;
+        }
+        for (value, place) in servers.values.iter().rev().zip(&places[..count.min(MOST_TARGETS)]) {
+            let target = Target::new(*place, value.wire());
+            let is_beneath = target.name().ends_with(name.from(label));
+            if !self.add_address(zone, &target) && is_beneath && is_first {
+                // Without the address nobody could go on.
+                self.reply.set_truncated();
+            }
+        }
+    }
+
+    /// There is no such record: the SOA says how long that may be believed.
+    fn deny(&mut self, zone: &Zone, name: &Asked, place: usize, apex: usize) {
+        let Some(soa) = zone.node(zone.apex().wire()).and_then(|node| node.get(SOA)) else { return };
+        let owner = Owner::at(place + name.offset(apex), name.from(apex));
+        if !self.reply.add(Section::Authority, owner, soa, |_| {}) {
+            self.reply.set_truncated();
+        }
+    }
+
+    fn add_addresses(&mut self, zone: &Zone) {
+        for target in std::mem::take(&mut self.targets).into_iter().rev() {
+            self.add_address(zone, &target);
+        }
+    }
+
+    /// Adds the addresses of a host of the zone; false where they have no room.
+    fn add_address(&mut self, zone: &Zone, target: &Target) -> bool {
+        let Some(node) = zone.node(target.name()) else { return true };
+        let owner = Owner::at(target.place, target.name());
+        [A, AAAA]
+            .into_iter()
+            .filter_map(|rtype| node.get(rtype))
+            .all(|set| self.reply.add(Section::Additional, owner, set, |_| {}))
+    }
+}
+
+enum Taken {
+    Answered,
+    Nothing,
+    /// It is another name, which stands at this place; none where that has no room.
+    Alias(Option<(Asked, usize)>),
+}
+
+impl Target {
+    fn new(place: usize, name: &[u8]) -> Self {
+        let mut wire = [0; LONGEST];
+        let length = name.len().min(LONGEST);
+        wire[..length].copy_from_slice(&name[..length]);
+        wire[..length].make_ascii_lowercase();
+        Self { place, wire, length }
+    }
+
+    fn name(&self) -> &[u8] {
+        &self.wire[..self.length]
+    }
+}
+
+/// Where `name` leads in `zone`, which begins at its label `apex`.
+fn step<'a>(zone: &'a Zone, name: &Asked, apex: usize, rtype: u16) -> Step<'a> {
+    if zone.has_cuts()
+        && let Some(cut) = cut(zone, name, apex, rtype)
+    {
+        return cut;
+    }
+    if let Some(node) = zone.node(name.wire()) {
+        return Step::Node(node);
+    }
+    // The closest name above that is there; the zone itself always is.
+    let encloser = (1..=apex).find(|label| zone.node(name.from(*label)).is_some()).unwrap_or(apex);
+    let above = name.from(encloser);
+    let mut wild = [0; LONGEST + 2];
+    wild[..2].copy_from_slice(b"\x01*");
+    wild[2..2 + above.len()].copy_from_slice(above);
+    zone.node(&wild[..2 + above.len()]).map_or(Step::Missing, Step::Wild)
+}
+
+/// The uppermost name on the way whose records send elsewhere.
+fn cut<'a>(zone: &'a Zone, name: &Asked, apex: usize, rtype: u16) -> Option<Step<'a>> {
+    for label in (0..=apex).rev() {
+        let node = zone.node(name.from(label))?;
+        // What lies at the cut itself and belongs to the zone above it is answered by that (RFC 4035, section 3.1.4.1).
+        let is_own = label == apex || label == 0 && rtype == DS;
+        if let Some(set) = node.get(NS).filter(|_| !is_own) {
+            return Some(Step::Elsewhere(label, set));
+        }
+        if let Some(set) = node.get(DNAME).filter(|_| label > 0) {
+            return Some(Step::Tree(label, set));
+        }
+    }
+    None
+}
+
+/// The label at which the name of `zone` begins in `name`, if it lies there.
+pub(crate) fn apex_label(name: &Asked, zone: &[u8]) -> usize {
+    name.labels() - label_count(zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::base::Message;
+    use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
+    use domain::rdata::AllRecordData;
+
+    use super::*;
+    use crate::file;
+    use crate::name::Name;
+    use crate::record::RecordType;
+
+    const ZONE: &str = "@ 300 SOA ns1 hostmaster 7 3600 600 604800 60
+@ NS ns1
+@ NS ns2.example.
+ns1 A 192.0.2.1
+ns1 AAAA 2001:db8::1
+hello A 192.0.2.2
+www CNAME hello
+out CNAME elsewhere.example.
+loop1 CNAME loop2
+loop2 CNAME loop1
+gone CNAME nothing
+a.b.c TXT x
+*.wild A 192.0.2.3
+*.wild MX 10 hello
+there.wild TXT y
+alias.wild CNAME x.wild
+sub NS ns.sub
+sub NS ns1
+ns.sub A 192.0.2.4
+sub DS 1 8 2 E2D3C916F6DEEAC73294E8268FB5885044A833FC5459588F4A9184CFC41A5766
+tree DNAME elsewhere-and-longer.example.
+tree TXT z
+mail MX 10 hello
+mail MX 20 mx.example.
+_x._tcp SRV 0 0 80 www
+_x._tcp SRV 0 0 81 hello
+";
+
+    fn snapshot() -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (name, text) in
+            [("mcrun.test", ZONE), ("in.mcrun.test", "@ SOA a b 1 1 1 1 1\n@ NS a\na A 192.0.2.9\n")]
+        {
+            let name = Name::absolute(name).unwrap();
+            let contents = file::read(text.as_bytes(), &name, "zone").unwrap();
+            let mut zone = Zone::new(contents.soa.unwrap());
+            contents.sets.iter().for_each(|set| zone.put(set));
+            snapshot.put(zone);
+        }
+        snapshot
+    }
+
+    fn question(name: &str, rtype: u16, flags: u8) -> Vec<u8> {
+        let mut message = vec![1, 2, flags, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend(Name::absolute(name).unwrap().wire());
+        message.extend(rtype.to_be_bytes());
+        message.extend([0, 1]);
+        message
+    }
+
+    /// The answer as text: code and flags, then a line for each record.
+    fn ask(name: &str, rtype: &str) -> String {
+        let rtype = if rtype == "ANY" { ANY } else { rtype.parse::<RecordType>().unwrap().number() };
+        show(&question(name, rtype, 0), usize::from(u16::MAX)).0
+    }
+
+    fn show(question: &[u8], limit: usize) -> (String, Found) {
+        let (snapshot, mut out) = (snapshot(), Vec::new());
+        let query = Query::read(question).ok().unwrap();
+        let answered = answer(&snapshot, &query, &mut out, limit, true);
+        assert!(out.len() <= limit);
+        let message = Message::from_octets(&out[..]).unwrap();
+        let flags = message.header().flags();
+        let mut lines = vec![format!(
+            "{}{}{}",
+            message.header().rcode(),
+            if flags.aa { " aa" } else { "" },
+            if flags.tc { " tc" } else { "" }
+        )];
+        for record in message.iter() {
+            let (record, section) = record.unwrap();
+            let section = format!("{section:?}").chars().take(3).collect::<String>();
+            let record = record.to_any_record::<AllRecordData<_, _>>().unwrap();
+            lines.push(format!("{section} {}", record.display_zonefile(DisplayKind::Simple)));
+        }
+        (lines.join("\n"), answered.found)
+    }
+
+    #[test]
+    fn what_is_there_is_answered() {
+        assert_eq!(ask("hello.mcrun.test", "A"), "NOERROR aa\nAns hello.mcrun.test. 300 IN A 192.0.2.2");
+        assert_eq!(
+            ask("mcrun.test", "NS").lines().collect::<Vec<_>>(),
+            [
+                "NOERROR aa",
+                "Ans mcrun.test. 300 IN NS ns1.mcrun.test.",
+                "Ans mcrun.test. 300 IN NS ns2.example.",
+                "Add ns1.mcrun.test. 300 IN A 192.0.2.1",
+                "Add ns1.mcrun.test. 300 IN AAAA 2001:db8::1",
+            ]
+        );
+        assert!(ask("_x._tcp.mcrun.test", "SRV").contains("Add hello.mcrun.test. 300 IN A 192.0.2.2"));
+        assert!(ask("mcrun.test", "ANY").matches("Ans").count() >= 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_denied_with_the_soa() {
+        let soa = "Aut mcrun.test. 60 IN SOA ns1.mcrun.test. hostmaster.mcrun.test. 7 3600 600 604800 60";
+        for (name, rtype, code) in [
+            ("nothing.mcrun.test", "A", "NXDOMAIN"),
+            ("hello.mcrun.test", "AAAA", "NOERROR"),
+            ("b.c.mcrun.test", "A", "NOERROR"),
+            ("c.mcrun.test", "A", "NOERROR"),
+            ("x.b.c.mcrun.test", "A", "NXDOMAIN"),
+            ("wild.mcrun.test", "A", "NOERROR"),
+            ("x.wild.mcrun.test", "AAAA", "NOERROR"),
+            ("there.wild.mcrun.test", "A", "NOERROR"),
+            ("x.there.wild.mcrun.test", "A", "NXDOMAIN"),
+            ("tree.mcrun.test", "A", "NOERROR"),
+        ] {
+            assert_eq!(ask(name, rtype), format!("{code} aa\n{soa}"), "{name} {rtype}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_every_name_beneath_that_is_not_there() {
+        for name in ["x.wild.mcrun.test", "a.b.wild.mcrun.test", "*.wild.mcrun.test"] {
+            assert_eq!(ask(name, "A"), format!("NOERROR aa\nAns {name}. 300 IN A 192.0.2.3"));
+        }
+        assert!(
+            ask("x.wild.mcrun.test", "MX").contains("Ans x.wild.mcrun.test. 300 IN MX 10 hello.mcrun.test.")
+        );
+        assert!(ask("alias.wild.mcrun.test", "A").contains("Ans x.wild.mcrun.test. 300 IN A 192.0.2.3"));
+    }
+
+    #[test]
+    fn aliases_are_followed_within_the_zone() {
+        assert_eq!(
+            ask("www.mcrun.test", "A"),
+            "NOERROR aa\nAns www.mcrun.test. 300 IN CNAME hello.mcrun.test.\nAns hello.mcrun.test. 300 IN A 192.0.2.2"
+        );
+        assert!(ask("gone.mcrun.test", "A").starts_with("NXDOMAIN aa\nAns gone"));
+        assert!(ask("www.mcrun.test", "CNAME").ends_with("CNAME hello.mcrun.test."));
+        assert_eq!(ask("loop1.mcrun.test", "A").matches("CNAME").count(), MOST_ALIASES);
+        let (_, found) = show(&question("out.mcrun.test", 1, 1), 1232);
+        assert_eq!(found, Found::Leads(Name::absolute("elsewhere.example").unwrap().wire().into()));
+    }
+
+    #[test]
+    fn names_beneath_a_cut_are_answered_by_its_servers() {
+        for name in ["sub.mcrun.test", "x.sub.mcrun.test", "ns.sub.mcrun.test"] {
+            let answer = ask(name, "A");
+            assert!(answer.starts_with("NOERROR\nAut sub.mcrun.test. 300 IN NS"), "{answer}");
+            assert!(answer.contains("Add ns.sub.mcrun.test. 300 IN A 192.0.2.4"), "{answer}");
+        }
+        assert!(ask("sub.mcrun.test", "DS").starts_with("NOERROR aa\nAns sub.mcrun.test. 300 IN DS"));
+    }
+
+    #[test]
+    fn names_beneath_a_dname_stand_elsewhere() {
+        assert_eq!(
+            ask("a.tree.mcrun.test", "A"),
+            "NOERROR aa\nAns tree.mcrun.test. 300 IN DNAME elsewhere-and-longer.example.\nAns a.tree.mcrun.test. 300 IN CNAME a.elsewhere-and-longer.example."
+        );
+        assert!(ask("tree.mcrun.test", "TXT").contains("Ans tree.mcrun.test. 300 IN TXT"));
+        let long = format!("{}.tree.mcrun.test", vec!["abcdefghi"; 23].join("."));
+        assert!(ask(&long, "A").starts_with("YXDOMAIN"), "{}", ask(&long, "A"));
+    }
+
+    #[test]
+    fn a_zone_of_its_own_is_answered_for_and_others_are_not() {
+        assert!(ask("a.in.mcrun.test", "A").contains("192.0.2.9"));
+        assert!(ask("in.mcrun.test", "DS").contains("Aut mcrun.test."));
+        assert_eq!(ask("mcrun.example", "A"), "REFUSED");
+        assert_eq!(ask("test", "A"), "REFUSED");
+    }
+
+    #[test]
+    fn an_answer_without_room_says_so_and_nothing_else() {
+        let question = question("mail.mcrun.test", 15, 0);
+        let (answer, _) = show(&question, question.len() + 20);
+        assert_eq!(answer, "NOERROR aa tc");
+        // Addresses that have no room are no part of the answer.
+        let (answer, _) = show(&question, question.len() + 75);
+        assert!(answer.starts_with("NOERROR aa\nAns"), "{answer}");
+    }
+
+    #[test]
+    fn the_question_comes_back_in_the_case_that_it_had() {
+        let (snapshot, mut out) = (snapshot(), Vec::new());
+        let mut question = question("hello.mcrun.test", 1, 1);
+        question[13] = b'H';
+        question[20] = b'C';
+        let query = Query::read(&question).ok().unwrap();
+        answer(&snapshot, &query, &mut out, 512, true);
+        assert_eq!(out[12..question.len()], question[12..]);
+        assert_eq!(out[2..4], [0x85, 0x80]);
+    }
+}
