@@ -193,6 +193,24 @@ async fn only_zones_that_are_named_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_secret_that_may_go_elsewhere_does_not_come_here() {
+    struct Elsewhere;
+    #[async_trait::async_trait]
+    impl effect::Secrets for Elsewhere {
+        async fn reveal(&self, name: &str) -> effect::Result<zeroize::Zeroizing<Vec<u8>>> {
+            panic!("`{name}` was read")
+        }
+
+        fn may_go(&self, _: &str, destination: &str) -> effect::Result<bool> {
+            Ok(destination == "dns:rest")
+        }
+    }
+    let secrets = dns::secret::Secrets::new(Arc::new(Elsewhere), "dns:rfc2136");
+    let client = Client::new(settings(port()), Parts { secrets, ..update_parts() }).unwrap();
+    assert_failed(client.zone(&zone()).await, Code::SecretPlace, "dns:rfc2136");
+}
+
+#[tokio::test]
 async fn a_secret_that_is_no_key_is_not_shown() {
     let parts = Parts { secrets: secrets("not base64: hunter2", "dns:rfc2136"), ..update_parts() };
     let client = Client::new(settings(port()), parts).unwrap();
