@@ -135,6 +135,7 @@ impl Server {
         if !is_reading && !caller.writes_zone(zone) {
             return Err(forbidden("dns:write", &zone.to_string()));
         }
+        let _writing = if is_reading { None } else { Some(self.writing.lock().await) };
         let found = self.driver.zone(zone).await?;
         match *request.method() {
             Method::GET => json(StatusCode::OK, &found.ok_or(NO_ZONE)?),
@@ -147,14 +148,12 @@ impl Server {
                 if named_otherwise {
                     return Err(Denied::Malformed("`zone` is another one than that of the path".into()));
                 }
-                let _writing = self.writing.lock().await;
                 let status = if found.is_some() { StatusCode::OK } else { StatusCode::CREATED };
                 self.put_zone(zone.clone(), &wanted, status).await
             }
             Method::DELETE => {
                 check_feature(&*self.driver, Feature::Zones)?;
                 found.ok_or(NO_ZONE)?;
-                let _writing = self.writing.lock().await;
                 self.driver.remove_zone(zone).await?;
                 Ok(nothing())
             }
