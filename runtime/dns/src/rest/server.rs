@@ -225,7 +225,7 @@ impl Server {
         if !is_reading {
             may_write(caller, zone, &id.name)?;
         }
-        let _writing = self.writing.lock().await;
+        let _writing = if is_reading { None } else { Some(self.writing.lock().await) };
         let set = self.driver.get(zone, &id.name, id.rtype).await?.ok_or(NO_RECORD)?;
         let at = set.values.iter().position(|value| id.is_of(value)).ok_or(NO_RECORD)?;
         match *request.method() {
