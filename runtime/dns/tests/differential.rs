@@ -16,7 +16,7 @@ use dns::server::counts::{Counts, Protocol};
 use dns::server::service::Outcome;
 use dns::server::{Service, Snapshot, Zone};
 use dns::{Name, RecordType, file};
-use domain::base::{Message, ToName as _};
+use domain::base::Message;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
 use domain::rdata::AllRecordData;
 use program::{Program, command, port};
@@ -66,7 +66,7 @@ fn target(chance: &mut Chance) -> String {
 /// A zone whose records may stand beside each other, with whatever else there can be in one.
 fn generate(zone: &str, chance: &mut Chance) -> String {
     let mut text =
-        "$TTL 300\n@ SOA ns hostmaster 1 3600 600 604800 60\n@ NS ns\n@ NS ns.elsewhere.example.\nns A 192.0.2.1\n".to_owned();
+        "$TTL 300\n@ 60 SOA ns hostmaster 1 3600 600 604800 60\n@ NS ns\n@ NS ns.elsewhere.example.\nns A 192.0.2.1\n".to_owned();
     let is_parent = zone == ZONES[0];
     if is_parent {
         text.push_str("own NS ns.own\nns.own A 192.0.2.2\n");
@@ -157,13 +157,20 @@ fn question(chance: &mut Chance, id: u16) -> Vec<u8> {
     message
 }
 
+/// The question as text.
+fn asked(question: &[u8]) -> String {
+    let message = Message::from_octets(question).unwrap();
+    let question = message.sole_question().unwrap();
+    format!("{} {}", question.qname(), question.qtype())
+}
+
 /// What an answer says, whatever the order and case in which it says so.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     code: String,
     is_authoritative: bool,
     is_truncated: bool,
-    question: Vec<u8>,
+    question: String,
     answers: BTreeSet<String>,
     authorities: BTreeSet<String>,
     additional: BTreeSet<String>,
@@ -180,12 +187,12 @@ fn said(message: &[u8]) -> Said {
             .map(|record| record.display_zonefile(DisplayKind::Simple).to_string().to_lowercase())
             .collect()
     };
-    let end = 12 + message.sole_question().unwrap().qname().to_vec().len() + 4;
+    let asked = asked(message.as_slice());
     Said {
         code: message.header().rcode().to_string(),
         is_authoritative: flags.aa,
         is_truncated: flags.tc,
-        question: message.as_slice()[12..usize::from(end)].to_vec(),
+        question: asked,
         answers: lines(message.answer().ok()),
         authorities: lines(message.authority().ok()),
         additional: lines(message.additional().ok()),
@@ -194,7 +201,6 @@ fn said(message: &[u8]) -> Said {
 
 /// Differences that are none of correctness; `None` where there is no explanation.
 fn explained(ours: &Said, theirs: &Said) -> Option<&'static str> {
-    let Said { additional: _, .. } = ours;
     let same = ours.code == theirs.code
         && ours.is_authoritative == theirs.is_authoritative
         && ours.is_truncated == theirs.is_truncated
@@ -206,6 +212,14 @@ fn explained(ours: &Said, theirs: &Said) -> Option<&'static str> {
         } else {
             "same"
         });
+    }
+    let leads_to_other_zone =
+        ours.answers.iter().any(|line| line.contains(" in cname ") && line.ends_with(".own.diff.test."));
+    let refers =
+        theirs.authorities.iter().all(|line| line.starts_with("own.diff.test.") && line.contains(" in ns "));
+    if same && ours.answers == theirs.answers && ours.authorities.is_empty() && leads_to_other_zone && refers
+    {
+        return Some("an alias into another zone is the client's next question, or a referral to it");
     }
     let aliases = |said: &Said| said.answers.iter().filter(|line| line.contains(" in cname ")).count();
     if aliases(ours).max(aliases(theirs)) >= 16 || is_circle(ours) && is_circle(theirs) {
@@ -276,8 +290,10 @@ fn compare(seed: u64, explanations: &mut std::collections::BTreeMap<&'static str
             let (ours, theirs) = (said(&out), said(&buffer[..length]));
             let Some(why) = explained(&ours, &theirs) else {
                 panic!(
-                    "seed {seed}: a difference without explanation\nours: {ours:#?}\nKnot: {theirs:#?}\n{}\n{}",
-                    zones[0].1, zones[1].1
+                    "seed {seed}: a difference without explanation\n{}\nours: {ours:#?}\nKnot: {theirs:#?}\n{}\n{}",
+                    asked(&questions[id]),
+                    zones[0].1,
+                    zones[1].1
                 );
             };
             *explanations.entry(why).or_default() += 1;
