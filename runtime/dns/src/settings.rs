@@ -61,6 +61,18 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+/// `[dns.rest]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestServer {
+    /// Where `mcrun serve` listens for calls, by TLS.
+    pub listen: SocketAddr,
+    /// The host name that its certificate bears.
+    pub host: String,
+    /// Who may make calls: a token of each, by its holder's name.
+    pub tokens: BTreeMap<String, rest::TokenSettings>,
+}
+
 /// `[dns]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +87,8 @@ pub struct Settings {
     pub keys: BTreeMap<String, KeySettings>,
     /// What is said of single zones.
     pub zones: BTreeMap<String, ZoneSettings>,
+    /// The calls of mcns, for those who change zones without mcrun: nowhere unless given.
+    pub rest: Option<RestServer>,
     /// Who is asked for names that are not ours.
     pub forward: forward::Settings,
 }

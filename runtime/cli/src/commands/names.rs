@@ -175,7 +175,8 @@ fn status(app: &App, as_json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn driver(app: &App) -> Result<std::sync::Arc<dyn Driver>> {
+/// The driver of names, as configured.
+pub(super) fn driver(app: &App) -> Result<std::sync::Arc<dyn Driver>> {
     // No script lies in this folder, so nothing is kept from secrets.
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
     wiring::names(&app.config).driver_with(|| Means {
