@@ -190,7 +190,7 @@ impl Beyond {
             return self.code(query, rcode::NOTAUTH, session);
         };
         if let Err(code) = transfer::check(zone, self.zones.get(&name), session.as_ref(), peer) {
-            tracing::info!(zone = %name, %peer, "a transfer is refused");
+            tracing::debug!(zone = %name, %peer, "a transfer is refused");
             return self.code(query, code, session);
         }
         let is_short = !is_stream || transfer::is_current(query, records, zone);

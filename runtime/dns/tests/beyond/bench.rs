@@ -133,14 +133,6 @@ impl Server {
     pub(crate) async fn serial(&self) -> u32 {
         self.driver.zone(&name(ZONE)).await.unwrap().unwrap().serial
     }
-
-    /// The one answer to `message`, as if it had come over UDP.
-    pub(crate) async fn ask(&self, message: &[u8]) -> Option<Vec<u8>> {
-        match self.inner.answer(message, self.address, false).await {
-            Outcome::One(answer) => Some(answer),
-            _ => None,
-        }
-    }
 }
 
 impl Inner {

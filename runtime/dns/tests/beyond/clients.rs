@@ -12,7 +12,12 @@ use crate::program::{command, succeed};
 const KEY: &str = "hmac-sha256:all";
 
 /// What nsupdate says to `lines`: its exit and all that it wrote.
-async fn nsupdate(to: SocketAddr, key: Option<&str>, words: &[&str], lines: &str) -> (bool, String) {
+pub(crate) async fn nsupdate(
+    to: SocketAddr,
+    key: Option<&str>,
+    words: &[&str],
+    lines: &str,
+) -> (bool, String) {
     let script = format!("server {} {}\nzone mcrun.test\n{lines}\nsend\n", to.ip(), to.port());
     let mut program = command("nsupdate");
     program.args(["-t", "20"]).args(words);

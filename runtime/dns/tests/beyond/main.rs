@@ -3,6 +3,6 @@
 
 mod bench;
 mod clients;
-mod hostile;
+mod differential;
 mod program;
 mod secondaries;
