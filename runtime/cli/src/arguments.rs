@@ -2,6 +2,7 @@
 //! from it.
 
 pub(crate) mod certs;
+pub(crate) mod dns;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,6 +46,17 @@ pub(crate) struct Global {
     /// Say more; twice for everything.
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How it is gone about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct How {
+    /// Only show what would be done.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Print the outcome, or the plan, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of commands that evaluate a script.
@@ -332,11 +344,24 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stay: publish what the embedded authority has, answer ACME clients, renew certificates when their time has come.
+    /// Stay: look after the name server, publish what the embedded authority has, answer ACME clients, renew
+    /// certificates when their time has come.
     Serve,
+    /// Answer questions for names, until another edge does: what `serve` starts and looks after.
+    #[command(hide = true)]
+    Edge,
     /// Certificates, and the embedded authority.
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Zones of DNS.
+    #[command(subcommand)]
+    Zones(dns::Zones),
+    /// Records of zones.
+    #[command(subcommand)]
+    Records(dns::Records),
+    /// The name server of this node.
+    #[command(subcommand)]
+    Dns(dns::Dns),
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -528,6 +553,8 @@ impl Command {
                         | certs::Certs::Revoke { .. }
                         | certs::Certs::Remove { .. }
                 )
+                | Self::Zones(dns::Zones::Set(_) | dns::Zones::Rm { .. } | dns::Zones::Import { .. })
+                | Self::Records(dns::Records::Set(_) | dns::Records::Rm { .. })
         )
     }
 }

@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod doctor;
 mod documents;
+mod edge;
 mod evaluate;
 mod events;
 mod exec;
@@ -13,7 +14,9 @@ mod gc;
 mod history;
 mod images;
 mod inspect;
+mod line;
 mod logs;
+mod names;
 mod new;
 mod plan_file;
 mod releases;
@@ -49,6 +52,8 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Test { paths, filter, json } => test::test(&global, &paths, filter.as_deref(), json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
+        // It answers without a state directory that can be used, too.
+        Command::Edge => edge::edge(&global).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
     }
@@ -94,6 +99,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
         Command::Serve => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
+        Command::Zones(command) => names::zones(app, command).await,
+        Command::Records(command) => names::records(app, command).await,
+        Command::Dns(command) => names::server(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
@@ -116,6 +124,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Explain { .. }
         | Command::Completions { .. }
         | Command::Man { .. }
+        | Command::Edge
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
     }
 }

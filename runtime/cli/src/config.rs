@@ -29,6 +29,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) certs: certs::Settings,
     #[serde(default)]
+    pub(crate) dns: dns::Settings,
+    #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
     #[serde(skip)]
@@ -51,6 +53,10 @@ pub(crate) struct Drivers {
     pub(crate) containers: Containers,
     #[serde(default)]
     pub(crate) certs: certs::Choice,
+    #[serde(default)]
+    pub(crate) dns: dns::Choice,
+    pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
+    pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
     #[serde(default)]
@@ -150,6 +156,7 @@ impl Config {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
         self.certs.check()?;
+        self.dns.check()?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -102,6 +102,7 @@ impl Kit {
         self: &Arc<Self>,
         root: &Path,
         certificates: Arc<certs::effects::World>,
+        names: Arc<dns::effects::World>,
     ) -> Result<Registry> {
         let containers = self.machine.world();
         let mut registry = Registry::default();
@@ -110,6 +111,7 @@ impl Kit {
         containers::effects::register(&mut registry, &containers);
         certs::effects::register(&mut registry, &certificates);
         certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
+        dns::effects::register(&mut registry, &names);
         let stand_in: Arc<dyn StandIn> = Arc::new(Before(self.clone()));
         registry.stand_in(&stand_in);
         effects::register(&mut registry, self);

@@ -45,8 +45,11 @@ pub(crate) fn engines(config: &Config, state: &Path) -> Engines {
 /// Every effect, ready to act.
 pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
     match &app.kit {
-        Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?),
-        None => Ok(assemble(containers(app), certificates(&app.config, root, &app.state)?, root)),
+        Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?, names(&app.config)),
+        None => {
+            let certificates = certificates(&app.config, root, &app.state)?;
+            Ok(assemble(containers(app), certificates, &names(&app.config), root))
+        }
     }
 }
 
@@ -78,18 +81,33 @@ pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result
     Ok(Arc::new(world))
 }
 
+/// What the effects on names need.
+pub(crate) fn names(config: &Config) -> Arc<dns::effects::World> {
+    let (rfc2136, rest) = (config.drivers.rfc2136.clone(), config.drivers.rest.clone());
+    Arc::new(dns::effects::World::new(dns::effects::Parts {
+        choice: config.drivers.dns,
+        servers: config.dns.servers(),
+        external: dns::settings::External { rfc2136, rest },
+    }))
+}
+
 /// Every effect, only to be looked at: nothing is opened.
 pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     // No state directory is needed to look at declarations; any path does.
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
-    let mut registry = assemble(container_world(&config, &state), certificates, root);
+    let mut registry = assemble(container_world(&config, &state), certificates, &names(&config), root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
 
-fn assemble(containers: Arc<World>, certificates: Arc<certs::effects::World>, root: &Path) -> Registry {
+fn assemble(
+    containers: Arc<World>,
+    certificates: Arc<certs::effects::World>,
+    names: &Arc<dns::effects::World>,
+    root: &Path,
+) -> Registry {
     let mut registry = Registry::default();
     let system = system::World::new(root, Arc::new(Services(containers.clone())));
     system::register(&mut registry, &system);
@@ -98,6 +116,7 @@ fn assemble(containers: Arc<World>, certificates: Arc<certs::effects::World>, ro
     containers::images::effects::register(&mut registry, &Arc::new(images));
     certs::effects::register(&mut registry, &certificates);
     certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
+    dns::effects::register(&mut registry, names);
     registry.undo();
     registry
 }

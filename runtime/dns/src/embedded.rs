@@ -17,6 +17,7 @@ use crate::server::update::Update;
 
 pub(crate) use exclusive::{Sets, stands_beside_cname};
 pub use feed::Feed;
+pub(crate) use store::unknown;
 pub use store::{Basis, Store};
 
 /// A change is made again when somebody else was faster.

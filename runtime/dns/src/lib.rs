@@ -4,12 +4,20 @@
 //! the edge.
 
 pub mod driver;
+pub mod effects;
 pub mod embedded;
+mod exclusive;
 pub mod file;
+pub mod forward;
 pub mod name;
 pub mod record;
+pub mod rest;
+pub mod rfc2136;
+pub mod secret;
 pub mod server;
+pub mod settings;
 
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
 pub use record::{RecordSet, RecordType, Value};
+pub use settings::{Choice, Settings};

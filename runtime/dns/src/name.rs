@@ -38,11 +38,6 @@ impl Name {
         Ok(Self { wire: name.as_slice().to_ascii_lowercase().into() })
     }
 
-    /// The name with this wire form in lower case, which was checked before.
-    pub(crate) fn trusted(wire: &[u8]) -> Self {
-        Self { wire: wire.into() }
-    }
-
     /// The name of a zone or host as a person writes it: absolute, with or without the dot of the root, in any alphabet.
     ///
     /// # Errors
@@ -178,6 +173,10 @@ impl fmt::Display for Name {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match WireName::from_slice(&self.wire) {
             Ok(name) if name.is_root() => formatter.write_str("."),
+            // A space is a mistake where names are read, and so it is written as what is meant.
+            Ok(name) if self.wire.contains(&b' ') => {
+                formatter.write_str(&name.to_string().replace("\\ ", "\\032"))
+            }
             Ok(name) => fmt::Display::fmt(name, formatter),
             Err(_) => Err(fmt::Error),
         }
@@ -284,7 +283,9 @@ mod tests {
     #[test]
     fn a_name_reads_the_same_in_its_zone() {
         let zone = name("mcrun.test");
-        for text in ["@", "hello", "a.b", "*", "*.x", "we\\.ird", "_dmarc", "\\000x"] {
+        for text in
+            ["@", "hello", "a.b", "*", "*.x", "we\\.ird", "_dmarc", "\\000x", "a\\032b", "a\\\\\\032b"]
+        {
             assert_eq!(Name::within(text, &zone).unwrap().in_zone(&zone), text);
         }
         assert_eq!(name("other.example").in_zone(&zone), "other.example.");

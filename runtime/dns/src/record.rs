@@ -69,6 +69,12 @@ impl RecordType {
         !matches!(self.number(), 0 | 41 | 128..=255)
     }
 
+    /// Whether it is one that has no name here.
+    #[must_use]
+    pub fn is_generic(self) -> bool {
+        self.to_string().starts_with("TYPE")
+    }
+
     /// Whether its values end in a name, and which are then read relative to the zone where they have no dot.
     fn ends_in_name(self) -> bool {
         matches!(self.0, Rtype::CNAME | Rtype::NS | Rtype::PTR | Rtype::DNAME | Rtype::MX | Rtype::SRV)

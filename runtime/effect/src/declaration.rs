@@ -94,6 +94,11 @@ pub trait Ensure: Declared<Output = Ensured<Self::State>> {
     /// Whether an earlier state of the object can be brought back with [`Ensure::rewind`].
     const UNDOABLE: bool = false;
 
+    /// [`Ensure::OWN_RECORDS`] where that depends on the driver.
+    fn writes_own_records(&self, _world: &Self::World) -> bool {
+        Self::OWN_RECORDS
+    }
+
     /// The key of the object, `containers:NODE/NAME`, the same for every effect on it.
     fn key(&self, context: &Context) -> String;
 

@@ -277,7 +277,7 @@ impl<E: Ensure> EnsureOf<E> {
 #[async_trait]
 impl<E: Ensure> EnsureCall for EnsureOf<E> {
     fn own_records(&self) -> bool {
-        E::OWN_RECORDS
+        self.effect.writes_own_records(&self.world)
     }
 
     async fn compare<'a>(&'a self, context: &Context) -> Result<Box<dyn Pending + 'a>> {

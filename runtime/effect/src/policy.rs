@@ -14,7 +14,7 @@ use crate::{Code, Error, Result};
 const PRIMITIVES: &[(&str, &[&str])] = &[
     ("certs", &["wildcards", "ssh"]),
     ("containers", &["host-network", "privileged", "devices", "capabilities", "users"]),
-    ("dns", &[]),
+    ("dns", &["servers"]),
     ("exec", &[]),
     ("files", &[]),
     ("health", &[]),

@@ -45,13 +45,13 @@ pub struct Allocation {
 
 impl Allocation {
     /// What records it under its name and its number, or takes both away.
-    fn writes(&self, node: &str, expect: Expect, is_there: bool) -> [Write; 2] {
+    fn writes(&self, node: &str, expect: &Expect, is_there: bool) -> [Write; 2] {
         let write = |kind: &str, name: String, value: Value| Write {
             kind: kind.to_owned(),
             node: node.to_owned(),
             name,
             value: is_there.then(|| value.to_string()),
-            expect,
+            expect: expect.clone(),
         };
         [
             write(BY_NAME, self.record_name(), json!(self)),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use effect::units::Span;
 
+use super::How;
+
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Certs {
     /// List the certificates of this node.
@@ -293,17 +295,6 @@ pub(crate) struct Files {
     /// Their permission bits.
     #[arg(long, value_name = "MODE")]
     pub(crate) mode: Option<String>,
-}
-
-/// How it is gone about.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct How {
-    /// Only show what would be done.
-    #[arg(long)]
-    pub(crate) plan: bool,
-    /// Print the outcome, or the plan, as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

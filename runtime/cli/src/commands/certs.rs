@@ -8,14 +8,14 @@ mod ssh;
 
 use std::path::{Path, PathBuf};
 
-use effect::policy::Grants;
-use effect::{Code, Error, Mode, Result};
+use effect::{Code, Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::evaluate::{self, Job};
+use super::line::{Line, carry_out};
 use super::services::confirm;
 use crate::app::App;
-use crate::arguments::certs::{Certs, Files, How};
+use crate::arguments::How;
+use crate::arguments::certs::{Certs, Files};
 use crate::exit::Exit;
 
 pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
@@ -51,19 +51,12 @@ pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
 
 /// Plans or runs one effect on certificates.
 async fn operate(app: &App, operation: &str, request: Value, subject: &str, how: &How) -> Result<Exit> {
-    let request = without_nulls(request);
     let paths = request["files"].as_object().into_iter().flatten();
     let paths = paths.filter(|(name, _)| !matches!(name.as_str(), "owner" | "mode"));
     let writes = paths.filter_map(|(_, path)| Some(format!("files:write:{}", escaped(path.as_str()?))));
     let allow = ["certs".to_owned(), "certs:wildcards".to_owned()].into_iter().chain(writes).collect();
-    let name = format!("certs {operation} {subject}");
-    let body = format!("certs.{operation}(params)\n");
-    let grants = Grants { allow, deny: Vec::new() };
-    let job = Job { params: request, ..evaluate::shipped_job(app, &name, &body, Vec::new(), grants)? };
-    if how.plan {
-        return evaluate::show_plan(app, Job { mode: Mode::Plan, ..job }, how.json, false).await;
-    }
-    evaluate::start(app, job, Path::new(&name), how.json).await
+    let (name, effect) = (format!("certs {operation} {subject}"), format!("certs.{operation}"));
+    carry_out(app, Line { name: &name, effect: &effect, params: request, allow }, how).await
 }
 
 /// A path as a pattern that means only itself.
@@ -73,16 +66,6 @@ fn escaped(path: &str) -> String {
             matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\').then_some('\\').into_iter().chain([c])
         })
         .collect()
-}
-
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(_, field)| !field.is_null());
-            Value::Object(kept.map(|(name, field)| (name, without_nulls(field))).collect())
-        }
-        other => other,
-    }
 }
 
 /// Where the operator wants it, in absolute paths without links: an operator may stand in a folder behind one.

@@ -2,6 +2,7 @@
 //! What a driver can do in detail is for `-v` and `--json`.
 
 mod certificates;
+mod names;
 
 use containers::Driver;
 use containers::docker::Docker;
@@ -55,6 +56,7 @@ pub(super) async fn doctor(global: &Global, as_json: bool) -> Result<Exit> {
             checks.push(Check::good("state directory", app.state.display().to_string()));
             checks.extend(drivers(&app).await);
             checks.extend(certificates::checks(&app).await);
+            checks.extend(names::checks(&app).await);
         }
         Err(error) => checks.push(Check::of("state directory", Verdict::Bad, &error)),
     }

@@ -1,4 +1,4 @@
-//! Owns `serve`: the process that stays. It publishes what the embedded authority has, answers ACME clients, and renews
+//! Owns `serve`: the process that stays. It looks after the edge, publishes what the embedded authority has, answers ACME clients, and renews
 //! certificates when their time has come, each by a run of its own.
 
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use certs::effects::Means;
 use certs::{Certificate, acme};
+use daemon::edge::supervise::Start;
 use daemon::listen::{self, Handler};
 use daemon::publish::Publisher;
 use daemon::renewals::{self, Renewer};
@@ -41,6 +42,9 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     }
     let certificates = wiring::certificates(&app.config, Path::new("/"), &app.state)?;
     let renewer = Runs { app, certificates };
+    if !app.config.dns.listen.is_empty() {
+        serve_names(app, &mut listeners, &shutdown).await?;
+    }
     let mut ends = Ends::open()?;
     render::note("ready; certificates are renewed when their time has come");
     let renewing = renewals::keep_renewing(&app.journal, &app.node, &renewer, shutdown);
@@ -54,6 +58,28 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     renewing.await;
     while listeners.join_next().await.is_some() {}
     Ok(Exit::Done)
+}
+
+/// Has an edge answer, and looks after it. It goes on when this process ends.
+async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
+    let absolute =
+        |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let mut arguments = vec!["edge".to_owned(), "-v".into(), "--state".into(), absolute(&app.state)];
+    if let Some(file) = &app.config.file {
+        arguments.extend(["--config".into(), absolute(file)]);
+    }
+    let start = Start {
+        program: "/proc/self/exe".into(),
+        arguments,
+        state: app.state.clone(),
+        settings: super::edge::settings(&app.config),
+    };
+    let there = start.ensure().await?;
+    let listen = there.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    render::note(format_args!("names: {listen} (process {}, which goes on without this one)", there.process));
+    let over = shutdown.clone();
+    listeners.spawn(async move { start.supervise(over).await });
+    Ok(())
 }
 
 async fn serve_acme(

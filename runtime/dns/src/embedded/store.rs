@@ -118,11 +118,45 @@ impl Store {
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
     pub async fn change_writes(&self, zone: &Name, basis: &Basis, change: &Change) -> Result<Vec<Write>> {
         basis.known(zone)?;
+        let before = self.around_change(zone, change).await?;
+        self.revision_writes(zone, basis, before, change, None)
+    }
+
+    /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was
+    /// done; `is_new` is a zone that is not there yet.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub async fn admit(
+        &self,
+        zone: &Name,
+        is_new: bool,
+        planned: &[(Name, RecordType, Option<RecordSet>)],
+        change: &Change,
+    ) -> Result<()> {
+        let mut sets = Sets::new();
+        if is_new {
+            // Its name servers come with it.
+            let own = RecordSet::parse(zone, "@", RecordType::NS, 0, &["ns".to_owned()])?;
+            sets.entry(zone.clone()).or_default().insert(RecordType::NS, own);
+        } else {
+            self.basis(zone).await?.known(zone)?;
+            sets = self.around_change(zone, change).await?;
+        }
+        for (name, rtype, set) in planned {
+            let own = sets.entry(name.clone()).or_default();
+            own.remove(rtype);
+            own.extend(set.clone().map(|set| (*rtype, set)));
+        }
+        self.checked(zone, sets, change).map(drop)
+    }
+
+    /// The sets of every name that decides whether `change` may be made.
+    async fn around_change(&self, zone: &Name, change: &Change) -> Result<Sets> {
         let touched =
             change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
         let grafts = change.put.iter().any(|set| set.rtype == RecordType::DNAME);
-        let before = self.around(zone, touched, grafts).await?;
-        self.revision_writes(zone, basis, before, change, None)
+        self.around(zone, touched, grafts).await
     }
 
     /// What is written to change records of `zone`, which stands as `basis` and, at the names that matter, as `before`. A
@@ -139,8 +173,24 @@ impl Store {
         soa: Option<Zone>,
     ) -> Result<Vec<Write>> {
         let had = basis.known(zone)?;
-        let (after, mut writes) = self.applied(zone, before, change)?;
+        let mut writes = self.checked(zone, before, change)?;
         if writes.is_empty() && soa.is_none() {
+            return Ok(writes);
+        }
+        let serial = next(had.serial);
+        let soa = match soa {
+            Some(soa) if is_further(serial, soa.serial) => soa,
+            Some(soa) => Zone { serial, ..soa },
+            None => Zone { serial, ..had.clone() },
+        };
+        writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
+        Ok(writes)
+    }
+
+    /// The rows that `change` makes of `before`, where what comes of it may stand together.
+    fn checked(&self, zone: &Name, before: Sets, change: &Change) -> Result<Vec<Write>> {
+        let (after, writes) = self.applied(zone, before, change)?;
+        if writes.is_empty() {
             return Ok(writes);
         }
         for name in change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name)) {
@@ -152,14 +202,24 @@ impl Store {
                 Error::new(Code::DnsExclusive, message).because("a zone has at least one NS at its own name")
             );
         }
-        let serial = next(had.serial);
-        let soa = match soa {
-            Some(soa) if is_further(serial, soa.serial) => soa,
-            Some(soa) => Zone { serial, ..soa },
-            None => Zone { serial, ..had.clone() },
-        };
-        writes.push(rows::zone_write(&self.node, &soa, basis.row.as_deref()));
         Ok(writes)
+    }
+
+    /// A write that cannot be made, as no row is empty: by it an effect says that somebody was faster, and the corridor
+    /// compares again.
+    pub(crate) fn overtaken(&self, zone: &Name) -> Write {
+        rows::zone_removal(&self.node, zone, "")
+    }
+
+    /// The rows that record `sets`, without looking at what is there.
+    pub(crate) fn set_writes(&self, zone: &Name, sets: &[RecordSet]) -> Vec<Write> {
+        sets.iter().map(|set| rows::set_write(&self.node, zone, set)).collect()
+    }
+
+    /// The serial that a zone gets by these writes, if they write one.
+    pub(crate) fn serial_in(&self, writes: &[Write]) -> Option<u32> {
+        let row = writes.iter().find(|write| write.kind == rows::ZONE)?;
+        rows::zone(row.value.as_deref()?).ok().map(|zone| zone.serial)
     }
 
     /// The sets as they are after `change`, and the rows that differ.

@@ -251,6 +251,11 @@ impl<'a> Query<'a> {
         Ok(end)
     }
 
+    /// Answers as to a client with EDNS, whatever more it says.
+    pub(crate) fn answer_edns(&mut self) {
+        self.edns = Some(Edns { size: SMALLEST_UDP, wants_signatures: false });
+    }
+
     /// The message's id.
     #[must_use]
     pub fn id(&self) -> [u8; 2] {

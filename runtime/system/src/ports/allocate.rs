@@ -136,7 +136,7 @@ impl Ensure for Allocate {
             return Err(Error::new(Code::Internal, "a port's allocation has no outcome"));
         };
         // Another run that was faster makes the corridor compare again.
-        let writes = after.writes(self.node(context), Expect::Absent, true).to_vec();
+        let writes = after.writes(self.node(context), &Expect::Absent, true).to_vec();
         Ok(Applied::to(after).writing(writes))
     }
 
@@ -166,7 +166,7 @@ impl Ensure for Allocate {
         _: Option<&Allocation>,
         _: &Change<Allocation>,
     ) -> Result<Applied<Allocation>> {
-        let writes = now.into_iter().flat_map(|now| now.writes(self.node(context), Expect::Any, false));
+        let writes = now.into_iter().flat_map(|now| now.writes(self.node(context), &Expect::Any, false));
         Ok(Applied::gone().writing(writes.collect()))
     }
 }

@@ -122,7 +122,7 @@ impl Ensure for Release {
     ) -> Result<Applied<Held>> {
         let node = self.node(context);
         let held = before.into_iter().flat_map(|before| self.allocations(before));
-        let writes = held.flat_map(|held| held.writes(node, Expect::Any, false));
+        let writes = held.flat_map(|held| held.writes(node, &Expect::Any, false));
         Ok(Applied::gone().writing(writes.collect()))
     }
 
@@ -164,7 +164,7 @@ impl Ensure for Release {
         let is_new = |held: &Allocation| now.is_none_or(|now| !now.ports.contains_key(&held.name));
         let wanted = after.iter().flat_map(|after| self.allocations(after)).filter(is_new);
         // A number that somebody else has taken since is theirs: the conflict is told.
-        let writes = wanted.flat_map(|held| held.writes(self.node(context), Expect::Absent, true));
+        let writes = wanted.flat_map(|held| held.writes(self.node(context), &Expect::Absent, true));
         Ok(Applied { writes: writes.collect(), after })
     }
 }

@@ -6,15 +6,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use certs::ssh::{Kind, Signed, Store, authority, issue, revocation};
-use effect::policy::Grants;
-use effect::{Code, Error, Mode, Result, Timestamp};
+use effect::{Code, Error, Result, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::evaluate::{self, Job};
+use super::super::line::{self, without_nulls};
 use super::super::services::confirm;
-use super::{escaped, real, without_nulls};
+use super::{escaped, real};
 use crate::app::App;
-use crate::arguments::certs::{How, Ssh, SshKind, SshWanted};
+use crate::arguments::How;
+use crate::arguments::certs::{Ssh, SshKind, SshWanted};
 use crate::exit::Exit;
 use crate::passphrase::read_bounded;
 use crate::render::{self, Table};
@@ -123,12 +123,7 @@ async fn operate(
 ) -> Result<Exit> {
     let writes = written.map(|path| format!("files:write:{}", escaped(&path.to_string_lossy())));
     let allow = ["certs".to_owned(), "certs:ssh".to_owned()].into_iter().chain(writes).collect();
-    let grants = Grants { allow, deny: Vec::new() };
-    let job = Job { params, ..evaluate::shipped_job(app, name, body, Vec::new(), grants)? };
-    if how.plan {
-        return evaluate::show_plan(app, Job { mode: Mode::Plan, ..job }, how.json, false).await;
-    }
-    evaluate::start(app, job, Path::new(name), how.json).await
+    line::run(app, name, body, params, allow, how).await
 }
 
 async fn list(app: &App, as_json: bool) -> Result<Exit> {

@@ -1,0 +1,70 @@
+//! Owns `edge`, the hidden command that answers questions for names. It takes nothing but its configuration and the state
+//! directory, and goes on without either once it answers.
+
+use std::net::SocketAddr;
+
+use daemon::edge::{self, Parts};
+use dns::forward::Forwarder;
+use dns::server::Service;
+use effect::{Code, Error, Result};
+use journal::{Journal, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::state_folder;
+use crate::arguments::Global;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::render;
+
+/// What tells one configuration from another.
+pub(super) fn settings(config: &Config) -> String {
+    blake3::hash(format!("{:?} {:?}", config.node_name(), config.dns).as_bytes()).to_hex()[..16].to_owned()
+}
+
+pub(super) async fn edge(global: &Global) -> Result<Exit> {
+    let config = Config::load(global.config.as_deref())?;
+    let state = state_folder(global)?;
+    if config.dns.listen.is_empty() {
+        return Err(Error::new(Code::Config, "there is nowhere to answer")
+            .hint("name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns]"));
+    }
+    // Makes the tables where they are not there. An edge that cannot open them answers from what it kept.
+    let journal = Journal::open(&state, std::sync::Arc::new(SystemClock));
+    if let Err(error) = &journal {
+        tracing::error!(%error, "the database cannot be opened");
+    }
+    let forward = &config.dns.forward;
+    let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
+    let parts = Parts {
+        state,
+        node: config.node_name(),
+        listen: config.dns.listen.iter().map(|listen| listen.0).collect(),
+        metrics: config.dns.metrics,
+        service: Service::new(forwarder, config.dns.log_one_in),
+        settings: settings(&config),
+    };
+    edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))
+        .await?;
+    Ok(Exit::Done)
+}
+
+fn shown(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A signal that asks for the end. One that a terminal sends when it goes is not one of them.
+fn ended() -> Result<impl Future<Output = ()>> {
+    let open = |kind| {
+        signal(kind)
+            .map_err(|error| Error::new(Code::Internal, "signals cannot be waited for").because(error))
+    };
+    let mut signals = [open(SignalKind::interrupt())?, open(SignalKind::terminate())?];
+    let _hang_up = open(SignalKind::hangup())?;
+    Ok(async move {
+        let [interrupted, terminated] = &mut signals;
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}

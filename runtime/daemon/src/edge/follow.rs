@@ -1,0 +1,144 @@
+//! Owns how the edge keeps up with what others write: it is woken when the database is written to, looks, and answers
+//! from the new version. Without a database it answers from what it kept.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dns::embedded::Feed;
+use effect::{Code, Error, Result};
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::{oneshot, watch};
+
+use super::{Edge, kept};
+
+/// Between looks after somebody has written: the write is there a moment before it counts.
+const CLOSE: Duration = Duration::from_micros(500);
+/// For how long it is looked so often.
+const AWAKE: Duration = Duration::from_millis(50);
+/// Between looks where nothing wakes us: what the kernel tells may be lost.
+const FAR: Duration = Duration::from_millis(500);
+/// What changed is kept this long after, so that a burst of changes is written once.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The thread that follows.
+pub(super) struct Following {
+    wake: Sender<()>,
+    loaded: oneshot::Receiver<()>,
+}
+
+impl Following {
+    /// Waits until what is known is answered from.
+    pub(super) async fn loaded(&mut self) {
+        // Its end is as good: there is nothing more to wait for.
+        let _ = (&mut self.loaded).await;
+    }
+
+    /// Has the thread look whether it is over.
+    pub(super) fn end(self) {
+        let _ = self.wake.send(());
+    }
+}
+
+/// Starts to follow.
+pub(super) fn start(edge: &Arc<Edge>, over: watch::Receiver<bool>) -> Result<Following> {
+    let (wake, woken) = mpsc::channel();
+    let (told, loaded) = oneshot::channel();
+    let waker = wake.clone();
+    let edge = edge.clone();
+    let work = move || follow(&edge, &waker, &woken, told, &over);
+    thread::Builder::new()
+        .name("dns-follow".into())
+        .spawn(work)
+        .map_err(|error| Error::new(Code::Internal, "no thread can be started").because(error))?;
+    Ok(Following { wake, loaded })
+}
+
+fn follow(
+    edge: &Edge,
+    waker: &Sender<()>,
+    woken: &Receiver<()>,
+    loaded: oneshot::Sender<()>,
+    over: &watch::Receiver<bool>,
+) {
+    let parts = &edge.parts;
+    let _watcher = watch_folder(&parts.state, waker);
+    let mut loaded = Some(loaded);
+    let mut feed = None;
+    let mut awake_until = Instant::now();
+    let mut unkept: Option<Instant> = None;
+    let mut is_told = false;
+    while !*over.borrow() {
+        if feed.is_none() {
+            feed = match Feed::open(&parts.state, &parts.node) {
+                Ok(feed) => Some(feed),
+                Err(error) => {
+                    if !is_told {
+                        tracing::error!(%error, "the zones cannot be read; those that were kept are answered from");
+                        is_told = true;
+                    }
+                    None
+                }
+            };
+        }
+        let looked = feed.as_mut().map(|feed| feed.look(&parts.service.snapshot()));
+        match looked {
+            Some(Ok(Some(snapshot))) => {
+                parts.service.put(snapshot);
+                unkept = Some(Instant::now());
+                is_told = false;
+            }
+            Some(Ok(None)) => {}
+            Some(Err(error)) => {
+                tracing::error!(%error, "the zones cannot be read; the last ones are answered from");
+                feed = None;
+                thread::sleep(FAR);
+            }
+            None if loaded.is_some() => {
+                let kept = kept::load(&super::folder(&parts.state));
+                parts.service.put(kept);
+            }
+            None => {}
+        }
+        if let Some(loaded) = loaded.take() {
+            let _ = loaded.send(());
+        }
+        if unkept.is_some_and(|since| since.elapsed() >= SETTLED) {
+            kept::store(&super::folder(&parts.state), &parts.service.snapshot());
+            unkept = None;
+        }
+        let now = Instant::now();
+        let pause = if now < awake_until { CLOSE } else { FAR };
+        match woken.recv_timeout(pause) {
+            Ok(()) => {
+                while woken.try_recv().is_ok() {}
+                awake_until = Instant::now() + AWAKE;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+    if unkept.is_some() {
+        kept::store(&super::folder(&parts.state), &parts.service.snapshot());
+    }
+}
+
+/// Is woken by writes to the database. Where the kernel gives no such thing, it is looked now and then all the same.
+fn watch_folder(state: &Path, waker: &Sender<()>) -> Option<notify::RecommendedWatcher> {
+    let waker = waker.clone();
+    let heard = move |event: notify::Result<notify::Event>| {
+        let is_of_database = |path: &std::path::PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"journal.db"))
+        };
+        if event.is_ok_and(|event| event.paths.iter().any(is_of_database)) {
+            let _ = waker.send(());
+        }
+    };
+    let watching = notify::recommended_watcher(heard).and_then(|mut watcher| {
+        watcher.watch(state, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watching.inspect_err(|error| tracing::warn!(%error, "changes of zones are seen half a second late")).ok()
+}
