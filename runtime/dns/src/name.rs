@@ -38,6 +38,11 @@ impl Name {
         Ok(Self { wire: name.as_slice().to_ascii_lowercase().into() })
     }
 
+    /// The name with this wire form in lower case, which was checked before.
+    pub(crate) fn trusted(wire: &[u8]) -> Self {
+        Self { wire: wire.into() }
+    }
+
     /// The name of a zone or host as a person writes it: absolute, with or without the dot of the root, in any alphabet.
     ///
     /// # Errors

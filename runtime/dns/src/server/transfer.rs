@@ -11,12 +11,12 @@ use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::beyond::seconds;
-use super::notify::Secondary;
 use super::query::{HEADER, Query, rcode};
 use super::records::Records;
 use super::signed::Session;
 use super::zone::{SOA, Zone};
 use crate::driver::is_further;
+use crate::settings::Address;
 
 /// Types of questions for zones.
 pub(crate) const AXFR: u16 = 252;
@@ -38,7 +38,7 @@ pub struct ZoneSettings {
     /// Networks that may have the zone whole without a key.
     pub transfer: Vec<IpNet>,
     /// Secondaries that are told of every new version.
-    pub notify: Vec<Secondary>,
+    pub notify: Vec<Address>,
     /// The key that what they are told is signed with.
     pub key: Option<String>,
 }
