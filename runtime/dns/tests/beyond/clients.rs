@@ -24,16 +24,17 @@ pub(crate) async fn nsupdate(
     if let Some(key) = key {
         program.arg("-y").arg(format!("{key}:{SECRET}"));
     }
-    tokio::task::spawn_blocking(move || {
-        let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pipes.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let done = child.wait_with_output().unwrap();
-        let said = [done.stdout, done.stderr].concat();
-        (done.status.success(), String::from_utf8_lossy(&said).into_owned())
-    })
-    .await
-    .unwrap()
+    tokio::task::spawn_blocking(move || speak(&mut program, &script)).await.unwrap()
+}
+
+/// What `program` says to `script`: its exit and all that it wrote.
+fn speak(program: &mut std::process::Command, script: &str) -> (bool, String) {
+    let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (done.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// What a program like dig prints.
@@ -62,6 +63,21 @@ async fn nsupdate_adds_and_removes_with_each_algorithm_over_udp_and_tcp() {
         assert_eq!(server.serial().await, before + 2);
         nsupdate(server.address, Some(key), &words, "update delete x.mcrun.test A").await;
     }
+}
+
+#[tokio::test]
+async fn knsupdate_changes_the_zone_too() {
+    let server = Server::start(Setup::default()).await;
+    let script = format!(
+        "server {} {}\nzone mcrun.test.\norigin mcrun.test.\nprereq nxdomain k\nadd k 60 A 192.0.2.7\nsend\n",
+        server.address.ip(),
+        server.address.port()
+    );
+    let mut program = command("knsupdate");
+    program.args(["-y", &format!("{KEY}:{SECRET}")]);
+    let said = tokio::task::spawn_blocking(move || speak(&mut program, &script)).await.unwrap();
+    assert!(said.0, "{}", said.1);
+    assert_eq!(server.texts("k", RecordType::A).await, ["192.0.2.7"]);
 }
 
 #[tokio::test]
@@ -118,6 +134,11 @@ async fn wrong_keys_and_clocks_are_told_apart() {
     let wrong = format!("hmac-sha256:all:{}", SECRET.replace("bWNy", "bWNz"));
     let said = ask("dig", server.address, &["-y", &wrong, "mcrun.test", "SOA"]).await;
     assert!(said.contains("BADSIG") && said.contains("NOTAUTH"), "{said}");
+
+    // Half of the hash is weaker than the key was made for.
+    let cut = format!("hmac-sha256-128:all:{SECRET}");
+    let said = ask("dig", server.address, &["-y", &cut, "mcrun.test", "SOA"]).await;
+    assert!(said.contains("BADTRUNC") && said.contains("NOTAUTH"), "{said}");
 
     for skew in [3_600_000, -3_600_000] {
         let late = Server::start(Setup { skew, ..Setup::default() }).await;
