@@ -109,6 +109,28 @@ async fn prerequisites_hold_or_the_answer_says_which_does_not() {
 }
 
 #[tokio::test]
+async fn the_serial_goes_where_a_soa_says_but_never_back() {
+    let server = Server::start(Setup::default()).await;
+    let soa =
+        |serial: u32| format!("update add mcrun.test 300 SOA ns.mcrun.test. me.mcrun.test. {serial} 1 2 3 4");
+    let other = "update add x.mcrun.test 60 TXT a";
+    for (lines, serial) in [
+        (soa(1000), 1000),
+        (soa(999), 1000),
+        (soa(1000), 1000),
+        (format!("{}\n{other}", soa(500)), 1001),
+        (format!("{}\nupdate delete x.mcrun.test", soa(2000)), 2000),
+        (other.to_owned(), 2001),
+        (soa(2002 + (1 << 31)), 2001),
+    ] {
+        assert_eq!(nsupdate(server.address, Some(KEY), &[], &lines).await, (true, String::new()), "{lines}");
+        assert_eq!(server.serial().await, serial, "{lines}");
+    }
+    let said = ask("dig", server.address, &["+short", "mcrun.test", "SOA"]).await;
+    assert_eq!(said, "ns.mcrun.test. me.mcrun.test. 2001 1 2 3 4\n");
+}
+
+#[tokio::test]
 async fn a_key_changes_its_names_and_no_others() {
     let server = Server::start(Setup::default()).await;
     let challenge = Some("hmac-sha256:challenge");
