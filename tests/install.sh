@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static busybox for test images, a registry
-# with htpasswd, pebble and OpenBao as other authorities, clients of ACME, age, OpenSSH, nextest. The tests start docker's
-# daemon themselves, apart from the machine's own.
+# with htpasswd, pebble and OpenBao as other authorities, clients of ACME, age, OpenSSH, BIND, Knot and PowerDNS as other
+# name servers, nextest. The tests start docker's daemon and name servers themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
     exit 0
@@ -11,9 +11,11 @@ for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iprout
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
     script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    pebble:pebble curl:curl; do
+    pebble:pebble curl:curl /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/pdns_server:pdns-server; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+# PowerDNS with its tables in a file; the package has no program of its own.
+[ -e /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || missing="$missing pdns-backend-sqlite3"
 # What makes the environments that clients from PyPI are installed into.
 /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then

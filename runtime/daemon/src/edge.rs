@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dns::server::counts::{Counts, Totals};
+use dns::server::notify::Notifier;
 use dns::server::{Service, tcp, udp};
 use effect::{Code, Error, Result};
 use http::{Request, Response};
@@ -46,6 +47,8 @@ pub struct Parts {
     pub metrics: Option<SocketAddr>,
     /// What answers.
     pub service: Arc<Service>,
+    /// What tells secondaries of new versions.
+    pub notifier: Arc<Notifier>,
     /// What tells one configuration from another: a successor is wanted where it differs.
     pub settings: String,
 }
@@ -109,6 +112,7 @@ pub async fn run(
     let control = control::listen(&folder)?;
     let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, succeeded));
     let showing = show_metrics(&edge, &is_over).await?;
+    let telling = edge.parts.notifier.has_secondaries().then(|| tell(edge.clone()));
     ready(&addresses);
     tokio::pin!(end);
     tokio::select! {
@@ -117,6 +121,9 @@ pub async fn run(
     }
     edge.over.send_replace(true);
     controlling.abort();
+    if let Some(telling) = telling {
+        telling.abort();
+    }
     if let Some(showing) = showing {
         let _ = showing.await;
     }
@@ -126,6 +133,14 @@ pub async fn run(
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     }
     Ok(())
+}
+
+/// Tells secondaries of new versions.
+fn tell(edge: Arc<Edge>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let Err(error) = edge.parts.notifier.run().await;
+        tracing::error!(%error, "secondaries are told of nothing");
+    })
 }
 
 /// Starts the threads that answer, each with sockets of its own for every address.

@@ -2,6 +2,22 @@
 //!
 //! Owns the settings, and which call becomes which messages. Reading is in `rfc2136/reading.rs`, whole zones in
 //! `rfc2136/transfer.rs`, changes in `rfc2136/update.rs`; messages, signatures, sockets and errors have files of their own.
+//!
+//! What the server needs, where `mcrun` is the key that `tsig-keygen mcrun` prints:
+//!
+//! ```text
+//! BIND      zone "example.org" { type primary; file "…";
+//!               allow-update { key mcrun; }; allow-transfer { key mcrun; }; };
+//! Knot      acl:  - id: mcrun
+//!                   key: mcrun
+//!                   action: [query, transfer, update]      # without `query` signed questions are refused
+//!           zone: - domain: example.org
+//!                   acl: mcrun
+//! PowerDNS  dnsupdate=yes, allow-dnsupdate-from=…
+//!           pdnsutil set-meta example.org TSIG-ALLOW-DNSUPDATE mcrun
+//!           pdnsutil set-meta example.org TSIG-ALLOW-AXFR mcrun
+//!           pdnsutil set-meta example.org SOA-EDIT-DNSUPDATE INCREASE
+//! ```
 
 mod exchange;
 mod failure;
@@ -14,6 +30,7 @@ mod update;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -92,6 +109,7 @@ impl Client {
             key: Key::new(&self.key, algorithm, secret.to_vec())?,
             now: u64::try_from(self.clock.now().0 / 1000).unwrap_or_default(),
             patience: self.settings.timeout.0,
+            loses_datagrams: AtomicBool::new(false),
         })
     }
 
@@ -188,9 +206,10 @@ impl Driver for Client {
 }
 
 /// Why a server does not answer about a zone: it has none, or it does not let this key. To a question both are `REFUSED`;
-/// to an update that changes nothing a server without the zone says `NOTAUTH` (RFC 2136, section 3.1.1).
+/// to an update that changes nothing a server without the zone says `NOTAUTH` (RFC 2136, section 3.1.1). To anything else
+/// that code is about the signature (RFC 8945, section 5.2), which PowerDNS says without more.
 async fn denied(exchange: &Exchange, zone: &Name, what: &str, rcode: Rcode) -> Error {
-    if matches!(rcode, Rcode::NOTAUTH | Rcode::NOTZONE) {
+    if rcode == Rcode::NOTZONE {
         return exchange.place.no_zone(zone);
     }
     if rcode != Rcode::REFUSED {

@@ -1,11 +1,14 @@
 //! Owns what mcrun.toml says of names: `[dns]`, and which driver performs the primitive.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use effect::{Code, Error, Result};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::server::signed::KeySettings;
+use crate::server::transfer::ZoneSettings;
 use crate::{forward, rest, rfc2136};
 
 /// RFC 1035, section 4.2.
@@ -58,6 +61,18 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
+/// `[dns.rest]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestServer {
+    /// Where `mcrun serve` listens for calls, by TLS.
+    pub listen: SocketAddr,
+    /// The host name that its certificate bears.
+    pub host: String,
+    /// Who may make calls: a token of each, by its holder's name.
+    pub tokens: BTreeMap<String, rest::TokenSettings>,
+}
+
 /// `[dns]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -68,6 +83,12 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// One question in so many is logged; 0 for none.
     pub log_one_in: u32,
+    /// Keys by which others may change records or have zones whole (RFC 8945), by their names.
+    pub keys: BTreeMap<String, KeySettings>,
+    /// What is said of single zones.
+    pub zones: BTreeMap<String, ZoneSettings>,
+    /// The calls of mcns, for those who change zones without mcrun: nowhere unless given.
+    pub rest: Option<RestServer>,
     /// Who is asked for names that are not ours.
     pub forward: forward::Settings,
 }
@@ -79,6 +100,15 @@ impl Settings {
     /// `MC-U002` with the key that makes no sense.
     pub fn check(&self) -> Result<()> {
         self.forward.check()?;
+        for (zone, settings) in &self.zones {
+            settings.check(zone)?;
+            if let Some(key) = settings.key.as_ref().filter(|key| !self.keys.contains_key(*key)) {
+                let message = format!(
+                    "[dns.zones.\"{zone}\"] names the key `{key}`, and there is no [dns.keys.\"{key}\"]"
+                );
+                return Err(Error::new(Code::Config, message));
+            }
+        }
         if self.listen.len() > MOST_ADDRESSES {
             let message = format!("`dns.listen` has more than {MOST_ADDRESSES} addresses");
             return Err(Error::new(Code::Config, message));

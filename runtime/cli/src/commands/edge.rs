@@ -2,12 +2,18 @@
 //! directory, and goes on without either once it answers.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use daemon::edge::{self, Parts};
+use dns::embedded::{Embedded, Store};
 use dns::forward::Forwarder;
-use dns::server::Service;
+use dns::server::notify::Notifier;
+use dns::server::signed::Keys;
+use dns::server::{Beyond, Service};
 use effect::{Code, Error, Result};
-use journal::{Journal, SystemClock};
+use journal::{Clock, Journal, SystemClock};
+use system::SecretStore;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::state_folder;
@@ -29,18 +35,27 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
             .hint("name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns]"));
     }
     // Makes the tables where they are not there. An edge that cannot open them answers from what it kept.
-    let journal = Journal::open(&state, std::sync::Arc::new(SystemClock));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let journal = Journal::open(&state, clock.clone());
     if let Err(error) = &journal {
         tracing::error!(%error, "the database cannot be opened");
     }
+    let store =
+        journal.ok().map(|journal| Embedded::new(Store::new(journal, &config.node_name()), Vec::new()));
+    // No script lies in this folder, so nothing is kept from secrets.
+    let secrets = SecretStore::new(&config.secrets, Path::new("/dev/null"))?;
+    let keys = Arc::new(Keys::load(&config.dns.keys, &secrets).await?);
+    let notifier = Arc::new(Notifier::new(&config.dns.zones, &keys, clock.clone())?);
     let forward = &config.dns.forward;
     let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
+    let beyond = Beyond::new(keys, &config.dns.zones, store, clock, forwarder.is_some())?;
     let parts = Parts {
         state,
         node: config.node_name(),
         listen: config.dns.listen.iter().map(|listen| listen.0).collect(),
         metrics: config.dns.metrics,
-        service: Service::new(forwarder, config.dns.log_one_in),
+        service: Service::new(forwarder, Some(beyond), config.dns.log_one_in),
+        notifier,
         settings: settings(&config),
     };
     edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))

@@ -145,7 +145,7 @@ fn edge(app: &App) -> Result<Client> {
 fn service(app: &App) -> Result<std::sync::Arc<Service>> {
     let forward = &app.config.dns.forward;
     let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
-    let service = Service::new(forwarder, 0);
+    let service = Service::new(forwarder, None, 0);
     if let Some(snapshot) = Feed::open(&app.state, &app.node)?.look(&Snapshot::default())? {
         service.put(snapshot);
     }
@@ -175,7 +175,8 @@ fn status(app: &App, as_json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn driver(app: &App) -> Result<std::sync::Arc<dyn Driver>> {
+/// The driver of names, as configured.
+pub(super) fn driver(app: &App) -> Result<std::sync::Arc<dyn Driver>> {
     // No script lies in this folder, so nothing is kept from secrets.
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
     wiring::names(&app.config).driver_with(|| Means {

@@ -34,7 +34,8 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     let mut listeners = JoinSet::new();
     if let Some(address) = app.config.certs.listen {
         let publisher = Publisher::new(Arc::new(wiring::authority(app)));
-        let bound = spawn(&mut listeners, address, None, publisher, &shutdown).await?;
+        let bound =
+            spawn(&mut listeners, (address, listen::Limits::default()), None, publisher, &shutdown).await?;
         render::note(format_args!("lists of revoked certificates and roots: http://{bound}/ca/roots.pem"));
     }
     if let Some(settings) = &app.config.certs.acme_server {
@@ -44,6 +45,9 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     let renewer = Runs { app, certificates };
     if !app.config.dns.listen.is_empty() {
         serve_names(app, &mut listeners, &shutdown).await?;
+    }
+    if let Some(settings) = &app.config.dns.rest {
+        serve_calls(app, settings, &mut listeners, &shutdown).await?;
     }
     let mut ends = Ends::open()?;
     render::note("ready; certificates are renewed when their time has come");
@@ -82,6 +86,60 @@ async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::R
     Ok(())
 }
 
+/// Answers the calls of mcns over the driver of names.
+async fn serve_calls(
+    app: &App,
+    settings: &dns::settings::RestServer,
+    listeners: &mut JoinSet<()>,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<()> {
+    // No script lies in this folder, so nothing is kept from secrets.
+    let secrets = dns::secret::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
+    let tokens = dns::rest::Tokens::read(&settings.tokens, &secrets).await?;
+    let server = Arc::new(dns::rest::server::Server::new(super::names::driver(app)?, tokens));
+    let names = certs::Names::parse(&[settings.host.clone()])
+        .map_err(|error| Error::new(Code::Config, format!("[dns.rest] host: {}", error.message)))?;
+    let identity = Arc::new(daemon::identity::Identity::new(wiring::authority(app), names));
+    identity.refresh().await?;
+    let limits = listen::Limits { body_bytes: dns::rest::server::LARGEST_BODY, ..listen::Limits::default() };
+    let tls = Some(Arc::new(identity.config()));
+    let bound = spawn(listeners, (settings.listen, limits), tls, Calls(server), shutdown).await?;
+    render::note(format_args!(
+        "calls of mcns: https://{}:{}/v1/zones (on {bound})",
+        settings.host,
+        bound.port()
+    ));
+    listeners.spawn(keep_identity(identity, shutdown.clone()));
+    Ok(())
+}
+
+/// Renews the certificate that a listener shows.
+async fn keep_identity(identity: Arc<daemon::identity::Identity>, mut over: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(daemon::identity::BETWEEN_LOOKS) => {}
+            _ = over.wait_for(|is_over| *is_over) => return,
+        }
+        if let Err(error) = identity.refresh().await {
+            tracing::warn!(%error, "the certificate of a listener cannot be renewed");
+        }
+    }
+}
+
+/// The calls of mcns behind their socket.
+#[derive(Clone)]
+struct Calls(Arc<dns::rest::server::Server>);
+
+impl Handler for Calls {
+    async fn handle(
+        &self,
+        request: http::Request<bytes::Bytes>,
+        peer: SocketAddr,
+    ) -> http::Response<bytes::Bytes> {
+        self.0.handle(request, peer).await
+    }
+}
+
 async fn serve_acme(
     app: &App,
     settings: &acme::server::Settings,
@@ -92,17 +150,16 @@ async fn serve_acme(
     let identity = Arc::new(daemon::identity::Identity::new(wiring::authority(app), settings.host()?));
     identity.refresh().await?;
     let config = Arc::new(identity.config());
-    let bound = spawn(listeners, settings.listen, Some(config), Acme(server.clone()), shutdown).await?;
+    let place = (settings.listen, listen::Limits::default());
+    let bound = spawn(listeners, place, Some(config), Acme(server.clone()), shutdown).await?;
     render::note(format_args!("ACME: {} (on {bound})", server.directory()));
+    listeners.spawn(keep_identity(identity, shutdown.clone()));
     let mut over = shutdown.clone();
     listeners.spawn(async move {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(daemon::identity::BETWEEN_LOOKS) => {}
                 _ = over.wait_for(|is_over| *is_over) => return,
-            }
-            if let Err(error) = identity.refresh().await {
-                tracing::warn!(%error, "the certificate of the ACME server cannot be renewed");
             }
             if let Err(error) = server.prune().await {
                 tracing::warn!(%error, "old ACME orders cannot be taken out");
@@ -114,7 +171,7 @@ async fn serve_acme(
 
 async fn spawn<H: Handler>(
     listeners: &mut JoinSet<()>,
-    address: SocketAddr,
+    (address, limits): (SocketAddr, listen::Limits),
     tls: Option<Arc<ServerConfig>>,
     handler: H,
     shutdown: &watch::Receiver<bool>,
@@ -126,7 +183,7 @@ async fn spawn<H: Handler>(
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    listeners.spawn(listen::serve(listener, tls, handler, listen::Limits::default(), shutdown.clone()));
+    listeners.spawn(listen::serve(listener, tls, handler, limits, shutdown.clone()));
     Ok(bound)
 }
 

@@ -87,6 +87,7 @@ fn follow(
         match looked {
             Some(Ok(Some(snapshot))) => {
                 parts.service.put(snapshot);
+                parts.notifier.look(&parts.service.snapshot());
                 unkept = Some(Instant::now());
                 is_told = false;
             }

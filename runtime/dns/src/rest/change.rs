@@ -9,7 +9,7 @@ use hyper::Method;
 
 use super::api::{NewRecord, Record};
 use super::ask::{Call, garbage, segment};
-use super::client::{Client, Found};
+use super::client::{Asked, Client, Found};
 use crate::driver::{Change, Driver as _};
 use crate::exclusive;
 use crate::name::Name;
@@ -24,6 +24,9 @@ pub(super) async fn make(client: &Client, zone: &Name, change: &Change) -> Resul
     let removed: Vec<&(Name, RecordType)> =
         change.remove.iter().filter(|(name, rtype)| !is_put(name, *rtype)).collect();
     let (first, last): (Vec<_>, Vec<_>) = removed.into_iter().partition(|(name, _)| aliases.contains(name));
+    for set in change.put.iter().filter(|set| set.rtype == RecordType::CNAME) {
+        leaves_room(client, zone, change, &set.name).await?;
+    }
     for (name, rtype) in first {
         remove(client, zone, name, *rtype).await?;
     }
@@ -41,6 +44,21 @@ fn aliases(change: &Change) -> impl Iterator<Item = &Name> {
     let come = change.put.iter().filter(|set| set.rtype == RecordType::CNAME).map(|set| &set.name);
     let go = change.remove.iter().filter(|(_, rtype)| *rtype == RecordType::CNAME).map(|(name, _)| name);
     come.chain(go)
+}
+
+/// Whether nothing is left at `name` beside the CNAME that it gets. What is removed for one that is then refused would be
+/// gone for nothing.
+async fn leaves_room(client: &Client, zone: &Name, change: &Change, name: &Name) -> Result<()> {
+    let there = client.records(zone, Asked::Name(name)).await?;
+    let is_left = |found: &&Found| {
+        !exclusive::stands_by_a_cname(found.rtype) && !change.remove.contains(&(name.clone(), found.rtype))
+    };
+    let Some(left) = there.iter().find(is_left) else { return Ok(()) };
+    Err(Error::new(
+        Code::DnsExclusive,
+        format!("`{name}` has {} beside the CNAME that it was to get", left.rtype),
+    )
+    .because("a CNAME is alone at its name (RFC 1034, section 3.6.2)"))
 }
 
 /// What has to be done so that a name has the values of a set.
@@ -77,7 +95,7 @@ fn steps<'a>(there: &'a [Found], set: &'a RecordSet) -> Vec<Step<'a>> {
 }
 
 async fn put(client: &Client, zone: &Name, set: &RecordSet) -> Result<()> {
-    let there = client.records(zone, Some((&set.name, set.rtype))).await?;
+    let there = client.records(zone, Asked::Set(&set.name, set.rtype)).await?;
     let steps = steps(&there, set);
     if steps.is_empty() {
         return Ok(());
@@ -131,7 +149,7 @@ async fn remove(client: &Client, zone: &Name, name: &Name, rtype: RecordType) ->
         return Err(Error::new(Code::DnsRefused, message).because("a zone keeps its SOA"));
     }
     let segment = segment(zone)?;
-    for found in client.records(zone, Some((name, rtype))).await? {
+    for found in client.records(zone, Asked::Set(name, rtype)).await? {
         // One that is gone meanwhile is what was wanted.
         client.api.tell(Call::new(Method::DELETE, &[&segment, "records", &found.id], &what)).await?;
     }

@@ -93,26 +93,27 @@ impl Client {
         Ok(Self { api, servers })
     }
 
-    /// The records that the zone has for this name and type, or altogether.
-    pub(super) async fn records(
-        &self,
-        zone: &Name,
-        asked: Option<(&Name, RecordType)>,
-    ) -> Result<Vec<Found>> {
+    /// The records of the zone that are asked for.
+    pub(super) async fn records(&self, zone: &Name, asked: Asked<'_>) -> Result<Vec<Found>> {
         let what = format!("the records of `{zone}`");
         let segment = segment(zone)?;
         let path = [segment.as_str(), "records"];
-        let texts = asked.map(|(name, rtype)| (name.in_zone(zone), rtype.to_string()));
-        let query: Vec<(&str, &str)> = match &texts {
-            Some((name, rtype)) => vec![("name", name), ("type", rtype)],
-            None => Vec::new(),
+        let (name, rtype) = match asked {
+            Asked::All => (None, None),
+            Asked::Name(name) => (Some(name), None),
+            Asked::Set(name, rtype) => (Some(name), Some(rtype)),
         };
+        let texts = (name.map(|name| name.in_zone(zone)), rtype.map(|rtype| rtype.to_string()));
+        let name_asked = texts.0.as_deref().map(|name| ("name", name));
+        let query: Vec<(&str, &str)> =
+            name_asked.into_iter().chain(texts.1.as_deref().map(|rtype| ("type", rtype))).collect();
         let call = Call::new(Method::GET, &path, &what).asking(&query);
         let records: Records = self.api.read(call).await?;
         let mut found = Vec::with_capacity(records.records.len());
         for record in records.records {
             let one = self.found(zone, record)?;
-            let is_wanted = asked.is_none_or(|(name, rtype)| one.name == *name && one.rtype == rtype);
+            let is_wanted =
+                name.is_none_or(|name| one.name == *name) && rtype.is_none_or(|rtype| one.rtype == rtype);
             if is_wanted && one.rtype != RecordType::SOA {
                 found.push(one);
             }
@@ -130,6 +131,14 @@ impl Client {
             parsed().map_err(|error: Error| garbage(&self.api.url, format!("a record: {error}")))?;
         Ok(Found { id: record.id, name, rtype, ttl: record.ttl, value })
     }
+}
+
+/// Which records are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    All,
+    Name(&'a Name),
+    Set(&'a Name, RecordType),
 }
 
 /// One record that is there.
@@ -179,11 +188,11 @@ impl Driver for Client {
     }
 
     async fn get(&self, zone: &Name, name: &Name, rtype: RecordType) -> Result<Option<RecordSet>> {
-        Ok(sets(self.records(zone, Some((name, rtype))).await?)?.pop())
+        Ok(sets(self.records(zone, Asked::Set(name, rtype)).await?)?.pop())
     }
 
     async fn list(&self, zone: &Name) -> Result<Vec<RecordSet>> {
-        sets(self.records(zone, None).await?)
+        sets(self.records(zone, Asked::All).await?)
     }
 
     async fn change(&self, zone: &Name, change: &Change) -> Result<()> {

@@ -1,25 +1,26 @@
 //! Owns the server side of the calls of mcns: which path with which method does what, and who may. It holds nothing: what
 //! stands where is asked of the driver beneath. Sockets, TLS and time-outs are the listener's.
 
+mod answer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use effect::{Code, Error};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use url::form_urlencoded;
 
-use super::api::{NewRecord, NewZone, Record, Records, Refusal, Zones};
+use super::api::{NewRecord, NewZone, Record, Records, Zones};
 use super::id::Id;
 use super::tokens::{Caller, Tokens};
 use crate::driver::{Change, Driver, Feature, check_feature};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType, Value};
+use answer::{Answer, Answered, Denied, NO_RECORD, NO_ZONE, forbidden, json, nothing, refusal, respond};
 
 /// Octets of a request's body: the longest value of a TXT record, escaped, and room for the rest.
 pub const LARGEST_BODY: usize = 320 << 10;
@@ -32,31 +33,6 @@ pub struct Server {
     tokens: Tokens,
     /// Calls change single records, drivers change sets: between the look and the change nobody else comes.
     writing: Mutex<()>,
-}
-
-/// An answer, or why there is none.
-type Answered = Result<Answer, Denied>;
-
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
-    location: Option<String>,
-}
-
-enum Denied {
-    Unknown(&'static str),
-    Forbidden(String),
-    Malformed(String),
-    Conflict(String),
-    TooLarge,
-    Method(&'static str),
-    Failed(Error),
-}
-
-impl From<Error> for Denied {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// What stands as it is in an address (RFC 3986, section 2.3).
@@ -159,6 +135,7 @@ impl Server {
         if !is_reading && !caller.writes_zone(zone) {
             return Err(forbidden("dns:write", &zone.to_string()));
         }
+        let _writing = if is_reading { None } else { Some(self.writing.lock().await) };
         let found = self.driver.zone(zone).await?;
         match *request.method() {
             Method::GET => json(StatusCode::OK, &found.ok_or(NO_ZONE)?),
@@ -171,14 +148,12 @@ impl Server {
                 if named_otherwise {
                     return Err(Denied::Malformed("`zone` is another one than that of the path".into()));
                 }
-                let _writing = self.writing.lock().await;
                 let status = if found.is_some() { StatusCode::OK } else { StatusCode::CREATED };
                 self.put_zone(zone.clone(), &wanted, status).await
             }
             Method::DELETE => {
                 check_feature(&*self.driver, Feature::Zones)?;
                 found.ok_or(NO_ZONE)?;
-                let _writing = self.writing.lock().await;
                 self.driver.remove_zone(zone).await?;
                 Ok(nothing())
             }
@@ -250,7 +225,7 @@ impl Server {
         if !is_reading {
             may_write(caller, zone, &id.name)?;
         }
-        let _writing = self.writing.lock().await;
+        let _writing = if is_reading { None } else { Some(self.writing.lock().await) };
         let set = self.driver.get(zone, &id.name, id.rtype).await?.ok_or(NO_RECORD)?;
         let at = set.values.iter().position(|value| id.is_of(value)).ok_or(NO_RECORD)?;
         match *request.method() {
@@ -292,9 +267,6 @@ impl Server {
     }
 }
 
-const NO_ZONE: Denied = Denied::Unknown("there is no such zone");
-const NO_RECORD: Denied = Denied::Unknown("there is no such record");
-
 /// Whether one of `values`, but that at `except`, is the first of `set`.
 fn holds(values: &[Value], set: &RecordSet, except: Option<usize>) -> bool {
     let wanted = set.values[0].canonical(set.rtype);
@@ -306,10 +278,6 @@ fn may_write(caller: &Caller<'_>, zone: &Name, name: &Name) -> Result<(), Denied
         true => Ok(()),
         false => Err(forbidden("dns:write", &format!("{zone}/{}", name.in_zone(zone)))),
     }
-}
-
-fn forbidden(what: &str, name: &str) -> Denied {
-    Denied::Forbidden(format!("this token lacks `{what}:{name}`"))
 }
 
 fn named(text: &str) -> Result<Name, Denied> {
@@ -325,80 +293,10 @@ fn read<T: DeserializeOwned>(request: &Request<Bytes>) -> Result<T, Denied> {
     serde_json::from_slice(request.body()).map_err(|error| Denied::Malformed(format!("the body: {error}")))
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answered {
-    let body = serde_json::to_vec(value)
-        .map_err(|error| Error::new(Code::Internal, "an answer cannot be encoded").because(error))?;
-    Ok(Answer { status, body, location: None })
-}
-
-fn nothing() -> Answer {
-    Answer { status: StatusCode::NO_CONTENT, body: Vec::new(), location: None }
-}
-
 fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-fn respond(answered: Answered) -> Response<Bytes> {
-    let denied = match answered {
-        Ok(answer) => {
-            let mut headers = HeaderMap::new();
-            if let Some(Ok(location)) = answer.location.map(HeaderValue::try_from) {
-                headers.insert(LOCATION, location);
-            }
-            return response(answer.status, answer.body, headers);
-        }
-        Err(denied) => denied,
-    };
-    match denied {
-        Denied::Unknown(why) => refusal(StatusCode::NOT_FOUND, why),
-        Denied::Forbidden(why) => refusal(StatusCode::FORBIDDEN, &why),
-        Denied::Malformed(why) => refusal(StatusCode::BAD_REQUEST, &why),
-        Denied::Conflict(why) => refusal(StatusCode::CONFLICT, &why),
-        Denied::TooLarge => refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-        Denied::Method(allowed) => {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-            response
-        }
-        Denied::Failed(error) => refusal(status(&error), &words(&error)),
-    }
-}
-
-fn status(error: &Error) -> StatusCode {
-    match error.code {
-        Code::DnsName | Code::DnsValue => StatusCode::BAD_REQUEST,
-        Code::DnsExclusive => StatusCode::CONFLICT,
-        Code::DnsZone => StatusCode::NOT_FOUND,
-        Code::Unsupported => StatusCode::NOT_IMPLEMENTED,
-        Code::DnsRefused | Code::DnsAnswer => StatusCode::BAD_GATEWAY,
-        Code::DnsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-fn words(error: &Error) -> String {
-    match &error.cause {
-        Some(cause) => format!("{}: {cause}", error.message),
-        None => error.message.clone(),
-    }
-}
-
-fn refusal(status: StatusCode, why: &str) -> Response<Bytes> {
-    let body = serde_json::to_vec(&Refusal { error: why.to_owned() }).unwrap_or_default();
-    response(status, body, HeaderMap::new())
-}
-
-fn response(status: StatusCode, body: Vec<u8>, headers: HeaderMap) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    if status != StatusCode::NO_CONTENT {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    response
 }

@@ -87,7 +87,13 @@ impl Tokens {
         }
         let hash = blake3::hash(token.as_bytes());
         // Hashes of blake3 are compared in constant time.
-        let found = self.all.iter().filter(|token| token.hash == hash).last()?;
+        let mut found = None;
+        for token in &self.all {
+            if token.hash == hash {
+                found = Some(token);
+            }
+        }
+        let found = found?;
         Some(Caller { holder: &found.holder, policy: &found.policy })
     }
 }

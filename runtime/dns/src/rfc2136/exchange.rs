@@ -3,6 +3,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use domain::base::iana::Rcode;
@@ -26,6 +28,8 @@ pub(super) struct Exchange {
     pub(super) now: u64,
     /// For one answer.
     pub(super) patience: Duration,
+    /// Whether datagrams get lost on this way: then they are not tried again.
+    pub(super) loses_datagrams: AtomicBool,
 }
 
 impl Exchange {
@@ -34,10 +38,12 @@ impl Exchange {
     pub(super) async fn ask(&self, request: &Request, what: &str) -> Result<Reply> {
         let deadline = Instant::now() + self.patience;
         let each = self.patience / (DATAGRAMS + 1);
-        for _ in 0..DATAGRAMS {
+        let tries = if self.loses_datagrams.load(Relaxed) { 0 } else { DATAGRAMS };
+        for number in 1..=tries {
             match timeout(each, self.datagram(request)).await {
                 Ok(Some(reply)) if !reply.is_truncated => return Ok(reply),
                 Ok(_) => break,
+                Err(_) if number == tries => self.loses_datagrams.store(true, Relaxed),
                 Err(_) => {}
             }
         }

@@ -80,12 +80,19 @@ impl Place {
     pub(super) fn code(&self, what: &str, rcode: Rcode) -> Error {
         match rcode {
             Rcode::SERVFAIL => self.unavailable("it failed itself (SERVFAIL): its log says why"),
-            Rcode::REFUSED => self.refused(what, "this key may not do it (REFUSED)").hint(format!(
+            Rcode::REFUSED => self.refused(what, "it does not do this for the key (REFUSED)").hint(format!(
                 "allow it at the server: in BIND `allow-update {{ key \"{key}\"; }};` and `allow-transfer {{ key \"{key}\"; }};`, \
                  in Knot an acl with `action: [query, transfer, update]`, in PowerDNS the metadata TSIG-ALLOW-DNSUPDATE and \
-                 TSIG-ALLOW-AXFR",
+                 TSIG-ALLOW-AXFR; where that is so its log says why: BIND refuses as well to leave a name server of the zone \
+                 without an address",
                 key = self.key
             )),
+            Rcode::NOTAUTH => self
+                .refused(what, "it does not take the signature (NOTAUTH), and does not say why")
+                .hint(format!(
+                    "compare the name, secret and algorithm of the key `{}` on both sides, and their clocks",
+                    self.key
+                )),
             Rcode::NOTIMP => self
                 .refused(what, "it does not do such things at all (NOTIMP)")
                 .hint("dynamic updates are switched on there: in PowerDNS `dnsupdate=yes`"),

@@ -214,3 +214,57 @@ fn records(section: RecordSection<'_, &[u8]>) -> Result<Vec<Record>, String> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXPECTED: Expected = Expected { id: 0x1234, opcode: Opcode::QUERY };
+
+    /// An answer with records whose names are compressed.
+    fn answer() -> Vec<u8> {
+        let zone = Name::absolute("mcrun.test").unwrap();
+        let name = Name::absolute("www.mcrun.test").unwrap();
+        let value = Value::parse(RecordType::NS, "ns1.mcrun.test.", &zone).unwrap();
+        let line = Line { name: &name, class: Class::IN, rtype: RecordType::NS, ttl: 60, data: value.wire() };
+        let mut message = update(&zone, &[line, line], &[line]).unwrap().bytes;
+        message[..4].copy_from_slice(&[0x12, 0x34, 0x84, 0]);
+        message
+    }
+
+    #[test]
+    fn an_answer_reads_as_it_was_written() {
+        let reply = Reply::read(&answer(), EXPECTED).unwrap();
+        assert_eq!((reply.answers.len(), reply.authority.len()), (2, 1));
+        assert!(reply.is_authoritative && !reply.is_truncated && reply.rcode == Rcode::NOERROR);
+        assert_eq!(reply.answers[0].value.text(RecordType::NS), "ns1.mcrun.test.");
+    }
+
+    #[test]
+    fn a_name_that_leads_to_itself_ends() {
+        let mut looping = vec![0x12, 0x34, 0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0xc0, 12, 0, 1, 0, 1];
+        looping.extend_from_slice(&[0xc0, 18, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]);
+        assert!(Reply::read(&looping, EXPECTED).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Some(head) = bytes.get_mut(..3) {
+                head.copy_from_slice(&[0x12, 0x34, 0x84]);
+            }
+            let _ = Reply::read(&bytes, EXPECTED);
+        }
+
+        #[test]
+        fn a_damaged_answer_is_read_or_refused(at in 3_usize..90, octet: u8, length in 0_usize..120) {
+            let mut message = answer();
+            let last = message.len() - 1;
+            message[at.min(last)] = octet;
+            message.truncate(length);
+            let _ = Reply::read(&message, EXPECTED);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! are signed in a chain. Leaves the hash itself to hickory's signer.
 
 use domain::base::Message;
-use domain::base::iana::TsigRcode;
+use domain::base::iana::{Class, TsigRcode};
 use domain::base::name::ParsedName;
 use domain::dep::octseq::Parser;
 use domain::rdata::tsig::Tsig;
@@ -241,6 +241,10 @@ fn signature(message: &[u8]) -> Result<Option<(usize, Signature)>, Doubt> {
     let Some(begin) = last_additional(message).ok_or(BROKEN)? else { return Ok(None) };
     let whole = Message::from_octets(message).map_err(|_| BROKEN)?;
     let Some(record) = whole.get_last_additional::<Tsig<_, ParsedName<_>>>() else { return Ok(None) };
+    // The hash takes both for granted (RFC 8945, section 4.2).
+    if record.class() != Class::ANY || record.ttl().as_secs() != 0 {
+        return Err(BROKEN);
+    }
     let owner: domain::base::Name<Vec<u8>> = domain::base::ToName::to_name(record.owner());
     let algorithm: domain::base::Name<Vec<u8>> = domain::base::ToName::to_name(record.data().algorithm());
     let data = record.data();
@@ -291,3 +295,7 @@ fn number(message: &[u8], at: usize) -> u16 {
 fn length(of: &[u8]) -> [u8; 2] {
     u16::try_from(of.len()).unwrap_or(u16::MAX).to_be_bytes()
 }
+
+#[cfg(test)]
+#[path = "sign/tests.rs"]
+mod tests;

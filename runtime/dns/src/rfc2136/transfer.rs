@@ -121,3 +121,67 @@ pub(super) fn whole(name: Name, rtype: RecordType, ttl: u32, mut values: Vec<Val
     values.dedup_by_key(|value| value.canonical(rtype));
     RecordSet { name, rtype, ttl, values }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone() -> Name {
+        Name::absolute("mcrun.test").unwrap()
+    }
+
+    fn record(owner: &str, kind: &str, ttl: u32, value: &str) -> Record {
+        let rtype: RecordType = kind.parse().unwrap();
+        let value = Value::parse(rtype, value, &zone()).unwrap();
+        Record { name: Name::absolute(owner).unwrap(), rtype, ttl, value }
+    }
+
+    fn soa() -> Record {
+        record("mcrun.test", "SOA", 300, "ns1. admin. 1 2 3 4 5")
+    }
+
+    fn taken(messages: Vec<Vec<Record>>) -> Result<Option<Vec<RecordSet>>, String> {
+        let mut gathered = Gathered::default();
+        for message in messages {
+            if gathered.take(&zone(), message)? {
+                return Ok(Some(gathered.sets()));
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn a_zone_is_what_lies_between_its_two_soa_records() {
+        let a = |owner: &str| record(owner, "A", 60, "192.0.2.1");
+        let sets = taken(vec![
+            vec![soa(), a("b.mcrun.test"), record("a.mcrun.test", "A", 30, "192.0.2.2")],
+            vec![a("a.mcrun.test")],
+            vec![record("a.mcrun.test", "NSEC", 30, "b.mcrun.test. A"), soa()],
+        ]);
+        let sets = sets.unwrap().unwrap();
+        let told: Vec<String> =
+            sets.iter().map(|set| format!("{} {} {:?}", set.name, set.ttl, set.texts())).collect();
+        assert_eq!(
+            told,
+            ["a.mcrun.test 30 [\"192.0.2.1\", \"192.0.2.2\"]", "b.mcrun.test 60 [\"192.0.2.1\"]"]
+        );
+        assert_eq!(taken(vec![vec![soa()], vec![a("a.mcrun.test")]]).unwrap(), None);
+        for (messages, words) in [
+            (vec![vec![a("a.mcrun.test")]], "does not begin"),
+            (vec![vec![soa(), a("a.example")]], "outside of the zone"),
+            (vec![vec![soa(), soa(), a("a.mcrun.test")]], "after its end"),
+            (vec![vec![soa()], vec![]], "no record"),
+        ] {
+            let why = taken(messages).unwrap_err();
+            assert!(why.contains(words), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_transfer_has_bounds() {
+        let mut gathered = Gathered { records: MOST_RECORDS, ..Gathered::default() };
+        assert!(gathered.take(&zone(), vec![soa()]).unwrap_err().contains("1,000,000"));
+        let mut gathered = Gathered { octets: LARGEST_TRANSFER + 1, ..Gathered::default() };
+        assert!(gathered.take(&zone(), vec![soa()]).unwrap_err().contains("256 MiB"));
+    }
+}

@@ -136,6 +136,10 @@ impl Walk<'_, '_> {
                 Step::Tree(label, set) => {
                     self.reply.set_authoritative();
                     match self.graft(&name, place, label, set) {
+                        // The alias that was made is what was asked for.
+                        Some(_) if matches!(self.query.rtype, CNAME | ANY) => {
+                            return (rcode::NOERROR, Found::Whole);
+                        }
                         Some(alias) => alias,
                         None => return (rcode::YXDOMAIN, Found::Whole),
                     }

@@ -11,8 +11,8 @@ use domain::base::iana::{Class, Rtype};
 
 use super::counts::{Counts, Heard, Protocol};
 use super::lookup::{self, Found};
-use super::query::{HEADER, Query, Refusal, opcode, opcode_of, rcode};
-use super::{Snapshot, follow};
+use super::query::{HEADER, Query, Refusal, SMALLEST_UDP, opcode, opcode_of, rcode};
+use super::{Beyond, Snapshot, beyond, follow};
 use crate::forward::{Forwarder, Lookup, OwnedQuestion, Question};
 use crate::name::Name;
 use crate::record::RecordType;
@@ -26,6 +26,7 @@ const IN: u16 = 1;
 pub struct Service {
     current: ArcSwap<Snapshot>,
     forwarder: Option<Arc<Forwarder>>,
+    beyond: Option<Beyond>,
     /// One question in so many is logged; 0 for none.
     log_one_in: u32,
     asked: AtomicU32,
@@ -41,22 +42,44 @@ pub enum Outcome {
     Later(Later),
 }
 
-/// A question whose answer takes longer.
+/// A message whose answer takes longer.
 pub struct Later {
-    question: OwnedQuestion,
-    /// The answer as far as our own zones have it, where the name leads out of them.
-    begun: Option<Box<[u8]>>,
-    limit: usize,
+    work: Work,
     heard: Heard,
     since: Instant,
-    refreshes: bool,
+}
+
+enum Work {
+    /// Others are asked.
+    Ask {
+        question: OwnedQuestion,
+        /// The answer as far as our own zones have it, where the name leads out of them.
+        begun: Option<Box<[u8]>>,
+        limit: usize,
+    },
+    /// The client has its answer, which ends soon: the next one gets a new one.
+    Refresh(OwnedQuestion),
+    /// Something other than a plain question.
+    Beyond { message: Box<[u8]>, peer: IpAddr, is_stream: bool },
+}
+
+/// How a later answer came out.
+pub enum Finished {
+    /// There is none, or it was given already.
+    Nothing,
+    /// One message.
+    One(Vec<u8>),
+    /// Messages one after the other, over a connection.
+    Many(Box<dyn Iterator<Item = Vec<u8>> + Send>),
 }
 
 impl Service {
-    /// A service without zones that asks `forwarder` for all other names, and logs one question in `log_one_in`.
+    /// A service without zones yet that asks `forwarder` for all other names, leaves what is no plain question to
+    /// `beyond`, and logs one question in `log_one_in`.
     #[must_use]
-    pub fn new(forwarder: Option<Arc<Forwarder>>, log_one_in: u32) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::default(), forwarder, log_one_in, asked: AtomicU32::new(0) })
+    pub fn new(forwarder: Option<Arc<Forwarder>>, beyond: Option<Beyond>, log_one_in: u32) -> Arc<Self> {
+        let (current, asked) = (ArcSwap::default(), AtomicU32::new(0));
+        Arc::new(Self { current, forwarder, beyond, log_one_in, asked })
     }
 
     /// Logs the question if its turn has come.
@@ -105,6 +128,9 @@ impl Service {
     ) -> Outcome {
         let since = Instant::now();
         out.clear();
+        if let Some(later) = self.to_beyond(message, None, peer, protocol, since) {
+            return Outcome::Later(later);
+        }
         let query = match Query::read(message) {
             Ok(query) => query,
             Err(Refusal::Silence) => {
@@ -118,6 +144,9 @@ impl Service {
             }
         };
         let mut heard = Heard { rtype: query.rtype, ..Heard::unread(protocol) };
+        if let Some(later) = self.to_beyond(message, Some(&query), peer, protocol, since) {
+            return Outcome::Later(later);
+        }
         if let Some(code) = unanswerable(&query) {
             lookup::refuse(&query, out, code, false);
             counts.heard(Heard { code, ..heard }, since);
@@ -143,6 +172,32 @@ impl Service {
             Found::Leads(target) => (Some(target), Some(out.as_slice().into())),
         };
         self.ask(forwarder, &query, Wanted { name, begun, limit, heard, client, since }, counts, out)
+    }
+
+    /// What is no plain question, for those who can do with it: first by what the head says, then by the question.
+    fn to_beyond(
+        &self,
+        message: &[u8],
+        query: Option<&Query<'_>>,
+        peer: SocketAddr,
+        protocol: Protocol,
+        since: Instant,
+    ) -> Option<Later> {
+        self.beyond.as_ref()?;
+        let is_for_it = match query {
+            Some(query) => Beyond::takes(query),
+            None => message.len() >= HEADER && message[2] & 0x80 == 0 && opcode_of(message) != opcode::QUERY,
+        };
+        let heard = Heard { rtype: query.map_or(0, |query| query.rtype), ..Heard::unread(protocol) };
+        is_for_it.then(|| Later {
+            work: Work::Beyond {
+                message: message.into(),
+                peer: peer.ip().to_canonical(),
+                is_stream: protocol == Protocol::Tcp,
+            },
+            heard,
+            since,
+        })
     }
 
     /// Looks for the answer of others in the cache; where it is not there, it takes longer.
@@ -173,44 +228,63 @@ impl Service {
             rtype: Rtype::from_int(query.rtype),
             class: Class::IN,
         };
-        let later =
-            |question: OwnedQuestion, refreshes| Later { question, begun, limit, heard, since, refreshes };
+        let asking = |question| Later { work: Work::Ask { question, begun, limit }, heard, since };
         if let Some(name) = name {
-            return Outcome::Later(later(question.to_owned().of(&name), false));
+            return Outcome::Later(asking(question.to_owned().of(&name)));
         }
         out.clear();
         match forwarder.cached(&question, since, out) {
             Lookup::Hit { prefetch } => {
                 counts.heard(Heard { code: code_of(out), ..heard }, since);
                 match prefetch {
-                    true => Outcome::Later(later(question.to_owned(), true)),
+                    true => Outcome::Later(Later { work: Work::Refresh(question.to_owned()), heard, since }),
                     false => Outcome::Answered,
                 }
             }
-            Lookup::Stale | Lookup::Miss => Outcome::Later(later(question.to_owned(), false)),
+            Lookup::Stale | Lookup::Miss => Outcome::Later(asking(question.to_owned())),
         }
     }
 
-    /// The answer to what takes longer. None where it was given already, and only the cache is kept fresh.
-    pub async fn finish(&self, later: Later, counts: &Counts) -> Option<Vec<u8>> {
-        let Later { question, begun, limit, heard, since, refreshes } = later;
-        let forwarder = self.forwarder.as_ref()?;
-        if refreshes {
-            forwarder.refresh(question).await;
-            return None;
-        }
-        let answer = forwarder.resolve(question.clone()).await;
-        let mut out = Vec::with_capacity(512);
-        match begun {
-            None => answer.write(&question.borrow(), Instant::now(), &mut out),
-            Some(begun) => {
-                let mut rest = Vec::new();
-                answer.write(&question.whole().borrow(), Instant::now(), &mut rest);
-                out = follow::joined(&begun, &rest, limit);
+    /// The answer to what takes longer.
+    pub async fn finish(&self, later: Later, counts: &Counts) -> Finished {
+        let Later { work, heard, since } = later;
+        let out = match (work, &self.forwarder, &self.beyond) {
+            (Work::Refresh(question), Some(forwarder), _) => {
+                forwarder.refresh(question).await;
+                return Finished::Nothing;
             }
-        }
+            (Work::Ask { question, begun, limit }, Some(forwarder), _) => {
+                let answer = forwarder.resolve(question.clone()).await;
+                let mut out = Vec::with_capacity(SMALLEST_UDP);
+                match begun {
+                    None => answer.write(&question.borrow(), Instant::now(), &mut out),
+                    Some(begun) => {
+                        let mut rest = Vec::new();
+                        answer.write(&question.whole().borrow(), Instant::now(), &mut rest);
+                        out = follow::joined(&begun, &rest, limit);
+                    }
+                }
+                out
+            }
+            (Work::Beyond { message, peer, is_stream }, _, Some(beyond)) => {
+                let snapshot = self.snapshot();
+                match beyond.answer(&snapshot, &message, peer, is_stream).await {
+                    beyond::Outcome::Silence => {
+                        counts.dropped();
+                        return Finished::Nothing;
+                    }
+                    beyond::Outcome::One(answer) => answer,
+                    beyond::Outcome::Many(answers) => {
+                        counts.heard(heard, since);
+                        return Finished::Many(answers);
+                    }
+                }
+            }
+            // Made only where there is somebody to do it.
+            _ => return Finished::Nothing,
+        };
         counts.heard(Heard { code: code_of(&out), ..heard }, since);
-        Some(out)
+        Finished::One(out)
     }
 }
 
@@ -232,7 +306,7 @@ impl Later {
     /// Whether the client has its answer already.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.refreshes
+        matches!(self.work, Work::Refresh(_))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::counts::{Counts, Protocol};
-use super::service::{Outcome, Service};
+use super::service::{Finished, Later, Outcome, Service};
 
 /// Connections at once; further ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
@@ -144,17 +144,15 @@ async fn talk(
             Outcome::Silence => break,
             Outcome::Later(later) => Some(later),
         };
-        let is_answered = later.as_ref().is_none_or(super::service::Later::is_answered);
-        if is_answered && answers.send(out).await.is_err() {
+        let is_answered = later.as_ref().is_none_or(Later::is_answered);
+        if is_answered && answers.send(Finished::One(out)).await.is_err() {
             break;
         }
         if let Some(later) = later {
             let (answers, service, counts) = (answers.clone(), service.clone(), counts.clone());
             tokio::spawn(async move {
-                if let Some(answer) = service.finish(later, &counts).await {
-                    // The client may be gone.
-                    let _ = answers.send(answer).await;
-                }
+                // The client may be gone.
+                let _ = answers.send(service.finish(later, &counts).await).await;
                 drop(place);
             });
         }
@@ -175,22 +173,39 @@ async fn read(reader: &mut OwnedReadHalf, length: usize, message: &mut Vec<u8>) 
 }
 
 /// Writes answers, those that are there together as one.
-async fn write(mut writer: OwnedWriteHalf, mut ready: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+async fn write(mut writer: OwnedWriteHalf, mut ready: mpsc::Receiver<Finished>) -> io::Result<()> {
     let mut out = Vec::new();
     while let Some(first) = ready.recv().await {
-        out.clear();
         let mut next = Some(first);
         while let Some(answer) = next {
-            // No answer is longer: the length that was asked for bounds it.
-            let Ok(length) = u16::try_from(answer.len()) else { break };
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&answer);
+            match answer {
+                Finished::Nothing => {}
+                Finished::One(answer) => frame(&answer, &mut out),
+                // Each is made once the one before is on its way: a slow client holds no zone in memory.
+                Finished::Many(answers) => {
+                    for answer in answers {
+                        frame(&answer, &mut out);
+                        flush(&mut writer, &mut out).await?;
+                    }
+                }
+            }
             next = if out.len() < 1 << 16 { ready.try_recv().ok() } else { None };
         }
-        match timeout(SLOWEST, writer.write_all(&out)).await {
-            Ok(written) => written?,
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-        }
+        flush(&mut writer, &mut out).await?;
     }
     writer.shutdown().await
+}
+
+fn frame(answer: &[u8], out: &mut Vec<u8>) {
+    // No answer is longer: the limit that it was made with bounds it.
+    if let Ok(length) = u16::try_from(answer.len()) {
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(answer);
+    }
+}
+
+async fn flush(writer: &mut OwnedWriteHalf, out: &mut Vec<u8>) -> io::Result<()> {
+    let written = timeout(SLOWEST, writer.write_all(out)).await;
+    out.clear();
+    written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

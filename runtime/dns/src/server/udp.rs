@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::sync::{Semaphore, watch};
 
 use super::counts::{Counts, Protocol};
-use super::service::{Outcome, Service};
+use super::service::{Finished, Outcome, Service};
 
 /// Octets of what is taken at once for one sender: the kernel may put datagrams of one sender together.
 const LARGEST: usize = 1 << 16;
@@ -64,7 +64,7 @@ pub async fn serve(
                         let (udp, service, counts, meta) =
                             (udp.clone(), service.clone(), counts.clone(), *meta);
                         tokio::spawn(async move {
-                            if let Some(answer) = service.finish(later, &counts).await {
+                            if let Finished::One(answer) = service.finish(later, &counts).await {
                                 udp.send(&meta, &answer);
                             }
                             drop(place);

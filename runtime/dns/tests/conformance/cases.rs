@@ -1,5 +1,7 @@
 //! The cases by feature.
 
+mod places;
+
 use std::sync::Arc;
 
 use dns::driver::check_feature;
@@ -16,13 +18,13 @@ pub(crate) async fn run(peer: &dyn Peer, minimum: &[Feature]) {
         assert!(driver.features().contains(feature), "{} needs {}", driver.name(), feature.describe());
     }
     sets_of_common_types(peer).await;
-    names_of_all_kinds(peer).await;
+    places::names_of_all_kinds(peer).await;
     a_set_is_replaced_and_taken_away(&*driver).await;
     what_is_so_already_changes_nothing(peer).await;
-    wildcards_are_not_taken_for_records(&*driver).await;
-    delegations_and_glue_are_read(&*driver).await;
-    the_apex_keeps_its_servers(&*driver).await;
-    a_cname_is_alone(&*driver).await;
+    places::wildcards_are_not_taken_for_records(&*driver).await;
+    places::delegations_and_glue_are_read(&*driver).await;
+    places::the_apex_keeps_its_servers(&*driver).await;
+    places::a_cname_is_alone(&*driver).await;
     zones_are_told_apart(&*driver).await;
     let mut seen = Vec::new();
     for feature in Feature::ALL {
@@ -137,33 +139,6 @@ async fn sets_of_common_types(peer: &dyn Peer) {
     }
 }
 
-async fn names_of_all_kinds(peer: &dyn Peer) {
-    let driver = &*peer.driver();
-    for owner in [
-        "@",
-        "UPPER",
-        "_dmarc",
-        "a.b.c.d",
-        "we\\.ird",
-        "sp\\032ace",
-        "\\000\\255",
-        "xn--mnchen-3ya",
-        "*.star",
-    ] {
-        if !peer.takes(owner) {
-            continue;
-        }
-        let text = set(owner, "TXT", 60, &["\"one\""]);
-        put_and_read(driver, &text).await;
-        remove(driver, owner, "TXT").await;
-    }
-    let deep = "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0";
-    let longest = [deep, deep, deep, &deep[..49]].join(".");
-    let text = set(&longest, "A", 60, &["192.0.2.9"]);
-    put_and_read(driver, &text).await;
-    remove(driver, &longest, "A").await;
-}
-
 async fn a_set_is_replaced_and_taken_away(driver: &dyn Driver) {
     let first = set("replaced", "A", 300, &["192.0.2.1", "192.0.2.2"]);
     put_and_read(driver, &first).await;
@@ -206,85 +181,6 @@ async fn what_is_so_already_changes_nothing(peer: &dyn Peer) {
     if peer.keeps_its_serial() {
         assert_eq!(serial(driver).await, gone);
     }
-}
-
-async fn wildcards_are_not_taken_for_records(driver: &dyn Driver) {
-    let star = set("*", "TXT", 300, &["\"anyone\""]);
-    let deeper = set("*.deep", "TXT", 300, &["\"deeper\""]);
-    let alias = set("*.alias", "CNAME", 300, &["a.mcrun.test."]);
-    for wildcard in [&star, &deeper, &alias] {
-        put_and_read(driver, wildcard).await;
-    }
-    for owner in ["nobody", "x.deep", "a.b.deep", "y.x.nobody", "*.nobody"] {
-        assert_eq!(driver.get(&zone(), &name(owner), rtype("TXT")).await.unwrap(), None, "{owner}");
-    }
-    assert_eq!(driver.get(&zone(), &name("x.alias"), rtype("CNAME")).await.unwrap(), None);
-    assert_eq!(driver.get(&zone(), &name("x.alias"), rtype("A")).await.unwrap(), None);
-    // A record that says the same is one nevertheless.
-    let same = set("somebody", "TXT", 300, &["\"anyone\""]);
-    put_and_read(driver, &same).await;
-    let other = set("x.deep", "TXT", 300, &["\"other\""]);
-    put_and_read(driver, &other).await;
-    for (owner, kind) in
-        [("*", "TXT"), ("*.deep", "TXT"), ("*.alias", "CNAME"), ("somebody", "TXT"), ("x.deep", "TXT")]
-    {
-        remove(driver, owner, kind).await;
-    }
-}
-
-async fn delegations_and_glue_are_read(driver: &dyn Driver) {
-    let servers = set("given", "NS", 300, &["ns.given.mcrun.test.", "ns.example."]);
-    let glue = set("ns.given", "A", 300, &["192.0.2.53"]);
-    put_and_read(driver, &servers).await;
-    put_and_read(driver, &glue).await;
-    assert_eq!(driver.get(&zone(), &name("other.given"), rtype("A")).await.unwrap(), None);
-    remove(driver, "ns.given", "A").await;
-    remove(driver, "given", "NS").await;
-}
-
-async fn the_apex_keeps_its_servers(driver: &dyn Driver) {
-    let before = driver.get(&zone(), &zone(), rtype("NS")).await.unwrap().unwrap();
-    for wanted in [
-        set("@", "NS", 300, &["ns1.mcrun.test.", "ns3.example."]),
-        set("@", "NS", 300, &["ns4.example."]),
-        set("@", "NS", 600, &["ns4.example."]),
-        before.clone(),
-    ] {
-        put_and_read(driver, &wanted).await;
-    }
-    let mail = set("@", "MX", 300, &["10 mail.example."]);
-    put_and_read(driver, &mail).await;
-    remove(driver, "@", "MX").await;
-    assert_same(driver.get(&zone(), &zone(), rtype("NS")).await.unwrap().as_ref(), &before);
-}
-
-async fn a_cname_is_alone(driver: &dyn Driver) {
-    let alias = set("alone", "CNAME", 300, &["a.example."]);
-    let address = set("alone", "A", 300, &["192.0.2.1"]);
-    put_and_read(driver, &alias).await;
-    let failed = driver.change(&zone(), &Change::putting(address.clone())).await;
-    assert_failed(failed, Code::DnsExclusive, "alone");
-    assert_same(read(driver, &alias).await.as_ref(), &alias);
-    // Another target takes the place of the first.
-    let other = set("alone", "CNAME", 300, &["b.example."]);
-    put_and_read(driver, &other).await;
-    // What makes room in the same change may be replaced, both ways.
-    let swap = Change { put: vec![address.clone()], remove: vec![(name("alone"), rtype("CNAME"))] };
-    driver.change(&zone(), &swap).await.unwrap();
-    assert_same(read(driver, &address).await.as_ref(), &address);
-    let failed = driver.change(&zone(), &Change::putting(alias.clone())).await;
-    assert_failed(failed, Code::DnsExclusive, "alone");
-    assert_same(read(driver, &address).await.as_ref(), &address);
-    let back = Change { put: vec![alias.clone()], remove: vec![(name("alone"), rtype("A"))] };
-    driver.change(&zone(), &back).await.unwrap();
-    assert_same(read(driver, &alias).await.as_ref(), &alias);
-    assert_eq!(read(driver, &address).await, None);
-    let both = Change {
-        put: vec![set("both", "CNAME", 60, &["a.example."]), set("both", "A", 60, &["192.0.2.1"])],
-        remove: vec![],
-    };
-    assert_failed(driver.change(&zone(), &both).await, Code::DnsExclusive, "both");
-    remove(driver, "alone", "CNAME").await;
 }
 
 async fn zones_are_told_apart(driver: &dyn Driver) {

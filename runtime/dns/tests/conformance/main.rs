@@ -4,11 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bench;
+mod broken;
+mod calls;
 mod cases;
+mod cuts;
+mod embedded;
+mod fake;
 mod memory;
 mod program;
 mod servers;
 mod web;
+mod zones;
 
 use std::sync::Arc;
 
@@ -18,6 +24,18 @@ use servers::{Kind, Server};
 use web::Calls;
 
 const UPDATES: [Feature; 3] = [Feature::Listing, Feature::Transactions, Feature::EveryType];
+
+#[tokio::test]
+async fn the_embedded_driver_has_everything() {
+    cases::run(&embedded::Here::start().await, &Feature::ALL).await;
+}
+
+#[tokio::test]
+async fn one_mcrun_drives_another() {
+    let here = embedded::Here::start().await;
+    let minimum = [Feature::Zones, Feature::ZoneList, Feature::Listing];
+    cases::run(&Calls::start(bench::Peer::driver(&here)).await, &minimum).await;
+}
 
 #[tokio::test]
 async fn bind_has_what_its_driver_declares() {

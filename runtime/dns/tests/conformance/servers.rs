@@ -41,11 +41,26 @@ ns2 IN A 192.0.2.54
 
 impl Server {
     pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, "").await
+    }
+
+    /// With further lines of the zone file.
+    pub(crate) async fn start_with(kind: Kind, records: &str) -> Self {
+        Self::start_as(kind, records, false).await
+    }
+
+    /// With a zone that the server itself signs (RFC 4035).
+    pub(crate) async fn start_signing(kind: Kind) -> Self {
+        Self::start_as(kind, "", true).await
+    }
+
+    async fn start_as(kind: Kind, records: &str, signs: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("zone"), format!("{RECORDS}{records}")).unwrap();
         let address = port();
         let mut server = match kind {
-            Kind::Bind => bind(&folder, address),
-            Kind::Knot => knot(&folder, address),
+            Kind::Bind => bind(&folder, address, signs),
+            Kind::Knot => knot(&folder, address, signs),
             Kind::PowerDns => powerdns(&folder, address),
         };
         let program = Program::start(&mut server, &folder.path().join("log"));
@@ -69,6 +84,11 @@ impl Server {
         }
         let last = self.client.zone(&zone()).await;
         panic!("{:?} never answered: {last:?} {}", self.kind, self.program.log());
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
     }
 
     /// Another driver for it.
@@ -104,7 +124,7 @@ impl Peer for Server {
     }
 }
 
-fn bind(folder: &TempDir, address: SocketAddr) -> std::process::Command {
+fn bind(folder: &TempDir, address: SocketAddr, signs: bool) -> std::process::Command {
     let path = folder.path().display();
     let text = format!(
         "options {{ directory \"{path}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; \
@@ -114,17 +134,21 @@ fn bind(folder: &TempDir, address: SocketAddr) -> std::process::Command {
          key \"mcrun\" {{ algorithm hmac-sha256; secret \"{KEY}\"; }};\n\
          key \"reader\" {{ algorithm hmac-sha256; secret \"{KEY}\"; }};\n\
          zone \"{ZONE}\" {{ type primary; file \"zone\"; check-names ignore; \
-         allow-update {{ key mcrun; }}; allow-transfer {{ key mcrun; }}; }};\n",
-        port = address.port()
+         allow-update {{ key mcrun; }}; allow-transfer {{ key mcrun; }}; {signing} }};\n",
+        port = address.port(),
+        signing = if signs { "dnssec-policy default;" } else { "" },
     );
     std::fs::write(folder.path().join("named.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
-    let mut server = command("/usr/sbin/named");
+    // Where AppArmor is at work, it keeps the program in its place from reading files of tests; a copy is free.
+    let program = folder.path().join("named");
+    std::fs::copy("/usr/sbin/named", &program)
+        .unwrap_or_else(|cause| panic!("BIND: {cause}; tests/install.sh installs what tests need"));
+    let mut server = command(program);
     server.args(["-g", "-n", "1", "-c"]).arg(folder.path().join("named.conf"));
     server
 }
 
-fn knot(folder: &TempDir, address: SocketAddr) -> std::process::Command {
+fn knot(folder: &TempDir, address: SocketAddr, signs: bool) -> std::process::Command {
     let path = folder.path().display();
     let text = format!(
         "server:\n  rundir: \"{path}\"\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
@@ -132,11 +156,11 @@ fn knot(folder: &TempDir, address: SocketAddr) -> std::process::Command {
          database:\n  storage: \"{path}\"\n\
          key:\n  - id: mcrun\n    algorithm: hmac-sha256\n    secret: {KEY}\n  - id: reader\n    algorithm: hmac-sha256\n    secret: {KEY}\n\
          acl:\n  - id: all\n    key: mcrun\n    action: [query, transfer, update]\n  - id: questions\n    key: reader\n    action: [query]\n\
-         zone:\n  - domain: {ZONE}\n    storage: \"{path}\"\n    file: zone\n    acl: [all, questions]\n",
-        port = address.port()
+         zone:\n  - domain: {ZONE}\n    storage: \"{path}\"\n    file: zone\n    acl: [all, questions]\n    dnssec-signing: {signing}\n",
+        port = address.port(),
+        signing = if signs { "on" } else { "off" },
     );
     std::fs::write(folder.path().join("knot.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
     let mut server = command("/usr/sbin/knotd");
     server.arg("-c").arg(folder.path().join("knot.conf"));
     server
@@ -151,7 +175,6 @@ fn powerdns(folder: &TempDir, address: SocketAddr) -> std::process::Command {
         port = address.port()
     );
     std::fs::write(folder.path().join("pdns.conf"), text).unwrap();
-    std::fs::write(folder.path().join("zone"), RECORDS).unwrap();
     let schema = std::fs::read_to_string("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
         .unwrap_or_else(|cause| panic!("PowerDNS: {cause}; tests/install.sh installs what tests need"));
     let database = rusqlite::Connection::open(folder.path().join("db")).unwrap();

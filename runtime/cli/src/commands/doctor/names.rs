@@ -2,17 +2,14 @@
 //! this machine could still look names up without it.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use daemon::edge::supervise;
-use dns::effects::Means;
 use dns::forward::{OwnedQuestion, Single, Upstream};
 use dns::{Choice, Feature, RecordType};
 use effect::Result;
 
 use super::{Check, Verdict};
 use crate::app::App;
-use crate::wiring;
 
 pub(super) async fn checks(app: &App) -> Vec<Check> {
     let mut checks = vec![server(app)];
@@ -69,13 +66,7 @@ async fn driver(app: &App) -> Option<Check> {
         Choice::Rest => ("rest", None),
     };
     let asked = async {
-        let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
-        let driver = wiring::names(&app.config).driver_with(|| Means {
-            journal: app.journal.clone(),
-            node: app.node.clone(),
-            secrets,
-            clock: app.clock.clone(),
-        })?;
+        let driver = super::super::names::driver(app)?;
         let mut found = Vec::new();
         if driver.features().contains(&Feature::ZoneList) {
             found = driver.zones().await?.iter().map(|zone| zone.zone.to_string()).collect();
