@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 use crate::server::update::Update;
 
-pub(crate) use exclusive::{Sets, stands_beside_cname};
+pub(crate) use exclusive::Sets;
 pub use feed::Feed;
 pub(crate) use store::unknown;
 pub use store::{Basis, Store};
