@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{World, ZoneState, check_node, field, zone_key};
 use crate::driver;
-use crate::embedded::unknown;
+use crate::embedded::{Basis, Sets as Found, unknown};
 use crate::file;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
@@ -74,14 +74,8 @@ impl Import {
                 Vec::new()
             }
             Some(embedded) => {
-                let store = embedded.store();
-                let basis = store.basis(zone).await?;
-                // Read before the serial, so that whatever was changed since makes the write of the zone fail.
-                if basis.zone.as_ref() != Some(&before.soa) {
-                    vec![store.overtaken(zone)]
-                } else {
-                    store.change_writes(zone, &basis, &change).await?
-                }
+                let is_still = |basis: &Basis, _: &Found| basis.zone.as_ref() == Some(&before.soa);
+                embedded.store().change_writes(zone, &change, is_still).await?
             }
         };
         Ok(Applied::to(after.clone()).writing(writes))
