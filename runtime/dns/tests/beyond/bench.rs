@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dns::embedded::{Embedded, Feed, Store};
+use dns::server::beyond::Outcome;
 use dns::server::notify::Notifier;
 use dns::server::signed::{Key, KeySettings, Keys};
 use dns::server::transfer::ZoneSettings;
-use dns::server::{Beyond, Outcome, Snapshot};
+use dns::server::{Beyond, Snapshot};
 use dns::{Change, Driver, Name, RecordSet, RecordType, Zone};
 use journal::{Clock, Journal, SystemClock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
