@@ -11,13 +11,15 @@ for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iprout
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
     script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    pebble:pebble curl:curl /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/pdns_server:pdns-server; do
+    pebble:pebble curl:curl dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/pdns_server:pdns-server; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # PowerDNS with its tables in a file; the package has no program of its own.
 [ -e /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || missing="$missing pdns-backend-sqlite3"
 # What makes the environments that clients from PyPI are installed into.
 /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+# Certbot's way to prove names by RFC 2136; dnspython, which is a client of its own, comes with it.
+/usr/bin/python3 -c 'import certbot_dns_rfc2136, dns' 2>/dev/null || missing="$missing python3-certbot-dns-rfc2136"
 if [ -n "$missing" ]; then
     sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"

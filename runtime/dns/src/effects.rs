@@ -178,12 +178,11 @@ fn field(path: &str, before: Option<serde_json::Value>, after: Option<serde_json
     FieldChange { path: path.into(), before, after, replaces: false }
 }
 
+/// Where a field lies, and how it is read.
+type Field<T> = (&'static str, fn(&T) -> serde_json::Value);
+
 /// The fields that differ between two states, of which either may be missing.
-fn differences<T>(
-    before: Option<&T>,
-    after: Option<&T>,
-    fields: &[(&'static str, fn(&T) -> serde_json::Value)],
-) -> Vec<FieldChange> {
+fn differences<T>(before: Option<&T>, after: Option<&T>, fields: &[Field<T>]) -> Vec<FieldChange> {
     let differing = fields.iter().filter_map(|(path, of)| {
         let (before, after) = (before.map(of), after.map(of));
         (before != after).then(|| field(path, before, after))

@@ -62,7 +62,7 @@ impl Name {
         if text == "@" || text.is_empty() {
             return Ok(zone.clone());
         }
-        let name = if text.ends_with('.') && !text.ends_with("\\.") {
+        let name = if is_whole(text) {
             Self::absolute(text)?
         } else {
             Self::parse(text, text)?.followed_by(zone)?
@@ -150,6 +150,12 @@ impl Name {
 
 const IDNA: &str = "it breaks the rules of internationalised names (RFC 5891)";
 
+/// Whether the last dot is that of the root, and not escaped.
+fn is_whole(text: &str) -> bool {
+    let before = text.strip_suffix('.').unwrap_or("\\");
+    (before.len() - before.trim_end_matches('\\').len()).is_multiple_of(2)
+}
+
 /// The ASCII form of labels that are not; labels that are ASCII stay, underscores and stars included.
 fn to_ascii(text: &str) -> Option<String> {
     let labels = text.split('.').map(|label| match label.is_ascii() {
@@ -176,15 +182,29 @@ pub(crate) fn suffixes(wire: &[u8]) -> impl Iterator<Item = usize> + '_ {
 impl fmt::Display for Name {
     /// Without the dot of the root, as people write host names; the root itself is `.`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match WireName::from_slice(&self.wire) {
-            Ok(name) if name.is_root() => formatter.write_str("."),
-            // A space is a mistake where names are read, and so it is written as what is meant.
-            Ok(name) if self.wire.contains(&b' ') => {
-                formatter.write_str(&name.to_string().replace("\\ ", "\\032"))
-            }
-            Ok(name) => fmt::Display::fmt(name, formatter),
-            Err(_) => Err(fmt::Error),
+        if *self.wire == [0] {
+            return formatter.write_str(".");
         }
+        for (number, at) in suffixes(&self.wire).take(self.labels()).enumerate() {
+            if number > 0 {
+                formatter.write_str(".")?;
+            }
+            let length = usize::from(self.wire[at]);
+            self.wire[at + 1..=at + length].iter().try_for_each(|octet| write_octet(*octet, formatter))?;
+        }
+        Ok(())
+    }
+}
+
+/// As zone files have it (RFC 1035, section 5.1): what means something there is escaped, or a name could end its line,
+/// stand for its zone, or begin a command.
+fn write_octet(octet: u8, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match octet {
+        b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+            write!(formatter, "\\{}", char::from(octet))
+        }
+        b'!'..=b'~' => write!(formatter, "{}", char::from(octet)),
+        _ => write!(formatter, "\\{octet:03}"),
     }
 }
 
@@ -249,6 +269,21 @@ mod tests {
         assert_eq!(name("*.mcrun.test").to_string(), "*.mcrun.test");
         assert!(name("*.mcrun.test").is_wildcard());
         assert_eq!(name("_acme-challenge.mcrun.test").labels(), 3);
+    }
+
+    #[test]
+    fn what_means_something_in_a_zone_file_is_escaped() {
+        let odd = Name::from_wire(b"\x0c@.\\\";() $\x00\x7f\xff\x01@\x04test\0").unwrap();
+        let text = r#"\@\.\\\"\;\(\)\032\$\000\127\255.\@.test"#;
+        assert_eq!(odd.to_string(), text);
+        assert_eq!(name(text), odd);
+        let zone = name("test");
+        assert_eq!(Name::within(&odd.in_zone(&zone), &zone).unwrap(), odd);
+        let outside = Name::from_wire(b"\x02a\\\0").unwrap();
+        assert_eq!(Name::within(&outside.in_zone(&zone), &zone).unwrap_err().code, Code::DnsZone);
+        let at = Name::from_wire(b"\x01@\x04test\0").unwrap();
+        assert_eq!(at.in_zone(&zone), "\\@");
+        assert_eq!(Name::within("\\@", &zone).unwrap(), at);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use effect::{Code, Error, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::file;
 use crate::name::Name;
 
 /// The longest time to live, in seconds (RFC 2181, section 8).
@@ -157,6 +158,9 @@ impl Value {
         if text.contains(['\n', '\r', ';', '(', ')']) && !text.contains('"') {
             return Err(wrong("it goes beyond one line, or has a comment".into()));
         }
+        if file::unclosed(text.as_bytes()).is_some() {
+            return Err(wrong("a parenthesis is not closed".into()));
+        }
         let completed =
             if rtype.ends_in_name() && !is_generic { complete(text, zone) } else { text.to_owned() };
         let mut file = Zonefile::from(format!(". 0 IN {rtype} {completed}\n").as_str());
@@ -198,6 +202,10 @@ impl Value {
             return Err("it is too long for an answer".into());
         }
         parsed(rtype, wire)?;
+        // RFC 1035, section 3.3.14; clients take an answer with less for broken.
+        if rtype == RecordType::TXT && wire.is_empty() {
+            return Err("it has not even one string".into());
+        }
         Ok(Self(wire.into()))
     }
 
@@ -210,10 +218,16 @@ impl Value {
     /// The value as a zone file has it.
     #[must_use]
     pub fn text(&self, rtype: RecordType) -> String {
-        match parsed(rtype, &self.0) {
-            Ok(data) => data.display_zonefile(DisplayKind::Simple).to_string(),
-            Err(_) => generic(&self.0),
+        let Ok(data) = parsed(rtype, &self.0) else { return generic(&self.0) };
+        let text = data.display_zonefile(DisplayKind::Simple).to_string();
+        // Names within values and parameters of services are written as they are, even where that means something else in
+        // a file, or ends its line.
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b" .-_:".contains(&octet);
+        let is_safe = !text.is_empty() && text.bytes().all(is_plain);
+        if !is_safe && Self::parse(rtype, &text, &Name::root()).as_ref() != Ok(self) {
+            return generic(&self.0);
         }
+        text
     }
 
     /// By what values are compared: names in lower case (RFC 4034, section 6.2).
@@ -471,5 +485,36 @@ mod tests {
         let error = RecordSet::parse(&zone(), "x", RecordType::CNAME, 60, &two).unwrap_err();
         assert_eq!(error.code, Code::DnsExclusive);
         assert_eq!(RecordSet::parse(&zone(), "x", RecordType::A, 60, &[]).unwrap_err().code, Code::DnsValue);
+    }
+
+    #[test]
+    fn what_no_text_can_say_is_written_in_octets() {
+        let zone = Name::root();
+        for (rtype, wire) in [
+            ("CNAME", &b"\x04a)b;\x01@\0"[..]),
+            ("SRV", b"\0\0\0\0\0\x50\x05 \xfb\"$\n\0"),
+            // Parameters of services: more than one protocol, and one that would begin a line of its own.
+            ("HTTPS", b"\0\x01\0\0\x01\0\x06\x02h2\x02h3"),
+            ("HTTPS", b"\0\x01\0\0\x01\0\x0c\x0bh2\na A 1.2."),
+            ("HTTPS", b"\0\x01\0\0\x01\0\x03\x02h\xb1"),
+            ("TXT", b"\x05\"\\;(\n\x00"),
+            ("TYPE65280", b""),
+        ] {
+            let rtype: RecordType = rtype.parse().unwrap();
+            let value = Value::from_wire(rtype, wire).unwrap();
+            let text = value.text(rtype);
+            assert!(!text.contains('\n') && text.is_ascii() && !text.is_empty(), "{text}");
+            assert_eq!(Value::parse(rtype, &text, &zone).unwrap(), value, "{text}");
+        }
+        assert!(Value::from_wire(RecordType::TXT, b"").is_err());
+    }
+
+    #[test]
+    fn a_parenthesis_that_stays_open_is_refused() {
+        for text in ["\"a\" (", "\"a\" ( \"b\" ; )", "\"a\" ( \")\""] {
+            let error = Value::parse(RecordType::TXT, text, &zone()).unwrap_err();
+            assert_eq!(error.code, Code::DnsValue);
+        }
+        assert_eq!(read("TXT", "\"a\" ( \"b\" )"), "\"a\" \"b\"");
     }
 }

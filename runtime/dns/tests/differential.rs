@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
-#[path = "conformance/program.rs"]
+#[path = "support/program.rs"]
 #[allow(dead_code, reason = "what only other suites use of it")]
 mod program;
 

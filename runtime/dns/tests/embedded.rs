@@ -1,5 +1,7 @@
 //! The embedded driver and what follows it: exclusivity on the final state, serials, and that a change is seen whole.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::sync::Arc;
 
 use dns::embedded::{Embedded, Feed, Store};

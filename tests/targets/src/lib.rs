@@ -6,12 +6,14 @@
 mod archives;
 mod certificates;
 mod diffs;
+mod names;
 mod pure;
 mod rows;
 
 pub use archives::archive;
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
+pub use names::{dns_answer, dns_query, dns_update, dns_zone};
 pub use pure::pure;
 pub use rows::rows;
 
@@ -19,11 +21,15 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("acme_request", acme_request),
     ("archive", archive),
     ("csr", csr),
     ("diff", diff),
+    ("dns_answer", dns_answer),
+    ("dns_query", dns_query),
+    ("dns_update", dns_update),
+    ("dns_zone", dns_zone),
     ("pure", pure),
     ("rows", rows),
     ("words", words),

@@ -110,16 +110,19 @@ impl Beyond {
         let mut query = match query {
             Ok(query) => query,
             Err(Refusal::Silence) => return Outcome::Silence,
-            Err(Refusal::Code(code)) => return Outcome::One(bare(message, code)),
+            Err(Refusal::Code(code)) => return Outcome::One(bare(message, unreadable(message, code))),
         };
         let records = match Records::read(message, query.end) {
             Ok(records) => records,
-            Err(code) => return Outcome::One(bare(message, code)),
+            Err(code) => return Outcome::One(bare(message, unreadable(message, code))),
         };
         let (Ok(edns), Ok(signature)) = (records.edns(), Signature::of(message, &records)) else {
             return Outcome::One(bare(message, rcode::FORMERR));
         };
         query.edns = edns;
+        if records.has_later_edns() {
+            return Outcome::One(refused(&query, rcode::BADVERS, self.recursion));
+        }
         let now = seconds(&*self.clock);
         let session = match signature.map(|signature| self.keys.check(message, signature, now)).transpose() {
             Ok(session) => session,
@@ -243,6 +246,15 @@ impl Beyond {
             Ok(Err(code)) => code,
             Err(error) => code_of(&error, update.zone()),
         }
+    }
+}
+
+/// The code for what does not read as a message with this opcode. What follows the header of an unknown one may have any
+/// form: nothing else can be said than that it is unknown (RFC 8906, section 8.1.4).
+fn unreadable(message: &[u8], code: u8) -> u8 {
+    match opcode_of(message) {
+        opcode::QUERY | opcode::NOTIFY | opcode::UPDATE => code,
+        _ => rcode::NOTIMP,
     }
 }
 

@@ -299,6 +299,10 @@ impl Walk<'_, '_> {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives on the stack at a time, where an allocation for each alias would cost more"
+)]
 enum Taken {
     Answered,
     Nothing,

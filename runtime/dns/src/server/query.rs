@@ -203,10 +203,13 @@ impl<'a> Query<'a> {
     /// # Errors
     /// How it is to be answered instead.
     pub fn read(message: &'a [u8]) -> Result<Self, Refusal> {
-        let mut query = Self::head(message)?;
-        if opcode_of(message) != opcode::QUERY {
+        let head = Self::head(message);
+        // What comes after the header of another opcode is unknown, and so says nothing of its form (RFC 8906, section
+        // 8.1.4).
+        if !matches!(head, Err(Refusal::Silence)) && opcode_of(message) != opcode::QUERY {
             return Err(Refusal::Code(rcode::NOTIMP));
         }
+        let mut query = head?;
         let broken = Refusal::Code(rcode::FORMERR);
         let counts = [6, 8, 10].map(|at| usize::from(number(message, at).unwrap_or(u16::MAX)));
         // Only the question for a part of a zone has something in the authority section (RFC 1995).
@@ -251,9 +254,9 @@ impl<'a> Query<'a> {
         Ok(end)
     }
 
-    /// Answers as to a client with EDNS, whatever more it says.
-    pub(crate) fn answer_edns(&mut self) {
-        self.edns = Some(Edns { size: SMALLEST_UDP, wants_signatures: false });
+    /// Answers as to a client with EDNS, whatever more it says than whether it wants signatures.
+    pub(crate) fn answer_edns(&mut self, wants_signatures: bool) {
+        self.edns = Some(Edns { size: SMALLEST_UDP, wants_signatures });
     }
 
     /// The message's id.
@@ -359,7 +362,9 @@ mod tests {
         assert_eq!(code(&message([0, 0], [1, 0, 0, 0], NAME, b"\0")), formerr);
         assert_eq!(code(&message([0, 0], [1, 0, 0, 0], NAME, &[0, 1, 0, 1, 9])), formerr);
         assert_eq!(code(&message([0, 0], [1, 0, 0, 1], NAME, A_IN)), formerr);
-        assert_eq!(code(&message([0x10, 0], [1, 0, 0, 0], NAME, A_IN)), Some(Refusal::Code(rcode::NOTIMP)));
+        let notimp = Some(Refusal::Code(rcode::NOTIMP));
+        assert_eq!(code(&message([0x10, 0], [1, 0, 0, 0], NAME, A_IN)), notimp);
+        assert_eq!(code(&message([0x78, 0], [0, 0, 0, 0], b"", b"")), notimp);
         // A name that points to itself, one beyond its end, one that is too long.
         assert_eq!(code(&message([0, 0], [1, 0, 0, 0], &[0xC0, 12], A_IN)), formerr);
         assert_eq!(code(&message([0, 0], [1, 0, 0, 0], &[63, 1, 2], b"")), formerr);

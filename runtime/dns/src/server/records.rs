@@ -73,6 +73,20 @@ impl Records {
         });
         if all.next().is_some() { Err(rcode::FORMERR) } else { Ok(edns) }
     }
+
+    fn opt(&self) -> Option<&Record> {
+        self.additional.iter().find(|record| record.rtype == OPT)
+    }
+
+    /// Whether the client wants signatures, whatever version of EDNS it speaks (RFC 3225).
+    pub(crate) fn wants_signatures(&self) -> bool {
+        self.opt().is_some_and(|record| record.ttl & 0x8000 != 0)
+    }
+
+    /// Whether the client speaks a version of EDNS that is not known here (RFC 6891, section 6.1.3).
+    pub(crate) fn has_later_edns(&self) -> bool {
+        self.opt().is_some_and(|record| record.ttl >> 16 & 0xFF != 0)
+    }
 }
 
 impl Record {

@@ -12,6 +12,7 @@ use domain::base::iana::{Class, Rtype};
 use super::counts::{Counts, Heard, Protocol};
 use super::lookup::{self, Found};
 use super::query::{HEADER, Query, Refusal, SMALLEST_UDP, opcode, opcode_of, rcode};
+use super::records::Records;
 use super::{Beyond, Snapshot, beyond, follow};
 use crate::forward::{Forwarder, Lookup, OwnedQuestion, Question};
 use crate::name::Name;
@@ -84,7 +85,8 @@ impl Service {
 
     /// Logs the question if its turn has come.
     fn sample(&self, name: &[u8], heard: Heard, peer: IpAddr, since: Instant) {
-        if self.log_one_in == 0 || self.asked.fetch_add(1, Ordering::Relaxed) % self.log_one_in != 0 {
+        if self.log_one_in == 0 || !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.log_one_in)
+        {
             return;
         }
         let name = Name::from_wire(name).map(|name| name.to_string()).unwrap_or_default();
@@ -329,7 +331,9 @@ fn refuse(message: &[u8], code: u8, out: &mut Vec<u8>) {
     match Query::head(message) {
         Ok(mut query) => {
             if code == rcode::BADVERS {
-                query.answer_edns();
+                // The bit is given back in every answer with EDNS (RFC 3225, section 3).
+                let records = Records::read(message, query.end).unwrap_or_default();
+                query.answer_edns(records.wants_signatures());
             }
             lookup::refuse(&query, out, code, false);
         }

@@ -6,5 +6,7 @@
 mod bench;
 mod clients;
 mod differential;
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "what only other suites use of it")]
 mod program;
 mod secondaries;

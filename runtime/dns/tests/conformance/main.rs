@@ -11,6 +11,8 @@ mod cuts;
 mod embedded;
 mod fake;
 mod memory;
+#[path = "../support/program.rs"]
+#[allow(dead_code, reason = "what only other suites use of it")]
 mod program;
 mod servers;
 mod web;

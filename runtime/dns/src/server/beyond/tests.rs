@@ -235,3 +235,33 @@ proptest! {
         run(&message);
     }
 }
+
+/// EDNS of `version` of a client that wants signatures.
+fn opt(version: u8) -> [u8; 11] {
+    [0, 0, 41, 4, 0xD0, 0, version, 0x80, 0, 0, 0]
+}
+
+#[tokio::test]
+async fn what_has_another_opcode_or_edns_is_told_so_whatever_it_holds() {
+    let beyond = beyond(None);
+    let mut header = [0; 12];
+    header[2] = 15 << 3;
+    assert_eq!(code(&beyond, &header).await, Some(rcode::NOTIMP));
+    let mut garbage = head(1, 15, 6, [9, 9, 9]);
+    garbage.push(0xC0);
+    assert_eq!(code(&beyond, &garbage).await, Some(rcode::NOTIMP));
+    header[2] = opcode::UPDATE << 3;
+    assert_eq!(code(&beyond, &header).await, Some(rcode::FORMERR));
+
+    for (version, wanted) in [(0, (rcode::REFUSED, 0)), (1, (0, 1))] {
+        let mut update = head(2, opcode::UPDATE, 6, [0, 0, 1]);
+        update.extend(opt(version));
+        let Outcome::One(answer) = beyond.answer(&snapshot(), &update, PEER, false).await else {
+            panic!("it is answered")
+        };
+        let edns = &answer[answer.len() - 11..];
+        // The upper bits of the code, the version, and what the client wants, are in EDNS.
+        assert_eq!((answer[3] & 0x0F, edns[5]), wanted);
+        assert_eq!((edns[2], edns[6], edns[7]), (41, 0, 0x80));
+    }
+}
