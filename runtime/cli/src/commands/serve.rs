@@ -97,7 +97,7 @@ async fn serve_calls(
     let secrets = dns::secret::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
     let tokens = dns::rest::Tokens::read(&settings.tokens, &secrets).await?;
     let server = Arc::new(dns::rest::server::Server::new(super::names::driver(app)?, tokens));
-    let names = certs::Names::parse(&[settings.host.clone()])
+    let names = certs::Names::parse(std::slice::from_ref(&settings.host))
         .map_err(|error| Error::new(Code::Config, format!("[dns.rest] host: {}", error.message)))?;
     let identity = Arc::new(daemon::identity::Identity::new(wiring::authority(app), names));
     identity.refresh().await?;
