@@ -209,13 +209,13 @@ impl Stream {
                 told.asked += 1;
                 match ask(server, &name, A) {
                     Some(answer) if answer.rcode == 0 && !answer.addresses().is_empty() => {}
-                    other => told.wrong.push(format!("question {}: {other:?}", told.asked)),
+                    other => told.wrong.push(format!("{by:?} question {}: {other:?}", told.asked)),
                 }
                 match ask(server, &zone, SOA).map(|answer| answer.serial()) {
                     Some(Some(serial)) if serial.wrapping_sub(told.serial) < 1 << 31 || told.serial == 0 => {
                         told.serial = serial;
                     }
-                    other => told.wrong.push(format!("serial after {}: {other:?}", told.serial)),
+                    other => told.wrong.push(format!("{by:?} serial after {}: {other:?}", told.serial)),
                 }
                 count.store(told.asked, Ordering::SeqCst);
                 std::thread::sleep(BETWEEN);

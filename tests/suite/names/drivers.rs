@@ -48,7 +48,7 @@ fn carry_out(place: &Place, what: &str) -> Value {
     // The name that comes and goes is planned each time; nothing else is.
     assert!(!again.stdout.contains("mcq."), "{what}: {again}");
     let run = place.newest_id();
-    place.ends(0, &["undo", &run]);
+    place.ends(0, &["undo", &run, "--yes"]);
     for zone in ZONES {
         let left = place.json(&["records", "list", zone, "--json"]);
         assert_eq!(left.as_array().map(Vec::len), Some(1), "{what}: only its NS is left: {left:#}");

@@ -47,7 +47,7 @@ fn a_capability_for_one_name_allows_that_name_only() {
     for (zone, name, wanted) in [
         (zone, "mcr", "dns:write:svc.mcp.metacircular.net/mcr"),
         (zone, "@", "dns:write:svc.mcp.metacircular.net/@"),
-        (zone, "*", "dns:write:svc.mcp.metacircular.net/*"),
+        (zone, "*", "dns:write:svc.mcp.metacircular.net/[*]"),
         (zone, "x.mcq", "dns:write:svc.mcp.metacircular.net/x.mcq"),
         (zone, "mcqx", "dns:write:svc.mcp.metacircular.net/mcqx"),
         (above, "mcq", "dns:write:mcp.metacircular.net/mcq"),
@@ -114,6 +114,6 @@ fn an_undo_changes_no_more_than_the_run_could() {
     let script = place.script("a.lua", &ensure("svc.mcp.metacircular.net", "mcq"));
     place.ends(0, &[&script, "--allow", MCQ]);
     let run = place.newest_id();
-    place.ends(0, &["undo", &run]);
+    place.ends(0, &["undo", &run, "--yes"]);
     place.ends(1, &["records", "show", "svc.mcp.metacircular.net", "mcq", "A"]).says(&["MC-Q004"]);
 }

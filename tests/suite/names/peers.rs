@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use super::ask;
-use super::place::address;
 use crate::harness::{Place, program, until};
 
 /// The key in base64, as `tsig-keygen` prints it.
@@ -32,7 +31,7 @@ impl Server {
         for zone in zones {
             std::fs::write(folder.path().join(zone), RECORDS).expect("the folder is writable");
         }
-        let at = address();
+        let at = port();
         let mut server = match kind {
             Kind::Bind => bind(&folder, at, zones),
             Kind::Knot => knot(&folder, at, zones),
@@ -75,6 +74,21 @@ impl Drop for Server {
         // One that has ended already cannot be ended again.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A port of the first address of loopback, the only one at which BIND listens. It lies below those that the system gives
+/// to outgoing connections, and each test process begins at another one.
+fn port() -> SocketAddr {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let given = std::process::id() % 1000 * 20 + GIVEN.fetch_add(1, Ordering::Relaxed);
+        let number = u16::try_from(10_000 + given % 20_000).expect("a port");
+        let at = SocketAddr::from(([127, 0, 0, 1], number));
+        if std::net::TcpListener::bind(at).is_ok() && std::net::UdpSocket::bind(at).is_ok() {
+            return at;
+        }
     }
 }
 

@@ -82,7 +82,7 @@ fn an_interface_that_appears_later_is_answered_on() {
     let _edge = names.edge();
     names.sees("www", 1);
     assert_eq!(ask::udp_within(later, WWW, ask::A, SHORT), None);
-    network.ip(&["link", "add", "overlay0", "type", "dummy"]);
+    network.ip(&["link", "add", "overlay0", "type", "bridge"]);
     network.ip(&["address", "add", "192.0.2.77/24", "dev", "overlay0"]);
     network.ip(&["address", "add", "2001:db8::77/64", "dev", "overlay0", "nodad"]);
     network.ip(&["link", "set", "overlay0", "up"]);
@@ -93,7 +93,7 @@ fn an_interface_that_appears_later_is_answered_on() {
     }
     // It goes and comes again: the sockets stay.
     network.ip(&["link", "delete", "overlay0"]);
-    network.ip(&["link", "add", "overlay0", "type", "dummy"]);
+    network.ip(&["link", "add", "overlay0", "type", "bridge"]);
     network.ip(&["address", "add", "192.0.2.77/24", "dev", "overlay0"]);
     network.ip(&["link", "set", "overlay0", "up"]);
     until("it is answered on again", || ask::udp_within(later, WWW, ask::A, SHORT));

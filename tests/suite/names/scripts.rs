@@ -140,7 +140,7 @@ fn an_undo_brings_back_zones_and_records_and_no_serial_goes_back() {
     let run = place.newest_id();
     assert_ne!(everything(&place), before);
     let second = serials(&place);
-    let undone = place.ends(0, &["undo", &run]);
+    let undone = place.ends(0, &["undo", &run, "--yes"]);
     assert_eq!(everything(&place), before, "{undone}");
     assert_further(&first, &second, "by the run");
     assert_further(&second, &serials(&place), "by its undo");
