@@ -110,7 +110,7 @@ impl Target {
                 if store.get(&self.zone, &self.name, self.rtype).await? != before {
                     vec![store.overtaken(&self.zone)]
                 } else {
-                    store.change_writes(&self.zone, &basis, &change).await?
+                    store.change_writes(&self.zone, &basis, &change, None).await?
                 }
             }
         };

@@ -17,8 +17,8 @@ use crate::server::update::Update;
 
 pub(crate) use exclusive::{Sets, stands_beside_cname};
 pub use feed::Feed;
-pub(crate) use store::unknown;
 pub use store::{Basis, Store};
+pub(crate) use store::{next, unknown};
 
 /// A change is made again when somebody else was faster.
 const ATTEMPTS: usize = 16;
@@ -61,7 +61,7 @@ impl Embedded {
             attempt += 1;
             let basis = self.store.basis(zone).await?;
             let writes = match wanted {
-                Wanted::Change(change) => self.store.change_writes(zone, &basis, change).await?,
+                Wanted::Change(change) => self.store.change_writes(zone, &basis, change, None).await?,
                 Wanted::Zone(soa, nameservers) => self.store.zone_writes(&basis, soa, nameservers).await?,
                 Wanted::Gone => self.store.removal_writes(zone, &basis).await?,
             };

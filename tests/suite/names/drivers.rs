@@ -64,7 +64,9 @@ fn records(place: &Place) -> Value {
 
 fn embedded() -> Place {
     let place = Place::new();
-    ZONES.iter().for_each(|zone| drop(place.ends(0, &["zones", "set", zone])));
+    ZONES
+        .iter()
+        .for_each(|zone| drop(place.ends(0, &["zones", "set", zone, "--nameserver", "ns.example.org."])));
     place
 }
 

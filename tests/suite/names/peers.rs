@@ -9,7 +9,8 @@ use crate::harness::{Place, program, until};
 /// The key in base64, as `tsig-keygen` prints it.
 const KEY: &str = "bWNydW4tdGVzdHMta2V5LW9mLTMyLW9jdGV0cy1sb25n";
 
-const RECORDS: &str = "$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 1209600 60\n@ IN NS ns\n";
+const RECORDS: &str =
+    "$TTL 3600\n@ IN SOA ns.example.org. hostmaster 1 3600 600 1209600 60\n@ IN NS ns.example.org.\n";
 
 /// Which program.
 #[derive(Debug, Clone, Copy)]

@@ -240,3 +240,33 @@ fn a_script_waits_until_what_it_changed_is_answered() {
     let seen = names.ends(0, &[&script, "--allow", "dns", "--allow", "dns:servers"]);
     assert!(seen.stdout.contains(&at.to_string()), "{seen}");
 }
+
+#[test]
+fn a_zone_that_moves_here_goes_on_from_its_serial() {
+    let place = Place::new();
+    let file =
+        "$TTL 300\n@ IN SOA ns hostmaster 2026112201 3600 600 604800 60\n@ IN NS ns\nwww IN A 192.0.2.1\n";
+    std::fs::write(place.at("moved.zone"), file).unwrap();
+    let import = ["zones", "import", "moved.test", &place.at("moved.zone")];
+    place.ends(0, &import);
+    let serial = |zone: &str| super::place::serial(&place, zone);
+    assert!(serial("moved.test") > 2_026_112_201, "secondaries take it");
+    let first = serial("moved.test");
+    let again = place.ends(0, &import);
+    assert_eq!(serial("moved.test"), first, "{again}");
+    // A file that says nothing new but its serial is a new version, too.
+    std::fs::write(place.at("moved.zone"), file.replace("2026112201", "2026112302")).unwrap();
+    let planned = place.ends(0, &[&import[..], &["--plan"]].concat());
+    assert!(planned.stdout.contains("serial"), "{planned}");
+    place.ends(0, &import);
+    assert!(serial("moved.test") > 2_026_112_302);
+    let whole = |serial: u32| {
+        format!(
+            "dns.zones.ensure {{ zone = \"b.test\" }} dns.zones.import {{ zone = \"b.test\", content = \"$TTL 3600\\n@ SOA ns h {serial} 1 1 1 1\\n@ NS ns\\nx A 192.0.2.3\\n\" }}\n"
+        )
+    };
+    for number in [1, 2, 4_000_000_000, 77] {
+        let script = place.script("import.lua", &whole(number));
+        compare(&place, &format!("serial {number}"), &[&script, "--allow", "dns"], true);
+    }
+}

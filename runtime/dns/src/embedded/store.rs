@@ -49,7 +49,7 @@ pub(crate) fn unknown(zone: &Name) -> Error {
 }
 
 /// The serial after this one; 0 is left out, as some take it for none (RFC 1982, section 7).
-fn next(serial: u32) -> u32 {
+pub(crate) fn next(serial: u32) -> u32 {
     serial.wrapping_add(1).max(1)
 }
 
@@ -112,14 +112,22 @@ impl Store {
         Ok(sets)
     }
 
-    /// What is written to change records of `zone`, which stands as `basis`; nothing where nothing changes.
+    /// What is written to change records of `zone`, which stands as `basis`; nothing where nothing changes. With `least`
+    /// the zone gets a serial that is not before that one, whether records change or not.
     ///
     /// # Errors
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
-    pub async fn change_writes(&self, zone: &Name, basis: &Basis, change: &Change) -> Result<Vec<Write>> {
-        basis.known(zone)?;
+    pub async fn change_writes(
+        &self,
+        zone: &Name,
+        basis: &Basis,
+        change: &Change,
+        least: Option<u32>,
+    ) -> Result<Vec<Write>> {
+        let had = basis.known(zone)?;
+        let soa = least.map(|serial| Zone { serial, ..had.clone() });
         let before = self.around_change(zone, change).await?;
-        self.revision_writes(zone, basis, before, change, None)
+        self.revision_writes(zone, basis, before, change, soa)
     }
 
     /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was
