@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
 mod certs;
+mod dns;
 mod engine;
 mod many;
 mod peers;
@@ -68,6 +69,9 @@ fn main() {
     }
     if measures("certs") {
         rows.extend(certs::rows(&program));
+    }
+    if measures("dns") {
+        rows.extend(dns::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

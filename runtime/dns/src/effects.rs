@@ -22,6 +22,7 @@ pub use world::{Means, Parts, World};
 pub use zones::{ZoneEnsure, ZoneRemove};
 
 use crate::driver;
+use crate::embedded::Sets;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
@@ -72,10 +73,6 @@ impl Target {
         Need::write("dns", capability(&self.zone, &self.name))
     }
 
-    fn lease(&self) -> String {
-        format!("dns-{}-{}", self.name, self.rtype)
-    }
-
     /// What the name has of the type.
     async fn observe(&self, world: &World, context: &Context) -> Result<Option<Records>> {
         if is_planned(context, &self.zone) {
@@ -104,14 +101,8 @@ impl Target {
                 Vec::new()
             }
             Some(embedded) => {
-                let store = embedded.store();
-                let basis = store.basis(&self.zone).await?;
-                // Somebody was faster: a write that cannot be made has the corridor compare again.
-                if store.get(&self.zone, &self.name, self.rtype).await? != before {
-                    vec![store.overtaken(&self.zone)]
-                } else {
-                    store.change_writes(&self.zone, &basis, &change, None).await?
-                }
+                let now = |sets: &Sets| sets.get(&self.name).and_then(|own| own.get(&self.rtype)).cloned();
+                embedded.store().change_writes(&self.zone, &change, |_, sets| now(sets) == before).await?
             }
         };
         let applied = after.map_or_else(Applied::gone, |after| Applied::to(after.clone()));

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 use crate::server::update::Update;
 
-pub(crate) use exclusive::{Sets, stands_beside_cname};
+pub(crate) use exclusive::Sets;
 pub use feed::Feed;
 pub use store::{Basis, Store};
 pub(crate) use store::{next, unknown};
@@ -59,11 +59,13 @@ impl Embedded {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let basis = self.store.basis(zone).await?;
+            let store = &self.store;
             let writes = match wanted {
-                Wanted::Change(change) => self.store.change_writes(zone, &basis, change, None).await?,
-                Wanted::Zone(soa, nameservers) => self.store.zone_writes(&basis, soa, nameservers).await?,
-                Wanted::Gone => self.store.removal_writes(zone, &basis).await?,
+                Wanted::Change(change) => store.change_writes(zone, change, |_, _| true).await?,
+                Wanted::Zone(soa, nameservers) => {
+                    store.zone_writes(&store.basis(zone).await?, soa, nameservers).await?
+                }
+                Wanted::Gone => store.removal_writes(zone, &store.basis(zone).await?).await?,
             };
             if writes.is_empty() {
                 return Ok(());
@@ -84,9 +86,8 @@ impl Embedded {
     pub(crate) async fn update(&self, update: &Update) -> Result<Result<(), u8>> {
         let (zone, names) = (update.zone(), update.names());
         for _ in 0..ATTEMPTS {
-            let basis = self.store.basis(zone).await?;
+            let (basis, sets) = self.store.around(zone, names.iter(), update.grafts()).await?;
             let soa = basis.known(zone)?;
-            let sets = self.store.around(zone, names.iter(), update.grafts()).await?;
             let revision = match update.revise(soa, &sets) {
                 Ok(revision) => revision,
                 Err(code) => return Ok(Err(code)),
@@ -128,12 +129,10 @@ impl Driver for Embedded {
     }
 
     async fn get(&self, zone: &Name, name: &Name, rtype: RecordType) -> Result<Option<RecordSet>> {
-        self.store.basis(zone).await?.known(zone)?;
         self.store.get(zone, name, rtype).await
     }
 
     async fn list(&self, zone: &Name) -> Result<Vec<RecordSet>> {
-        self.store.basis(zone).await?.known(zone)?;
         self.store.list(zone).await
     }
 

@@ -30,7 +30,7 @@ use crate::id::RunId;
 use crate::log::{Log, LogLine};
 use crate::probe;
 use crate::reader::{self, Reader};
-use crate::record::{Record, Write};
+use crate::record::{Look, Record, Write};
 use crate::run::{Filter, NewRun, Run, RunState};
 use crate::schema;
 use crate::writer::{self, Change, Request};
@@ -370,10 +370,10 @@ impl Journal {
         self.read(move |connection| reader::records::records(connection, &kind, node.as_deref())).await
     }
 
-    /// The records of a kind on a node whose names begin with `prefix`, sorted by name.
-    pub async fn records_beneath(&self, kind: &str, node: &str, prefix: &str) -> Result<Vec<Record>> {
-        let (kind, node, prefix) = (kind.to_owned(), node.to_owned(), prefix.to_owned());
-        self.read(move |connection| reader::records::beneath(connection, &kind, &node, &prefix)).await
+    /// What each of `looks` finds on a node, all as of the same moment; sorted by name.
+    pub async fn look(&self, node: &str, looks: Vec<Look>) -> Result<Vec<Vec<Record>>> {
+        let node = node.to_owned();
+        self.read(move |connection| reader::records::look(connection, &node, &looks)).await
     }
 
     /// One record.

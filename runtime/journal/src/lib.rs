@@ -36,5 +36,5 @@ pub use crate::journal::{Journal, Options, Part, Retention, Span, Swept, Ticket,
 pub use crate::lock::{DaemonLock, Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};
-pub use crate::record::{Expect, Record, Write};
+pub use crate::record::{Expect, Look, Record, Write};
 pub use crate::run::{Filter, NewPlan, NewRun, Run, RunState};

@@ -50,3 +50,22 @@ pub enum Expect {
     /// A record with exactly this value.
     Value(Box<str>),
 }
+
+/// What is looked for among the records of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// The record with this name.
+    One {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// Records whose names begin so.
+    Beneath {
+        /// Their kind.
+        kind: String,
+        /// The beginning; nothing for every name.
+        prefix: String,
+    },
+}

@@ -34,6 +34,7 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
         return Err(Error::new(Code::Config, "there is nowhere to answer")
             .hint("name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns]"));
     }
+    raise_descriptors();
     // Makes the tables where they are not there. An edge that cannot open them answers from what it kept.
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let journal = Journal::open(&state, clock.clone());
@@ -61,6 +62,14 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
     edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))
         .await?;
     Ok(Exit::Done)
+}
+
+/// Each question under way to others holds sockets: as many as the system lets this process have.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer, questions beyond are refused sooner.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn shown(addresses: &[SocketAddr]) -> String {

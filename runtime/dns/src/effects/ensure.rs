@@ -67,10 +67,6 @@ impl Declared for Ensure {
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
         Ok(vec![self.target()?.need()])
     }
-
-    fn lease(&self) -> Option<String> {
-        self.target().ok().map(|target| target.lease())
-    }
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{World, ZoneState, check_node, field, zone_key};
 use crate::driver::{self, is_further};
-use crate::embedded::{next, unknown};
+use crate::embedded::{Basis, Sets as Found, next, unknown};
 use crate::file;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
@@ -77,16 +77,11 @@ impl Import {
             }
             Some(embedded) => {
                 let store = embedded.store();
-                let basis = store.basis(zone).await?;
-                // Read before the serial, so that whatever was changed since makes the write of the zone fail.
-                if basis.zone.as_ref() != Some(&before.soa) {
-                    vec![store.overtaken(zone)]
-                } else {
-                    let least = is_further(before.soa.serial, after.soa.serial).then_some(after.soa.serial);
-                    let writes = store.change_writes(zone, &basis, &change, least).await?;
-                    made.soa.serial = store.serial_in(&writes).unwrap_or(before.soa.serial);
-                    writes
-                }
+                let is_still = |basis: &Basis, _: &Found| basis.zone.as_ref() == Some(&before.soa);
+                let least = is_further(before.soa.serial, after.soa.serial).then_some(after.soa.serial);
+                let writes = store.change_writes_from(zone, &change, least, is_still).await?;
+                made.soa.serial = store.serial_in(&writes).unwrap_or(before.soa.serial);
+                writes
             }
         };
         Ok(Applied::to(made).writing(writes))

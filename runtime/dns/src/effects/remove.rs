@@ -44,10 +44,6 @@ impl Declared for Remove {
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
         Ok(vec![self.target()?.need()])
     }
-
-    fn lease(&self) -> Option<String> {
-        self.target().ok().map(|target| target.lease())
-    }
 }
 
 #[async_trait]

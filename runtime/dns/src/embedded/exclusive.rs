@@ -5,19 +5,12 @@ use std::collections::BTreeMap;
 
 use effect::{Code, Error, Result};
 
+use crate::exclusive::stands_by_a_cname;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
 
-/// Signatures may stand beside a CNAME (RFC 4034, section 3): RRSIG, NSEC and KEY.
-const BESIDE_CNAME: [u16; 3] = [46, 47, 25];
-
 /// The sets of some names of a zone.
 pub(crate) type Sets = BTreeMap<Name, BTreeMap<RecordType, RecordSet>>;
-
-/// Whether records of this type may stand beside a CNAME.
-pub(crate) fn stands_beside_cname(rtype: RecordType) -> bool {
-    BESIDE_CNAME.contains(&rtype.number())
-}
 
 /// Refuses sets of `name` that cannot stand beside each other, or beneath a DNAME.
 pub(super) fn check(zone: &Name, name: &Name, sets: &Sets) -> Result<()> {
@@ -30,7 +23,7 @@ pub(super) fn check(zone: &Name, name: &Name, sets: &Sets) -> Result<()> {
         if name == zone {
             return refused("the zone's own name has a SOA, so it cannot be another name (CNAME)".into());
         }
-        let beside = own.keys().find(|rtype| **rtype != RecordType::CNAME && !stands_beside_cname(**rtype));
+        let beside = own.keys().find(|rtype| !stands_by_a_cname(**rtype));
         if let Some(beside) = beside {
             return refused(format!("a CNAME stands alone, and there is {beside} beside it"));
         }

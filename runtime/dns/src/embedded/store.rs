@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use effect::{Code, Error, Result};
-use journal::{Journal, Write};
+use journal::{Journal, Look, Record, Write};
 
 use super::exclusive::{self, Sets};
 use super::rows;
@@ -80,54 +80,79 @@ impl Store {
     /// # Errors
     /// Where the journal cannot be read.
     pub async fn basis(&self, zone: &Name) -> Result<Basis> {
-        let name = zone.to_string();
-        let row = self.journal.record(rows::ZONE, &self.node, &name).await?.map(|row| row.value);
-        let last = match row {
-            Some(_) => None,
-            None => self.journal.record(rows::SERIAL, &self.node, &name).await?,
-        };
-        let zone = row.as_deref().map(rows::zone).transpose()?;
-        Ok(Basis { zone, row, last: last.and_then(|row| row.value.parse().ok()) })
+        Ok(self.look(zone, Vec::new()).await?.0)
+    }
+
+    /// The rows of `zone` itself, and of what is looked for in it, all as of the same moment.
+    async fn look(&self, zone: &Name, beneath: Vec<Look>) -> Result<(Basis, Vec<Record>)> {
+        let of_zone = |kind: &str| Look::One { kind: kind.to_owned(), name: zone.to_string() };
+        let looks = [of_zone(rows::ZONE), of_zone(rows::SERIAL)].into_iter().chain(beneath).collect();
+        let mut found = self.journal.look(&self.node, looks).await?.into_iter();
+        let mut value = || found.next().and_then(|rows| rows.into_iter().next()).map(|row| row.value);
+        let (row, last) = (value(), value());
+        let soa = row.as_deref().map(rows::zone).transpose()?;
+        let last = last.filter(|_| row.is_none()).and_then(|last| last.parse().ok());
+        Ok((Basis { zone: soa, row, last }, found.flatten().collect()))
     }
 
     /// What `name` has of `rtype`.
     ///
     /// # Errors
-    /// Where the journal cannot be read.
+    /// `MC-Q004` where there is no such zone; where the journal cannot be read.
     pub async fn get(&self, zone: &Name, name: &Name, rtype: RecordType) -> Result<Option<RecordSet>> {
-        let row_name = rows::row_name(zone, name, rtype);
-        let row = self.journal.record(&rows::kind(zone), &self.node, &row_name).await?;
-        row.map(|row| rows::set(zone, &row.name, &row.value)).transpose()
+        let row = Look::One { kind: rows::kind(zone), name: rows::row_name(zone, name, rtype) };
+        let (basis, rows) = self.look(zone, vec![row]).await?;
+        basis.known(zone)?;
+        rows.first().map(|row| rows::set(zone, &row.name, &row.value)).transpose()
     }
 
     /// Every set of `zone` but its SOA, by name and type.
     ///
     /// # Errors
-    /// Where the journal cannot be read.
+    /// `MC-Q004` where there is no such zone; where the journal cannot be read.
     pub async fn list(&self, zone: &Name) -> Result<Vec<RecordSet>> {
-        let rows = self.journal.records(&rows::kind(zone), Some(&self.node)).await?;
+        let all = Look::Beneath { kind: rows::kind(zone), prefix: String::new() };
+        let (basis, rows) = self.look(zone, vec![all]).await?;
+        basis.known(zone)?;
         let mut sets: Vec<RecordSet> =
             rows.iter().map(|row| rows::set(zone, &row.name, &row.value)).collect::<Result<_>>()?;
         sets.sort_by(|one, other| (&one.name, one.rtype).cmp(&(&other.name, other.rtype)));
         Ok(sets)
     }
 
-    /// What is written to change records of `zone`, which stands as `basis`; nothing where nothing changes. With `least`
-    /// the zone gets a serial that is not before that one, whether records change or not.
+    /// What is written to change records of `zone`; nothing where nothing changes. Where the zone is not `still` what the
+    /// change was made for, that is a write that cannot be made.
     ///
     /// # Errors
     /// `MC-Q004` where there is no such zone, `MC-Q003` where records would stand beside each other that cannot.
-    pub async fn change_writes(
+    pub(crate) async fn change_writes(
         &self,
         zone: &Name,
-        basis: &Basis,
+        change: &Change,
+        still: impl FnOnce(&Basis, &Sets) -> bool,
+    ) -> Result<Vec<Write>> {
+        self.change_writes_from(zone, change, None, still).await
+    }
+
+    /// The same. With `least` the zone gets a serial that is not before that one, whether records change or not.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub(crate) async fn change_writes_from(
+        &self,
+        zone: &Name,
         change: &Change,
         least: Option<u32>,
+        still: impl FnOnce(&Basis, &Sets) -> bool,
     ) -> Result<Vec<Write>> {
+        let (basis, sets) = self.around_change(zone, change).await?;
         let had = basis.known(zone)?;
+        if !still(&basis, &sets) {
+            // No row is empty: by this the corridor learns that somebody was faster, and compares again.
+            return Ok(vec![rows::zone_removal(&self.node, zone, "")]);
+        }
         let soa = least.map(|serial| Zone { serial, ..had.clone() });
-        let before = self.around_change(zone, change).await?;
-        self.revision_writes(zone, basis, before, change, soa)
+        self.revision_writes(zone, &basis, sets, change, soa)
     }
 
     /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was
@@ -148,8 +173,9 @@ impl Store {
             let own = RecordSet::parse(zone, "@", RecordType::NS, 0, &["ns".to_owned()])?;
             sets.entry(zone.clone()).or_default().insert(RecordType::NS, own);
         } else {
-            self.basis(zone).await?.known(zone)?;
-            sets = self.around_change(zone, change).await?;
+            let (basis, found) = self.around_change(zone, change).await?;
+            basis.known(zone)?;
+            sets = found;
         }
         for (name, rtype, set) in planned {
             let own = sets.entry(name.clone()).or_default();
@@ -159,8 +185,8 @@ impl Store {
         self.checked(zone, sets, change).map(drop)
     }
 
-    /// The sets of every name that decides whether `change` may be made.
-    async fn around_change(&self, zone: &Name, change: &Change) -> Result<Sets> {
+    /// The zone, and the sets of every name that decides whether `change` may be made.
+    async fn around_change(&self, zone: &Name, change: &Change) -> Result<(Basis, Sets)> {
         let touched =
             change.put.iter().map(|set| &set.name).chain(change.remove.iter().map(|(name, _)| name));
         let grafts = change.put.iter().any(|set| set.rtype == RecordType::DNAME);
@@ -213,12 +239,6 @@ impl Store {
         Ok(writes)
     }
 
-    /// A write that cannot be made, as no row is empty: by it an effect says that somebody was faster, and the corridor
-    /// compares again.
-    pub(crate) fn overtaken(&self, zone: &Name) -> Write {
-        rows::zone_removal(&self.node, zone, "")
-    }
-
     /// The rows that record `sets`, without looking at what is there.
     pub(crate) fn set_writes(&self, zone: &Name, sets: &[RecordSet]) -> Vec<Write> {
         sets.iter().map(|set| rows::set_write(&self.node, zone, set)).collect()
@@ -259,33 +279,31 @@ impl Store {
         Ok((sets, writes))
     }
 
-    /// The sets of every name that decides whether the names `touched` may be changed; of a tree that is grafted elsewhere
-    /// that is every name.
+    /// The zone, and the sets of every name that decides whether the names `touched` may be changed, as of the same moment;
+    /// of a tree that is grafted elsewhere that is every name.
     pub(crate) async fn around(
         &self,
         zone: &Name,
         touched: impl Iterator<Item = &Name>,
         grafts: bool,
-    ) -> Result<Sets> {
+    ) -> Result<(Basis, Sets)> {
         let mut names = BTreeSet::from([zone.clone()]);
         for name in touched {
             let above = std::iter::successors(Some(name.clone()), Name::parent);
             names.extend(above.take_while(|name| name.is_within(zone)));
         }
-        let is_whole = names.len() > FEW_NAMES || grafts;
+        let beneath = |prefix: String| Look::Beneath { kind: rows::kind(zone), prefix };
+        let looks = match names.len() > FEW_NAMES || grafts {
+            true => vec![beneath(String::new())],
+            false => names.iter().map(|name| beneath(rows::prefix(zone, name))).collect(),
+        };
+        let (basis, rows) = self.look(zone, looks).await?;
         let mut sets = Sets::new();
-        let mut add = |set: RecordSet| sets.entry(set.name.clone()).or_default().insert(set.rtype, set);
-        if is_whole {
-            self.list(zone).await?.into_iter().for_each(|set| drop(add(set)));
-            return Ok(sets);
+        for row in rows {
+            let set = rows::set(zone, &row.name, &row.value)?;
+            sets.entry(set.name.clone()).or_default().insert(set.rtype, set);
         }
-        for name in &names {
-            let prefix = rows::prefix(zone, name);
-            for row in self.journal.records_beneath(&rows::kind(zone), &self.node, &prefix).await? {
-                add(rows::set(zone, &row.name, &row.value)?);
-            }
-        }
-        Ok(sets)
+        Ok((basis, sets))
     }
 
     /// What is written to make a zone, or to change what its SOA and its own NS say; nothing where they say so already.
@@ -300,7 +318,9 @@ impl Store {
         nameservers: &RecordSet,
     ) -> Result<Vec<Write>> {
         let name = &zone.zone;
-        let had = self.get(name, name, RecordType::NS).await?;
+        let own = Look::One { kind: rows::kind(name), name: rows::row_name(name, name, RecordType::NS) };
+        let (_, found) = self.look(name, vec![own]).await?;
+        let had = found.first().map(|row| rows::set(name, &row.name, &row.value)).transpose()?;
         let mut writes = Vec::new();
         if !had.is_some_and(|had| had.same_as(nameservers)) {
             writes.push(rows::set_write(&self.node, name, nameservers));

@@ -134,7 +134,7 @@ impl Beyond {
         match opcode_of(message) {
             opcode::UPDATE => self.update(&query, &records, session).await,
             opcode::QUERY if matches!(query.rtype, AXFR | IXFR) => {
-                self.transfer(snapshot, &query, &records, session, peer, is_stream)
+                self.transfer(snapshot, &query, &records, session, (peer, is_stream)).await
             }
             opcode::QUERY => self.question(snapshot, &query, session, is_stream),
             // This server is nobody's secondary (RFC 1996, section 3.10).
@@ -172,14 +172,13 @@ impl Beyond {
         Outcome::One(answer)
     }
 
-    fn transfer(
+    async fn transfer(
         &self,
         snapshot: &Snapshot,
         query: &Query<'_>,
         records: &Records,
         session: Option<Session>,
-        peer: IpAddr,
-        is_stream: bool,
+        (peer, is_stream): (IpAddr, bool),
     ) -> Outcome {
         // RFC 5936, section 4.2; a part may be asked for over UDP, and the SOA sends whoever asks to TCP (RFC 1995).
         if !is_stream && query.rtype == AXFR {
@@ -190,21 +189,20 @@ impl Beyond {
             return self.code(query, rcode::NOTAUTH, session);
         };
         if let Err(code) = transfer::check(zone, self.zones.get(&name), session.as_ref(), peer) {
-            tracing::info!(zone = %name, %peer, "a transfer is refused");
+            tracing::debug!(zone = %name, %peer, "a transfer is refused");
             return self.code(query, code, session);
         }
-        let is_short = !is_stream || transfer::is_current(query, records, zone);
-        let turn = match self.transfers.clone().try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_) => return self.code(query, rcode::SERVFAIL, session),
+        let Ok(turn) = self.transfers.clone().try_acquire_owned() else {
+            return self.code(query, rcode::SERVFAIL, session);
         };
-        let mut transfer =
-            Transfer::new(query, zone.clone(), session, self.clock.clone(), is_short, Some(turn));
-        if is_short {
-            return transfer.next().map_or(Outcome::Silence, Outcome::One);
+        let transfer =
+            |names, session| Transfer::new(query, zone.clone(), names, session, self.clock.clone(), turn);
+        if !is_stream || transfer::is_current(query, records, zone) {
+            return transfer(None, session).next().map_or(Outcome::Silence, Outcome::One);
         }
+        let Some(names) = transfer::names(zone).await else { return Outcome::Silence };
         tracing::info!(zone = %name, %peer, serial = zone.soa.serial, "a transfer begins");
-        Outcome::Many(Box::new(transfer))
+        Outcome::Many(Box::new(transfer(Some(names), session)))
     }
 
     /// Nobody may change anything without a key: an address proves nothing.

@@ -2,13 +2,12 @@
 //! secondary, about the newest version, sent again with growing pauses until it is acknowledged. Answers never wait for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use effect::{Code, Error, Result};
 use journal::Clock;
-use serde::{Deserialize, Deserializer, de};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -21,6 +20,7 @@ use super::transfer::ZoneSettings;
 use super::zone::{SOA, soa_value};
 use crate::driver;
 use crate::name::Name;
+use crate::settings::Address;
 
 /// Times that one version is told of; a secondary that is away for longer looks by itself (RFC 1996, section 3.6).
 pub const MOST_TRIES: u32 = 8;
@@ -33,24 +33,6 @@ const CLOSEST: Duration = Duration::from_millis(200);
 const SOCKET_PAUSE: Duration = Duration::from_secs(1);
 /// Octets of an acknowledgement that are looked at.
 const LARGEST_ANSWER: usize = 1232;
-const PORT: u16 = 53;
-
-/// The address of a secondary: `192.0.2.2`, `192.0.2.2:5353`, `[2001:db8::2]:53`. Never a host name: what repairs names
-/// must not need one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Secondary(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for Secondary {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let whole = text.parse::<SocketAddr>();
-        let bare = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
-        whole.or_else(|_| bare()).map(Self).map_err(|_| {
-            let shown: String = text.chars().take(80).collect();
-            de::Error::custom(format!("`{shown}` is not an address such as \"192.0.2.2:53\""))
-        })
-    }
-}
 
 /// What tells secondaries.
 pub struct Notifier {
@@ -96,7 +78,7 @@ impl Notifier {
             let wrong = |why: String| Error::new(Code::Config, format!("[dns.zones.\"{text}\"]: {why}"));
             settings.check(text)?;
             let zone = Name::absolute(text).map_err(|error| wrong(error.message))?;
-            for Secondary(address) in &settings.notify {
+            for Address(address) in &settings.notify {
                 state.told.insert((zone.clone(), *address), Told::default());
             }
             if let Some(key) = &settings.key {

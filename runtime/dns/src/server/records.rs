@@ -17,14 +17,14 @@ use crate::record::{RecordType, Value};
 pub(crate) const MOST_RECORDS: usize = 4096;
 const OPT: u16 = 41;
 
-/// One record of a message.
+/// One record of a message. Its name is read when it is asked for: long chains of pointers cost nothing to those who do not
+/// even have a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) owner: Name,
     pub(crate) rtype: u16,
     pub(crate) class: u16,
     pub(crate) ttl: u32,
-    /// Where it begins.
+    /// Where it begins, with its name.
     pub(crate) begin: usize,
     /// Where its value lies.
     pub(crate) data: Range<usize>,
@@ -78,14 +78,24 @@ impl Records {
 impl Record {
     fn read(parser: &mut Parser<'_, [u8]>) -> Option<Self> {
         let begin = parser.pos();
-        let owner = name(parser)?;
+        ParsedName::skip(parser).ok()?;
         let rtype = parser.parse_u16_be().ok()?;
         let class = parser.parse_u16_be().ok()?;
         let ttl = parser.parse_u32_be().ok()?;
         let length = usize::from(parser.parse_u16_be().ok()?);
         let data = parser.pos()..parser.pos() + length;
         parser.advance(length).ok()?;
-        Some(Self { owner, rtype, class, ttl, begin, data })
+        Some(Self { rtype, class, ttl, begin, data })
+    }
+
+    /// Whose it is.
+    ///
+    /// # Errors
+    /// `FORMERR` where that is no name.
+    pub(crate) fn owner(&self, message: &[u8]) -> Result<Name, u8> {
+        let mut parser = Parser::from_ref(message);
+        parser.advance(self.begin).map_err(|_| rcode::FORMERR)?;
+        name(&mut parser).ok_or(rcode::FORMERR)
     }
 
     /// Whether it has no value.

@@ -159,10 +159,10 @@ fn prerequisite(message: &[u8], zone: &Name, record: &Record) -> Result<Prerequi
     if record.ttl != 0 {
         return Err(rcode::FORMERR);
     }
-    if !record.owner.is_within(zone) {
+    let (name, rtype) = (record.owner(message)?, RecordType::of(record.rtype));
+    if !name.is_within(zone) {
         return Err(rcode::NOTZONE);
     }
-    let (name, rtype) = (record.owner.clone(), RecordType::of(record.rtype));
     match (record.class, record.rtype) {
         (CLASS_ANY, ANY) if record.is_empty() => Ok(Prerequisite::InUse(name)),
         (CLASS_NONE, ANY) if record.is_empty() => Ok(Prerequisite::Free(name)),
@@ -178,10 +178,10 @@ fn prerequisite(message: &[u8], zone: &Name, record: &Record) -> Result<Prerequi
 
 /// RFC 2136, section 3.4.1.
 fn step(message: &[u8], zone: &Name, record: &Record) -> Result<Step, u8> {
-    if !record.owner.is_within(zone) {
+    let (name, rtype) = (record.owner(message)?, RecordType::of(record.rtype));
+    if !name.is_within(zone) {
         return Err(rcode::NOTZONE);
     }
-    let (name, rtype) = (record.owner.clone(), RecordType::of(record.rtype));
     let removes = record.ttl == 0;
     match (record.class, record.rtype) {
         (CLASS_IN, _) if rtype.is_stored() => {

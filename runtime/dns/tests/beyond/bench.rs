@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dns::embedded::{Embedded, Feed, Store};
+use dns::server::beyond::Outcome;
 use dns::server::notify::Notifier;
 use dns::server::signed::{Key, KeySettings, Keys};
 use dns::server::transfer::ZoneSettings;
-use dns::server::{Beyond, Outcome, Snapshot};
+use dns::server::{Beyond, Snapshot};
 use dns::{Change, Driver, Name, RecordSet, RecordType, Zone};
 use journal::{Clock, Journal, SystemClock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,14 +133,6 @@ impl Server {
 
     pub(crate) async fn serial(&self) -> u32 {
         self.driver.zone(&name(ZONE)).await.unwrap().unwrap().serial
-    }
-
-    /// The one answer to `message`, as if it had come over UDP.
-    pub(crate) async fn ask(&self, message: &[u8]) -> Option<Vec<u8>> {
-        match self.inner.answer(message, self.address, false).await {
-            Outcome::One(answer) => Some(answer),
-            _ => None,
-        }
     }
 }
 

@@ -12,23 +12,29 @@ use crate::program::{command, succeed};
 const KEY: &str = "hmac-sha256:all";
 
 /// What nsupdate says to `lines`: its exit and all that it wrote.
-async fn nsupdate(to: SocketAddr, key: Option<&str>, words: &[&str], lines: &str) -> (bool, String) {
+pub(crate) async fn nsupdate(
+    to: SocketAddr,
+    key: Option<&str>,
+    words: &[&str],
+    lines: &str,
+) -> (bool, String) {
     let script = format!("server {} {}\nzone mcrun.test\n{lines}\nsend\n", to.ip(), to.port());
     let mut program = command("nsupdate");
     program.args(["-t", "20"]).args(words);
     if let Some(key) = key {
         program.arg("-y").arg(format!("{key}:{SECRET}"));
     }
-    tokio::task::spawn_blocking(move || {
-        let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pipes.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let done = child.wait_with_output().unwrap();
-        let said = [done.stdout, done.stderr].concat();
-        (done.status.success(), String::from_utf8_lossy(&said).into_owned())
-    })
-    .await
-    .unwrap()
+    tokio::task::spawn_blocking(move || speak(&mut program, &script)).await.unwrap()
+}
+
+/// What `program` says to `script`: its exit and all that it wrote.
+fn speak(program: &mut std::process::Command, script: &str) -> (bool, String) {
+    let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (done.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// What a program like dig prints.
@@ -60,6 +66,21 @@ async fn nsupdate_adds_and_removes_with_each_algorithm_over_udp_and_tcp() {
 }
 
 #[tokio::test]
+async fn knsupdate_changes_the_zone_too() {
+    let server = Server::start(Setup::default()).await;
+    let script = format!(
+        "server {} {}\nzone mcrun.test.\norigin mcrun.test.\nprereq nxdomain k\nadd k 60 A 192.0.2.7\nsend\n",
+        server.address.ip(),
+        server.address.port()
+    );
+    let mut program = command("knsupdate");
+    program.args(["-y", &format!("{KEY}:{SECRET}")]);
+    let said = tokio::task::spawn_blocking(move || speak(&mut program, &script)).await.unwrap();
+    assert!(said.0, "{}", said.1);
+    assert_eq!(server.texts("k", RecordType::A).await, ["192.0.2.7"]);
+}
+
+#[tokio::test]
 async fn prerequisites_hold_or_the_answer_says_which_does_not() {
     let server = Server::start(Setup::default()).await;
     server.change(vec![set("x", "A", &["192.0.2.1", "192.0.2.2"]), set("a.b", "TXT", &["x"])]).await;
@@ -88,6 +109,28 @@ async fn prerequisites_hold_or_the_answer_says_which_does_not() {
 }
 
 #[tokio::test]
+async fn the_serial_goes_where_a_soa_says_but_never_back() {
+    let server = Server::start(Setup::default()).await;
+    let soa =
+        |serial: u32| format!("update add mcrun.test 300 SOA ns.mcrun.test. me.mcrun.test. {serial} 1 2 3 4");
+    let other = "update add x.mcrun.test 60 TXT a";
+    for (lines, serial) in [
+        (soa(1000), 1000),
+        (soa(999), 1000),
+        (soa(1000), 1000),
+        (format!("{}\n{other}", soa(500)), 1001),
+        (format!("{}\nupdate delete x.mcrun.test", soa(2000)), 2000),
+        (other.to_owned(), 2001),
+        (soa(2002 + (1 << 31)), 2001),
+    ] {
+        assert_eq!(nsupdate(server.address, Some(KEY), &[], &lines).await, (true, String::new()), "{lines}");
+        assert_eq!(server.serial().await, serial, "{lines}");
+    }
+    let said = ask("dig", server.address, &["+short", "mcrun.test", "SOA"]).await;
+    assert_eq!(said, "ns.mcrun.test. me.mcrun.test. 2001 1 2 3 4\n");
+}
+
+#[tokio::test]
 async fn a_key_changes_its_names_and_no_others() {
     let server = Server::start(Setup::default()).await;
     let challenge = Some("hmac-sha256:challenge");
@@ -113,6 +156,11 @@ async fn wrong_keys_and_clocks_are_told_apart() {
     let wrong = format!("hmac-sha256:all:{}", SECRET.replace("bWNy", "bWNz"));
     let said = ask("dig", server.address, &["-y", &wrong, "mcrun.test", "SOA"]).await;
     assert!(said.contains("BADSIG") && said.contains("NOTAUTH"), "{said}");
+
+    // Half of the hash is weaker than the key was made for.
+    let cut = format!("hmac-sha256-128:all:{SECRET}");
+    let said = ask("dig", server.address, &["-y", &cut, "mcrun.test", "SOA"]).await;
+    assert!(said.contains("BADTRUNC") && said.contains("NOTAUTH"), "{said}");
 
     for skew in [3_600_000, -3_600_000] {
         let late = Server::start(Setup { skew, ..Setup::default() }).await;

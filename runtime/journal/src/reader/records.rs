@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::RunId;
-use crate::record::Record;
+use crate::record::{Look, Record};
 
 /// The records of a kind, of one node or of all.
 pub(crate) fn records(connection: &Connection, kind: &str, node: Option<&str>) -> Result<Vec<Record>> {
@@ -27,6 +27,16 @@ pub(crate) fn beneath(connection: &Connection, kind: &str, node: &str, prefix: &
     )?;
     let rows = statement.query_map((kind, node, prefix), read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What each of `looks` finds, all as of the same moment.
+pub(crate) fn look(connection: &Connection, node: &str, looks: &[Look]) -> Result<Vec<Vec<Record>>> {
+    let moment = connection.unchecked_transaction()?;
+    let found = looks.iter().map(|look| match look {
+        Look::One { kind, name } => Ok(record(&moment, kind, node, name)?.into_iter().collect()),
+        Look::Beneath { kind, prefix } => beneath(&moment, kind, node, prefix),
+    });
+    found.collect()
 }
 
 /// One record.

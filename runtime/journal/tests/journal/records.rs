@@ -1,6 +1,6 @@
 //! Records, with ends and alone.
 
-use journal::{Error, Expect, Followed, Follower, Write};
+use journal::{Error, Expect, Followed, Follower, Look, Write};
 
 use crate::support::{begin, completed, end_with, open_counters, started};
 
@@ -93,9 +93,11 @@ async fn records_are_found_by_how_their_names_begin() {
     let (_folder, journal, _run) = started().await;
     let names = ["a A", "a AAAA", "a.b A", "aa A", "b A"];
     journal.write(names.iter().map(|name| port(name, "1", Expect::Any)).collect()).await.unwrap();
-    let found = journal.records_beneath("port", "rift", "a ").await.unwrap();
-    assert_eq!(found.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a A", "a AAAA"]);
-    assert_eq!(journal.records_beneath("port", "rift", "").await.unwrap().len(), 5);
+    let beneath = |prefix: &str| Look::Beneath { kind: "port".into(), prefix: prefix.into() };
+    let one = Look::One { kind: "port".into(), name: "b A".into() };
+    let found = journal.look("rift", vec![beneath("a "), one, beneath("")]).await.unwrap();
+    assert_eq!(found[0].iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a A", "a AAAA"]);
+    assert_eq!((found[1].len(), found[2].len()), (1, 5));
 }
 
 fn name_record(name: &str, value: Option<&str>) -> Write {

@@ -59,7 +59,7 @@ impl Signature {
         let id = parser.parse_u16_be().ok()?;
         let error = parser.parse_u16_be().ok()?;
         let other = octets(&mut parser)?;
-        let key = record.owner.clone();
+        let key = record.owner(message).ok()?;
         let signature = Self { key, algorithm, time, fudge, mac, id, error, other, begin: record.begin };
         (parser.remaining() == 0).then_some(signature)
     }

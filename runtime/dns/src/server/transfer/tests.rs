@@ -36,21 +36,28 @@ fn question(apex: &str, rtype: u16) -> Vec<u8> {
     message
 }
 
+fn transfer(query: &Query<'_>, zone: &Arc<Zone>, is_short: bool) -> Transfer {
+    let names = (!is_short).then(|| zone.nodes().map(|(name, _)| name.clone()).collect());
+    let turn = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+    Transfer::new(query, zone.clone(), names, None, Arc::new(SystemClock), turn)
+}
+
 fn messages(zone: &Arc<Zone>, is_short: bool) -> Vec<Vec<u8>> {
     let message = question(&zone.apex().to_string(), AXFR);
     let query = Query::read(&message).ok().unwrap();
-    Transfer::new(&query, zone.clone(), None, Arc::new(SystemClock), is_short, None).collect()
+    transfer(&query, zone, is_short).collect()
 }
 
 /// The records of all messages, each with its value.
-fn records(messages: &[Vec<u8>]) -> Vec<(Record, Value)> {
+fn records(messages: &[Vec<u8>]) -> Vec<(Name, Record, Value)> {
     let read = |message: &Vec<u8>| {
         assert!(message.len() <= usize::from(u16::MAX));
         let mut asked = message.clone();
         asked[2] &= 0x7F;
         let records = Records::read(message, Query::head(&asked).ok().unwrap().end).unwrap();
         assert!(records.second.is_empty() && records.additional.is_empty() && !records.first.is_empty());
-        let with_value = |record: Record| (record.clone(), record.value(message).unwrap());
+        let with_value =
+            |record: Record| (record.owner(message).unwrap(), record.clone(), record.value(message).unwrap());
         records.first.into_iter().map(with_value).collect::<Vec<_>>()
     };
     messages.iter().flat_map(read).collect()
@@ -61,12 +68,12 @@ fn check(zone: Zone) -> usize {
     let messages = messages(&zone, false);
     let mut all = records(&messages);
     let (last, first) = (all.pop().unwrap(), all.remove(0));
-    for (soa, value) in [&first, &last] {
-        assert_eq!((&soa.owner, soa.rtype), (zone.apex(), SOA));
+    for (owner, soa, value) in [&first, &last] {
+        assert_eq!((owner, soa.rtype), (zone.apex(), SOA));
         assert_eq!(value.wire(), soa_of(&zone).wire());
     }
     let mut found: Vec<_> =
-        all.into_iter().map(|(record, value)| (record.owner, record.rtype, record.ttl, value)).collect();
+        all.into_iter().map(|(owner, record, value)| (owner, record.rtype, record.ttl, value)).collect();
     let mut wanted: Vec<_> = zone
         .sets()
         .into_iter()
@@ -124,7 +131,7 @@ fn no_more_than_one_message_is_made_ahead_and_from_one_version() {
     let mut current = Arc::new(zone("mcrun.test", &sets));
     let message = question("mcrun.test", AXFR);
     let query = Query::read(&message).ok().unwrap();
-    let mut transfer = Transfer::new(&query, current.clone(), None, Arc::new(SystemClock), false, None);
+    let mut transfer = transfer(&query, &current, false);
     let first = transfer.next().unwrap();
     // Whatever becomes of the zone meanwhile.
     Arc::make_mut(&mut current).remove(&name("host-1.mcrun.test"), RecordType::A);

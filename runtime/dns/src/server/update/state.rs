@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{Prerequisite, Step};
 use crate::driver::{self, Change};
-use crate::embedded::{Sets, stands_beside_cname};
+use crate::embedded::Sets;
+use crate::exclusive::stands_by_a_cname;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType, Value};
 use crate::server::query::rcode;
@@ -118,9 +119,9 @@ impl Working<'_> {
         }
         let own = self.own(name);
         let stays_out = if rtype == RecordType::CNAME {
-            is_apex || own.iter().any(|(other, _)| *other != rtype && !stands_beside_cname(*other))
+            is_apex || own.iter().any(|(other, _)| *other != rtype && !stands_by_a_cname(*other))
         } else {
-            own.contains_key(&RecordType::CNAME) && !stands_beside_cname(rtype)
+            own.contains_key(&RecordType::CNAME) && !stands_by_a_cname(rtype)
         };
         if stays_out {
             return Ok(());

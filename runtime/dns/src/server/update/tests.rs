@@ -192,7 +192,7 @@ fn a_message_that_is_no_update_is_told_why() {
         (("x", 250, IN, 0, a(1)), rcode::FORMERR),
         (("x", 1, 3, 0, a(1)), rcode::FORMERR),
     ] {
-        assert_eq!(made(&[], &[raw.clone()]), Err(code), "{raw:?}");
+        assert_eq!(made(&[], std::slice::from_ref(&raw)), Err(code), "{raw:?}");
     }
     let read = |how: &dyn Fn(&mut Vec<u8>)| {
         let mut message = message(&[], &[("x", 1, IN, 60, a(1))]);
