@@ -26,6 +26,7 @@ mod main_job;
 mod malformed;
 mod malformed_files;
 mod malformed_texts;
+mod names;
 mod on_podman;
 mod operate;
 mod other_authorities;

@@ -54,6 +54,8 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Doctor { json } => doctor::doctor(&global, json).await,
         // It answers without a state directory that can be used, too.
         Command::Edge => edge::edge(&global).await,
+        // The one that answers is spoken to however the database is.
+        Command::Dns(command) => names::server(&global, command).await,
         command if command.evaluates() => with_state(&App::open_to_evaluate(&global)?, command).await,
         command => with_state(&App::open(&global)?, command).await,
     }
@@ -101,7 +103,6 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
-        Command::Dns(command) => names::server(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
@@ -125,6 +126,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Edge
+        | Command::Dns(_)
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
     }
 }

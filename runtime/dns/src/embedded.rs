@@ -17,8 +17,8 @@ use crate::server::update::Update;
 
 pub(crate) use exclusive::Sets;
 pub use feed::Feed;
-pub(crate) use store::unknown;
 pub use store::{Basis, Store};
+pub(crate) use store::{next, unknown};
 
 /// A change is made again when somebody else was faster.
 const ATTEMPTS: usize = 16;

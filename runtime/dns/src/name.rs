@@ -87,7 +87,12 @@ impl Name {
             return Err(wrong("it has a space or a control character"));
         }
         let ascii = if text.is_ascii() { text.into() } else { to_ascii(text).ok_or_else(|| wrong(IDNA))? };
-        let name = WireName::<Vec<u8>>::from_str(&ascii).map_err(|error| wrong(&error.to_string()))?;
+        let name =
+            WireName::<Vec<u8>>::from_str(&ascii).map_err(|error| match error.to_string().as_str() {
+                "label length limit exceeded" => wrong("a label has at most 63 octets"),
+                "empty label" => wrong("there is nothing between two dots"),
+                why => wrong(why),
+            })?;
         Ok(Self { wire: name.as_slice().to_ascii_lowercase().into() })
     }
 

@@ -287,7 +287,10 @@ fn dotted(name: &Name) -> String {
 
 /// What the scanner says, without the place in a line that nobody wrote.
 fn reason(said: &str) -> String {
-    said.splitn(3, ':').nth(2).unwrap_or(said).trim().to_owned()
+    match said.splitn(3, ':').nth(2).unwrap_or(said).trim() {
+        "bad charstr" => "one text has at most 255 octets: write several, each in quotes".to_owned(),
+        why => why.to_owned(),
+    }
 }
 
 /// Every value that a name has of one type.

@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 
 use super::line::{self, Line, carry_out};
 use super::services::confirm;
-use crate::app::App;
+use crate::app::{App, state_folder};
+use crate::arguments::Global;
 use crate::arguments::dns::{Dns, Records, RecordsWanted, ZoneWanted, Zones};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::render::{self, Table};
 use crate::wiring;
 
-/// No zone file is larger, in bytes: what a run is given is recorded with it.
-const LARGEST: u64 = 64 << 20;
+/// No zone file is larger, in bytes: what a script gives an effect is not either, and around it stand a few words.
+const LARGEST: u64 = (4 << 20) - 4096;
 
 pub(super) async fn zones(app: &App, command: Zones) -> Result<Exit> {
     match command {
@@ -99,18 +101,20 @@ pub(super) async fn records(app: &App, command: Records) -> Result<Exit> {
     }
 }
 
-pub(super) async fn server(app: &App, command: Dns) -> Result<Exit> {
+/// Speaks with the edge, and needs nothing else for it.
+pub(super) async fn server(global: &Global, command: Dns) -> Result<Exit> {
+    let state = state_folder(global)?;
     match command {
-        Dns::Status { json } => status(app, json),
+        Dns::Status { json } => status(&state, json),
         Dns::Trace { name, rtype, json } => {
-            let steps = match Client::connect(&app.state) {
+            let steps = match Client::connect(&state) {
                 Some(mut edge) => match edge.ask(&Ask::Trace { name, rtype })? {
                     Answer::Steps { steps } => steps,
                     _ => return Err(Error::new(Code::Internal, "the edge answers something else")),
                 },
                 None => {
                     render::note("no name server answers here; this is what one would do");
-                    trace::trace(&*service(app)?, &name, rtype).await?
+                    trace::trace(&*service(global, &state)?, &name, rtype).await?
                 }
             };
             match json {
@@ -119,7 +123,7 @@ pub(super) async fn server(app: &App, command: Dns) -> Result<Exit> {
             }
             Ok(Exit::Done)
         }
-        Dns::Metrics => match edge(app)?.ask(&Ask::Metrics)? {
+        Dns::Metrics => match edge(&state)?.ask(&Ask::Metrics)? {
             Answer::Text { text } => {
                 render::out(text.trim_end());
                 Ok(Exit::Done)
@@ -127,39 +131,40 @@ pub(super) async fn server(app: &App, command: Dns) -> Result<Exit> {
             _ => Err(Error::new(Code::Internal, "the edge answers something else")),
         },
         Dns::Stop => {
-            edge(app)?.ask(&Ask::Stop)?;
+            edge(&state)?.ask(&Ask::Stop)?;
             render::note("the name server ends");
             Ok(Exit::Done)
         }
     }
 }
 
-fn edge(app: &App) -> Result<Client> {
-    Client::connect(&app.state).ok_or_else(|| {
+fn edge(state: &Path) -> Result<Client> {
+    Client::connect(state).ok_or_else(|| {
         Error::new(Code::DnsUnavailable, "no name server answers for this state directory")
             .hint("`mcrun serve` starts it, where [dns] of mcrun.toml says where to `listen`")
     })
 }
 
 /// What the edge would answer, without one.
-fn service(app: &App) -> Result<std::sync::Arc<Service>> {
-    let forward = &app.config.dns.forward;
+fn service(global: &Global, state: &Path) -> Result<std::sync::Arc<Service>> {
+    let config = Config::load(global.config.as_deref())?;
+    let forward = &config.dns.forward;
     let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
     let service = Service::new(forwarder, None, 0);
-    if let Some(snapshot) = Feed::open(&app.state, &app.node)?.look(&Snapshot::default())? {
+    if let Some(snapshot) = Feed::open(state, &config.node_name())?.look(&Snapshot::default())? {
         service.put(snapshot);
     }
     Ok(service)
 }
 
-fn status(app: &App, as_json: bool) -> Result<Exit> {
-    let standing = supervise::standing(&app.state);
+fn status(state: &Path, as_json: bool) -> Result<Exit> {
+    let standing = supervise::standing(state);
     if as_json {
         render::json(&standing);
         return Ok(if standing.is_some() { Exit::Done } else { Exit::Failed });
     }
     let Some(standing) = standing else {
-        drop(edge(app)?);
+        drop(edge(state)?);
         return Ok(Exit::Failed);
     };
     let listen = standing.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -298,8 +303,12 @@ fn read(file: &Path) -> Result<String> {
         Error::new(Code::Usage, format!("`{}` cannot be read", file.display())).because(why)
     };
     let found = file.metadata().map_err(|error| failed(&error))?;
-    if !found.is_file() || found.len() > LARGEST {
-        return Err(failed(&"it is no file, or larger than 64 MiB"));
+    if !found.is_file() {
+        return Err(failed(&"it is no file"));
+    }
+    if found.len() > LARGEST {
+        return Err(failed(&"it is larger than 4 MiB")
+            .hint("split it: the first part makes the zone, and the others are added to it with `--merge`"));
     }
     std::fs::read_to_string(file).map_err(|error| failed(&error))
 }

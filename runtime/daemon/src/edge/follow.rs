@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dns::embedded::Feed;
+use dns::server::Snapshot;
 use effect::{Code, Error, Result};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{oneshot, watch};
@@ -22,6 +23,8 @@ const AWAKE: Duration = Duration::from_millis(50);
 const FAR: Duration = Duration::from_millis(500);
 /// What changed is kept this long after, so that a burst of changes is written once.
 const SETTLED: Duration = Duration::from_secs(2);
+/// Where changes never settle, what they make is kept this long after the first of them.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The thread that follows.
 pub(super) struct Following {
@@ -64,50 +67,37 @@ fn follow(
     over: &watch::Receiver<bool>,
 ) {
     let parts = &edge.parts;
+    let folder = super::folder(&parts.state);
+    // A database that is lost or damaged says nothing of these.
+    parts.service.put(kept::load(&folder));
     let _watcher = watch_folder(&parts.state, waker);
     let mut loaded = Some(loaded);
     let mut feed = None;
     let mut awake_until = Instant::now();
-    let mut unkept: Option<Instant> = None;
+    let mut unkept: Option<Unkept> = None;
     let mut is_told = false;
     while !*over.borrow() {
-        if feed.is_none() {
-            feed = match Feed::open(&parts.state, &parts.node) {
-                Ok(feed) => Some(feed),
-                Err(error) => {
-                    if !is_told {
-                        tracing::error!(%error, "the zones cannot be read; those that were kept are answered from");
-                        is_told = true;
-                    }
-                    None
-                }
-            };
-        }
-        let looked = feed.as_mut().map(|feed| feed.look(&parts.service.snapshot()));
-        match looked {
-            Some(Ok(Some(snapshot))) => {
+        match look(edge, &mut feed) {
+            Ok(Some(snapshot)) => {
                 parts.service.put(snapshot);
                 parts.notifier.look(&parts.service.snapshot());
-                unkept = Some(Instant::now());
+                unkept = Some(Unkept::again(unkept));
                 is_told = false;
             }
-            Some(Ok(None)) => {}
-            Some(Err(error)) => {
-                tracing::error!(%error, "the zones cannot be read; the last ones are answered from");
+            Ok(None) => is_told = false,
+            Err(error) => {
                 feed = None;
-                thread::sleep(FAR);
+                if !is_told {
+                    tracing::error!(%error, "the zones cannot be read; those that were kept are answered from");
+                    is_told = true;
+                }
             }
-            None if loaded.is_some() => {
-                let kept = kept::load(&super::folder(&parts.state));
-                parts.service.put(kept);
-            }
-            None => {}
         }
         if let Some(loaded) = loaded.take() {
             let _ = loaded.send(());
         }
-        if unkept.is_some_and(|since| since.elapsed() >= SETTLED) {
-            kept::store(&super::folder(&parts.state), &parts.service.snapshot());
+        if unkept.as_ref().is_some_and(Unkept::is_due) {
+            kept::store(&folder, &parts.service.snapshot());
             unkept = None;
         }
         let now = Instant::now();
@@ -122,7 +112,34 @@ fn follow(
         }
     }
     if unkept.is_some() {
-        kept::store(&super::folder(&parts.state), &parts.service.snapshot());
+        kept::store(&folder, &parts.service.snapshot());
+    }
+}
+
+/// What was written since the last look; a database that could not be read is opened again.
+fn look(edge: &Edge, feed: &mut Option<Feed>) -> Result<Option<Snapshot>> {
+    let parts = &edge.parts;
+    let feed = match feed {
+        Some(feed) => feed,
+        None => feed.insert(Feed::open(&parts.state, &parts.node)?),
+    };
+    feed.look(&parts.service.snapshot())
+}
+
+/// Since when there is something that is not kept yet.
+struct Unkept {
+    first: Instant,
+    last: Instant,
+}
+
+impl Unkept {
+    fn again(before: Option<Self>) -> Self {
+        let now = Instant::now();
+        Self { first: before.map_or(now, |before| before.first), last: now }
+    }
+
+    fn is_due(&self) -> bool {
+        self.last.elapsed() >= SETTLED || self.first.elapsed() >= LONGEST
     }
 }
 

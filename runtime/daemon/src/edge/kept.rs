@@ -52,7 +52,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     if fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
         return Ok(());
     }
-    let new = path.with_extension("new");
+    // A successor may be at it at the same time.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = fs::File::create(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -68,10 +69,7 @@ pub(super) fn load(edge: &Path) -> Snapshot {
             continue;
         }
         match read(&path) {
-            Ok(zone) => {
-                tracing::warn!(zone = %zone.apex(), serial = zone.soa.serial, "a zone is answered from what was kept of it");
-                snapshot.put(zone);
-            }
+            Ok(zone) => snapshot.put(zone),
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "a zone that was kept cannot be read")
             }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{World, ZoneState, check_node, field, zone_key};
-use crate::driver;
-use crate::embedded::{Basis, Sets as Found, unknown};
+use crate::driver::{self, is_further};
+use crate::embedded::{Basis, Sets as Found, next, unknown};
 use crate::file;
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
@@ -47,9 +47,10 @@ fn by_key(sets: Vec<RecordSet>) -> Sets {
 }
 
 impl Import {
-    /// The sets as the file wants them.
-    fn wanted(&self, zone: &Name, before: &Sets) -> Result<Sets> {
-        let mut wanted = by_key(file::read(self.content.as_bytes(), zone, &self.file)?.sets);
+    /// The sets as the file wants them, and the serial that it has.
+    fn wanted(&self, zone: &Name, before: &Sets) -> Result<(Sets, Option<u32>)> {
+        let contents = file::read(self.content.as_bytes(), zone, &self.file)?;
+        let mut wanted = by_key(contents.sets);
         let own = (zone.clone(), RecordType::NS);
         for (key, set) in before {
             // A file without name servers leaves those that the zone has.
@@ -57,7 +58,7 @@ impl Import {
                 wanted.entry(key.clone()).or_insert_with(|| set.clone());
             }
         }
-        Ok(wanted)
+        Ok((wanted, contents.soa.map(|soa| soa.serial)))
     }
 
     async fn make(
@@ -67,6 +68,7 @@ impl Import {
         after: &ZoneState,
     ) -> Result<Applied<ZoneState>> {
         let zone = &before.soa.zone;
+        let mut made = after.clone();
         let change = difference(&by_key(before.kept()?), &by_key(after.kept()?));
         let writes = match world.embedded(context) {
             None => {
@@ -74,11 +76,15 @@ impl Import {
                 Vec::new()
             }
             Some(embedded) => {
+                let store = embedded.store();
                 let is_still = |basis: &Basis, _: &Found| basis.zone.as_ref() == Some(&before.soa);
-                embedded.store().change_writes(zone, &change, is_still).await?
+                let least = is_further(before.soa.serial, after.soa.serial).then_some(after.soa.serial);
+                let writes = store.change_writes_from(zone, &change, least, is_still).await?;
+                made.soa.serial = store.serial_in(&writes).unwrap_or(before.soa.serial);
+                writes
             }
         };
-        Ok(Applied::to(after.clone()).writing(writes))
+        Ok(Applied::to(made).writing(writes))
     }
 }
 
@@ -92,13 +98,19 @@ fn difference(before: &Sets, after: &Sets) -> driver::Change {
 /// More fields than this are counted rather than shown.
 const MOST_FIELDS: usize = 200;
 
-/// What importing changes about a zone, set by set.
-fn compared(before: &ZoneState, after: Sets) -> Result<Change<ZoneState>> {
+/// What importing changes about a zone, set by set. Where `serial` is further than that of the zone, this goes on from it.
+fn compared(before: &ZoneState, after: Sets, serial: Option<u32>) -> Result<Change<ZoneState>> {
     let zone = &before.soa.zone;
     let had = by_key(before.kept()?);
     let change = difference(&had, &after);
-    let state = ZoneState::new(before.soa.clone(), &after.into_values().collect::<Vec<_>>(), true);
-    if change.is_empty() {
+    let mut state = ZoneState::new(before.soa.clone(), &after.into_values().collect::<Vec<_>>(), true);
+    // One that is only planned will begin with 1.
+    let had_serial = if before.is_new { before.soa.serial.max(1) } else { before.soa.serial };
+    let ahead = serial.filter(|serial| is_further(had_serial, *serial));
+    // Whoever has that version of the zone from elsewhere is to take this one.
+    let least = ahead.map(next);
+    state.soa.serial = least.unwrap_or(before.soa.serial);
+    if change.is_empty() && least.is_none() {
         return Ok(Change::none(Some(before.clone())));
     }
     let values = |set: Option<&RecordSet>| -> Option<Value> {
@@ -113,7 +125,9 @@ fn compared(before: &ZoneState, after: Sets) -> Result<Change<ZoneState>> {
         .remove
         .iter()
         .map(|(name, rtype)| field(&path(name, *rtype), values(had.get(&(name.clone(), *rtype))), None));
-    let mut fields: Vec<_> = put.chain(removed).collect();
+    // The zone may have been made a moment ago, and nobody knew its serial before.
+    let serial = least.map(|least| field("serial", None, Some(json!(least))));
+    let mut fields: Vec<_> = put.chain(removed).chain(serial).collect();
     let count = fields.len();
     fields.truncate(MOST_FIELDS);
     let mut made = Change::to(Action::Update, Some(state), fields);
@@ -165,11 +179,17 @@ impl effect::Ensure for Import {
         Ok(Some(ZoneState::new(soa, &driver.list(&zone).await?, true)))
     }
 
-    async fn change(&self, _: &World, _: &Context, before: Option<&ZoneState>) -> Result<Change<ZoneState>> {
+    async fn change(
+        &self,
+        world: &World,
+        context: &Context,
+        before: Option<&ZoneState>,
+    ) -> Result<Change<ZoneState>> {
         let zone = Name::absolute(&self.zone)?;
         let before = before.ok_or_else(|| unknown(&zone))?;
-        let wanted = self.wanted(&zone, &by_key(before.kept()?))?;
-        compared(before, wanted)
+        let (wanted, serial) = self.wanted(&zone, &by_key(before.kept()?))?;
+        // Other servers count by themselves.
+        compared(before, wanted, serial.filter(|_| world.embedded(context).is_some()))
     }
 
     async fn apply(
@@ -194,7 +214,7 @@ impl effect::Ensure for Import {
         earlier: Option<&ZoneState>,
     ) -> Result<Change<ZoneState>> {
         match (now, earlier) {
-            (Some(now), Some(earlier)) => compared(now, by_key(earlier.kept()?)),
+            (Some(now), Some(earlier)) => compared(now, by_key(earlier.kept()?), None),
             // The zone itself is what another effect made or took away.
             _ => Ok(Change::none(now.cloned())),
         }

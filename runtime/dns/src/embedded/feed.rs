@@ -1,7 +1,7 @@
 //! Owns how the server keeps up with the records: what was written since the last look becomes a new version of the zones
 //! that it touched, and all of them are seen at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use effect::Result;
@@ -15,6 +15,8 @@ use crate::server::{Snapshot, Zone};
 #[derive(Debug)]
 pub struct Feed {
     follower: Follower,
+    /// Zones that are answered for and that this database knows nothing of: it is not the one that they were read from.
+    strangers: BTreeSet<Name>,
 }
 
 impl Feed {
@@ -23,10 +25,13 @@ impl Feed {
     /// # Errors
     /// Where the database cannot be opened.
     pub fn open(state: &Path, node: &str) -> Result<Self> {
-        Ok(Self { follower: Follower::open(state, node)? })
+        Ok(Self { follower: Follower::open(state, node)?, strangers: BTreeSet::new() })
     }
 
     /// The version of everything after `before`; none where nothing was written since.
+    ///
+    /// A zone that was taken away leaves its serial behind. One that has neither left nor is there was lost with its
+    /// database: it stays as it was until it is recorded again.
     ///
     /// # Errors
     /// Where the database cannot be read; `before` is then still the newest that is known.
@@ -40,14 +45,35 @@ impl Feed {
                     name: record.name,
                     value: Some(record.value),
                 });
+                let written: Vec<Written> = written.collect();
+                let known: BTreeSet<&str> = written
+                    .iter()
+                    .filter(|row| [rows::ZONE, rows::SERIAL].contains(&&*row.kind))
+                    .map(|row| &*row.name)
+                    .collect();
                 let mut snapshot = before.clone();
-                let gone: Vec<Name> = before.zones().map(|(_, zone)| zone.apex().clone()).collect();
-                gone.iter().for_each(|zone| snapshot.remove(zone));
-                apply(&mut snapshot, written.collect());
+                self.strangers.clear();
+                for (_, zone) in before.zones() {
+                    if known.contains(&*zone.apex().to_string()) {
+                        snapshot.remove(zone.apex());
+                    } else {
+                        tracing::warn!(zone = %zone.apex(), serial = zone.soa.serial, "a zone is not in the database, which is another one than before; what is known of it is answered");
+                        self.strangers.insert(zone.apex().clone());
+                    }
+                }
+                apply(&mut snapshot, written);
                 Ok(Some(snapshot))
             }
             Followed::Some(written) => {
                 let mut snapshot = before.clone();
+                for row in written.iter().filter(|row| row.kind == rows::ZONE && row.value.is_some()) {
+                    // What it had is not what this database records.
+                    if let Some(zone) =
+                        Name::absolute(&row.name).ok().and_then(|zone| self.strangers.take(&zone))
+                    {
+                        snapshot.remove(&zone);
+                    }
+                }
                 apply(&mut snapshot, written);
                 Ok(Some(snapshot))
             }

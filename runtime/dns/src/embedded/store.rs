@@ -49,7 +49,7 @@ pub(crate) fn unknown(zone: &Name) -> Error {
 }
 
 /// The serial after this one; 0 is left out, as some take it for none (RFC 1982, section 7).
-fn next(serial: u32) -> u32 {
+pub(crate) fn next(serial: u32) -> u32 {
     serial.wrapping_add(1).max(1)
 }
 
@@ -131,13 +131,28 @@ impl Store {
         change: &Change,
         still: impl FnOnce(&Basis, &Sets) -> bool,
     ) -> Result<Vec<Write>> {
+        self.change_writes_from(zone, change, None, still).await
+    }
+
+    /// The same. With `least` the zone gets a serial that is not before that one, whether records change or not.
+    ///
+    /// # Errors
+    /// As [`Store::change_writes`].
+    pub(crate) async fn change_writes_from(
+        &self,
+        zone: &Name,
+        change: &Change,
+        least: Option<u32>,
+        still: impl FnOnce(&Basis, &Sets) -> bool,
+    ) -> Result<Vec<Write>> {
         let (basis, sets) = self.around_change(zone, change).await?;
-        basis.known(zone)?;
+        let had = basis.known(zone)?;
         if !still(&basis, &sets) {
             // No row is empty: by this the corridor learns that somebody was faster, and compares again.
             return Ok(vec![rows::zone_removal(&self.node, zone, "")]);
         }
-        self.revision_writes(zone, &basis, sets, change, None)
+        let soa = least.map(|serial| Zone { serial, ..had.clone() });
+        self.revision_writes(zone, &basis, sets, change, soa)
     }
 
     /// Refuses a change that could not be made of the zone as it stands, or as it will be once what is `planned` was

@@ -29,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(20);
 const SLOWEST: Duration = Duration::from_secs(10);
 /// For what is under way when the end has come.
 const GRACE: Duration = Duration::from_secs(5);
+/// For questions that are on their way when the end has come: whoever has just connected is about to ask.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// After a failure that is not of one connection, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -129,12 +131,16 @@ async fn talk(
     let open = Arc::new(Semaphore::new(MOST_OPEN));
     let mut message = Vec::new();
     loop {
-        let length = tokio::select! {
-            _ = over.wait_for(|over| *over) => break,
-            length = timeout(IDLE, reader.read_u16()) => length,
+        let is_there = tokio::select! {
+            biased;
+            is_there = comes(&mut reader, IDLE) => is_there,
+            is_over = ended(&mut over) => is_over && comes(&mut reader, LAST_WORDS).await,
         };
         // Closed by the client, or idle for too long.
-        let Ok(Ok(length)) = length else { break };
+        if !is_there {
+            break;
+        }
+        let Ok(Ok(length)) = timeout(SLOWEST, reader.read_u16()).await else { break };
         read(&mut reader, usize::from(length), &mut message).await?;
         let Ok(place) = open.clone().acquire_owned().await else { break };
         let mut out = Vec::new();
@@ -162,6 +168,16 @@ async fn talk(
         Ok(written) => written,
         Err(_) => Ok(()),
     }
+}
+
+/// Waits for the end; nothing of what is watched is kept, so that the task may go to another thread.
+async fn ended(over: &mut watch::Receiver<bool>) -> bool {
+    over.wait_for(|over| *over).await.is_ok()
+}
+
+/// Whether something comes within `patience`. Nothing is taken from the stream, so it may be given up.
+async fn comes(reader: &mut OwnedReadHalf, patience: Duration) -> bool {
+    matches!(timeout(patience, reader.peek(&mut [0])).await, Ok(Ok(1)))
 }
 
 async fn read(reader: &mut OwnedReadHalf, length: usize, message: &mut Vec<u8>) -> io::Result<()> {
