@@ -13,7 +13,8 @@ use effect::{Code, Error, Result};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{oneshot, watch};
 
-use super::{Edge, kept};
+use super::Edge;
+use super::kept::{self, Keeper};
 
 /// Between looks after somebody has written: the write is there a moment before it counts.
 const CLOSE: Duration = Duration::from_micros(500);
@@ -21,10 +22,6 @@ const CLOSE: Duration = Duration::from_micros(500);
 const AWAKE: Duration = Duration::from_millis(50);
 /// Between looks where nothing wakes us: what the kernel tells may be lost.
 const FAR: Duration = Duration::from_millis(500);
-/// What changed is kept this long after, so that a burst of changes is written once.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Where changes never settle, what they make is kept this long after the first of them.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// The thread that follows.
 pub(super) struct Following {
@@ -74,14 +71,16 @@ fn follow(
     let mut loaded = Some(loaded);
     let mut feed = None;
     let mut awake_until = Instant::now();
-    let mut unkept: Option<Unkept> = None;
+    let keeper = Keeper::start(&folder, &parts.service)
+        .inspect_err(|error| tracing::error!(%error, "no zone is kept for a start without the database"))
+        .ok();
     let mut is_told = false;
     while !*over.borrow() {
         match look(edge, &mut feed) {
             Ok(Some(snapshot)) => {
                 parts.service.put(snapshot);
                 parts.notifier.look(&parts.service.snapshot());
-                unkept = Some(Unkept::again(unkept));
+                keeper.iter().for_each(Keeper::changed);
                 is_told = false;
             }
             Ok(None) => is_told = false,
@@ -96,10 +95,6 @@ fn follow(
         if let Some(loaded) = loaded.take() {
             let _ = loaded.send(());
         }
-        if unkept.as_ref().is_some_and(Unkept::is_due) {
-            kept::store(&folder, &parts.service.snapshot());
-            unkept = None;
-        }
         let now = Instant::now();
         let pause = if now < awake_until { CLOSE } else { FAR };
         match woken.recv_timeout(pause) {
@@ -111,9 +106,6 @@ fn follow(
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-    if unkept.is_some() {
-        kept::store(&folder, &parts.service.snapshot());
-    }
 }
 
 /// What was written since the last look; a database that could not be read is opened again.
@@ -124,23 +116,6 @@ fn look(edge: &Edge, feed: &mut Option<Feed>) -> Result<Option<Snapshot>> {
         None => feed.insert(Feed::open(&parts.state, &parts.node)?),
     };
     feed.look(&parts.service.snapshot())
-}
-
-/// Since when there is something that is not kept yet.
-struct Unkept {
-    first: Instant,
-    last: Instant,
-}
-
-impl Unkept {
-    fn again(before: Option<Self>) -> Self {
-        let now = Instant::now();
-        Self { first: before.map_or(now, |before| before.first), last: now }
-    }
-
-    fn is_due(&self) -> bool {
-        self.last.elapsed() >= SETTLED || self.first.elapsed() >= LONGEST
-    }
 }
 
 /// Is woken by writes to the database. Where the kernel gives no such thing, it is looked now and then all the same.

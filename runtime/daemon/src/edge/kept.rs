@@ -4,11 +4,72 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use dns::server::{Snapshot, Zone};
+use dns::server::{Service, Snapshot, Zone};
 use dns::{Name, file};
 
 const ENDING: &str = "zone";
+/// What changed is kept this long after, so that a burst of changes is written once.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Where changes never settle, what they make is kept this long after the first of them.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Keeps zones, on a thread of its own: writing a large one takes longer than a change may take to be answered.
+pub(super) struct Keeper {
+    changed: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Keeps the zones of `service`, each time that they have changed.
+    pub(super) fn start(edge: &Path, service: &Arc<Service>) -> io::Result<Self> {
+        let (changed, changes) = mpsc::channel();
+        let (edge, service) = (edge.to_owned(), service.clone());
+        let work = move || {
+            while changes.recv().is_ok() {
+                let is_over = !settle(&changes);
+                store(&edge, &service.snapshot());
+                if is_over {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("dns-keep".into()).spawn(work)?;
+        Ok(Self { changed: Some(changed), thread: Some(thread) })
+    }
+
+    /// Something is not kept yet.
+    pub(super) fn changed(&self) {
+        // The thread is there as long as this is.
+        let _ = self.changed.as_ref().map(|changed| changed.send(()));
+    }
+}
+
+/// What changed last is kept too.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.changed = None;
+        // A panic was reported by the thread itself.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Waits until nothing changes for a while; false where nobody could change anything any more.
+fn settle(changes: &Receiver<()>) -> bool {
+    let first = Instant::now();
+    while first.elapsed() < LONGEST {
+        match changes.recv_timeout(SETTLED) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    true
+}
 
 fn folder(edge: &Path) -> PathBuf {
     edge.join("zones")
@@ -26,7 +87,7 @@ fn file_name(zone: &Name) -> String {
 }
 
 /// Keeps every zone. What cannot be written stays as it was kept before.
-pub(super) fn store(edge: &Path, snapshot: &Snapshot) {
+fn store(edge: &Path, snapshot: &Snapshot) {
     let folder = folder(edge);
     if let Err(error) = fs::create_dir_all(&folder) {
         return tracing::warn!(%error, "no zone can be kept");
