@@ -153,7 +153,7 @@ const IDNA: &str = "it breaks the rules of internationalised names (RFC 5891)";
 /// Whether the last dot is that of the root, and not escaped.
 fn is_whole(text: &str) -> bool {
     let before = text.strip_suffix('.').unwrap_or("\\");
-    (before.len() - before.trim_end_matches('\\').len()) % 2 == 0
+    (before.len() - before.trim_end_matches('\\').len()).is_multiple_of(2)
 }
 
 /// The ASCII form of labels that are not; labels that are ASCII stay, underscores and stars included.

@@ -58,7 +58,8 @@ fn apex() -> Name {
 }
 
 fn contents() -> file::Contents {
-    let large: String = (0..60).map(|number| format!("large TXT \"{number} {}\"\n", "x".repeat(200))).collect();
+    let large: String =
+        (0..60).map(|number| format!("large TXT \"{number} {}\"\n", "x".repeat(200))).collect();
     file::read(format!("{ZONE}{large}").as_bytes(), &apex(), "zone").unwrap()
 }
 
@@ -102,13 +103,11 @@ impl Stage {
         match self.service.hear(message, peer, protocol, &self.counts, &mut out) {
             Outcome::Silence => Vec::new(),
             Outcome::Answered => vec![out],
-            Outcome::Later(later) => {
-                match self.runtime.block_on(self.service.finish(later, &self.counts)) {
-                    Finished::Nothing => Vec::new(),
-                    Finished::One(answer) => vec![answer],
-                    Finished::Many(answers) => answers.take(MOST_MESSAGES).collect(),
-                }
-            }
+            Outcome::Later(later) => match self.runtime.block_on(self.service.finish(later, &self.counts)) {
+                Finished::Nothing => Vec::new(),
+                Finished::One(answer) => vec![answer],
+                Finished::Many(answers) => answers.take(MOST_MESSAGES).collect(),
+            },
         }
     }
 }
@@ -229,7 +228,8 @@ pub fn dns_zone(bytes: &[u8]) {
     };
     let soa = contents.soa.clone().unwrap_or_else(|| BEFORE.with(|before| before.soa.clone().unwrap()));
     let text = file::write(&soa, &contents.sets);
-    let again = file::read(text.as_bytes(), &apex(), "b.zone").unwrap_or_else(|error| panic!("{error}: {text}"));
+    let again =
+        file::read(text.as_bytes(), &apex(), "b.zone").unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!((again.soa.as_ref(), &again.sets), (Some(&soa), &contents.sets), "{text}");
     let mut zone = Zone::new(soa);
     contents.sets.iter().for_each(|set| zone.put(set));
