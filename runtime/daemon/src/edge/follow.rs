@@ -20,6 +20,11 @@ use super::kept::{self, Keeper};
 const CLOSE: Duration = Duration::from_micros(500);
 /// For how long it is looked so often.
 const AWAKE: Duration = Duration::from_millis(50);
+/// Between looks after that: a disk may take its time between the write and the moment from which it counts, of which
+/// the kernel tells nothing.
+const NEAR: Duration = Duration::from_millis(4);
+/// For how long a disk is waited for like that.
+const SLOWEST_DISK: Duration = Duration::from_secs(5);
 /// Between looks where nothing wakes us: what the kernel tells may be lost.
 const FAR: Duration = Duration::from_millis(500);
 
@@ -70,7 +75,7 @@ fn follow(
     let _watcher = watch_folder(&parts.state, waker);
     let mut loaded = Some(loaded);
     let mut feed = None;
-    let mut awake_until = Instant::now();
+    let mut woken_at: Option<Instant> = None;
     let keeper = Keeper::start(&folder, &parts.service)
         .inspect_err(|error| tracing::error!(%error, "no zone is kept for a start without the database"))
         .ok();
@@ -95,12 +100,15 @@ fn follow(
         if let Some(loaded) = loaded.take() {
             let _ = loaded.send(());
         }
-        let now = Instant::now();
-        let pause = if now < awake_until { CLOSE } else { FAR };
+        let pause = match woken_at.map(|at| at.elapsed()) {
+            Some(awake) if awake < AWAKE => CLOSE,
+            Some(awake) if awake < SLOWEST_DISK => NEAR,
+            _ => FAR,
+        };
         match woken.recv_timeout(pause) {
             Ok(()) => {
                 while woken.try_recv().is_ok() {}
-                awake_until = Instant::now() + AWAKE;
+                woken_at = Some(Instant::now());
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
