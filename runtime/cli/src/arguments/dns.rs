@@ -164,6 +164,8 @@ pub(crate) enum Dns {
     },
     /// Print the figures that Prometheus gets.
     Metrics,
+    /// Forget what others answered: the next question for each name is asked anew.
+    Flush,
     /// End the name server. `mcrun serve` starts it again while it is there.
     Stop,
 }

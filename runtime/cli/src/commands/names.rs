@@ -130,6 +130,11 @@ pub(super) async fn server(global: &Global, command: Dns) -> Result<Exit> {
             }
             _ => Err(Error::new(Code::Internal, "the edge answers something else")),
         },
+        Dns::Flush => {
+            edge(&state)?.ask(&Ask::Flush)?;
+            render::note("what others answered is forgotten");
+            Ok(Exit::Done)
+        }
         Dns::Stop => {
             edge(&state)?.ask(&Ask::Stop)?;
             render::note("the name server ends");

@@ -46,6 +46,8 @@ pub enum Ask {
         /// The type.
         rtype: RecordType,
     },
+    /// To forget what others answered.
+    Flush,
     /// Its sockets: whoever asks is its successor.
     HandOver,
     /// The successor answers now.
@@ -295,6 +297,10 @@ fn talk(
             Ask::Standing => write(stream, &Answer::Standing(standing(edge, sockets)))?,
             Ask::Metrics => write(stream, &Answer::Text { text: edge.metrics() })?,
             Ask::Trace { name, rtype } => write(stream, &runtime.block_on(trace(edge, &name, rtype)))?,
+            Ask::Flush => {
+                edge.parts.service.forwarder().into_iter().for_each(|forwarder| forwarder.clear());
+                write(stream, &Answer::Done)?;
+            }
             Ask::HandOver => {
                 tracing::info!("another edge takes over");
                 hand_over(stream, sockets)?;

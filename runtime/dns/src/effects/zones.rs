@@ -12,57 +12,36 @@ use crate::driver::{self, Feature, Zone, check_feature};
 use crate::name::Name;
 use crate::record::{LONGEST_TTL, RecordSet, RecordType};
 
-/// Makes sure that there is a zone, with these name servers. Its other records stay as they are.
+/// Makes sure that there is a zone, with these name servers. Its other records stay as they are, and so does whatever is
+/// left out here of a zone that is there already.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneEnsure {
     /// Its name.
     zone: String,
-    /// Its name servers, as names within it or whole ones; the first is where changes are made.
-    #[serde(default = "default_nameservers")]
+    /// Its name servers, as names within it or whole ones; the first is where changes are made. `ns` of a new zone unless
+    /// given.
     #[schemars(length(min = 1))]
-    nameservers: Vec<String>,
-    /// Who is responsible: a mail address, or a name as the SOA has it; `hostmaster` of the zone unless given.
+    nameservers: Option<Vec<String>>,
+    /// Who is responsible: a mail address, or a name as the SOA has it; `hostmaster` of a new zone unless given.
     admin: Option<String>,
-    /// How long others may keep the names of the name servers.
-    #[serde(default = "an_hour")]
-    ttl: Span,
-    /// After which time secondaries look for a new version.
-    #[serde(default = "an_hour")]
-    refresh: Span,
-    /// After which time they look again where that failed.
-    #[serde(default = "ten_minutes")]
-    retry: Span,
-    /// After which time without the primary they stop answering.
-    #[serde(default = "two_weeks")]
-    expire: Span,
-    /// For how long it is believed that there is no such record.
-    #[serde(default = "a_minute")]
-    minimum: Span,
+    /// How long others may keep the names of the name servers; an hour unless given.
+    ttl: Option<Span>,
+    /// After which time secondaries look for a new version; an hour unless given.
+    refresh: Option<Span>,
+    /// After which time they look again where that failed; ten minutes unless given.
+    retry: Option<Span>,
+    /// After which time without the primary they stop answering; two weeks unless given.
+    expire: Option<Span>,
+    /// For how long it is believed that there is no such record; a minute unless given.
+    minimum: Option<Span>,
     /// The node; this one unless given.
     node: Option<String>,
 }
 
-fn default_nameservers() -> Vec<String> {
-    vec!["ns".into()]
-}
-
-fn an_hour() -> Span {
-    Span::seconds(3600)
-}
-
-fn ten_minutes() -> Span {
-    Span::seconds(600)
-}
-
-fn two_weeks() -> Span {
-    Span::seconds(14 * 86_400)
-}
-
-/// A record that is new is seen soon, even by those who asked for it before.
-fn a_minute() -> Span {
-    Span::seconds(60)
-}
+/// What a zone has of which nothing is said: seconds of the name servers' TTL, refresh, retry, expire, and minimum. That
+/// is short, so that a new record is seen soon, even by those who asked for it before.
+const DEFAULTS: [u32; 5] = [3600, 3600, 600, 14 * 86_400, 60];
 
 /// Takes a zone away, with all its records.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -77,24 +56,44 @@ pub struct ZoneRemove {
 impl ZoneEnsure {
     fn wanted(&self, before: Option<&ZoneState>) -> Result<ZoneState> {
         let zone = Name::absolute(&self.zone)?;
-        let seconds = |name: &str, span: Span| {
-            let seconds = u32::try_from(span.0.as_secs()).ok().filter(|seconds| *seconds <= LONGEST_TTL);
-            seconds.ok_or_else(|| {
-                Error::new(Code::Argument, format!("`{name}`: it has at most 2147483647 seconds"))
-            })
+        let seconds = |name: &str, given: Option<Span>, otherwise: u32| match given {
+            None => Ok(otherwise),
+            Some(span) => {
+                let seconds = u32::try_from(span.0.as_secs()).ok().filter(|seconds| *seconds <= LONGEST_TTL);
+                seconds.ok_or_else(|| {
+                    Error::new(Code::Argument, format!("`{name}`: it has at most 2147483647 seconds"))
+                })
+            }
         };
-        let ttl = seconds("ttl", self.ttl)?;
-        let nameservers = RecordSet::parse(&zone, "@", RecordType::NS, ttl, &self.nameservers)?;
-        let first = RecordSet::parse(&zone, "@", RecordType::NS, ttl, &self.nameservers[..1])?;
-        let primary = Name::from_wire(first.values[0].wire())?;
+        let had = before.map_or(DEFAULTS, |before| {
+            let ZoneState { soa, ttl, .. } = before;
+            [*ttl, soa.refresh, soa.retry, soa.expire, soa.minimum]
+        });
+        let ttl = seconds("ttl", self.ttl, had[0])?;
+        let (nameservers, primary) = match (&self.nameservers, before) {
+            (None, Some(before)) => {
+                let kept = RecordSet { ttl, ..before.nameservers()? };
+                (kept, before.soa.primary.clone())
+            }
+            (given, _) => {
+                let texts = given.clone().unwrap_or_else(|| vec!["ns".into()]);
+                let all = RecordSet::parse(&zone, "@", RecordType::NS, ttl, &texts)?;
+                let first = RecordSet::parse(&zone, "@", RecordType::NS, ttl, &texts[..1])?;
+                (all, Name::from_wire(first.values[0].wire())?)
+            }
+        };
+        let admin = match (&self.admin, before) {
+            (None, Some(before)) => before.soa.admin.clone(),
+            (given, _) => mailbox(given.as_deref(), &zone)?,
+        };
         let soa = Zone {
             serial: before.map_or(0, |before| before.soa.serial),
             primary,
-            admin: mailbox(self.admin.as_deref(), &zone)?,
-            refresh: seconds("refresh", self.refresh)?,
-            retry: seconds("retry", self.retry)?,
-            expire: seconds("expire", self.expire)?,
-            minimum: seconds("minimum", self.minimum)?,
+            admin,
+            refresh: seconds("refresh", self.refresh, had[1])?,
+            retry: seconds("retry", self.retry, had[2])?,
+            expire: seconds("expire", self.expire, had[3])?,
+            minimum: seconds("minimum", self.minimum, had[4])?,
             zone,
         };
         let mut wanted = ZoneState::new(soa, &[nameservers], false);

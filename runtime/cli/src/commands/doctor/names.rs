@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 
 use daemon::edge::supervise;
-use dns::forward::{OwnedQuestion, Single, Upstream};
+use dns::forward::{Forwarder, OwnedQuestion, Step};
 use dns::{Choice, Feature, RecordType};
-use effect::Result;
+use effect::{Code, Error, Result};
 
 use super::{Check, Verdict};
 use crate::app::App;
@@ -73,9 +73,10 @@ async fn driver(app: &App) -> Option<Check> {
         }
         for zone in zones.unwrap_or_default() {
             let name = dns::Name::absolute(&zone)?;
-            driver.zone(&name).await?.ok_or_else(|| {
-                effect::Error::new(effect::Code::DnsZone, format!("the server has no zone `{zone}`"))
-            })?;
+            driver
+                .zone(&name)
+                .await?
+                .ok_or_else(|| Error::new(Code::DnsZone, format!("the server has no zone `{zone}`")))?;
             found.push(zone);
         }
         Result::Ok(found)
@@ -87,7 +88,7 @@ async fn driver(app: &App) -> Option<Check> {
     })
 }
 
-/// Whether those answer that are asked when everybody else fails.
+/// Whether those answer that are asked for other names, above all those that are asked when everybody else fails.
 async fn fallback(app: &App) -> Check {
     const NAME: &str = "dns: fallback";
     let forward = &app.config.dns.forward;
@@ -101,40 +102,43 @@ async fn fallback(app: &App) -> Check {
             ),
         );
     }
-    let mut silent = Vec::new();
-    let mut good = Vec::new();
-    for upstream in &forward.fallback {
-        match asked(upstream).await {
-            Ok(()) => good.push(upstream.to_string()),
-            Err(why) => silent.push(format!("{upstream}: {why}")),
+    let asked = async {
+        let question = OwnedQuestion::new(".", RecordType::NS.number().into())
+            .map_err(|error| Error::new(Code::Internal, "the root cannot be asked for").because(error))?;
+        Result::Ok(Forwarder::new(forward)?.probe(&question).await)
+    };
+    let steps = match asked.await {
+        Ok(steps) => steps,
+        Err(error) => return Check::of(NAME, Verdict::Bad, &error),
+    };
+    let (mut good, mut silent, mut is_covered) = (Vec::new(), Vec::new(), false);
+    for step in &steps {
+        let Step::Asked { upstream, outcome, .. } = step else { continue };
+        match outcome {
+            Ok(_) => {
+                is_covered |= forward.fallback.contains(upstream);
+                good.push(upstream.to_string());
+            }
+            Err(failure) => silent.push(format!("{upstream}: {failure}")),
         }
     }
-    match (good.is_empty(), silent.is_empty()) {
-        (false, true) => Check::good(NAME, format!("{} answer", good.join(", "))),
-        (false, false) => check(
+    match (is_covered, silent.is_empty()) {
+        (true, true) => Check::good(NAME, format!("{} answer", good.join(", "))),
+        (true, false) => check(
             NAME,
             Verdict::Missing,
             format!("{} answer; {}", good.join(", "), silent.join("; ")),
-            Some("name others under `fallback` of [dns.forward]"),
+            Some("name others under [dns.forward]: each that is silent costs time"),
         ),
-        (true, _) => check(
+        (false, _) => check(
             NAME,
             Verdict::Bad,
-            format!("nobody answers: {}", silent.join("; ")),
+            format!("no fallback answers: {}", silent.join("; ")),
             Some(
                 "name resolvers that do not depend on this platform: `fallback = [\"1.1.1.1\", \"8.8.8.8\"]`",
             ),
         ),
     }
-}
-
-/// Asks for what every resolver knows.
-async fn asked(upstream: &Upstream) -> std::result::Result<(), String> {
-    let single = Single::new(upstream.clone()).map_err(|error| error.to_string())?;
-    let question =
-        OwnedQuestion::new(".", RecordType::NS.number().into()).map_err(|error| error.to_string())?;
-    let said = single.ask(&question, RecordType::NS).await.map_err(|failure| failure.to_string())?;
-    if said.values.is_empty() { Err("knows no root servers".into()) } else { Ok(()) }
 }
 
 /// Whether this machine asks anybody but the server that it runs itself.
