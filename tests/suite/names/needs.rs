@@ -84,7 +84,7 @@ fn a_capability_for_records_is_none_for_their_zone() {
         refused(&place, &text, &[MCQ], wanted);
     }
     refused(&place, &format!("dns.zones.export {{ {zone} }}\n"), &[MCQ], "dns:read:svc.mcp.metacircular.net");
-    allowed(&place, &format!("assert(#dns.zones.list {{}} == 0)\nreturn\n"), &[MCQ]);
+    allowed(&place, "assert(#dns.zones.list {} == 0)\nreturn\n", &[MCQ]);
 }
 
 #[test]

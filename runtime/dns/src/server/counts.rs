@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 /// Different kinds of questions that are told apart; what comes after is counted as others.
 const MOST_KINDS: usize = 4096;
 /// Upper ends of the classes of time, in microseconds.
@@ -46,7 +48,7 @@ impl Heard {
 /// Figures of one thread.
 #[derive(Debug, Default)]
 pub struct Counts {
-    heard: Mutex<HashMap<Heard, u64>>,
+    heard: Mutex<HashMap<Heard, u64, RandomState>>,
     times: [AtomicU64; BOUNDS.len() + 1],
     microseconds: AtomicU64,
     dropped: AtomicU64,

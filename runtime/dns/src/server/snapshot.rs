@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::lookup::apex_label;
 use super::query::Asked;
 use super::zone::{DS, Zone};
@@ -12,7 +14,7 @@ use crate::name::Name;
 /// Every zone.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    zones: HashMap<Name, (u32, Arc<Zone>)>,
+    zones: HashMap<Name, (u32, Arc<Zone>), RandomState>,
     /// Labels of the zone with the most and of that with the fewest, the root's included.
     labels: (usize, usize),
     /// The number that the next zone gets, by which its questions are counted.

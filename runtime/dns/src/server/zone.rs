@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
 use crate::driver;
@@ -56,7 +57,8 @@ impl Node {
 pub struct Zone {
     /// What its SOA says.
     pub soa: driver::Zone,
-    nodes: HashTrieMapSync<Name, Arc<Node>>,
+    /// Hashed with a seed of this process, by what is quick for short names: every question does it once or twice.
+    nodes: HashTrieMapSync<Name, Arc<Node>, RandomState>,
     /// Names, the zone's own included, whose NS or DNAME sends elsewhere: mostly only that of the zone itself.
     cuts: usize,
     /// Values of all sets.
@@ -74,7 +76,12 @@ impl Zone {
     /// A zone without records but its SOA.
     #[must_use]
     pub fn new(soa: driver::Zone) -> Self {
-        let mut zone = Self { nodes: HashTrieMapSync::new_sync(), cuts: 0, records: 0, soa: soa.clone() };
+        let mut zone = Self {
+            nodes: HashTrieMapSync::new_with_hasher_and_ptr_kind(RandomState::default()),
+            cuts: 0,
+            records: 0,
+            soa: soa.clone(),
+        };
         zone.nodes.insert_mut(soa.zone.clone(), Arc::default());
         zone.set_soa(soa);
         zone
