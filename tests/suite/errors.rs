@@ -295,7 +295,7 @@ fn a_wrong_configuration() {
     shows!("config_unknown_key", place, &["runs"]);
     for (name, text) in [
         ("config_node_address", "[node]\naddress = \"100.95.252.120\"\n"),
-        ("config_drivers_dns", "[drivers]\ncontainers = \"auto\"\ndns = \"embedded\"\n"),
+        ("config_drivers_routes", "[drivers]\ncontainers = \"auto\"\nroutes = \"embedded\"\n"),
         (
             "config_playbooks",
             "[node]\nname = \"rift\"\n\n[playbooks]\nfolders = [\"/etc/mcrun/playbooks\"]\n",
