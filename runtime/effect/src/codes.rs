@@ -446,6 +446,35 @@ codes! {
         "It has no tests, two tests of the same name, or a test whose name is not the same in every run."
         "Names are plain texts, each of its own, and do not depend on anything that changes.";
 
+    // G: routes ("gateway").
+    RouteName "MC-G001" "a host name or path of a route is none"
+        "A route has a host name (`mcq.example.net`), a wildcard one level deep (`*.example.net`) or `*`, and a path that begins with `/`."
+        "Correct the field that the message names.";
+    RouteTerms "MC-G002" "what a route says does not go together"
+        "A field has a value that it cannot have, or one that another field rules out, such as a certificate with `mode = \"l4\"`."
+        "Correct the field that the message names; `docs/reference` has what belongs to which mode.";
+    RouteClaimed "MC-G003" "another service has the host name"
+        "At one port, a host name belongs to one service with all its paths: two that both claim it would take requests from each other."
+        "`mcrun routes list` shows whose it is. Remove that route, or choose another host name or port.";
+    RoutePort "MC-G004" "the port of a route cannot be listened at"
+        "Another program listens there, this user may not, or `ports` under [routes] leaves it out. Nothing was changed."
+        "Stop the program that the message names, choose another port, or allow it in mcrun.toml.";
+    RouteUnknown "MC-G005" "there is no such route"
+        "No route has this port, host name and path."
+        "`mcrun routes list` shows those that there are.";
+    ProxyRefused "MC-G010" "the proxy refuses"
+        "The proxy answered, and does not take the change. Requests go as before."
+        "The cause is in the proxy's own words.";
+    ProxyUnavailable "MC-G011" "the proxy does not answer"
+        "The edge, Caddy or the other mcrun cannot be reached, or took too long. What was begun is asked about when it is tried again."
+        "`mcrun serve` starts the edge; `mcrun doctor` shows how the chosen proxy is reached.";
+    ProxyAnswer "MC-G012" "the proxy answered something else"
+        "What came back is not what its interface promises, or its configuration was changed behind our back in a way that cannot be followed."
+        "Check that the address is the proxy's, and its version.";
+    BackendUnreachable "MC-G020" "no back end of a route answers"
+        "Before requests are sent to back ends, one of them has to take a connection (and answer the probe, where the route has one). Requests go as before."
+        "See that the service runs and listens at the address; `probe = false` takes the route as it is.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."
