@@ -4,9 +4,13 @@
 
 pub mod driver;
 pub mod proxy;
+pub mod hops;
+pub mod probe;
+pub mod embedded;
 pub mod route;
 pub mod settings;
 
 pub use driver::{Certificates, Drained, Driver, Feature, Figures, Material, Standing};
+pub use embedded::{Embedded, Gateway};
 pub use route::{Hostname, Key, Mode, Route};
 pub use settings::{Choice, Settings};
