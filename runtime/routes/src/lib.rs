@@ -7,6 +7,7 @@ pub mod proxy;
 pub mod hops;
 pub mod probe;
 pub mod embedded;
+pub mod effects;
 pub mod route;
 pub mod settings;
 
