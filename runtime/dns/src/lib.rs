@@ -13,11 +13,11 @@ pub mod name;
 pub mod record;
 pub mod rest;
 pub mod rfc2136;
-pub mod secret;
 pub mod server;
 pub mod settings;
 
 pub use driver::{Change, Driver, Feature, Zone};
 pub use name::Name;
+pub use peer::Secrets;
 pub use record::{RecordSet, RecordType, Value};
 pub use settings::{Choice, Settings};
