@@ -48,7 +48,7 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
         Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?, names(&app.config)),
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
-            Ok(assemble(containers(app), certificates, &names(&app.config), root))
+            Ok(assemble(&app.config, containers(app), certificates, &names(&app.config), root))
         }
     }
 }
@@ -97,19 +97,22 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
-    let mut registry = assemble(container_world(&config, &state), certificates, &names(&config), root);
+    let containers = container_world(&config, &state);
+    let mut registry = assemble(&config, containers, certificates, &names(&config), root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
 
 fn assemble(
+    config: &Config,
     containers: Arc<World>,
     certificates: Arc<certs::effects::World>,
     names: &Arc<dns::effects::World>,
     root: &Path,
 ) -> Registry {
     let mut registry = Registry::default();
-    let system = system::World::new(root, Arc::new(Services(containers.clone())));
+    let services = Arc::new(Services(containers.clone()));
+    let system = system::World::at(root, services, config.node.address);
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
