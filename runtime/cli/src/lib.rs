@@ -16,6 +16,7 @@ mod health;
 mod kit;
 mod passphrase;
 mod private;
+mod proofs;
 mod reference;
 mod render;
 mod stdlib;

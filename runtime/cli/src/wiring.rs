@@ -16,6 +16,7 @@ use crate::arguments::Global;
 use crate::certificates::Written;
 use crate::config::{Config, Containers};
 use crate::health::{Probes, Services};
+use crate::proofs::Proofs;
 
 /// The drivers of containers, as configured.
 pub(crate) fn containers(app: &App) -> Arc<World> {
@@ -77,6 +78,7 @@ pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result
         files: Arc::new(Written::new(root)),
         state,
         jitter: Arc::new(chance),
+        proofs: Arc::new(Proofs::new(names(config))),
     })?;
     Ok(Arc::new(world))
 }
