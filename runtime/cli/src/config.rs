@@ -57,6 +57,8 @@ pub(crate) struct Drivers {
     pub(crate) certs: certs::Choice,
     #[serde(default)]
     pub(crate) dns: dns::Choice,
+    #[serde(default)]
+    pub(crate) routes: routes::Choice,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,

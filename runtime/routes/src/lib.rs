@@ -6,6 +6,7 @@ pub mod driver;
 pub mod hops;
 pub mod probe;
 pub mod embedded;
+pub mod effects;
 pub mod route;
 pub mod settings;
 
