@@ -7,9 +7,7 @@ use effect::context::Shared;
 use effect::plan::Plan;
 use effect::policy::Grants;
 use effect::session::{Decisions, Event, Observer, Request};
-use effect::{
-    Code, Context, Error, Mode, Overlay, Policy, Registry, Result, Sealer, Secrets, Session,
-};
+use effect::{Code, Context, Error, Mode, Overlay, Policy, Registry, Result, Sealer, Secrets, Session};
 use journal::{Identity, Journal, NewRun, RunId, SystemClock};
 use routes::effects::{Maker, Means, Prober, World};
 use routes::route::Backend;
@@ -142,8 +140,7 @@ impl Bench {
         let mut registry = Registry::default();
         routes::effects::register(&mut registry, &self.world);
         let (shared, observer) = (self.shared(mode, allow), Arc::new(Unwatched));
-        let session =
-            Session::new(Arc::new(registry), shared, observer, vec![], Decisions::default());
+        let session = Session::new(Arc::new(registry), shared, observer, vec![], Decisions::default());
         Script { session, counter: std::cell::Cell::new(0) }
     }
 

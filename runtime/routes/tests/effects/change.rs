@@ -17,7 +17,8 @@ async fn a_route_is_made_once_and_then_stands() {
     assert_eq!(made["after"]["limits"]["head"], "32KiB");
     let again = script.call("routes.ensure", route(json!({ "cert": "there" }))).await.unwrap();
     assert_eq!(again["changed"], false);
-    let changed = script.call("routes.ensure", route(json!({ "cert": "there", "retries": 0 }))).await.unwrap();
+    let changed =
+        script.call("routes.ensure", route(json!({ "cert": "there", "retries": 0 }))).await.unwrap();
     assert_eq!((&changed["changed"], &changed["before"]["retries"]), (&json!(true), &json!(2)));
     assert_eq!(bench.only().route.retries, 0);
 }
@@ -26,7 +27,9 @@ async fn a_route_is_made_once_and_then_stands() {
 async fn the_order_of_back_ends_changes_nothing() {
     let bench = Bench::new().await;
     let script = bench.run();
-    for (backends, changed) in [(["127.0.0.1:4", "127.0.0.1:2"], true), (["127.0.0.1:2", "127.0.0.1:4"], false)] {
+    for (backends, changed) in
+        [(["127.0.0.1:4", "127.0.0.1:2"], true), (["127.0.0.1:2", "127.0.0.1:4"], false)]
+    {
         let answer = script.call("routes.ensure", route(json!({ "backends": backends }))).await.unwrap();
         assert_eq!(answer["changed"], changed);
     }

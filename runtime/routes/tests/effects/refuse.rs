@@ -66,12 +66,10 @@ async fn what_the_proxy_lacks_is_refused_by_the_plan() {
 #[tokio::test]
 async fn a_back_end_beyond_this_machine_needs_its_own_grant() {
     let bench = Bench::new().await;
-    let beyond = route(json!({ "backends": ["127.0.0.1:2", "10.0.0.7:8080", "[2001:db8::1]:8080", "[::1]:2"] }));
+    let beyond =
+        route(json!({ "backends": ["127.0.0.1:2", "10.0.0.7:8080", "[2001:db8::1]:8080", "[::1]:2"] }));
     let error = bench.run().refused("routes.ensure", beyond.clone(), Code::Denied).await;
-    assert_eq!(
-        error.missing,
-        ["routes:backends:10.0.0.7:8080", "routes:backends:[[]2001:db8::1[]]:8080"]
-    );
+    assert_eq!(error.missing, ["routes:backends:10.0.0.7:8080", "routes:backends:[[]2001:db8::1[]]:8080"]);
     let granted = bench.run_with(&["routes:write:mcq.*", "routes:backends:*"]);
     granted.call("routes.ensure", beyond).await.unwrap();
     let error = bench.run_with(&["routes:read"]).refused("routes.remove", key(), Code::Denied).await;
@@ -86,7 +84,10 @@ async fn one_back_end_has_to_answer() {
     let error = script.refused("routes.ensure", route(dead), Code::BackendUnreachable).await;
     assert_eq!(error.details, ["127.0.0.1:1: connection refused", "127.0.0.1:3: connection refused"]);
     assert!(bench.standing().is_empty() && error.retryable);
-    script.call("routes.ensure", route(json!({ "backends": ["127.0.0.1:1"], "probe": false }))).await.unwrap();
+    script
+        .call("routes.ensure", route(json!({ "backends": ["127.0.0.1:1"], "probe": false })))
+        .await
+        .unwrap();
     script.call("routes.ensure", route(json!({ "backends": ["127.0.0.1:1", "127.0.0.1:2"] }))).await.unwrap();
     let page = json!({ "backends": ["127.0.0.1:1"], "maintenance": {} });
     script.call("routes.ensure", route(page)).await.unwrap();
@@ -119,7 +120,11 @@ async fn mistakes_are_named_by_field() {
     let bench = Bench::new().await;
     let script = bench.run();
     for (more, code, said) in [
-        (json!({ "backends": ["127.0.0.1:80", "db"] }), Code::Argument, "field `backends[1]`: `db` is not an address"),
+        (
+            json!({ "backends": ["127.0.0.1:80", "db"] }),
+            Code::Argument,
+            "field `backends[1]`: `db` is not an address",
+        ),
         (json!({ "hostname": "a..b" }), Code::Argument, "field `hostname`: `a..b` is no host name"),
         (json!({ "access": { "allow": ["10.0.0.0/99"] } }), Code::Argument, "field `access.allow[0]`"),
         (json!({ "listen": 0 }), Code::Argument, "field `listen`"),
