@@ -3,6 +3,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod routes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -362,6 +363,9 @@ pub(crate) enum Command {
     /// The name server of this node.
     #[command(subcommand)]
     Dns(dns::Dns),
+    /// Routes: where requests for host names go.
+    #[command(subcommand)]
+    Routes(routes::Routes),
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -555,6 +559,13 @@ impl Command {
                 )
                 | Self::Zones(dns::Zones::Set(_) | dns::Zones::Rm { .. } | dns::Zones::Import { .. })
                 | Self::Records(dns::Records::Set(_) | dns::Records::Rm { .. })
+                | Self::Routes(
+                    routes::Routes::Set(_)
+                        | routes::Routes::Rm { .. }
+                        | routes::Routes::Pause { .. }
+                        | routes::Routes::Resume { .. }
+                        | routes::Routes::Drain { .. }
+                )
         )
     }
 }
