@@ -3,11 +3,12 @@
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
 pub mod driver;
-pub mod proxy;
+pub mod embedded;
 pub mod hops;
 pub mod probe;
 pub mod embedded;
 pub mod effects;
+pub mod proxy;
 pub mod route;
 pub mod settings;
 
