@@ -23,11 +23,11 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::Secrets;
 use crate::driver::{Driver, Feature, Issued, Order, Progress, Reason};
 use crate::key::{Key, KeyType};
 use crate::names::Name;
 use crate::peer::{Jitter, Patience, Peer};
-use crate::secret::Secrets;
 
 use account::Accounts;
 pub use challenge::{Challenge, ChallengeKind, Responder};

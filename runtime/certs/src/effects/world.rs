@@ -7,6 +7,7 @@ use effect::{Code, Context, Error, Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 use zeroize::Zeroizing;
 
+use crate::Secrets;
 use crate::certificate::Certificate;
 use crate::driver::Driver;
 use crate::embedded::Authority;
@@ -15,7 +16,6 @@ use crate::key::Key;
 use crate::peer::{Jitter, Patience};
 use crate::policy::Policy;
 use crate::profile::{Profile, Profiles};
-use crate::secret::Secrets;
 use crate::settings::{Choice, External, Settings};
 use crate::{acme, ssh, vault};
 
