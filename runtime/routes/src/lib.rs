@@ -6,7 +6,6 @@ pub mod driver;
 pub mod embedded;
 pub mod hops;
 pub mod probe;
-pub mod embedded;
 pub mod effects;
 pub mod proxy;
 pub mod route;
