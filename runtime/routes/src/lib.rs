@@ -4,6 +4,7 @@
 
 pub mod driver;
 pub mod embedded;
+pub mod proxy;
 pub mod route;
 pub mod settings;
 
