@@ -344,8 +344,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stay: look after the edge, which answers for names and routes; publish what the embedded authority has, answer ACME clients, renew
-    /// certificates when their time has come.
+    /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
+    /// their time has come.
     Serve,
     /// Answer questions for names and serve routes, until another edge does: what `serve` starts and looks after.
     #[command(hide = true)]

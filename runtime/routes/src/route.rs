@@ -1,6 +1,7 @@
 //! Owns what a route says: where requests come in, for which host name and path, where they go, and on what terms.
 
 mod backend;
+mod check;
 mod hostname;
 mod key;
 mod terms;
