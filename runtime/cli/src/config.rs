@@ -43,6 +43,8 @@ pub(crate) struct Config {
 pub(crate) struct Node {
     /// Its name; the host name unless given.
     pub(crate) name: Option<String>,
+    /// The address under which others reach it, to which names of its services lead.
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 /// Which driver performs which primitive.
@@ -55,6 +57,8 @@ pub(crate) struct Drivers {
     pub(crate) certs: certs::Choice,
     #[serde(default)]
     pub(crate) dns: dns::Choice,
+    #[serde(default)]
+    pub(crate) routes: routes::Choice,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,

@@ -7,6 +7,11 @@ pub mod embedded;
 pub mod hops;
 pub mod probe;
 pub mod remote;
+pub mod proxy;
+pub mod hops;
+pub mod probe;
+pub mod embedded;
+pub mod effects;
 pub mod route;
 pub mod settings;
 
