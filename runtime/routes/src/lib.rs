@@ -8,10 +8,7 @@ pub mod hops;
 pub mod probe;
 pub mod remote;
 pub mod proxy;
-pub mod hops;
-pub mod probe;
 pub mod effects;
-pub mod proxy;
 pub mod route;
 pub mod settings;
 
