@@ -25,7 +25,7 @@ const PRIMITIVES: &[(&str, &[&str])] = &[
     ("notify", &[]),
     ("ports", &[]),
     ("registry", &[]),
-    ("routes", &[]),
+    ("routes", &["backends"]),
     ("runs", &[]),
     ("secrets", &[]),
 ];
