@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use dns::{Change, Driver as _, Name, RecordSet, RecordType};
 use journal::{Journal, SystemClock};
 use tempfile::TempDir;
 
+use crate::load::{Server, middle};
 use crate::{Row, millis};
 
 const RECORDS: usize = 100_000;
@@ -24,54 +25,21 @@ const SECONDS: u64 = 4;
 const TURNS: usize = 3;
 const CHANGES: usize = 2000;
 const SEEN: usize = 200;
-/// The unit of processor times in /proc (`sysconf(_SC_CLK_TCK)` on Linux).
-const TICKS: f64 = 100.0;
-
 /// A server that is asked, on the first core.
-struct Server {
-    child: Child,
+struct Asked {
+    server: Server,
     address: SocketAddr,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended already cannot be ended again.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
+impl Asked {
     fn start(program: &str, arguments: &[&str], address: SocketAddr, ready: &str) -> Self {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", program]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { child: command.spawn().expect("taskset is not there"), address };
-        let begin = Instant::now();
-        while !has(address, ready) {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{program} does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    /// Processor time so far, in seconds.
-    fn time(&self) -> f64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
-    }
-
-    /// Memory that is its own, in bytes.
-    fn memory(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
-        let sizes = text.lines().filter(|line| line.starts_with("Private_"));
-        sizes.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024).sum()
+        Self { server: Server::start("0", program, arguments, || has(address, ready)), address }
     }
 
     /// Asks what `questions` has for a while, from the other core: microseconds of processor time for one, and how many a
     /// second.
     fn asked(&self, questions: &Path) -> (f64, f64) {
-        let before = self.time();
+        let before = self.server.time();
         let output = Command::new("taskset")
             .args(["-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", &self.address.port().to_string()])
             .args(["-l", &SECONDS.to_string(), "-c", "8", "-q", "200", "-d"])
@@ -85,7 +53,7 @@ impl Server {
             line.split_whitespace().find_map(|word| word.parse().ok()).unwrap()
         };
         let completed = figure("Queries completed:");
-        ((self.time() - before) * 1e6 / completed, figure("Queries per second:"))
+        ((self.server.time() - before) * 1e6 / completed, figure("Queries per second:"))
     }
 }
 
@@ -151,8 +119,8 @@ fn questions(name: &str, records: usize, count: usize) -> String {
 
 struct Scene {
     folder: TempDir,
-    edge: Server,
-    knot: Server,
+    edge: Asked,
+    knot: Asked,
     driver: Embedded,
 }
 
@@ -186,30 +154,20 @@ fn scene(program: &Path) -> Scene {
         .unwrap();
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     let knot_config = path.join("knot.conf");
-    let knot = Server::start(
-        "/usr/sbin/knotd",
-        &["-c", knot_config.to_str().unwrap()],
-        other,
-        &format!("ns.{ZONE}"),
-    );
+    let knot =
+        Asked::start("/usr/sbin/knotd", &["-c", knot_config.to_str().unwrap()], other, &format!("ns.{ZONE}"));
     let mut arguments = vec!["edge"];
     arguments.extend(options);
-    let edge = Server::start(program.to_str().unwrap(), &arguments, own, &format!("ns.{ZONE}"));
+    let edge = Asked::start(program.to_str().unwrap(), &arguments, own, &format!("ns.{ZONE}"));
     let journal = Journal::open(&state, Arc::new(SystemClock)).unwrap();
     let driver = Embedded::new(Store::new(journal, "rift"), Vec::new());
     Scene { folder, edge, knot, driver }
 }
 
-/// The middle of figures of several turns.
-fn middle(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
 /// The rows of the table.
 pub(crate) fn rows(program: &Path) -> Vec<Row> {
     let scene = scene(program);
-    let memory = scene.edge.memory();
+    let memory = scene.edge.server.memory();
     let file = scene.folder.path().join("questions");
     std::fs::write(&file, questions(ZONE, RECORDS, 200_000)).unwrap();
     let (mut own, mut knot) = (Vec::new(), Vec::new());
@@ -244,7 +202,7 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
         Row {
             what: "the name server with 100,000 records",
             measured: format!("{:.1} MB", memory as f64 / 1e6),
-            baseline: format!("Knot {:.1} MB", scene.knot.memory() as f64 / 1e6),
+            baseline: format!("Knot {:.1} MB", scene.knot.server.memory() as f64 / 1e6),
             ratio: format!("{:.0} bytes a record", memory as f64 / RECORDS as f64),
             promise: "≤ 100 MB",
         },

@@ -7,8 +7,10 @@
 mod certs;
 mod dns;
 mod engine;
+mod load;
 mod many;
 mod peers;
+mod routes;
 mod steps;
 mod whole;
 
@@ -72,6 +74,9 @@ fn main() {
     }
     if measures("dns") {
         rows.extend(dns::rows(&program));
+    }
+    if measures("routes") {
+        rows.extend(routes::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

@@ -43,6 +43,8 @@ pub(crate) struct Config {
 pub(crate) struct Node {
     /// Its name; the host name unless given.
     pub(crate) name: Option<String>,
+    /// The address under which others reach it, to which names of its services lead.
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 /// Which driver performs which primitive.

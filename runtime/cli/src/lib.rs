@@ -16,6 +16,7 @@ mod health;
 mod kit;
 mod passphrase;
 mod private;
+mod proofs;
 mod proxies;
 mod reference;
 mod render;

@@ -14,6 +14,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("document", include_str!("../../../stdlib/document.luau")),
     ("gate", include_str!("../../../stdlib/gate.luau")),
     ("import", include_str!("../../../stdlib/import.luau")),
+    ("ingress", include_str!("../../../stdlib/ingress.luau")),
     ("inventory", include_str!("../../../stdlib/inventory.luau")),
     ("placement", include_str!("../../../stdlib/placement.luau")),
     ("rollout", include_str!("../../../stdlib/rollout.luau")),

@@ -16,6 +16,7 @@ use crate::arguments::Global;
 use crate::certificates::Written;
 use crate::config::{Config, Containers};
 use crate::health::{Probes, Services};
+use crate::proofs::Proofs;
 use crate::proxies::Proxies;
 
 /// The drivers of containers, as configured.
@@ -50,7 +51,7 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config));
-            Ok(assemble(containers(app), certificates, &names, &proxies, root))
+            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, root))
         }
     }
 }
@@ -79,6 +80,7 @@ pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result
         files: Arc::new(Written::new(root)),
         state,
         jitter: Arc::new(chance),
+        proofs: Arc::new(Proofs::new(names(config))),
     })?;
     Ok(Arc::new(world))
 }
@@ -105,12 +107,14 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
     let (names, proxies) = (names(&config), proxies(&config));
-    let mut registry = assemble(container_world(&config, &state), certificates, &names, &proxies, root);
+    let containers = container_world(&config, &state);
+    let mut registry = assemble(&config, containers, certificates, &names, &proxies, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
 
 fn assemble(
+    config: &Config,
     containers: Arc<World>,
     certificates: Arc<certs::effects::World>,
     names: &Arc<dns::effects::World>,
@@ -118,7 +122,8 @@ fn assemble(
     root: &Path,
 ) -> Registry {
     let mut registry = Registry::default();
-    let system = system::World::new(root, Arc::new(Services(containers.clone())));
+    let services = Arc::new(Services(containers.clone()));
+    let system = system::World::at(root, services, config.node.address);
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));

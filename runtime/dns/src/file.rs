@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use domain::base::iana::Rtype;
 use domain::rdata::ZoneRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 use effect::{Code, Error, Result};
@@ -83,21 +84,44 @@ pub fn read(text: &[u8], zone: &Name, file: &str) -> Result<Contents> {
             soa = Some(Zone {
                 zone: zone.clone(),
                 serial: data.serial().into_int(),
-                primary: scanned_name(data.mname()).map_err(|error| here(error.message))?,
-                admin: scanned_name(data.rname()).map_err(|error| here(error.message))?,
+                primary: scanned(data.mname(), zone).map_err(|error| here(error.message))?,
+                admin: scanned(data.rname(), zone).map_err(|error| here(error.message))?,
                 refresh: data.refresh().as_secs(),
                 retry: data.retry().as_secs(),
                 expire: data.expire().as_secs(),
                 minimum: data.minimum().as_secs(),
             });
         } else {
-            sets.add(name, &record).map_err(here)?;
+            sets.add(zone, name, &record).map_err(here)?;
         }
     }
     Ok(Contents {
         soa,
         sets: sets.finish().map_err(|(line, error)| wrong(format!("{line}:1"), error.message))?,
     })
+}
+
+/// The name of a host in scanned data of the zone `zone`.
+fn scanned(name: &impl domain::base::ToName, zone: &Name) -> Result<Name> {
+    let name = scanned_name(name)?;
+    Ok(as_origin(name.wire(), zone).unwrap_or(name))
+}
+
+/// Where the name of a host begins in values of a type, and nothing comes after it.
+fn host(rtype: RecordType) -> Option<usize> {
+    match rtype.0 {
+        Rtype::NS | Rtype::CNAME | Rtype::DNAME | Rtype::PTR => Some(0),
+        Rtype::MX => Some(2),
+        Rtype::SRV => Some(6),
+        _ => None,
+    }
+}
+
+/// The origin that a name in a value is where it was written as a lone `@` (RFC 1035, section 5.1): the scanner (`domain`
+/// 0.12.3) takes that for a label. No host is called so.
+fn as_origin(wire: &[u8], zone: &Name) -> Option<Name> {
+    let rest = wire.strip_prefix(b"\x01@")?;
+    Name::from_wire(rest).ok().filter(|origin| origin.is_within(zone))
 }
 
 /// The line of the first parenthesis that stays open to the end. The scanner panics there where it expects strings (`domain`
@@ -143,7 +167,7 @@ struct Sets {
 }
 
 impl Sets {
-    fn add(&mut self, name: Name, record: &ScannedRecord) -> Result<(), String> {
+    fn add(&mut self, zone: &Name, name: Name, record: &ScannedRecord) -> Result<(), String> {
         let rtype = RecordType(record.rtype());
         if !rtype.is_stored() {
             return Err(format!("zones do not have records of type {rtype}"));
@@ -152,7 +176,13 @@ impl Sets {
         if ttl > LONGEST_TTL {
             return Err("a time to live has at most 2147483647 seconds".into());
         }
-        let value = Value::of(rtype, record)?;
+        let mut value = Value::of(rtype, record)?;
+        if let Some(at) = host(rtype)
+            && let Some(origin) = value.wire().get(at..).and_then(|wire| as_origin(wire, zone))
+        {
+            let wire = [&value.wire()[..at], origin.wire()].concat();
+            value = Value::from_wire(rtype, &wire)?;
+        }
         let set = self.found.entry((name, rtype)).or_insert_with(|| (ttl, Vec::new()));
         set.0 = set.0.min(ttl);
         set.1.push(value);
@@ -248,6 +278,16 @@ www CNAME @
         assert_eq!(first.sets.len(), 6);
         let text = write(&soa, &first.sets);
         assert_eq!(read(text.as_bytes(), &zone(), "b.zone").unwrap(), first, "{text}");
+    }
+
+    #[test]
+    fn a_lone_at_sign_is_the_origin_also_in_values() {
+        let text =
+            "@ 300 SOA @ hostmaster 1 2 3 4 5\nwww CNAME @\n@ MX 10 @\n$ORIGIN sub.mcrun.test.\nx NS @\n";
+        let read = read(text.as_bytes(), &zone(), "a.zone").unwrap();
+        assert_eq!(read.soa.unwrap().primary, zone());
+        let values: Vec<String> = read.sets.iter().flat_map(RecordSet::texts).collect();
+        assert_eq!(values, ["10 mcrun.test.", "sub.mcrun.test.", "mcrun.test."]);
     }
 
     #[test]

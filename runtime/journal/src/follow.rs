@@ -35,10 +35,29 @@ pub struct Written {
     pub value: Option<String>,
 }
 
-/// Follows the records of a node whose kinds begin with `dns`.
+/// What is followed. Only kinds for which the database notes writes: see the triggers in `schema.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Records of this kind.
+    Kind(&'static str),
+    /// Records whose kinds begin so.
+    Kinds(&'static str),
+}
+
+impl Topic {
+    fn has(self, kind: &str) -> bool {
+        match self {
+            Self::Kind(one) => kind == one,
+            Self::Kinds(beginning) => kind.starts_with(beginning),
+        }
+    }
+}
+
+/// Follows records of a node.
 pub struct Follower {
     path: PathBuf,
     node: String,
+    topics: &'static [Topic],
     connection: Connection,
     /// Which file it is: one that was put in its place is read anew.
     file: (u64, u64),
@@ -58,11 +77,11 @@ impl Follower {
     ///
     /// # Errors
     /// Where it cannot be opened.
-    pub fn open(folder: &Path, node: &str) -> Result<Self> {
+    pub fn open(folder: &Path, node: &str, topics: &'static [Topic]) -> Result<Self> {
         let path = folder.join("journal.db");
         let connection = schema::open_for_reading(&path)?;
         let file = identity(&path)?;
-        Ok(Self { path, node: node.to_owned(), connection, file, version: 0, turn: None })
+        Ok(Self { path, node: node.to_owned(), topics, connection, file, version: 0, turn: None })
     }
 
     /// What was written since the last look. Costs a few microseconds where that is nothing.
@@ -84,14 +103,30 @@ impl Follower {
             transaction.query_row("SELECT coalesce(max(turn), 0) FROM followed", [], |row| row.get(0))?;
         let found = match self.turn {
             // The database was put back to an earlier state under the same name.
-            Some(turn) if last < turn => Followed::All(all(&transaction, &self.node)?),
+            Some(turn) if last < turn => Followed::All(all(&transaction, &self.node, self.topics)?),
             Some(turn) if last == turn => Followed::Nothing,
-            Some(turn) => Followed::Some(since(&transaction, &self.node, turn)?),
-            None => Followed::All(all(&transaction, &self.node)?),
+            Some(turn) => match since(&transaction, &self.node, self.topics, turn)? {
+                // What was written is for others.
+                written if written.is_empty() => Followed::Nothing,
+                written => Followed::Some(written),
+            },
+            None => Followed::All(all(&transaction, &self.node, self.topics)?),
         };
         drop(transaction);
         (self.version, self.turn) = (version, Some(last));
         Ok(found)
+    }
+
+    /// Whether a record was ever in this database: one that is gone was taken away, and one that this says nothing of was
+    /// lost with another database.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn remembers(&self, kind: &str, name: &str) -> Result<bool> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM followed WHERE kind = ? AND node = ? AND name = ?")?;
+        Ok(statement.exists([kind, &self.node, name])?)
     }
 }
 
@@ -100,16 +135,28 @@ fn identity(path: &Path) -> Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-fn all(connection: &Connection, node: &str) -> Result<Vec<Record>> {
+fn all(connection: &Connection, node: &str, topics: &[Topic]) -> Result<Vec<Record>> {
     let mut statement = connection.prepare_cached(
         "SELECT kind, node, name, value, run, at FROM records
-         WHERE kind >= 'dns' AND kind < 'dnt' AND node = ? ORDER BY kind, name",
+         WHERE kind >= ?1 AND kind < ?2 AND node = ?3 ORDER BY kind, name",
     )?;
-    let rows = statement.query_map([node], records::read)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut found = Vec::new();
+    for topic in topics {
+        // Nothing that begins with it comes behind it and the last character there is; nothing but itself comes before
+        // it and the first one.
+        let (first, behind) = match topic {
+            Topic::Kind(kind) => (*kind, format!("{kind}\u{1}")),
+            Topic::Kinds(beginning) => (*beginning, format!("{beginning}\u{10FFFF}")),
+        };
+        let rows = statement.query_map((first, behind, node), records::read)?;
+        for row in rows {
+            found.push(row?);
+        }
+    }
+    Ok(found)
 }
 
-fn since(connection: &Connection, node: &str, turn: i64) -> Result<Vec<Written>> {
+fn since(connection: &Connection, node: &str, topics: &[Topic], turn: i64) -> Result<Vec<Written>> {
     let mut changed = connection
         .prepare_cached("SELECT kind, name FROM followed WHERE turn > ? AND node = ? ORDER BY turn")?;
     let mut value =
@@ -118,8 +165,10 @@ fn since(connection: &Connection, node: &str, turn: i64) -> Result<Vec<Written>>
     let mut written = Vec::new();
     for row in rows {
         let (kind, name): (String, String) = row?;
-        let value = value.query_row([&kind, node, &name], |row| row.get(0)).optional()?;
-        written.push(Written { kind, node: node.to_owned(), name, value });
+        if topics.iter().any(|topic| topic.has(&kind)) {
+            let value = value.query_row([&kind, node, &name], |row| row.get(0)).optional()?;
+            written.push(Written { kind, node: node.to_owned(), name, value });
+        }
     }
     Ok(written)
 }

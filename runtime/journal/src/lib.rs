@@ -30,7 +30,7 @@ pub use crate::entry::{
 };
 pub use crate::error::{Error, Result};
 pub use crate::event::Event;
-pub use crate::follow::{Followed, Follower, Written};
+pub use crate::follow::{Followed, Follower, Topic, Written};
 pub use crate::id::{InvalidId, RunId};
 pub use crate::journal::{Journal, Options, Part, Retention, Span, Swept, Ticket, Work, Working};
 pub use crate::lock::{DaemonLock, Holder, Lease, RunLock};

@@ -186,6 +186,26 @@ CREATE TRIGGER followed_removed AFTER DELETE ON records WHEN OLD.kind GLOB 'dns*
     INSERT INTO followed VALUES (OLD.kind, OLD.node, OLD.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
     ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
 END;
+", "
+-- Routes, proofs for certificate authorities and certificates are followed as well.
+DROP TRIGGER followed_made;
+DROP TRIGGER followed_changed;
+DROP TRIGGER followed_removed;
+CREATE TRIGGER followed_made AFTER INSERT ON records
+WHEN NEW.kind GLOB 'dns*' OR NEW.kind IN ('route', 'route-challenge', 'certificate') BEGIN
+    INSERT INTO followed VALUES (NEW.kind, NEW.node, NEW.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
+CREATE TRIGGER followed_changed AFTER UPDATE ON records
+WHEN NEW.kind GLOB 'dns*' OR NEW.kind IN ('route', 'route-challenge', 'certificate') BEGIN
+    INSERT INTO followed VALUES (NEW.kind, NEW.node, NEW.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
+CREATE TRIGGER followed_removed AFTER DELETE ON records
+WHEN OLD.kind GLOB 'dns*' OR OLD.kind IN ('route', 'route-challenge', 'certificate') BEGIN
+    INSERT INTO followed VALUES (OLD.kind, OLD.node, OLD.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
+    ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
+END;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

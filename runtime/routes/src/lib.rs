@@ -3,10 +3,15 @@
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
 pub mod driver;
+pub mod proxy;
+pub mod hops;
+pub mod probe;
+pub mod embedded;
 pub mod effects;
 pub mod route;
 pub mod settings;
 
 pub use driver::{Certificates, Drained, Driver, Feature, Figures, Material, Standing};
+pub use embedded::{Embedded, Gateway};
 pub use route::{Hostname, Key, Mode, Route};
 pub use settings::{Choice, Settings};

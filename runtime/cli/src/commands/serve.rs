@@ -94,7 +94,7 @@ async fn serve_calls(
     shutdown: &watch::Receiver<bool>,
 ) -> Result<()> {
     // No script lies in this folder, so nothing is kept from secrets.
-    let secrets = dns::secret::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
+    let secrets = dns::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
     let tokens = dns::rest::Tokens::read(&settings.tokens, &secrets).await?;
     let server = Arc::new(dns::rest::server::Server::new(super::names::driver(app)?, tokens));
     let names = certs::Names::parse(std::slice::from_ref(&settings.host))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use effect::Result;
-use journal::{Followed, Follower, Written};
+use journal::{Followed, Follower, Topic, Written};
 
 use super::rows;
 use crate::name::Name;
@@ -25,7 +25,7 @@ impl Feed {
     /// # Errors
     /// Where the database cannot be opened.
     pub fn open(state: &Path, node: &str) -> Result<Self> {
-        Ok(Self { follower: Follower::open(state, node)?, strangers: BTreeSet::new() })
+        Ok(Self { follower: Follower::open(state, node, &[Topic::Kinds("dns")])?, strangers: BTreeSet::new() })
     }
 
     /// The version of everything after `before`; none where nothing was written since.

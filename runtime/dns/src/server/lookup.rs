@@ -146,6 +146,11 @@ impl Walk<'_, '_> {
                 }
             };
             let Some((next, at)) = aliased else { return (rcode::NOERROR, Found::Whole) };
+            // An alias to the zone's own name stays in it, also for what the zone above it is asked for otherwise.
+            if next.wire() == zone.apex().wire() {
+                (name, apex, place) = (next, 0, at);
+                continue;
+            }
             match self.snapshot.zone_for(&next, self.query.rtype) {
                 Some((_, next_zone, next_apex)) if self.follows || next_zone.apex() == zone.apex() => {
                     (name, zone, apex, place) = (next, next_zone, next_apex, at);

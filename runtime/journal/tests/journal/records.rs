@@ -1,6 +1,6 @@
 //! Records, with ends and alone.
 
-use journal::{Error, Expect, Followed, Follower, Look, Write};
+use journal::{Error, Expect, Followed, Follower, Look, Topic, Write};
 
 use crate::support::{begin, completed, end_with, open_counters, started};
 
@@ -100,6 +100,8 @@ async fn records_are_found_by_how_their_names_begin() {
     assert_eq!((found[1].len(), found[2].len()), (1, 5));
 }
 
+const NAMES: &[Topic] = &[Topic::Kinds("dns")];
+
 fn name_record(name: &str, value: Option<&str>) -> Write {
     let value = value.map(str::to_owned);
     Write { kind: "dns:a".into(), value, ..port(name, "", Expect::Any) }
@@ -109,7 +111,7 @@ fn name_record(name: &str, value: Option<&str>) -> Write {
 async fn who_follows_sees_each_write_once_and_whole() {
     let (folder, journal, _run) = started().await;
     journal.write(vec![name_record("x", Some("1")), port("web", "1", Expect::Any)]).await.unwrap();
-    let mut follower = Follower::open(folder.path(), "rift").unwrap();
+    let mut follower = Follower::open(folder.path(), "rift", NAMES).unwrap();
     let Followed::All(all) = follower.look().unwrap() else { panic!("the first look shows everything") };
     assert_eq!(all.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["x"]);
     assert_eq!(follower.look().unwrap(), Followed::Nothing);
@@ -128,7 +130,7 @@ async fn who_follows_sees_each_write_once_and_whole() {
 async fn who_follows_begins_anew_where_another_database_lies_in_its_place() {
     let (folder, journal, _run) = started().await;
     journal.write(vec![name_record("x", Some("1"))]).await.unwrap();
-    let mut follower = Follower::open(folder.path(), "rift").unwrap();
+    let mut follower = Follower::open(folder.path(), "rift", NAMES).unwrap();
     follower.look().unwrap();
     drop(journal);
     let other = tempfile::tempdir().unwrap();
@@ -143,4 +145,24 @@ async fn who_follows_begins_anew_where_another_database_lies_in_its_place() {
     }
     let Followed::All(all) = follower.look().unwrap() else { panic!("it is another database") };
     assert_eq!(all.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["z"]);
+}
+
+#[tokio::test]
+async fn who_follows_sees_what_it_asked_for_and_nothing_else() {
+    let (folder, journal, _run) = started().await;
+    let record = |kind: &str, name: &str| Write { kind: kind.into(), ..port(name, "1", Expect::Any) };
+    let (route, order) = (record("route", "a:443"), record("certificate-order", "a"));
+    journal.write(vec![route, order, record("certificate", "a"), name_record("x", Some("1"))]).await.unwrap();
+    let topics = &[Topic::Kind("route"), Topic::Kind("certificate")];
+    let mut follower = Follower::open(folder.path(), "rift", topics).unwrap();
+    let Followed::All(all) = follower.look().unwrap() else { panic!("the first look shows everything") };
+    let found: Vec<_> = all.iter().map(|record| (&*record.kind, &*record.name)).collect();
+    assert_eq!(found, [("route", "a:443"), ("certificate", "a")]);
+
+    journal.write(vec![name_record("x", Some("2")), record("route-challenge", "t")]).await.unwrap();
+    assert_eq!(follower.look().unwrap(), Followed::Nothing);
+    journal.write(vec![Write { value: None, ..record("route", "a:443") }]).await.unwrap();
+    let Followed::Some(written) = follower.look().unwrap() else { panic!("a record is gone") };
+    assert_eq!((written.len(), written[0].value.as_deref()), (1, None));
+    assert!(follower.remembers("route", "a:443").unwrap() && !follower.remembers("route", "b:443").unwrap());
 }

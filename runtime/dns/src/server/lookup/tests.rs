@@ -15,6 +15,7 @@ ns1 AAAA 2001:db8::1
 hello A 192.0.2.2
 www CNAME hello
 out CNAME elsewhere.example.
+self CNAME @
 loop1 CNAME loop2
 loop2 CNAME loop1
 gone CNAME nothing
@@ -139,6 +140,8 @@ fn aliases_are_followed_within_the_zone() {
     assert!(ask("gone.mcrun.test", "A").starts_with("NXDOMAIN aa\nAns gone"));
     assert!(ask("www.mcrun.test", "CNAME").ends_with("CNAME hello.mcrun.test."));
     assert_eq!(ask("loop1.mcrun.test", "A").matches("CNAME").count(), MOST_ALIASES);
+    let own = ask("self.mcrun.test", "DS");
+    assert!(own.starts_with("NOERROR aa\nAns self") && own.contains("\nAut mcrun.test."), "{own}");
     let (_, found) = show(&question("out.mcrun.test", 1, 1), 1232);
     assert_eq!(found, Found::Leads(Name::absolute("elsewhere.example").unwrap().wire().into()));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use effect::{Code, Error, Result};
+use http::HeaderValue;
 use zeroize::Zeroizing;
 
 /// The secrets that one driver may have.
@@ -23,7 +24,7 @@ impl Secrets {
     ///
     /// # Errors
     /// `MC-P010` and `MC-P012` where it has none, `MC-P011` where it may not go to this driver.
-    pub(crate) async fn value(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+    pub async fn value(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
         if !self.source.may_go(name, self.destination)? {
             let message = format!("the secret `{name}` may not go to `{}`", self.destination);
             return Err(Error::new(Code::SecretPlace, message).hint(format!(
@@ -33,5 +34,20 @@ impl Secrets {
         }
         let value = self.source.reveal(name).await?;
         Ok(Zeroizing::new(value.trim_ascii_end().to_vec()))
+    }
+
+    /// The secret `name` as the token of the header `authorization` (RFC 6750, section 2.1).
+    ///
+    /// # Errors
+    /// As [`Secrets::value`], and `MC-U002` where it holds what a header cannot.
+    pub async fn bearer(&self, name: &str) -> Result<HeaderValue> {
+        let value = self.value(name).await?;
+        let bearer = Zeroizing::new([b"Bearer ".as_slice(), &value].concat());
+        let mut header = HeaderValue::from_bytes(&bearer).map_err(|_| {
+            let message = format!("the secret `{name}` is no token: it holds what a header cannot");
+            Error::new(Code::Config, message)
+        })?;
+        header.set_sensitive(true);
+        Ok(header)
     }
 }

@@ -1,0 +1,20 @@
+//! Generates what `proto/` describes, without protoc.
+
+use std::error::Error;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let descriptors = protox::compile([folder.join("mcrun/v1/routes.proto")], [&folder])?;
+    tell_cargo(&folder);
+    tonic_prost_build::configure()
+        // Our own transport stands on both sides: hyper with our limits, and rustls as everywhere else.
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
+
+#[allow(clippy::disallowed_macros, reason = "cargo reads what a build script prints")]
+fn tell_cargo(folder: &Path) {
+    println!("cargo:rerun-if-changed={}", folder.join("mcrun").display());
+}

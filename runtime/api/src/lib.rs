@@ -1,0 +1,15 @@
+//! What is generated from `proto/`: the messages and calls by which one mcrun drives another's proxy.
+//!
+//! Owns nothing beside. Leaves what the messages mean to the rooms that speak them.
+
+/// `mcrun.v1`.
+#[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated; the comments are in proto/")]
+pub mod v1 {
+    tonic::include_proto!("mcrun.v1");
+}
+
+/// The trailer in which a failed call carries its [`v1::Failure`].
+pub const FAILURE: &str = "mcrun-failure-bin";
+/// The header in which each side names its version.
+pub const VERSION: &str = "mcrun-version";
+
