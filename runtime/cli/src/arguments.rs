@@ -345,10 +345,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stay: look after the name server, publish what the embedded authority has, answer ACME clients, renew
-    /// certificates when their time has come.
+    /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
+    /// their time has come.
     Serve,
-    /// Answer questions for names, until another edge does: what `serve` starts and looks after.
+    /// Answer questions for names and serve routes, until another edge does: what `serve` starts and looks after.
     #[command(hide = true)]
     Edge,
     /// Certificates, and the embedded authority.
