@@ -12,4 +12,3 @@ pub mod v1 {
 pub const FAILURE: &str = "mcrun-failure-bin";
 /// The header in which each side names its version.
 pub const VERSION: &str = "mcrun-version";
-

@@ -90,7 +90,10 @@ fn a_number_that_changes_its_meaning_is_found() {
     let with = |fields: &str| {
         let text = format!("syntax = \"proto3\";\npackage mcrun.v1;\nmessage Route {{ {fields} }}\n");
         std::fs::write(folder.path().join("a.proto"), text).unwrap();
-        mistakes("mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n", &Numbers::of(&compile(folder.path(), "a.proto")))
+        mistakes(
+            "mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n",
+            &Numbers::of(&compile(folder.path(), "a.proto")),
+        )
     };
     assert!(with("string name = 1; uint32 port = 2;").is_empty());
     assert!(with("string name = 1; reserved 2;").is_empty());

@@ -3,10 +3,10 @@
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
 pub mod driver;
-pub mod proxy;
+pub mod embedded;
 pub mod hops;
 pub mod probe;
-pub mod embedded;
+pub mod proxy;
 pub mod route;
 pub mod settings;
 

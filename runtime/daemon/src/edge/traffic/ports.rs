@@ -63,7 +63,8 @@ impl Ports {
             return Ok(());
         }
         let message = format!("routes are served at {} ports already", self.open.len());
-        Err(Error::new(Code::RoutePort, message).hint("let routes share ports: they are told apart by host name"))
+        Err(Error::new(Code::RoutePort, message)
+            .hint("let routes share ports: they are told apart by host name"))
     }
 
     /// Listens at a port, at all addresses or none. Connections wait until it is served.
@@ -128,7 +129,9 @@ impl Ports {
 
     /// Closes every port, and tells the threads that there will be no other.
     pub(super) fn end(&mut self) {
-        std::mem::take(&mut self.open).into_values().for_each(|open| drop(open.over.send_replace(true)));
+        for open in std::mem::take(&mut self.open).into_values() {
+            open.over.send_replace(true);
+        }
         self.threads.clear();
         self.given.clear();
     }
