@@ -2,10 +2,11 @@
 //!
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
+pub mod caddy;
 pub mod driver;
+pub mod embedded;
 pub mod hops;
 pub mod probe;
-pub mod embedded;
 pub mod route;
 pub mod settings;
 

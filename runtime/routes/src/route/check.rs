@@ -77,8 +77,7 @@ impl Route {
             countries.dedup();
         }
         let set = std::mem::take(&mut self.headers.set);
-        self.headers.set =
-            set.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        self.headers.set = set.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         self
     }
 

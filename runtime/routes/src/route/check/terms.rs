@@ -51,9 +51,10 @@ fn check_access(access: &Access) -> Result<()> {
             return Err(wrong(field, format_args!("at most {MOST_RULES} networks")));
         }
     }
-    for (field, countries) in
-        [("access.allow_countries", &access.allow_countries), ("access.deny_countries", &access.deny_countries)]
-    {
+    for (field, countries) in [
+        ("access.allow_countries", &access.allow_countries),
+        ("access.deny_countries", &access.deny_countries),
+    ] {
         if countries.len() > MOST_COUNTRIES {
             return Err(wrong(field, format_args!("at most {MOST_COUNTRIES} countries")));
         }
@@ -138,9 +139,9 @@ fn check_redirect(redirect: &Redirect) -> Result<()> {
         ));
     }
     let filled = redirect.to.replace("{host}", "host.example").replace("{path}", "/path");
-    let is_there = ["https://", "http://"]
-        .iter()
-        .any(|scheme| filled.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')));
+    let is_there = ["https://", "http://"].iter().any(|scheme| {
+        filled.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+    });
     let is_plain = filled.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}\"<>\\^`|".contains(&byte));
     if redirect.to.len() > LONGEST_URL || !is_there || !is_plain {
         return Err(wrong(
@@ -159,7 +160,6 @@ fn check_maintenance(page: &Maintenance) -> Result<()> {
         return Err(wrong("maintenance.media", "it is a media type such as \"text/html; charset=utf-8\""));
     }
     check_value("maintenance.media", &page.media)?;
-    page.retry_after.map_or(Ok(()), |after| {
-        within("maintenance.retry_after", after, Duration::from_secs(1), 30 * A_DAY)
-    })
+    page.retry_after
+        .map_or(Ok(()), |after| within("maintenance.retry_after", after, Duration::from_secs(1), 30 * A_DAY))
 }

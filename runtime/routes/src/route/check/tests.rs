@@ -100,7 +100,11 @@ fn what_does_not_go_together_is_refused_by_field() {
 
 #[test]
 fn order_says_nothing() {
-    let one = route(json!({ "backends": ["127.0.0.1:2", "127.0.0.1:1"], "access": { "deny_countries": ["fr", "DE"] } }));
-    let other = route(json!({ "backends": ["127.0.0.1:1", "127.0.0.1:2"], "access": { "deny_countries": ["de", "FR"] } }));
+    let one = route(
+        json!({ "backends": ["127.0.0.1:2", "127.0.0.1:1"], "access": { "deny_countries": ["fr", "DE"] } }),
+    );
+    let other = route(
+        json!({ "backends": ["127.0.0.1:1", "127.0.0.1:2"], "access": { "deny_countries": ["de", "FR"] } }),
+    );
     assert_eq!(one.in_order(), other.in_order());
 }
