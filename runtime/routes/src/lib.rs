@@ -10,6 +10,9 @@ pub mod hops;
 pub mod probe;
 pub mod proxy;
 pub mod remote;
+pub mod embedded;
+pub mod hops;
+pub mod probe;
 pub mod route;
 pub mod settings;
 
