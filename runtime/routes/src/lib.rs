@@ -10,9 +10,6 @@ pub mod hops;
 pub mod probe;
 pub mod proxy;
 pub mod remote;
-pub mod embedded;
-pub mod hops;
-pub mod probe;
 pub mod route;
 pub mod settings;
 
