@@ -31,6 +31,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) dns: dns::Settings,
     #[serde(default)]
+    pub(crate) routes: routes::Settings,
+    #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
     #[serde(skip)]
@@ -161,6 +163,7 @@ impl Config {
         }
         self.certs.check()?;
         self.dns.check()?;
+        self.routes.check()?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -13,7 +13,6 @@ pub mod name;
 pub mod record;
 pub mod rest;
 pub mod rfc2136;
-pub mod secret;
 mod seen;
 pub mod server;
 pub mod settings;

@@ -20,6 +20,7 @@ pub use inspect::{Abilities, Features, Get, List, Metrics};
 pub use pause::{Pause, Resume};
 pub use probe::{Network, Prober, at_least_one};
 pub use remove::Remove;
+pub use state::said;
 pub use world::{Maker, Means, World};
 
 use crate::driver::Standing;

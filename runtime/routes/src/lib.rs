@@ -3,6 +3,11 @@
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
 pub mod driver;
+pub mod embedded;
+pub mod hops;
+pub mod probe;
+pub mod remote;
+pub mod proxy;
 pub mod effects;
 pub mod embedded;
 pub mod hops;

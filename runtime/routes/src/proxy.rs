@@ -14,10 +14,12 @@ mod http;
 mod keeper;
 mod kept;
 mod log;
+mod metrics;
 mod outward;
 mod pace;
 mod places;
 mod pool;
+mod probe;
 mod rates;
 mod receive;
 mod rewind;
@@ -73,6 +75,13 @@ pub struct Proxy {
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Proxy").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What runs holds its route, and a route what is to run: they let go of each other here.
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.changing().kept.values().for_each(|kept| kept.retire());
     }
 }
 
@@ -165,11 +174,13 @@ impl Proxy {
         table.admit(&served)?;
         let served = Arc::new(served);
         let gone = kept.take(&served);
-        self.table.store(Arc::new(table.with(served)));
+        self.table.store(Arc::new(table.with(Arc::clone(&served))));
         for member in gone {
             let kept = Arc::clone(&kept);
             self.keeper.spawn(async move { kept.see_off(&member, drain).await });
         }
+        let is_probed = served.standing.route.health.is_some();
+        kept.probed_by(is_probed.then(|| self.keeper.spawn(probe::watch(Arc::clone(&kept)))));
         changing.kept.insert(key, kept);
         Ok(())
     }
@@ -262,9 +273,13 @@ impl Proxy {
 
     /// The figures of every route, sorted by key.
     pub fn figures(&self) -> Vec<Figures> {
+        self.served().iter().map(|kept| kept.figures()).collect()
+    }
+
+    fn served(&self) -> Vec<Arc<Kept>> {
         let mut kept: Vec<_> = self.changing().kept.values().cloned().collect();
         kept.sort_by(|one, other| one.key.cmp(&other.key));
-        kept.iter().map(|kept| kept.figures()).collect()
+        kept
     }
 
     /// Resolves when no connection is left.

@@ -33,6 +33,7 @@ use account::Accounts;
 pub use challenge::{Challenge, ChallengeKind, Responder};
 use session::{Session, Traffic, ask, is_problem};
 pub use settings::{Binding, Settings};
+pub use tls::{proof_certificate, server_name};
 
 /// What the driver is put together from.
 pub struct Parts {

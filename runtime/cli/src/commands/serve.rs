@@ -43,8 +43,8 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     }
     let certificates = wiring::certificates(&app.config, Path::new("/"), &app.state)?;
     let renewer = Runs { app, certificates };
-    if !app.config.dns.listen.is_empty() {
-        serve_names(app, &mut listeners, &shutdown).await?;
+    if super::edge::is_wanted(&app.config) {
+        serve_edge(app, &mut listeners, &shutdown).await?;
     }
     if let Some(settings) = &app.config.dns.rest {
         serve_calls(app, settings, &mut listeners, &shutdown).await?;
@@ -65,7 +65,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
 }
 
 /// Has an edge answer, and looks after it. It goes on when this process ends.
-async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
+async fn serve_edge(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
     let absolute =
         |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     let mut arguments = vec!["edge".to_owned(), "-v".into(), "--state".into(), absolute(&app.state)];
@@ -79,8 +79,16 @@ async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::R
         settings: super::edge::settings(&app.config),
     };
     let there = start.ensure().await?;
-    let listen = there.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    render::note(format_args!("names: {listen} (process {}, which goes on without this one)", there.process));
+    let note = |what: &str, places: Vec<String>| {
+        let (places, process) = (places.join(", "), there.process);
+        render::note(format_args!("{what}: {places} (process {process}, which goes on without this one)"));
+    };
+    if !app.config.dns.listen.is_empty() {
+        note("names", there.listen.iter().map(ToString::to_string).collect());
+    }
+    if !app.config.routes.addresses.is_empty() {
+        note("routes", app.config.routes.addresses.iter().map(ToString::to_string).collect());
+    }
     let over = shutdown.clone();
     listeners.spawn(async move { start.supervise(over).await });
     Ok(())

@@ -39,7 +39,8 @@ pub(super) fn check(wanted: &Route, others: &[Standing]) -> Result<()> {
 
 /// A route that nobody owns may be taken over.
 fn check_owner(wanted: &Route, other: &Route) -> Result<()> {
-    let Some(owner) = other.service.as_deref().filter(|owner| wanted.service.as_deref() != Some(owner)) else {
+    let Some(owner) = other.service.as_deref().filter(|owner| wanted.service.as_deref() != Some(owner))
+    else {
         return Ok(());
     };
     let claimant = match &wanted.service {
@@ -55,7 +56,8 @@ fn check_owner(wanted: &Route, other: &Route) -> Result<()> {
 fn check_beside(own: &Key, wanted: &Route, other: &Route) -> Result<()> {
     let beside = other.key();
     if wanted.mode == Mode::L4 || other.mode == Mode::L4 {
-        let message = format!("`mode`: `{own}` and `{beside}` are told apart by paths, which `l4` does not see");
+        let message =
+            format!("`mode`: `{own}` and `{beside}` are told apart by paths, which `l4` does not see");
         return Err(Error::new(Code::RouteTerms, message));
     }
     match (&wanted.cert, &other.cert) {

@@ -90,8 +90,7 @@ impl Wait for Drain {
         let (target, driver) = (self.target(), world.driver(context)?);
         check_feature(&*driver, Feature::Drain)?;
         let standing = driver.get(&target.0).await?.ok_or_else(|| target.unknown())?;
-        let within: Duration =
-            until.map_or(standing.route.drain.0, |until| until.since(context.now()));
+        let within: Duration = until.map_or(standing.route.drain.0, |until| until.since(context.now()));
         driver.drain(&target.0, self.backend, within).await
     }
 }

@@ -52,7 +52,10 @@ fn field<T: de::DeserializeOwned, E: de::Error>(
     name: &str,
 ) -> Result<Option<T>, E> {
     let given = fields.remove(name).filter(|value| !value.is_null());
-    given.map(serde_json::from_value).transpose().map_err(|error| E::custom(format_args!("field `{name}`: {error}")))
+    given
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| E::custom(format_args!("field `{name}`: {error}")))
 }
 
 impl Ensure {
@@ -97,7 +100,8 @@ impl Declared for Ensure {
 
     /// A back end beyond this machine is a way into somebody's network.
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
-        let beyond = self.route.backends.iter().filter(|backend| !backend.0.ip().to_canonical().is_loopback());
+        let beyond =
+            self.route.backends.iter().filter(|backend| !backend.0.ip().to_canonical().is_loopback());
         let chosen = beyond.map(|backend| Need::extra("routes", "backends", backend.to_string()));
         Ok(std::iter::once(self.target().need()).chain(chosen).collect())
     }

@@ -180,7 +180,8 @@ pub struct Abilities {
 impl Declared for Features {
     const NAME: &'static str = "routes.features";
     const CAPABILITY: &'static str = "";
-    const EXAMPLE: &'static str = "if table.find(routes.features({}).features, \"pause\") then print(\"requests can wait\") end";
+    const EXAMPLE: &'static str =
+        "if table.find(routes.features({}).features, \"pause\") then print(\"requests can wait\") end";
     type World = World;
     type Output = Abilities;
 

@@ -1,12 +1,13 @@
 //! Owns the look at back ends before requests are sent to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use effect::{Code, Error, Result};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::probe;
 use crate::route::{Backend, Route};
 
 /// What looks whether a back end answers.
@@ -16,17 +17,14 @@ pub trait Prober: Send + Sync {
     async fn probe(&self, route: &Route, backend: Backend) -> Result<(), String>;
 }
 
-/// Looks whether a back end takes a connection.
+/// Looks at the back end itself.
 pub struct Network;
 
 #[async_trait]
 impl Prober for Network {
     async fn probe(&self, route: &Route, backend: Backend) -> Result<(), String> {
-        match tokio::time::timeout(route.timeouts.connect.0, TcpStream::connect(backend.0)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {}", route.timeouts.connect)),
-        }
+        let answer = route.health.as_ref().map_or(Duration::ZERO, |health| health.timeout.0);
+        probe::backend(route, backend, route.timeouts.connect.0 + answer).await
     }
 }
 

@@ -36,6 +36,13 @@ pub(super) fn differences(before: Option<&Standing>, after: Option<&Standing>) -
     differing.collect()
 }
 
+/// What a route says beyond its key and what nobody has to say, field by field.
+#[must_use]
+pub fn said(standing: &Standing) -> Vec<(String, Value)> {
+    let fields = differences(None, Some(standing)).into_iter();
+    fields.filter_map(|field| Some((field.path, field.after?))).collect()
+}
+
 fn is_of_the_key(name: &str) -> bool {
     OF_THE_KEY.contains(&name)
 }

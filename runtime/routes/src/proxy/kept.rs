@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::counts::Counts;
 use super::gate::Gate;
@@ -36,6 +37,7 @@ pub(crate) struct Kept {
     cut: Notify,
     cuts: AtomicU64,
     turn: AtomicUsize,
+    probes: Mutex<Option<AbortHandle>>,
 }
 
 impl Kept {
@@ -53,6 +55,7 @@ impl Kept {
             cut: Notify::new(),
             cuts: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
+            probes: Mutex::new(None),
         }
     }
 
@@ -89,11 +92,24 @@ impl Kept {
         gone
     }
 
+    /// Has `probes` see whether back ends are well, in the place of what did before; where nothing does, none is ill.
+    pub(crate) fn probed_by(&self, probes: Option<AbortHandle>) {
+        if probes.is_none() {
+            self.members().iter().for_each(|member| member.probed(None));
+        }
+        let before =
+            std::mem::replace(&mut *self.probes.lock().unwrap_or_else(PoisonError::into_inner), probes);
+        if let Some(before) = before {
+            before.abort();
+        }
+    }
+
     /// Has nothing new begin. What waits because the route is paused finds that it is gone.
     pub(crate) fn retire(&self) {
         self.current.store(None);
         self.members().iter().for_each(|member| member.leave());
         self.gate.set(false);
+        self.probed_by(None);
     }
 
     /// The next back end, whichever version is served.

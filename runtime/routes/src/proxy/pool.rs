@@ -15,6 +15,8 @@ const FAILURES: u32 = 5;
 /// For how long, the first time; twice as long each time after.
 const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
+/// So many probes in a row must go wrong.
+const BAD_PROBES: u32 = 2;
 
 /// A back end of a route, as long as versions of the route follow each other that have it.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Member {
     times_out: AtomicU32,
     out_until: AtomicU64,
     probed_ill: AtomicBool,
+    bad_probes: AtomicU32,
     problem: Mutex<Option<String>>,
     leaving: AtomicBool,
     cuts: AtomicU64,
@@ -43,6 +46,7 @@ impl Member {
             times_out: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
             probed_ill: AtomicBool::new(false),
+            bad_probes: AtomicU32::new(0),
             problem: Mutex::new(None),
             leaving: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
@@ -71,14 +75,23 @@ impl Member {
         !self.probed_ill.load(Ordering::Relaxed) && self.out_until.load(Ordering::Relaxed) <= now
     }
 
-    /// What a probe has seen: `None` where all was well.
+    /// What a probe has seen: `None` where all was well. One that goes wrong is not believed yet.
     pub(crate) fn probed(&self, problem: Option<String>) {
-        let is_ill = problem.is_some();
-        if !is_ill && !self.probed_ill.load(Ordering::Relaxed) {
+        let Some(problem) = problem else {
+            self.bad_probes.store(0, Ordering::Relaxed);
+            if self.probed_ill.swap(false, Ordering::Relaxed) {
+                self.set_problem(None);
+            }
             return;
+        };
+        if self.bad_probes.fetch_add(1, Ordering::Relaxed) + 1 >= BAD_PROBES {
+            self.set_problem(Some(problem));
+            self.probed_ill.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-        self.probed_ill.store(is_ill, Ordering::Relaxed);
     }
 
     fn failed(&self, why: &str) {
@@ -90,13 +103,12 @@ impl Member {
         let times = self.times_out.fetch_add(1, Ordering::Relaxed).min(16);
         let out = SHORTEST.saturating_mul(1 << times).min(LONGEST);
         self.out_until.store(pace::now() + pace::millis(out), Ordering::Relaxed);
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(format!("{in_a_row} failures in a row, the last one: {why}"));
+        self.set_problem(Some(format!("{in_a_row} failures in a row, the last one: {why}")));
     }
 
     fn succeeded(&self) {
         if self.in_a_row.swap(0, Ordering::Relaxed) >= FAILURES {
-            *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.set_problem(None);
         }
         // One that has been well for as long as it was left out at most begins anew.
         let times = self.times_out.load(Ordering::Relaxed);

@@ -102,7 +102,7 @@ impl Proxy {
             }
             Begun::Tls { stream, .. } => {
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
-                http::serve(stream, h2, arrival()).await;
+                http::serve(*stream, h2, arrival()).await;
             }
             Begun::Plain { stream, h2 } => http::serve(stream, h2, arrival()).await,
         }
@@ -177,7 +177,7 @@ impl Proxy {
         };
         start.io.forget();
         let stream = start.into_stream(Arc::clone(&shown.config)).await?;
-        Ok(Begun::Tls { stream, server_name })
+        Ok(Begun::Tls { stream: Box::new(stream), server_name })
     }
 }
 

@@ -195,3 +195,106 @@ impl Table {
         Self { ports }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::Kept;
+    use super::*;
+    use crate::driver::Standing;
+
+    fn served(key: &str, mode: &str) -> Arc<Served> {
+        let key: Key = key.parse().unwrap();
+        let route = serde_json::json!({
+            "listen": key.listen, "hostname": key.hostname, "path": key.path.as_str(), "mode": mode,
+            "backends": ["127.0.0.1:1"],
+        });
+        let standing: Standing = serde_json::from_value(route).unwrap();
+        let kept = Arc::new(Kept::new(key, None));
+        Arc::new(Served::new(standing, None, kept, None).unwrap())
+    }
+
+    fn table(keys: &[&str]) -> Table {
+        keys.iter().fold(Table::default(), |table, key| table.with(served(key, "l7")))
+    }
+
+    fn found(table: &Table, port: u16, host: Option<&str>, path: &str) -> String {
+        table.find(port, host, path).map_or_else(|| "none".into(), |served| served.key.to_string())
+    }
+
+    #[test]
+    fn the_nearest_name_and_the_longest_path_count() {
+        let keys = [
+            "mcq.example.net:80",
+            "mcq.example.net:80/api",
+            "mcq.example.net:80/api/v1",
+            "*.example.net:80",
+            "*:80/static",
+            "mcq.example.net:81",
+        ];
+        let table = table(&keys);
+        for (port, host, path, key) in [
+            (80, Some("mcq.example.net"), "/", keys[0]),
+            (80, Some("MCQ.Example.net."), "/x", keys[0]),
+            (80, Some("mcq.example.net"), "/api", keys[1]),
+            (80, Some("mcq.example.net"), "/apix", keys[0]),
+            (80, Some("mcq.example.net"), "/api/v1/x", keys[2]),
+            (80, Some("other.example.net"), "/api", keys[3]),
+            (80, Some("a.other.example.net"), "/", "none"),
+            (80, Some("a.other.example.net"), "/static/x", keys[4]),
+            (80, Some(".example.net"), "/static", keys[4]),
+            (80, None, "/static", keys[4]),
+            (80, None, "/", "none"),
+            (81, Some("mcq.example.net"), "/api", keys[5]),
+            (81, Some("other.example.net"), "/", "none"),
+            (82, Some("mcq.example.net"), "/", "none"),
+        ] {
+            assert_eq!(found(&table, port, host, path), key, "{port} {host:?} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_away_is_found_no_more_and_the_rest_is() {
+        let before = table(&["a.example.net:80", "a.example.net:80/x", "b.example.net:80"]);
+        let after = before.without(&"a.example.net:80/x".parse().unwrap());
+        assert_eq!(found(&after, 80, Some("a.example.net"), "/x"), "a.example.net:80");
+        let after = after.without(&"a.example.net:80".parse().unwrap());
+        assert_eq!(found(&after, 80, Some("a.example.net"), "/x"), "none");
+        assert!(!after.has_host(80, "a.example.net") && after.has_host(80, "b.example.net"));
+        let after = after.without(&"b.example.net:80".parse().unwrap());
+        assert!(after.ports().is_empty());
+        assert_eq!(found(&before, 80, Some("a.example.net"), "/x"), "a.example.net:80/x", "as it was");
+    }
+
+    #[test]
+    fn a_host_name_has_one_mode_at_a_port() {
+        let table = table(&["a.example.net:80/x"]);
+        assert_eq!(table.admit(&served("a.example.net:80", "l4")).unwrap_err().code, Code::RouteTerms);
+        assert!(table.admit(&served("b.example.net:80", "l4")).is_ok());
+        assert!(table.admit(&served("a.example.net:81", "l4")).is_ok());
+    }
+
+    #[test]
+    fn a_port_knows_how_it_may_be_spoken_to() {
+        let table = table(&["a.example.net:80"]);
+        assert!(table.has_plain(80) && !table.has_tls(80));
+        let both = table.with(served("b.example.net:80", "l4"));
+        assert!(both.has_plain(80) && both.has_tls(80));
+        let neither = both.without(&"a.example.net:80".parse().unwrap());
+        assert!(!neither.has_plain(80) && neither.has_tls(80));
+        assert!(neither.whole_port(80).is_none(), "one name is not all");
+        let all = Table::default().with(served("*:5432", "l4"));
+        assert!(all.whole_port(5432).is_some() && all.whole_port(80).is_none());
+    }
+
+    #[test]
+    fn a_change_among_thousands_leaves_the_others_where_they_are() {
+        let keys: Vec<String> = (0..5000).map(|number| format!("h{number}.example.net:80")).collect();
+        let before = table(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let after = before.with(served("h7.example.net:80", "l7"));
+        for number in [0, 1, 6, 8, 4999] {
+            let host = format!("h{number}.example.net");
+            let find = |table: &Table| table.find(80, Some(&host), "/").unwrap();
+            assert!(Arc::ptr_eq(&find(&before), &find(&after)));
+        }
+    }
+}
