@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daemon::edge::ToEdge;
+use daemon::edge::gateway::ToEdge;
 use effect::{Code, Error, Result};
 use routes::effects::{Maker, Means, Network, Prober};
 use routes::{Certificates, Choice, Driver, Embedded, Hostname, Material, remote};

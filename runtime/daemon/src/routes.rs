@@ -2,22 +2,23 @@
 //! is answered there, and to whom, is left to `routes::remote`.
 
 use std::fmt;
-use std::future::Future;
-use std::io::ErrorKind;
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use certs::certificate::{Facts, chain_from_pem};
 use certs::embedded::Authority;
 use effect::{Code, Error, Result};
 use routes::remote::{Caller, MOST_CONNECTIONS, Server, serve};
+use rustix::fs::{Gid, Mode};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use rustix::fs::{Gid, Mode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -119,7 +120,9 @@ impl Door {
         for certificate in certificates {
             roots.add(certificate).map_err(|error| match &self.issuers {
                 Issuers::File(path) => no_file(path, error),
-                Issuers::Authority(_) => Error::new(Code::Internal, "a root of ours cannot be trusted").because(error),
+                Issuers::Authority(_) => {
+                    Error::new(Code::Internal, "a root of ours cannot be trusted").because(error)
+                }
             })?;
         }
         Ok((roots, revoked))
@@ -164,7 +167,7 @@ pub async fn open_socket(path: &Path, group: Option<&str>) -> Result<UnixListene
     // It comes to its name only when nobody else may use it.
     let name = path.file_name().ok_or_else(|| failed(&"it has no name"))?.to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let opened = || -> std::io::Result<UnixListener> {
+    let opened = || -> io::Result<UnixListener> {
         let _ = std::fs::remove_file(&new);
         let listener = UnixListener::bind(&new)?;
         rustix::fs::chmod(&new, Mode::from_raw_mode(0o600))?;
@@ -196,21 +199,42 @@ fn group_number(name: &str) -> Result<u32, String> {
 
 /// Answers callers on this machine until `over` becomes true.
 pub async fn serve_socket(listener: UnixListener, server: Server, over: watch::Receiver<bool>) {
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
     let talk = |stream: UnixStream, over| serve(stream, Caller::Local, server.clone(), over);
-    accept_each(accept, talk, over).await;
+    accept_each(listener, talk, over).await;
 }
 
 /// Answers holders of certificates until `over` becomes true.
 pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, server: Server, over: watch::Receiver<bool>) {
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
     let talk = |stream, over| welcome(stream, door.config(), server.clone(), over);
-    accept_each(accept, talk, over).await;
+    accept_each(listener, talk, over).await;
 }
 
-async fn accept_each<S, T: Future<Output = ()> + Send + 'static>(
-    accept: impl AsyncFn() -> std::io::Result<S>,
-    talk: impl Fn(S, watch::Receiver<bool>) -> T,
+/// A socket of either kind.
+trait Listener {
+    type Stream;
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        self.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+async fn accept_each<L: Listener, T: Future<Output = ()> + Send + 'static>(
+    listener: L,
+    talk: impl Fn(L::Stream, watch::Receiver<bool>) -> T,
     over: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -221,7 +245,7 @@ async fn accept_each<S, T: Future<Output = ()> + Send + 'static>(
         while connections.try_join_next().is_some() {}
         let accepted = async {
             let place = places.clone().acquire_owned().await;
-            (place, accept().await)
+            (place, poll_fn(|context| listener.poll(context)).await)
         };
         let (place, accepted) = tokio::select! {
             // An error says that nobody could say it any more.
@@ -242,6 +266,8 @@ async fn accept_each<S, T: Future<Output = ()> + Send + 'static>(
             }
         }
     }
+    // New peers learn at once that nobody listens any more.
+    drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     if timeout(GRACE, finished).await.is_err() {
         tracing::warn!("calls on routes were cut when the time of grace was over");
@@ -250,7 +276,12 @@ async fn accept_each<S, T: Future<Output = ()> + Send + 'static>(
 }
 
 /// One connection by mutual TLS. Whoever is refused gets to know why.
-async fn welcome(stream: TcpStream, config: Option<Arc<ServerConfig>>, server: Server, over: watch::Receiver<bool>) {
+async fn welcome(
+    stream: TcpStream,
+    config: Option<Arc<ServerConfig>>,
+    server: Server,
+    over: watch::Receiver<bool>,
+) {
     let Some(config) = config else { return };
     // Answers are small and whole: waiting for more only delays them.
     let _ = stream.set_nodelay(true);
