@@ -61,6 +61,7 @@ pub(crate) struct Drivers {
     pub(crate) dns: dns::Choice,
     #[serde(default)]
     pub(crate) routes: routes::Choice,
+    pub(crate) remote: Option<routes::remote::Settings>,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
@@ -166,6 +167,7 @@ impl Config {
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())
