@@ -32,8 +32,8 @@ use tokio::sync::{mpsc, watch};
 use crate::listen::{self, Handler};
 pub use control::{Answer, Ask, Client, Standing};
 use follow::{Following, Names};
-use traffic::{Follower, Routes};
 use sockets::{Slot, Sockets};
+use traffic::{Follower, Routes};
 
 /// For a successor to say that it answers, after it was given the sockets.
 const SUCCESSION: Duration = Duration::from_secs(20);
@@ -145,8 +145,11 @@ pub async fn run(
     }
     let (ends, mut ended) = mpsc::channel(1);
     let control = control::listen(&folder)?;
-    let addresses: Vec<SocketAddr> =
-        sockets.addresses().into_iter().chain(edge.routes.iter().flat_map(|routes| routes.addresses())).collect();
+    let addresses: Vec<SocketAddr> = sockets
+        .addresses()
+        .into_iter()
+        .chain(edge.routes.iter().flat_map(|routes| routes.addresses()))
+        .collect();
     let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, ends));
     let showing = show_metrics(&edge, &is_over).await?;
     let telling = edge.parts.notifier.has_secondaries().then(|| tell(edge.clone()));

@@ -42,7 +42,8 @@ pub async fn seen(
     let until = tokio::time::Instant::now() + within;
     let mut pause = FIRST_PAUSE;
     loop {
-        let behind: Vec<String> = join_all(servers.iter().map(&missing)).await.into_iter().flatten().collect();
+        let behind: Vec<String> =
+            join_all(servers.iter().map(&missing)).await.into_iter().flatten().collect();
         if behind.is_empty() {
             return Ok(());
         }

@@ -3,12 +3,12 @@
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
 pub mod driver;
+pub mod effects;
 pub mod embedded;
 pub mod hops;
 pub mod probe;
-pub mod remote;
 pub mod proxy;
-pub mod effects;
+pub mod remote;
 pub mod route;
 pub mod settings;
 

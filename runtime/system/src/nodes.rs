@@ -37,7 +37,8 @@ pub struct Node {
 impl Declared for Get {
     const NAME: &'static str = "nodes.get";
     const CAPABILITY: &'static str = "nodes:read:NAME";
-    const EXAMPLE: &'static str = "local node = nodes.get {}\nprint(node.name, node.address or \"127.0.0.1\")";
+    const EXAMPLE: &'static str =
+        "local node = nodes.get {}\nprint(node.name, node.address or \"127.0.0.1\")";
     type World = World;
     type Output = Node;
 

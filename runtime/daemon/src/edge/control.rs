@@ -61,12 +61,7 @@ struct Spoken {
 }
 
 /// Answers those who speak to the edge.
-pub(super) async fn serve(
-    listener: UnixListener,
-    edge: Arc<Edge>,
-    sockets: Sockets,
-    end: mpsc::Sender<End>,
-) {
+pub(super) async fn serve(listener: UnixListener, edge: Arc<Edge>, sockets: Sockets, end: mpsc::Sender<End>) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "nobody can speak to the edge"),
@@ -137,10 +132,9 @@ impl Spoken {
             // Taken before, as the sockets come with its answer.
             Ask::HandOver => Answer::Done,
             ask => match &edge.routes {
-                Some(routes) => self
-                    .runtime
-                    .block_on(routes.answer(ask))
-                    .unwrap_or_else(|error| Answer::Failed { error }),
+                Some(routes) => {
+                    self.runtime.block_on(routes.answer(ask)).unwrap_or_else(|error| Answer::Failed { error })
+                }
                 None => Answer::Failed { error: serves_none() },
             },
         }

@@ -91,11 +91,7 @@ impl Following {
 }
 
 /// Starts to follow.
-pub(super) fn start<F: Follow>(
-    followed: F,
-    state: &Path,
-    over: watch::Receiver<bool>,
-) -> Result<Following> {
+pub(super) fn start<F: Follow>(followed: F, state: &Path, over: watch::Receiver<bool>) -> Result<Following> {
     let (wake, woken) = mpsc::channel();
     let (told, loaded) = oneshot::channel();
     let waker = Waker(wake);

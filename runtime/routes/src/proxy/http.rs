@@ -23,7 +23,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::arrival::Arrival;
 
 /// Serves the requests of a connection, on a `LocalSet`: HTTP/2 where `h2` was agreed on, HTTP/1 otherwise.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, h2: bool, arrival: Arrival) {
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: S,
+    h2: bool,
+    arrival: Arrival,
+) {
     if h2 {
         h2::serve(stream, arrival).await;
     } else {
@@ -39,7 +43,10 @@ pub(crate) fn try_heads(bytes: &[u8]) {
     if head::read_request(&bytes[..length], &mut request, bytes.len() % 2 == 0).is_ok() {
         assert!(target::is_authority(request.host.as_bytes()), "a host that is none was let through");
         let is_line = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0));
-        assert!(is_line(request.target.as_bytes()) && is_line(&request.upgrade), "a line was let through as two");
+        assert!(
+            is_line(request.target.as_bytes()) && is_line(&request.upgrade),
+            "a line was let through as two"
+        );
         assert!(request.fields.iter().all(|(name, value)| is_line(name) && is_line(value)));
         let _ = target::path_of(&request.target);
     }

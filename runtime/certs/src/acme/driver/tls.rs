@@ -129,9 +129,7 @@ pub fn server_name(name: &Name) -> String {
 ///
 /// # Errors
 /// Where the name is none that certificates bear.
-pub fn proof_certificate(
-    challenge: &Challenge,
-) -> Result<(CertificateDer<'static>, Zeroizing<Vec<u8>>)> {
+pub fn proof_certificate(challenge: &Challenge) -> Result<(CertificateDer<'static>, Zeroizing<Vec<u8>>)> {
     let pair = KeyPair::generate().map_err(|error| broken(&error))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -121,8 +121,7 @@ async fn name(standing: &Standing) -> Option<Hop> {
     }
     let looking = tokio::net::lookup_host((hostname.as_str().to_owned(), standing.route.listen));
     let found = match tokio::time::timeout(PATIENCE, looking).await {
-        Ok(Ok(mut found)) if found.next().is_some() => Ok(()),
-        Ok(Ok(_)) => Err("it has no address".to_owned()),
+        Ok(Ok(mut found)) => found.next().map(drop).ok_or_else(|| "it has no address".to_owned()),
         Ok(Err(error)) => Err(format!("this machine cannot look it up: {error}")),
         Err(_) => Err("no answer".to_owned()),
     };

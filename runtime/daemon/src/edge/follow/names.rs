@@ -26,9 +26,7 @@ impl Names {
         let service = parts.service.clone();
         let folder = super::super::folder(&parts.state);
         let keeper = Keeper::start("dns", move || kept::store(&folder, &service.snapshot()))
-            .inspect_err(
-                |error| tracing::error!(%error, "no zone is kept for a start without the database"),
-            )
+            .inspect_err(|error| tracing::error!(%error, "no zone is kept for a start without the database"))
             .ok();
         Self {
             state: parts.state.clone(),

@@ -43,10 +43,8 @@ fn failed(address: SocketAddr, error: &io::Error) -> Error {
     let refused =
         |why: &str| Error::new(Code::RoutePort, format!("routes cannot be served at `{address}`: {why}"));
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            refused(&format!("{} listens there", holder_of(Kind::Route, address)))
-                .hint("stop it, choose another port, or name other `addresses` under [routes] in mcrun.toml")
-        }
+        io::ErrorKind::AddrInUse => refused(&format!("{} listens there", holder_of(Kind::Route, address)))
+            .hint("stop it, choose another port, or name other `addresses` under [routes] in mcrun.toml"),
         io::ErrorKind::PermissionDenied => refused("this user may not").hint(PRIVILEGED),
         _ => refused("the system refuses").because(error),
     }

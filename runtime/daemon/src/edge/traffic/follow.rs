@@ -34,9 +34,7 @@ impl Follower {
             kept::store(&folder, &rows);
         });
         let keeper = keeper
-            .inspect_err(
-                |error| tracing::error!(%error, "no route is kept for a start without the database"),
-            )
+            .inspect_err(|error| tracing::error!(%error, "no route is kept for a start without the database"))
             .ok();
         let routes = routes.clone();
         Self { routes, feed: None, keeper, recalled: None, tried: Instant::now(), runtime }

@@ -18,9 +18,8 @@ fn file(edge: &Path) -> PathBuf {
 
 /// Keeps rows in the place of those that were kept before; where that fails these stay.
 pub(super) fn store(edge: &Path, rows: &Rows) {
-    let stored = serde_json::to_string(rows)
-        .map_err(io::Error::from)
-        .and_then(|text| replace(&file(edge), &text));
+    let stored =
+        serde_json::to_string(rows).map_err(io::Error::from).and_then(|text| replace(&file(edge), &text));
     if let Err(error) = stored {
         tracing::warn!(%error, "the routes cannot be kept");
     }

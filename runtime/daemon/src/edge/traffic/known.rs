@@ -9,7 +9,6 @@ use routes::embedded::{Changed, Proof};
 use routes::{Key, Material, Mode, Standing};
 use serde::{Deserialize, Serialize};
 
-
 /// A route as it is recorded.
 pub(super) struct Row {
     pub(super) record: String,

@@ -63,7 +63,8 @@ impl Ports {
             return Ok(());
         }
         let message = format!("routes are served at {} ports already", self.open.len());
-        Err(Error::new(Code::RoutePort, message).hint("let routes share ports: they are told apart by host name"))
+        Err(Error::new(Code::RoutePort, message)
+            .hint("let routes share ports: they are told apart by host name"))
     }
 
     /// Listens at a port, at all addresses or none. Connections wait until it is served.

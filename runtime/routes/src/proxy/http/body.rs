@@ -150,7 +150,8 @@ impl Reader {
         }
         let is_bare = memchr::memchr_iter(b'\n', block).any(|at| at == 0 || block[at - 1] != b'\r');
         let mut space = [EMPTY_HEADER; MOST_TRAILERS];
-        let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(block, &mut space) else {
+        let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(block, &mut space)
+        else {
             return Err("the trailers are no header fields");
         };
         if is_bare || length != end {

@@ -78,7 +78,8 @@ pub(super) async fn answer<C: Client>(
     let served = match find(request, arrival) {
         Found::Route(served) => served,
         Found::Proof(proof) => {
-            let own = Own { status: 200, media: "application/octet-stream", text: proof.as_bytes(), fields: &[] };
+            let own =
+                Own { status: 200, media: "application/octet-stream", text: proof.as_bytes(), fields: &[] };
             return give(client, request, reply, &own, timer).await;
         }
         Found::Elsewhere(to) => {
@@ -179,9 +180,7 @@ fn too_large(request: &Request, octets: usize, limits: &Limits) -> Option<Own<'s
 fn own_for(refusal: Refusal) -> Own<'static> {
     match refusal {
         Refusal::Forbidden => Own::line(403, "this address may not come\n"),
-        Refusal::TooMany => {
-            Own { fields: &[("retry-after", "1")], ..Own::line(429, "too many requests\n") }
-        }
+        Refusal::TooMany => Own { fields: &[("retry-after", "1")], ..Own::line(429, "too many requests\n") },
         Refusal::Busy => Own::line(503, "too much is under way\n"),
         Refusal::PausedTooLong => Own::line(503, "this service is paused\n"),
     }
@@ -291,7 +290,8 @@ async fn write<C: Client>(
         written = written.and_then(|()| client.push(own.text));
     }
     let written = written.and_then(|()| client.end(None));
-    let flushed = timer.by(Instant::now() + TAKEN_WITHIN, poll_fn(|context| client.poll_flush(context))).await;
+    let flushed =
+        timer.by(Instant::now() + TAKEN_WITHIN, poll_fn(|context| client.poll_flush(context))).await;
     match (written, flushed) {
         (Ok(()), Some(Ok(()))) if keeps => Ended::Keep,
         (Ok(()), Some(Ok(()))) => Ended::Close,

@@ -257,7 +257,11 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
     }
 
     /// Passes on what there is of the answer.
-    fn pass_answer(&mut self, context: &mut Context<'_>, moved: &mut u64) -> Result<Option<Outcome>, Outcome> {
+    fn pass_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        moved: &mut u64,
+    ) -> Result<Option<Outcome>, Outcome> {
         while self.stage == Stage::Head {
             match self.upstream.poll_answer(context, self.answer) {
                 Poll::Pending => {
@@ -279,7 +283,11 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
             if self.answer.status == 101 {
                 let is_wanted = !self.request.upgrade.is_empty() && !self.answer.upgrade.is_empty();
                 let unasked = Broken::Said("it changes the protocol without being asked");
-                return if is_wanted { Ok(Some(Outcome::Switch)) } else { Err(Outcome::NoAnswer { why: unasked, is_late: false }) };
+                return if is_wanted {
+                    Ok(Some(Outcome::Switch))
+                } else {
+                    Err(Outcome::NoAnswer { why: unasked, is_late: false })
+                };
             }
             self.begin()?;
         }

@@ -34,7 +34,9 @@ impl Fields {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.marks.iter().map(|mark| (&self.text[mark.start..mark.colon], &self.text[mark.colon + 2..mark.end]))
+        self.marks
+            .iter()
+            .map(|mark| (&self.text[mark.start..mark.colon], &self.text[mark.colon + 2..mark.end]))
     }
 
     /// Every name, with where its value is in [`Fields::wire`].
@@ -179,7 +181,15 @@ mod tests {
     #[test]
     fn what_frames_or_authorises_does_not_trail() {
         assert!(may_trail(b"grpc-status") && may_trail(b"x-checksum"));
-        for name in ["Content-Length", "transfer-encoding", "host", "authorization", "cookie", "te", "x-forwarded-for"] {
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "host",
+            "authorization",
+            "cookie",
+            "te",
+            "x-forwarded-for",
+        ] {
             assert!(!may_trail(name.as_bytes()), "{name}");
         }
     }

@@ -136,8 +136,28 @@ impl Request {
 }
 
 const KNOWN: [&str; 22] = [
-    "PATCH", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "MKCALENDAR",
-    "BIND", "UNBIND", "REBIND", "ACL", "VERSION-CONTROL", "CHECKIN", "CHECKOUT", "MERGE", "PURGE", "LINK", "QUERY",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "MKCALENDAR",
+    "BIND",
+    "UNBIND",
+    "REBIND",
+    "ACL",
+    "VERSION-CONTROL",
+    "CHECKIN",
+    "CHECKOUT",
+    "MERGE",
+    "PURGE",
+    "LINK",
+    "QUERY",
 ];
 
 /// Reads a method.

@@ -66,7 +66,10 @@ impl Incoming {
 }
 
 /// Whether the window has room for a piece.
-pub(super) fn poll_room(stream: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+pub(super) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), Broken>> {
     loop {
         if stream.capacity() > 0 {
             return Poll::Ready(Ok(()));

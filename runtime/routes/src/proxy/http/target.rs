@@ -51,7 +51,8 @@ pub(super) fn is_path(target: &[u8]) -> bool {
 /// finds one route and means another.
 pub(super) fn path_of(target: &str) -> Cow<'_, str> {
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    let is_plain = !path.contains('%') && !path.contains("/.") && !path.contains("//") && !path.contains('\\');
+    let is_plain =
+        !path.contains('%') && !path.contains("/.") && !path.contains("//") && !path.contains('\\');
     if is_plain { Cow::Borrowed(path) } else { Cow::Owned(resolved(path)) }
 }
 
@@ -109,9 +110,10 @@ mod tests {
         for right in ["a.example", "A:443", "127.0.0.1:8080", "[::1]", "[::1]:80", "a.example.", "a:"] {
             assert!(is_authority(right.as_bytes()), "{right}");
         }
-        for wrong in
-            ["", ":80", "a b", "a,b", "u@a", "a:b", "a:99999", "a:+1", "[::1", "::1", "[a]", "a/b", "a:1:2", "[::1]x", "é"]
-        {
+        for wrong in [
+            "", ":80", "a b", "a,b", "u@a", "a:b", "a:99999", "a:+1", "[::1", "::1", "[a]", "a/b", "a:1:2",
+            "[::1]x", "é",
+        ] {
             assert!(!is_authority(wrong.as_bytes()), "{wrong}");
         }
     }

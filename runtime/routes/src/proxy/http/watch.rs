@@ -102,7 +102,9 @@ impl Watch {
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let idle = self.last + self.idle;
         match self.since {
-            Some(since) if self.minimum > 0 => idle.min(since.max(now) + WINDOW.saturating_sub(self.waited_at(now))),
+            Some(since) if self.minimum > 0 => {
+                idle.min(since.max(now) + WINDOW.saturating_sub(self.waited_at(now)))
+            }
             _ => idle,
         }
     }

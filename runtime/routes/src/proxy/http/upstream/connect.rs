@@ -47,7 +47,11 @@ pub(in crate::proxy::http) enum Stream {
 }
 
 /// Connects. What `header` has is sent before anything else.
-pub(in crate::proxy::http) async fn connect(place: &Place, header: &[u8], is_http2: bool) -> io::Result<Stream> {
+pub(in crate::proxy::http) async fn connect(
+    place: &Place,
+    header: &[u8],
+    is_http2: bool,
+) -> io::Result<Stream> {
     let mut stream = TcpStream::connect(place.address).await?;
     stream.set_nodelay(true)?;
     if !header.is_empty() {
