@@ -46,7 +46,7 @@ enum Begun {
         server_name: Option<Box<str>>,
     },
     Tls {
-        stream: TlsStream<Rewind>,
+        stream: Box<TlsStream<Rewind>>,
         server_name: Option<Box<str>>,
     },
     Plain {
