@@ -67,7 +67,6 @@ pub(crate) struct Drivers {
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
     pub(crate) caddy: Option<routes::caddy::Settings>,
-    pub(crate) remote: Option<routes::remote::Settings>,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]

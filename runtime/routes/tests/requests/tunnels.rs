@@ -8,7 +8,8 @@ use routes::Key;
 use super::backend::Backend;
 use super::stage::{Stage, local};
 
-const ASK: &[u8] = b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+const ASK: &[u8] =
+    b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      sec-websocket-key: x\r\n\r\n";
 
 /// Agrees, says `hi` at once, and then gives back what it gets.
@@ -16,7 +17,8 @@ async fn echo() -> Backend {
     Backend::new(|mut inside| async move {
         let request = inside.request().await.unwrap();
         assert!(request.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{request}");
-        let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nx: 1\r\n\r\nhi";
+        let agreed =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nx: 1\r\n\r\nhi";
         inside.send(agreed).await;
         while inside.more().await > 0 {
             let read = String::from_utf8(std::mem::take(&mut inside.read)).unwrap();
