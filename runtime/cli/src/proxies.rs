@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use daemon::edge::gateway::ToEdge;
 use effect::{Code, Error, Result};
+use peer::Secrets;
 use routes::effects::{Maker, Means, Network, Prober};
-use routes::{Certificates, Choice, Driver, Embedded, Hostname, Material, remote};
+use routes::{Certificates, Choice, Driver, Embedded, Hostname, Material, Settings, caddy, remote};
 
 use crate::config::Config;
 use crate::shown::Shown;
@@ -15,7 +16,8 @@ use crate::shown::Shown;
 /// What mcrun.toml says of proxies.
 pub(crate) struct Proxies {
     choice: Choice,
-    routes: routes::Settings,
+    settings: Settings,
+    caddy: Option<caddy::Settings>,
     remote: Option<remote::Settings>,
     state: PathBuf,
 }
@@ -24,24 +26,34 @@ impl Proxies {
     pub(crate) fn new(config: &Config, state: &Path) -> Self {
         Self {
             choice: config.drivers.routes,
-            routes: config.routes.clone(),
+            settings: config.routes.clone(),
+            caddy: config.drivers.caddy.clone(),
             remote: config.drivers.remote.clone(),
             state: state.to_owned(),
         }
+    }
+
+    /// The proxy in the edge, whichever is chosen.
+    pub(crate) fn embedded(&self, means: Means) -> Embedded {
+        let edge = Arc::new(ToEdge::new(&self.state));
+        Embedded::new(means.journal, &means.node, self.settings.clone(), edge)
     }
 }
 
 impl Maker for Proxies {
     fn driver(&self, means: Means) -> Result<Arc<dyn Driver>> {
         match self.choice {
-            Choice::Embedded => {
-                let gateway = Arc::new(ToEdge::new(&self.state));
-                Ok(Arc::new(Embedded::new(means.journal, &means.node, self.routes.clone(), gateway)))
+            Choice::Embedded => Ok(Arc::new(self.embedded(means))),
+            Choice::Caddy => {
+                let settings = self.caddy.clone().ok_or_else(|| not_described("caddy"))?;
+                let secrets = Secrets::new(means.secrets.clone(), "routes:caddy");
+                let (certificates, routes) = (self.certificates(means), self.settings.clone());
+                let parts = caddy::Parts { secrets, certificates, routes };
+                Ok(Arc::new(caddy::Client::new(settings, parts)?))
             }
-            Choice::Caddy => Err(not_described("caddy")),
             Choice::Remote => {
-                let settings = self.remote.as_ref().ok_or_else(|| not_described("remote"))?;
-                Ok(Arc::new(remote::Client::new(settings, Arc::new(Shown::from(means)))?))
+                let settings = self.remote.clone().ok_or_else(|| not_described("remote"))?;
+                Ok(Arc::new(remote::Client::new(&settings, Arc::new(Shown::from(means)))?))
             }
         }
     }

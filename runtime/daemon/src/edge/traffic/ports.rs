@@ -129,7 +129,9 @@ impl Ports {
 
     /// Closes every port, and tells the threads that there will be no other.
     pub(super) fn end(&mut self) {
-        std::mem::take(&mut self.open).into_values().for_each(|open| drop(open.over.send_replace(true)));
+        for open in std::mem::take(&mut self.open).into_values() {
+            open.over.send_replace(true);
+        }
         self.threads.clear();
         self.given.clear();
     }
