@@ -70,9 +70,8 @@ async fn a_key_of_another_certificate_is_a_mistake_of_the_configuration() {
 async fn whoever_comes_without_a_certificate_is_refused() {
     let side = Side::new();
     let address = side.listen().await;
-    let roots = rustls::RootCertStore { roots: Vec::new() };
-    let mut roots = roots;
-    for root in side.authority.trusted().await.unwrap() {
+    let mut roots = rustls::RootCertStore::empty();
+    for root in side.authority().trusted().await.unwrap() {
         roots.add(root).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

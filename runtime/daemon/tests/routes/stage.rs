@@ -171,8 +171,9 @@ pub(crate) struct Side {
     pub(crate) driver: Embedded,
     pub(crate) got: Arc<Got>,
     pub(crate) server: Server,
-    pub(crate) authority: Authority,
     pub(crate) pki: Pki,
+    journal: Journal,
+    sealer: Arc<Sealer>,
     over: watch::Sender<bool>,
 }
 
@@ -181,13 +182,18 @@ impl Side {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path(), Arc::new(SystemClock)).unwrap();
         let sealer = Arc::new(Sealer::open(folder.path()).unwrap());
-        let authority = Authority::new(journal.clone(), sealer, "svc", folder.path(), Default::default());
         let settings = routes::Settings { addresses: vec![[127, 0, 0, 1].into()], ..Default::default() };
-        let driver = Embedded::new(journal, "svc", settings, Arc::new(Obedient));
+        let driver = Embedded::new(journal.clone(), "svc", settings, Arc::new(Obedient));
         let got = Arc::new(Got::default());
         let rules = Rules::new(&toml::from_str::<Api>(RULES).unwrap());
         let server = Server::new(Arc::new(driver.clone()), rules, "svc", Some(got.clone()));
-        Self { folder, driver, got, server, authority, pki: Pki::new(), over: watch::Sender::new(false) }
+        let over = watch::Sender::new(false);
+        Self { folder, driver, got, server, pki: Pki::new(), journal, sealer, over }
+    }
+
+    pub(crate) fn authority(&self) -> Authority {
+        let (journal, sealer) = (self.journal.clone(), self.sealer.clone());
+        Authority::new(journal, sealer, "svc", self.folder.path(), Default::default())
     }
 
     /// Ends what listens, and waits for nothing.
@@ -212,7 +218,7 @@ impl Side {
 
     pub(crate) async fn listen(&self) -> SocketAddr {
         let names = certs::Names::parse(&[HOST.to_owned()]).unwrap();
-        let identity = Identity::new(self.authority.clone(), names);
+        let identity = Identity::new(self.authority(), names);
         let door = Arc::new(Door::open(identity, Issuers::File(self.pki.ca())).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -222,7 +228,7 @@ impl Side {
 
     /// The settings of a driver that holds the certificate `name`.
     pub(crate) async fn settings(&self, address: SocketAddr, (chain, key): (PathBuf, PathBuf)) -> Settings {
-        let roots = certs::certificate::to_pem(&self.authority.trusted().await.unwrap());
+        let roots = certs::certificate::to_pem(&self.authority().trusted().await.unwrap());
         let ca = self.folder.path().join("roots.pem");
         std::fs::write(&ca, roots).unwrap();
         Settings {
