@@ -141,10 +141,13 @@ impl Client {
                 return Ok(());
             }
         }
-        Err(Error::new(Code::ProxyRefused, format!("Caddy at {} does not take the change", self.admin.place()))
-            .because("its configuration is being changed by others all the time")
-            .hint("see what else writes to its admin API")
-            .retryable())
+        Err(Error::new(
+            Code::ProxyRefused,
+            format!("Caddy at {} does not take the change", self.admin.place()),
+        )
+        .because("its configuration is being changed by others all the time")
+        .hint("see what else writes to its admin API")
+        .retryable())
     }
 
     fn check(&self, standing: &Standing, before: &Value) -> Result<()> {
@@ -165,7 +168,9 @@ impl Client {
         }
         if self.routes.addresses.is_empty() {
             let message = "`addresses` under [routes] in mcrun.toml names none";
-            return Err(Error::new(Code::RoutePort, message).hint("routes are served at the addresses that it lists"));
+            return Err(
+                Error::new(Code::RoutePort, message).hint("routes are served at the addresses that it lists")
+            );
         }
         servers::check(before, &self.names, &self.routes, route)
     }

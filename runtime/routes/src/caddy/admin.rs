@@ -39,8 +39,7 @@ struct Refusal {
 
 impl Admin {
     pub(super) fn new(settings: Settings, secrets: Secrets) -> Result<Self> {
-        let limits =
-            Limits { connect: settings.timeout.0, answer: settings.timeout.0, largest: LARGEST };
+        let limits = Limits { connect: settings.timeout.0, answer: settings.timeout.0, largest: LARGEST };
         let (url, client) = match settings.admin.strip_prefix("unix/") {
             // Caddy wants to be asked by a name of this machine, through a socket too.
             Some(path) => (address("http://127.0.0.1/")?, Client::at_socket(KIND, limits, path.into())),
@@ -75,8 +74,9 @@ impl Admin {
     /// Puts a configuration in the place of the one that was read; false where that is not the one there any more.
     pub(super) async fn write(&self, value: &Value, read: &Tag) -> Result<bool> {
         let mut question = Question::new(Method::POST, self.url.clone());
-        let body = serde_json::to_vec(value)
-            .map_err(|error| Error::new(Code::Internal, "a configuration cannot be encoded").because(error))?;
+        let body = serde_json::to_vec(value).map_err(|error| {
+            Error::new(Code::Internal, "a configuration cannot be encoded").because(error)
+        })?;
         question.body = Bytes::from(body);
         question.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         question.headers.insert(IF_MATCH, read.0.clone());
@@ -106,7 +106,9 @@ impl Admin {
         };
         let refused = KIND.refused(&place, what, printable(&told.error));
         match status.as_u16() {
-            401 | 403 => refused.hint("`origins` of Caddy's admin endpoint, or what guards it, keeps mcrun out"),
+            401 | 403 => {
+                refused.hint("`origins` of Caddy's admin endpoint, or what guards it, keeps mcrun out")
+            }
             _ => refused,
         }
     }
@@ -138,9 +140,8 @@ fn network(text: &str) -> Result<Url> {
         "https" => {}
         "http" if is_here(&url) => {}
         _ => {
-            return Err(Error::new(Code::Config, "[drivers.caddy] admin: calls are made over HTTPS only").hint(
-                "write `https://…`; plain HTTP goes to 127.0.0.1 and to `unix//path` alone",
-            ));
+            return Err(Error::new(Code::Config, "[drivers.caddy] admin: calls are made over HTTPS only")
+                .hint("write `https://…`; plain HTTP goes to 127.0.0.1 and to `unix//path` alone"));
         }
     }
     let mut url = url;

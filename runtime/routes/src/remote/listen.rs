@@ -23,7 +23,7 @@ use super::Server;
 /// Callers at once, for whoever listens.
 pub const MOST_CONNECTIONS: usize = 64;
 /// Calls of one connection under way.
-const MOST_CALLS: u32 = 64;
+const MOST_CALLS: u32 = 128;
 /// Streams that were reset and are not forgotten yet, before the connection is closed.
 const MOST_RESETS: usize = 32;
 /// A head, in octets.

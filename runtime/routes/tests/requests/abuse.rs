@@ -64,9 +64,7 @@ fn a_client_that_takes_back_all_it_asks_is_sent_away() {
             }
             panic!("50,000 requests were taken back");
         };
-        let told = async {
-            while first_of_stream(&mut reading).await != 7 {}
-        };
+        let told = async { while first_of_stream(&mut reading).await != 7 {} };
         tokio::select! {
             () = flooding => {}
             () = told => {}
@@ -100,9 +98,7 @@ fn a_head_that_never_ends_ends_the_connection() {
             }
             panic!("a million frames were taken");
         };
-        let told = async {
-            while first_of_stream(&mut reading).await != 7 {}
-        };
+        let told = async { while first_of_stream(&mut reading).await != 7 {} };
         tokio::select! {
             () = flooding => {}
             () = told => {}

@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 
 #[derive(Clone)]
-pub struct Backend {
-    pub address: SocketAddr,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
     shared: Rc<Shared>,
 }
 
@@ -18,21 +17,18 @@ pub struct Backend {
 struct Shared {
     requests: RefCell<Vec<String>>,
     connections: Cell<usize>,
-    changed: Notify,
 }
 
 /// A connection at a back end.
-pub struct Inside {
-    pub stream: TcpStream,
-    pub read: Vec<u8>,
-    /// The how-manieth connection it is, from 0.
-    pub number: usize,
+pub(crate) struct Inside {
+    pub(crate) stream: TcpStream,
+    pub(crate) read: Vec<u8>,
     shared: Rc<Shared>,
 }
 
 impl Backend {
     /// One that does `what` with each connection.
-    pub async fn new<F: Future<Output = ()> + 'static>(what: impl Fn(Inside) -> F + 'static) -> Self {
+    pub(crate) async fn new<F: Future<Output = ()> + 'static>(what: impl Fn(Inside) -> F + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shared = Rc::new(Shared::default());
         let address = listener.local_addr().unwrap();
@@ -41,9 +37,8 @@ impl Backend {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let number = own.connections.replace(own.connections.get() + 1);
-                own.changed.notify_waiters();
-                let inside = Inside { stream, read: Vec::new(), number, shared: Rc::clone(&own) };
+                own.connections.set(own.connections.get() + 1);
+                let inside = Inside { stream, read: Vec::new(), shared: Rc::clone(&own) };
                 tokio::task::spawn_local(what(inside));
             }
         });
@@ -51,7 +46,7 @@ impl Backend {
     }
 
     /// One that answers each request with `answer`.
-    pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::new(move |mut inside| {
             let answer = answer.clone();
@@ -65,39 +60,28 @@ impl Backend {
     }
 
     /// One that answers `ok`.
-    pub async fn fine() -> Self {
+    pub(crate) async fn fine() -> Self {
         Self::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await
     }
 
     /// An address at which nothing is.
-    pub async fn nobody() -> SocketAddr {
+    pub(crate) async fn nobody() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }
 
     /// What came so far, request by request; ids are `ID`.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.borrow().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.get()
-    }
-
-    /// Resolves when so many connections came.
-    pub async fn connected(&self, count: usize) {
-        loop {
-            let changed = self.shared.changed.notified();
-            if self.connections() >= count {
-                return;
-            }
-            changed.await;
-        }
     }
 }
 
 impl Inside {
     /// The next request to its end, kept; none at the end of the connection.
-    pub async fn request(&mut self) -> Option<String> {
+    pub(crate) async fn request(&mut self) -> Option<String> {
         loop {
             if let Some(length) = whole(&self.read) {
                 let rest = self.read.split_off(length);
@@ -114,11 +98,11 @@ impl Inside {
     }
 
     /// Reads what there is.
-    pub async fn more(&mut self) -> usize {
+    pub(crate) async fn more(&mut self) -> usize {
         self.stream.read_buf(&mut self.read).await.unwrap_or(0)
     }
 
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 }

@@ -28,7 +28,8 @@ fn curl_is_answered_over_http_1_and_2() {
         let backend = Backend::fine().await;
         let stage = Stage::secure(backend.address, json!({})).await;
         for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
-            let given = curl(&stage, &[option, "--write-out", " %{http_version}", "https://a.example:8443/"]).await;
+            let given =
+                curl(&stage, &[option, "--write-out", " %{http_version}", "https://a.example:8443/"]).await;
             assert_eq!(given, format!("ok {version}"));
             let body = "x".repeat(100_000);
             let post = ["--data", &body, option, "--write-out", " %{http_code}", "https://a.example:8443/"];

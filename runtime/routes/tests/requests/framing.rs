@@ -115,7 +115,8 @@ fn what_is_no_answer_is_a_502() {
 #[test]
 fn an_answer_that_is_cut_is_not_ended() {
     local(async {
-        let given = exchange(GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        let given =
+            exchange(GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
         assert!(given.ends_with("5\r\nhello\r\n"), "{given:?}");
         let given = exchange(GET, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
         assert!(given.ends_with("hello"), "{given:?}");
@@ -128,12 +129,15 @@ fn requests_in_a_row_are_answered_in_order() {
         let backend = Backend::new(|mut inside| async move {
             while let Some(request) = inside.request().await {
                 let path = request.split(' ').nth(1).unwrap().to_owned();
-                inside.send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len())).await;
+                inside
+                    .send(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len()))
+                    .await;
             }
         })
         .await;
         let stage = Stage::plain(backend.address, json!({})).await;
-        let requests: String = (0..20).map(|at| format!("GET /item{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+        let requests: String =
+            (0..20).map(|at| format!("GET /item{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
         let mut client = stage.connect().await;
         client.send(requests.as_bytes()).await;
         for at in 0..20 {
@@ -154,15 +158,20 @@ fn a_head_in_single_bytes_is_read() {
             client.send(&[*byte]).await;
         }
         assert!(client.until("ok").await.starts_with("HTTP/1.1 200"));
-        assert!(backend.requests()[0].ends_with("2\r\nab\r\n0\r\n\r\n") || backend.requests()[0].contains("1\r\na\r\n1\r\nb\r\n"));
+        assert!(
+            backend.requests()[0].ends_with("2\r\nab\r\n0\r\n\r\n")
+                || backend.requests()[0].contains("1\r\na\r\n1\r\nb\r\n")
+        );
     });
 }
 
 #[test]
 fn a_route_adds_to_answers_what_it_says() {
     local(async {
-        let backend =
-            Backend::answering("HTTP/1.1 200 OK\r\nServer: x\r\nX-Frame-Options: DENY\r\ncontent-length: 0\r\n\r\n").await;
+        let backend = Backend::answering(
+            "HTTP/1.1 200 OK\r\nServer: x\r\nX-Frame-Options: DENY\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
         let headers = json!({ "headers": { "security": true, "set": { "server": "mine" } } });
         let stage = Stage::plain(backend.address, headers).await;
         let answer = stage.to_end(GET.as_bytes()).await;
@@ -183,7 +192,8 @@ fn a_route_may_answer_without_a_back_end() {
         let answer = stage.to_end(b"GET /x?y HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 301 Moved Permanently\r\n"), "{answer}");
         assert!(answer.contains("location: https://new.example/x?y\r\n"), "{answer}");
-        let stage = Stage::plain(nobody, json!({ "maintenance": { "text": "soon", "retry_after": "2m" } })).await;
+        let stage =
+            Stage::plain(nobody, json!({ "maintenance": { "text": "soon", "retry_after": "2m" } })).await;
         let answer = stage.to_end(GET.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 120\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nsoon"), "{answer}");
@@ -208,7 +218,7 @@ fn what_is_too_large_is_refused() {
             let mut client = stage.connect().await;
             // The proxy may close before it has all of it.
             let _ = tokio::io::AsyncWriteExt::write_all(&mut client.stream, head.as_bytes()).await;
-            let answer = client.to_end().await;
+            let answer = client.rest().await;
             assert!(answer.starts_with("HTTP/1.1 431 "), "{size}: {answer}");
         }
     });
@@ -217,15 +227,21 @@ fn what_is_too_large_is_refused() {
 #[test]
 fn a_path_finds_the_route_that_a_server_would_mean() {
     local(async {
-        let (open, closed) = (Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nopen").await, Backend::fine().await);
+        let (open, closed) = (
+            Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nopen").await,
+            Backend::fine().await,
+        );
         let stage = Stage::plain(open.address, json!({})).await;
         let deny = json!({ "path": "/admin", "access": { "deny": ["127.0.0.0/8"] } });
         stage.route(closed.address, json!({ "hostname": "*" }), deny);
         for path in ["/admin", "/x/../admin", "/%61dmin/x", "//admin", "/x/%2e%2e/admin", "/./admin"] {
-            let answer = stage.to_end(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await;
+            let answer = stage
+                .to_end(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes())
+                .await;
             assert!(answer.starts_with("HTTP/1.1 403 "), "{path}: {answer}");
         }
-        let answer = stage.to_end(b"GET /administrator HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let answer =
+            stage.to_end(b"GET /administrator HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert!(answer.ends_with("open"), "{answer}");
         assert_eq!(closed.connections(), 0);
     });

@@ -17,7 +17,8 @@ fn get(path: &str) -> http::request::Builder {
 
 /// The status and the body of the answer.
 async fn ask(sender: &mut SendRequest<Bytes>, request: Request<()>, body: Option<&[u8]>) -> (u16, Vec<u8>) {
-    let (answer, mut stream) = sender.clone().ready().await.unwrap().send_request(request, body.is_none()).unwrap();
+    let (answer, mut stream) =
+        sender.clone().ready().await.unwrap().send_request(request, body.is_none()).unwrap();
     if let Some(body) = body {
         stream.send_data(Bytes::copy_from_slice(body), true).unwrap();
     }
@@ -41,14 +42,16 @@ fn requests_are_passed_on_as_http_1_has_them() {
         assert_eq!(ask(&mut sender, cookies.body(()).unwrap(), None).await, (200, b"ok".to_vec()));
         let post = Request::post("https://a.example/").version(http::Version::HTTP_2);
         assert_eq!(ask(&mut sender, post.body(()).unwrap(), Some(b"hello")).await.0, 200);
-        let long = Request::post("https://a.example/").version(http::Version::HTTP_2).header("content-length", "5");
+        let long =
+            Request::post("https://a.example/").version(http::Version::HTTP_2).header("content-length", "5");
         assert_eq!(ask(&mut sender, long.body(()).unwrap(), Some(b"hello")).await.0, 200);
         let told = |head: &str, framing: &str| format!("{head}{TOLD}{framing}\r\n");
         assert_eq!(
             backend.requests(),
             [
                 told("GET /x?y HTTP/1.1\r\nhost: a.example\r\ncookie: a=1; b=2\r\n", ""),
-                told("POST / HTTP/1.1\r\nhost: a.example\r\n", "transfer-encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n",
+                told("POST / HTTP/1.1\r\nhost: a.example\r\n", "transfer-encoding: chunked\r\n")
+                    + "5\r\nhello\r\n0\r\n\r\n",
                 told("POST / HTTP/1.1\r\nhost: a.example\r\n", "content-length: 5\r\n") + "hello",
             ]
         );
@@ -61,7 +64,9 @@ fn requests_that_http_1_would_read_otherwise_are_refused() {
         let backend = Backend::fine().await;
         let stage = Stage::secure(backend.address, json!({})).await;
         let mut sender = stage.http2().await;
-        let odd = |name: &'static str, value: &'static [u8]| get("/").header(name, HeaderValue::from_bytes(value).unwrap());
+        let odd = |name: &'static str, value: &'static [u8]| {
+            get("/").header(name, HeaderValue::from_bytes(value).unwrap())
+        };
         for (what, status, request) in [
             ("authority and host differ", 400, odd("host", b"b.example")),
             ("two hosts", 400, odd("host", b"a.example").header("host", "a.example")),
@@ -80,7 +85,11 @@ fn requests_that_http_1_would_read_otherwise_are_refused() {
             assert!(is_refused, "{what}: {given:?}");
         }
         assert_eq!(backend.connections(), 0, "{:?}", backend.requests());
-        assert_eq!(ask(&mut sender, get("/").body(()).unwrap(), None).await.0, 200, "the connection lives on");
+        assert_eq!(
+            ask(&mut sender, get("/").body(()).unwrap(), None).await.0,
+            200,
+            "the connection lives on"
+        );
     });
 }
 
@@ -108,7 +117,8 @@ fn fields_that_http_2_must_not_have_end_the_stream() {
         ] {
             let mut tls = stage.tls("a.example", b"h2").await;
             let mut block = Vec::new();
-            let pseudo = [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
+            let pseudo =
+                [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
             for (name, value) in pseudo.iter().chain(&fields) {
                 literal(name, value, &mut block);
             }
@@ -130,7 +140,9 @@ fn a_body_that_is_not_as_long_as_it_says_makes_no_request() {
         let stage = Stage::secure(backend.address, json!({})).await;
         for body in [&b"hell"[..], b"hello!"] {
             let mut sender = stage.http2().await;
-            let post = Request::post("https://a.example/").version(http::Version::HTTP_2).header("content-length", "5");
+            let post = Request::post("https://a.example/")
+                .version(http::Version::HTTP_2)
+                .header("content-length", "5");
             let (answer, mut stream) = sender.send_request(post.body(()).unwrap(), false).unwrap();
             stream.send_data(Bytes::from_static(body), true).unwrap();
             let given = answer.await;
@@ -141,7 +153,7 @@ fn a_body_that_is_not_as_long_as_it_says_makes_no_request() {
 }
 
 /// A field of HPACK, written out.
-pub fn literal(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(crate) fn literal(name: &str, value: &str, out: &mut Vec<u8>) {
     out.push(0);
     for part in [name, value] {
         out.push(u8::try_from(part.len()).unwrap());
@@ -149,7 +161,7 @@ pub fn literal(name: &str, value: &str, out: &mut Vec<u8>) {
     }
 }
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
@@ -157,7 +169,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>
 }
 
 /// The kind of the first frame of a stream, or of the one that ends the connection.
-pub async fn first_of_stream(stream: &mut (impl AsyncReadExt + Unpin)) -> u8 {
+pub(crate) async fn first_of_stream(stream: &mut (impl AsyncReadExt + Unpin)) -> u8 {
     loop {
         let mut head = [0; 9];
         if stream.read_exact(&mut head).await.is_err() {
@@ -183,7 +195,9 @@ fn many_requests_go_at_once() {
         let mut asked = tokio::task::JoinSet::new();
         for at in 0..100 {
             let mut sender = sender.clone();
-            asked.spawn_local(async move { ask(&mut sender, get(&format!("/{at}")).body(()).unwrap(), None).await.0 });
+            asked.spawn_local(async move {
+                ask(&mut sender, get(&format!("/{at}")).body(()).unwrap(), None).await.0
+            });
         }
         while let Some(status) = asked.join_next().await {
             assert_eq!(status.unwrap(), 200);
@@ -200,7 +214,9 @@ fn a_connection_for_another_certificate_is_not_used() {
         stage.route(backend.address, json!({ "hostname": "b.example", "cert": "c" }), json!({}));
         stage.route(backend.address, json!({ "hostname": "c.example" }), json!({}));
         let mut sender = stage.http2().await;
-        let to = |host: &str| Request::get(format!("https://{host}/")).version(http::Version::HTTP_2).body(()).unwrap();
+        let to = |host: &str| {
+            Request::get(format!("https://{host}/")).version(http::Version::HTTP_2).body(()).unwrap()
+        };
         assert_eq!(ask(&mut sender, to("b.example"), None).await.0, 200, "it is the same certificate");
         assert_eq!(ask(&mut sender, to("c.example"), None).await.0, 421, "it has none");
         assert_eq!(ask(&mut sender, to("d.example"), None).await.0, 404);
@@ -212,7 +228,10 @@ fn connections_end_after_what_is_under_way() {
     local(async {
         let (go, mut gone) = tokio::sync::mpsc::unbounded_channel::<()>();
         let (seen, mut saw) = tokio::sync::mpsc::unbounded_channel::<()>();
-        let gone = std::cell::RefCell::new(Some(std::mem::replace(&mut gone, tokio::sync::mpsc::unbounded_channel().1)));
+        let gone = std::cell::RefCell::new(Some(std::mem::replace(
+            &mut gone,
+            tokio::sync::mpsc::unbounded_channel().1,
+        )));
         let backend = Backend::new(move |mut inside| {
             let mut gone = gone.borrow_mut().take().unwrap();
             let seen = seen.clone();

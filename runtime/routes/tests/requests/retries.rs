@@ -5,7 +5,11 @@ use serde_json::json;
 use super::backend::Backend;
 use super::stage::{Raw, Stage, local};
 
-async fn with_two(first: std::net::SocketAddr, second: std::net::SocketAddr, more: serde_json::Value) -> Stage {
+async fn with_two(
+    first: std::net::SocketAddr,
+    second: std::net::SocketAddr,
+    more: serde_json::Value,
+) -> Stage {
     let stage = Stage::plain(first, more.clone()).await;
     let backends = json!({ "backends": [first.to_string(), second.to_string()] });
     let mut terms = more;
@@ -19,7 +23,8 @@ async fn ask(client: &mut Raw, method: &str) -> String {
     let body = if method == "POST" { "hi" } else { "" };
     client.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n{length}\r\n{body}").as_bytes()).await;
     let head = client.until("\r\n\r\n").await;
-    let length: usize = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+    let length: usize =
+        head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
     while client.read.len() < length {
         tokio::io::AsyncReadExt::read_buf(&mut client.stream, &mut client.read).await.unwrap();
     }

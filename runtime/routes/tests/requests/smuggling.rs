@@ -7,31 +7,95 @@ use super::stage::{Stage, local};
 
 /// What is refused, and with which status.
 const REFUSED: &[(&str, u16, &str)] = &[
-    ("both lengths", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-    ("both, the other way round", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n"),
-    ("two lengths that differ", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!"),
-    ("two lengths that agree", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello"),
+    (
+        "both lengths",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "both, the other way round",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths that differ",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+    ),
+    (
+        "two lengths that agree",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello",
+    ),
     ("a list of lengths", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5, 5\r\n\r\nhello"),
     ("a negative length", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -5\r\n\r\nhello"),
     ("a length with a plus", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +5\r\n\r\nhello"),
     ("a hexadecimal length", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x5\r\n\r\nhello"),
     ("a length with a space in it", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1 5\r\n\r\nhello"),
     ("an empty length", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length:\r\n\r\n"),
-    ("a length beyond all numbers", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n"),
+    (
+        "a length beyond all numbers",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n",
+    ),
     ("a length with a tab before it", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length:\t5\r\n\r\nhello"),
-    ("a length with a space behind its name", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length : 5\r\n\r\nhello"),
+    (
+        "a length with a space behind its name",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length : 5\r\n\r\nhello",
+    ),
     ("identity", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n"),
-    ("identity, then chunked", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n"),
-    ("chunked twice in one field", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    ("chunked in two fields", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-    ("chunked, then another", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n0\r\n\r\n"),
-    ("gzip, then chunked", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "identity, then chunked",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked twice in one field",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked in two fields",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked, then another",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "gzip, then chunked",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("xchunked", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
-    ("chunked in quotes", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-    ("chunked with a tab before it", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\tchunked\r\n\r\n0\r\n\r\n"),
-    ("chunked with a tab behind it", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\t\r\n\r\n0\r\n\r\n"),
-    ("chunked with a vertical tab", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
-    ("chunked with a space behind its name", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "chunked in quotes",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked with a tab before it",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\tchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked with a tab behind it",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\t\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked with a vertical tab",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked with a space behind its name",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("an empty transfer encoding", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n\r\n"),
     ("chunked in HTTP/1.0", 400, "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("a folded field", 400, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
@@ -68,14 +132,26 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("http in lower case", 400, "GET / http/1.1\r\nhost: a\r\n\r\n"),
     ("an empty line first", 400, "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("nothing of HTTP", 400, "\x16\x03\x01\r\n\r\n"),
-    ("a nominated length", 400, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: content-length\r\n\r\nhello"),
+    (
+        "a nominated length",
+        400,
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: content-length\r\n\r\nhello",
+    ),
     ("a nominated host", 400, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close, host\r\n\r\n"),
     ("CONNECT", 405, "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n"),
     ("TRACE", 405, "TRACE / HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("a method that nobody knows", 501, "GETPOST / HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("a method in lower case", 400, "get / HTTP/1.1\r\nhost: a\r\n\r\n"),
-    ("an expectation that nobody knows", 417, "POST / HTTP/1.1\r\nhost: a\r\nexpect: 200-ok\r\ncontent-length: 1\r\n\r\nx"),
-    ("two expectations", 417, "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx"),
+    (
+        "an expectation that nobody knows",
+        417,
+        "POST / HTTP/1.1\r\nhost: a\r\nexpect: 200-ok\r\ncontent-length: 1\r\n\r\nx",
+    ),
+    (
+        "two expectations",
+        417,
+        "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx",
+    ),
 ];
 
 #[test]
@@ -85,7 +161,8 @@ fn what_might_be_two_requests_is_refused_and_the_connection_closed() {
         let stage = Stage::plain(backend.address, json!({})).await;
         for (what, status, request) in REFUSED {
             // What follows is what somebody would smuggle.
-            let answer = stage.to_end(format!("{request}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
+            let answer =
+                stage.to_end(format!("{request}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer:?}");
             assert!(answer.contains("connection: close\r\n"), "{what}: {answer:?}");
             assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: {answer:?}");
@@ -116,18 +193,25 @@ fn a_body_that_might_end_in_two_places_ends_the_connection() {
             ("a trailer with a bare LF", "5\r\nhello\r\n0\r\nx: 1\ny: 2\r\n\r\n"),
         ] {
             let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-            let answer = stage.to_end(format!("{head}{body}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
+            let answer = stage
+                .to_end(format!("{head}{body}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+                .await;
             assert!(answer.starts_with("HTTP/1.1 400 "), "{what}: {answer:?}");
             assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: {answer:?}");
         }
     });
 }
 
-const TOLD: &str = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: a\r\nx-request-id: ID\r\n";
+const TOLD: &str =
+    "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: a\r\nx-request-id: ID\r\n";
 
 /// What is passed on, and as what; `{told}` is what every request says of its client.
 const PASSED: &[(&str, &str, &str)] = &[
-    ("a plain one", "GET /x?y=1 HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n", "GET /x?y=1 HTTP/1.1\r\nhost: a\r\nX-A: 1\r\n{told}\r\n"),
+    (
+        "a plain one",
+        "GET /x?y=1 HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n",
+        "GET /x?y=1 HTTP/1.1\r\nhost: a\r\nX-A: 1\r\n{told}\r\n",
+    ),
     (
         "what is between neighbours is not",
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nkeep-alive: 5\r\nproxy-connection: x\r\n\
@@ -165,12 +249,28 @@ const PASSED: &[(&str, &str, &str)] = &[
         "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
         "GET / HTTP/1.1\r\nhost: a\r\n{told}content-length: 5\r\n\r\nhello",
     ),
-    ("a whole target", "GET http://A/x HTTP/1.1\r\nhost: a\r\n\r\n", "GET /x HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
-    ("a whole target without a path", "GET http://a?q HTTP/1.1\r\nhost: a\r\n\r\n", "GET /?q HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
+    (
+        "a whole target",
+        "GET http://A/x HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost: a\r\n{told}\r\n",
+    ),
+    (
+        "a whole target without a path",
+        "GET http://a?q HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /?q HTTP/1.1\r\nhost: a\r\n{told}\r\n",
+    ),
     ("an asterisk", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
     ("HTTP/1.0", "GET / HTTP/1.0\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
-    ("spaces around values", "GET / HTTP/1.1\r\nhost:a\r\nx:   1 2  \r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\nx: 1 2\r\n{told}\r\n"),
-    ("an upgrade nobody nominated", "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
+    (
+        "spaces around values",
+        "GET / HTTP/1.1\r\nhost:a\r\nx:   1 2  \r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx: 1 2\r\n{told}\r\n",
+    ),
+    (
+        "an upgrade nobody nominated",
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n{told}\r\n",
+    ),
     (
         "an upgrade to HTTP/2",
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n\r\n",
@@ -181,8 +281,16 @@ const PASSED: &[(&str, &str, &str)] = &[
         "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 5\r\n\r\nhello",
         "POST / HTTP/1.1\r\nhost: a\r\n{told}content-length: 5\r\n\r\nhello",
     ),
-    ("a method of WebDAV", "PROPFIND / HTTP/1.1\r\nhost: a\r\n\r\n", "PROPFIND / HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
-    ("a target as it is", "GET /%2e%2e//a/../b%zz HTTP/1.1\r\nhost: a\r\n\r\n", "GET /%2e%2e//a/../b%zz HTTP/1.1\r\nhost: a\r\n{told}\r\n"),
+    (
+        "a method of WebDAV",
+        "PROPFIND / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "PROPFIND / HTTP/1.1\r\nhost: a\r\n{told}\r\n",
+    ),
+    (
+        "a target as it is",
+        "GET /%2e%2e//a/../b%zz HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /%2e%2e//a/../b%zz HTTP/1.1\r\nhost: a\r\n{told}\r\n",
+    ),
 ];
 
 #[test]
@@ -204,7 +312,8 @@ fn what_is_passed_on_is_framed_anew_and_nothing_more() {
 fn a_trusted_proxy_is_believed_and_added_to() {
     local(async {
         let backend = Backend::fine().await;
-        let settings = routes::Settings { trusted: vec!["127.0.0.0/8".parse().unwrap()], ..Default::default() };
+        let settings =
+            routes::Settings { trusted: vec!["127.0.0.0/8".parse().unwrap()], ..Default::default() };
         let stage = Stage::empty(settings).await;
         stage.route(backend.address, json!({ "hostname": "*" }), json!({}));
         let mut client = stage.connect().await;

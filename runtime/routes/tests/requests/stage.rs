@@ -18,25 +18,25 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Runs a test as the edge runs the proxy: on one thread.
-pub fn local<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let test = async { tokio::time::timeout(PATIENCE, test).await.expect("it takes too long") };
     LocalSet::new().block_on(&runtime, test)
 }
 
-pub struct Stage {
-    pub proxy: Arc<Proxy>,
-    pub address: SocketAddr,
-    pub ca: String,
+pub(crate) struct Stage {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) address: SocketAddr,
+    pub(crate) ca: String,
     material: Material,
-    pub over: watch::Sender<bool>,
+    pub(crate) over: watch::Sender<bool>,
 }
 
-pub const PORT: u16 = 8443;
+pub(crate) const PORT: u16 = 8443;
 
 impl Stage {
     /// A proxy without a route.
-    pub async fn empty(settings: Settings) -> Self {
+    pub(crate) async fn empty(settings: Settings) -> Self {
         let proxy = Proxy::new(&settings, Arc::new(SystemClock)).unwrap();
         let (over, is_over) = watch::channel(false);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,21 +51,21 @@ impl Stage {
     }
 
     /// A proxy with a route for every host to `backend`; `terms` are laid over it.
-    pub async fn plain(backend: SocketAddr, terms: Value) -> Self {
+    pub(crate) async fn plain(backend: SocketAddr, terms: Value) -> Self {
         let stage = Self::empty(Settings::default()).await;
         stage.route(backend, json!({ "hostname": "*" }), terms);
         stage
     }
 
     /// The same by TLS.
-    pub async fn secure(backend: SocketAddr, terms: Value) -> Self {
+    pub(crate) async fn secure(backend: SocketAddr, terms: Value) -> Self {
         let stage = Self::empty(Settings::default()).await;
         stage.route(backend, json!({ "hostname": "a.example", "cert": "c" }), terms);
         stage
     }
 
     /// Adds a route.
-    pub fn route(&self, backend: SocketAddr, what: Value, terms: Value) {
+    pub(crate) fn route(&self, backend: SocketAddr, what: Value, terms: Value) {
         let mut route = json!({ "listen": PORT, "backends": [backend.to_string()] });
         for part in [what, terms] {
             for (name, value) in part.as_object().unwrap() {
@@ -77,25 +77,29 @@ impl Stage {
         self.proxy.put(Standing { route, paused: false }, material).unwrap();
     }
 
-    pub async fn connect(&self) -> Raw {
+    pub(crate) async fn connect(&self) -> Raw {
         Raw { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
     }
 
     /// Sends `bytes` and reads until the proxy closes.
-    pub async fn to_end(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn to_end(&self, bytes: &[u8]) -> String {
         let mut raw = self.connect().await;
         raw.send(bytes).await;
-        raw.to_end().await
+        raw.rest().await
     }
 
     /// A connection by TLS, with HTTP/2 where `protocol` is `h2`.
-    pub async fn tls(&self, name: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
-        use tokio_rustls::rustls::pki_types::pem::PemObject;
-        let mut roots = tokio_rustls::rustls::RootCertStore::empty();
-        let ca = tokio_rustls::rustls::pki_types::CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap();
+    pub(crate) async fn tls(
+        &self,
+        name: &str,
+        protocol: &[u8],
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = rustls::pki_types::CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap();
         roots.add(ca).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = tokio_rustls::rustls::ClientConfig::builder_with_provider(provider)
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
@@ -107,7 +111,7 @@ impl Stage {
     }
 
     /// A client that speaks HTTP/2.
-    pub async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
+    pub(crate) async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
         let stream = self.tls("a.example", b"h2").await;
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::task::spawn_local(async move {
@@ -118,25 +122,25 @@ impl Stage {
 }
 
 /// A client that says exactly what the test says.
-pub struct Raw {
-    pub stream: TcpStream,
-    pub read: Vec<u8>,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
+    pub(crate) read: Vec<u8>,
 }
 
 impl Raw {
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
     /// What comes until the proxy closes.
-    pub async fn to_end(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         // A reset after an answer to something refused is as good as an end.
         while matches!(self.stream.read_buf(&mut self.read).await, Ok(1..)) {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
 
     /// What comes up to and with `mark`.
-    pub async fn until(&mut self, mark: &str) -> String {
+    pub(crate) async fn until(&mut self, mark: &str) -> String {
         loop {
             if let Some(at) = self.read.windows(mark.len()).position(|window| window == mark.as_bytes()) {
                 let rest = self.read.split_off(at + mark.len());

@@ -10,7 +10,10 @@ use super::stage::{Stage, local};
 fn events_come_when_they_happen() {
     local(async {
         let (more, mut wanted) = tokio::sync::mpsc::unbounded_channel::<()>();
-        let wanted = std::cell::RefCell::new(Some(std::mem::replace(&mut wanted, tokio::sync::mpsc::unbounded_channel().1)));
+        let wanted = std::cell::RefCell::new(Some(std::mem::replace(
+            &mut wanted,
+            tokio::sync::mpsc::unbounded_channel().1,
+        )));
         let backend = Backend::new(move |mut inside| {
             let mut wanted = wanted.borrow_mut().take().unwrap();
             async move {
@@ -83,7 +86,9 @@ fn a_large_body_comes_whole_both_ways() {
         let stage = Stage::secure(backend.address, json!({})).await;
         let mut tls = stage.tls("a.example", b"http/1.1").await;
         let body: String = (0..OCTETS).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
-        let head = format!("POST / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\ncontent-length: {OCTETS}\r\n\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\ncontent-length: {OCTETS}\r\n\r\n"
+        );
         tls.write_all(head.as_bytes()).await.unwrap();
         tls.write_all(body.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -157,9 +162,13 @@ fn an_answer_before_the_body_is_passed_on_and_ends_the_connection() {
         })
         .await;
         let stage = Stage::plain(backend.address, json!({})).await;
-        let answer =
-            stage.to_end(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n").await;
-        assert_eq!(answer, "HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+        let answer = stage
+            .to_end(b"PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
+            .await;
+        assert_eq!(
+            answer,
+            "HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
+        );
     });
 }
 

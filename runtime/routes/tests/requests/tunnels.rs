@@ -8,7 +8,8 @@ use routes::Key;
 use super::backend::Backend;
 use super::stage::{Stage, local};
 
-const ASK: &[u8] = b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+const ASK: &[u8] =
+    b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      sec-websocket-key: x\r\n\r\n";
 
 /// Agrees, says `welcome` at once, and then gives back what it gets.
@@ -54,7 +55,7 @@ fn bytes_go_both_ways_after_both_agreed() {
         assert!(back.iter().all(|byte| *byte == b'x'));
         // One direction may end before the other.
         tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.unwrap();
-        assert_eq!(client.to_end().await, "bye");
+        assert_eq!(client.rest().await, "bye");
     });
 }
 
@@ -82,7 +83,7 @@ fn a_tunnel_is_cut_at_the_hard_end_of_its_route() {
         let key: Key = "*:8443".parse().unwrap();
         let drained = stage.proxy.drain(&key, None, Duration::from_millis(20)).await.unwrap();
         assert_eq!(drained.cut, 1);
-        assert_eq!(client.to_end().await, "");
+        assert_eq!(client.rest().await, "");
         stage.proxy.settled(&key).await;
     });
 }
@@ -95,6 +96,6 @@ fn a_tunnel_in_which_nothing_happens_ends() {
         let mut client = stage.connect().await;
         client.send(ASK).await;
         client.until("welcome").await;
-        assert_eq!(client.to_end().await, "");
+        assert_eq!(client.rest().await, "");
     });
 }

@@ -1,0 +1,37 @@
+//! The conformance suite of the drivers: one list of cases by feature, run for each driver against its real peer. What a
+//! driver does not declare it has to refuse. Beside it: what is Caddy's alone, and peers that are broken.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod backend;
+mod bench;
+mod broken;
+mod caddy;
+mod cases;
+mod changes;
+mod client;
+mod pki;
+mod program;
+mod terms;
+
+use routes::Feature;
+
+#[tokio::test]
+async fn caddy_has_what_its_driver_declares() {
+    let minimum = [
+        Feature::Tls,
+        Feature::Plain,
+        Feature::Wildcards,
+        Feature::Paths,
+        Feature::Http2,
+        Feature::BackendTls,
+        Feature::SendProxy,
+        Feature::Health,
+        Feature::Bodies,
+        Feature::Networks,
+        Feature::Headers,
+        Feature::Redirects,
+        Feature::Maintenance,
+    ];
+    cases::run(&caddy::Caddy::start().await, &minimum).await;
+}
