@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::backend;
-use super::load::{Stream, get, sees};
+use super::load::{Connection, Stream, get, sees};
 use super::place::{Routed, route};
 use crate::harness::until;
 use crate::processes;
@@ -98,4 +98,47 @@ fn a_daemon_with_other_settings_has_a_successor_serve() {
     assert_ne!(routed.process(), first);
     streams.iter().for_each(|stream| stream.goes_on(20));
     streams.into_iter().for_each(Stream::ended);
+}
+
+#[test]
+fn what_runs_over_an_edge_before_is_cut_when_its_back_end_goes() {
+    let routed = Routed::new();
+    let first = routed.edge();
+    let (one, two) = (backend::start("one"), backend::start("two"));
+    routed.put(HOST, &[one]);
+    let mut tunnel = Connection::open(routed.at).unwrap();
+    tunnel.upgrade(HOST).unwrap();
+    let _next = routed.edge();
+    assert_eq!(tunnel.echo("still here").unwrap(), "still here");
+    let mut other = route(HOST, &[two]);
+    other["drain"] = json!("300ms");
+    routed.try_put(route(HOST, &[one])).unwrap();
+    assert_eq!(tunnel.echo("as before").unwrap(), "as before");
+    let mut short = route(HOST, &[one]);
+    short["drain"] = json!("300ms");
+    routed.try_put(short).unwrap();
+    routed.try_put(other).unwrap();
+    assert!(tunnel.echo("not any more").is_err(), "it was cut before the change was done");
+    assert_eq!(first.end().code, Some(0));
+}
+
+#[test]
+fn figures_are_shown_by_the_edge_that_serves() {
+    let routed = Routed::new();
+    let shown = routed.port(9100);
+    routed.settle_for(&format!("metrics = \"{shown}\""));
+    let first = routed.edge();
+    routed.put(HOST, &[backend::start("one")]);
+    let mut tunnel = Connection::open(routed.at).unwrap();
+    tunnel.upgrade(HOST).unwrap();
+    let _next = routed.edge();
+    assert_eq!(get(routed.at, HOST), Some((200, "one 0".into())));
+    let text = until("figures are shown", || {
+        let (status, text) = Connection::open(shown).ok()?.ask("GET /metrics", "x").ok()?;
+        (status == 200 && text.contains("mcrun_route_requests_total")).then_some(text)
+    });
+    assert!(text.contains(HOST), "{text}");
+    assert_eq!(tunnel.echo("still here").unwrap(), "still here");
+    drop(tunnel);
+    assert_eq!(first.end().code, Some(0));
 }

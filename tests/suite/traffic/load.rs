@@ -44,8 +44,30 @@ impl Connection {
     }
 
     pub(crate) fn get(&mut self, host: &str) -> io::Result<(u16, String)> {
-        self.send(&format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"))?;
+        self.ask("GET /", host)
+    }
+
+    /// The status and the body of the answer to a request such as `GET /`.
+    pub(crate) fn ask(&mut self, what: &str, host: &str) -> io::Result<(u16, String)> {
+        self.send(&format!("{what} HTTP/1.1\r\nhost: {host}\r\n\r\n"))?;
         self.answer()
+    }
+
+    /// Has it upgraded: from then on what is said is said back.
+    pub(crate) fn upgrade(&mut self, host: &str) -> io::Result<()> {
+        self.send(&format!(
+            "GET /live HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+        ))?;
+        let (first, _) = head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if first.contains(" 101 ") { Ok(()) } else { Err(io::Error::other(first)) }
+    }
+
+    /// What comes back.
+    pub(crate) fn echo(&mut self, text: &str) -> io::Result<String> {
+        self.send(text)?;
+        let mut said = vec![0; text.len()];
+        self.stream.read_exact(&mut said)?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 }
 
@@ -107,17 +129,11 @@ impl Stream {
     pub(crate) fn tunnel(at: SocketAddr, host: &'static str) -> Self {
         Self::start(move |over, count| {
             let mut connection = Connection::open(at)?;
-            connection.send(&format!(
-                "GET /live HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
-            ))?;
-            let (first, _) = head(&mut connection.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            if !first.contains(" 101 ") {
-                return Err(io::Error::other(first));
-            }
+            connection.upgrade(host)?;
             while !over.load(Ordering::Relaxed) {
-                connection.send("ping")?;
-                let mut said = [0; 4];
-                connection.stream.read_exact(&mut said)?;
+                if connection.echo("ping")? != "ping" {
+                    return Err(io::Error::other("something else came back"));
+                }
                 count.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(2));
             }

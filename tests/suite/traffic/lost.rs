@@ -4,7 +4,8 @@ use std::fs;
 
 use super::backend;
 use super::load::{Stream, get, sees};
-use super::place::{PORT, Routed};
+use super::place::{PORT, Routed, route};
+use crate::errors_of_state::Small;
 use crate::harness::until;
 
 const HOST: &str = "a.test";
@@ -103,4 +104,27 @@ fn a_recorded_route_that_cannot_be_read_is_left_out_and_others_are_served() {
     let _edge = routed.edge();
     assert_eq!(get(routed.at, HOST), Some((200, "one 0".into())));
     assert_ne!(get(routed.at, "b.test").map(|(status, _)| status), Some(200));
+}
+
+#[test]
+fn a_full_disk_refuses_a_change_and_costs_no_request() {
+    let routed = Routed::new();
+    let _small = Small::mount(&routed);
+    let (one, two) = (backend::start("one"), backend::start("two"));
+    let _edge = routed.edge();
+    routed.put(HOST, &[one]);
+    let streams = Stream::all(routed.at, HOST);
+    let mut junk = fs::File::create(routed.state().join("junk")).unwrap();
+    std::io::copy(&mut std::io::repeat(0), &mut junk).expect_err("the file system is full");
+    let mut large = route(HOST, &[two]);
+    large["maintenance"] = serde_json::json!({ "text": "x".repeat(40_000) });
+    let error = routed.try_put(large).unwrap_err();
+    assert_eq!(error.code, effect::Code::DiskFull, "{error:?}");
+    streams.iter().for_each(|stream| stream.goes_on(50));
+    streams.into_iter().for_each(Stream::ended);
+    drop(junk);
+    fs::remove_file(routed.state().join("junk")).unwrap();
+    routed.put(HOST, &[two]);
+    assert_eq!(get(routed.at, HOST), Some((200, "two 0".into())));
+    is_kept(&routed, &two.to_string());
 }
