@@ -26,7 +26,7 @@ async fn what_is_so_already_changes_nothing(peer: &dyn Peer) {
     assert_ne!(before, after);
     put(peer, &standing).await;
     assert_eq!(peer.version().await, after);
-    let other = route(peer.plain(), "twice.test", &[backend.address], json!({ "service": "mcr" }));
+    let other = route(peer.plain(), "twice.test", &[backend.address], json!({ "service": "mcq" }));
     put(peer, &other).await;
     remove(peer, &standing).await;
     let gone = peer.version().await;

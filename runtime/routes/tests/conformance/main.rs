@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod afar;
 mod backend;
 mod bench;
 mod broken;
@@ -34,4 +35,10 @@ async fn caddy_has_what_its_driver_declares() {
         Feature::Maintenance,
     ];
     cases::run(&caddy::Caddy::start().await, &minimum).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_driven_from_afar_has_what_it_has_from_near() {
+    let minimum = [Feature::Tls, Feature::Plain, Feature::Paths, Feature::BackendTls, Feature::Maintenance];
+    cases::run(&afar::Afar::from(caddy::Caddy::start().await).await, &minimum).await;
 }
