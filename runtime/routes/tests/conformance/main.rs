@@ -11,11 +11,18 @@ mod caddy;
 mod cases;
 mod changes;
 mod client;
+mod countries;
+mod embedded;
 mod pki;
 mod program;
 mod terms;
 
 use routes::Feature;
+
+#[tokio::test]
+async fn the_embedded_driver_has_everything() {
+    cases::run(&embedded::Here::start().await, &Feature::ALL).await;
+}
 
 #[tokio::test]
 async fn caddy_has_what_its_driver_declares() {
