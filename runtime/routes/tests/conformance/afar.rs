@@ -83,6 +83,10 @@ impl<P: Peer> Peer for Afar<P> {
     async fn version(&self) -> String {
         self.there.version().await
     }
+
+    fn breaks_connections(&self) -> bool {
+        self.there.breaks_connections()
+    }
 }
 
 #[async_trait]

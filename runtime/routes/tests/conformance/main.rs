@@ -45,7 +45,12 @@ async fn caddy_has_what_its_driver_declares() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_driven_from_afar_has_what_it_has_from_near() {
+async fn an_embedded_proxy_has_everything_from_afar_too() {
+    cases::run(&afar::Afar::from(embedded::Here::start().await).await, &Feature::ALL).await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_lacks_is_refused_from_afar_as_from_near() {
     let minimum = [Feature::Tls, Feature::Plain, Feature::Paths, Feature::BackendTls, Feature::Maintenance];
     cases::run(&afar::Afar::from(caddy::Caddy::start().await).await, &minimum).await;
 }
