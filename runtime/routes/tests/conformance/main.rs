@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod afar;
 mod backend;
 mod bench;
 mod broken;
@@ -41,4 +42,15 @@ async fn caddy_has_what_its_driver_declares() {
         Feature::Maintenance,
     ];
     cases::run(&caddy::Caddy::start().await, &minimum).await;
+}
+
+#[tokio::test]
+async fn an_embedded_proxy_has_everything_from_afar_too() {
+    cases::run(&afar::Afar::from(embedded::Here::start().await).await, &Feature::ALL).await;
+}
+
+#[tokio::test]
+async fn what_a_proxy_lacks_is_refused_from_afar_as_from_near() {
+    let minimum = [Feature::Tls, Feature::Plain, Feature::Paths, Feature::BackendTls, Feature::Maintenance];
+    cases::run(&afar::Afar::from(caddy::Caddy::start().await).await, &minimum).await;
 }
