@@ -136,7 +136,8 @@ fn requests_in_a_row_are_answered_in_order() {
         })
         .await;
         let stage = Stage::plain(backend.address, json!({})).await;
-        let requests: String = (0..20).map(|at| format!("GET /item{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+        let requests: String =
+            (0..20).map(|at| format!("GET /item{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
         let mut client = stage.connect().await;
         client.send(requests.as_bytes()).await;
         for at in 0..20 {

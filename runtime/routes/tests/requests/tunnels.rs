@@ -8,7 +8,8 @@ use routes::Key;
 use super::backend::Backend;
 use super::stage::{Stage, local};
 
-const ASK: &[u8] = b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+const ASK: &[u8] =
+    b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      sec-websocket-key: x\r\n\r\n";
 
 /// Agrees, says `welcome` at once, and then gives back what it gets.
