@@ -1,5 +1,6 @@
 //! Requests as clients see them: routes that the edge serves, while everything else of mcrun changes, dies and comes back.
 
+mod afar;
 mod backend;
 mod handover;
 mod live;

@@ -106,7 +106,7 @@ impl remote::Issuer for Got {
         Ok(known.iter().find(|(known, _)| known == id).map(|(_, names)| names.clone()))
     }
 
-    async fn obtain(&self, hostname: &Hostname, _: Option<&str>) -> Result<()> {
+    async fn obtain(&self, Route { hostname, .. }: &Route) -> Result<()> {
         self.names.lock().unwrap().push((self.id(hostname), vec![hostname.to_string()]));
         Ok(())
     }

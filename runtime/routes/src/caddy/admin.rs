@@ -1,5 +1,7 @@
 //! Owns the calls of the admin API: reading the whole configuration, and writing it where nobody else did in between.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use effect::{Code, Error, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH};
@@ -7,12 +9,15 @@ use http::{Method, StatusCode};
 use peer::{Answer, Client, Kind, Limits, Question, Secrets, is_here, printable};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use super::Settings;
 
 /// Octets of a configuration: that of 5,000 routes takes some 10 MiB.
 const LARGEST: usize = 64 << 20;
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 const KIND: Kind = Kind {
     name: "Caddy at",
@@ -27,6 +32,7 @@ pub(super) struct Admin {
     url: Url,
     token: Option<String>,
     secrets: Secrets,
+    patience: Duration,
 }
 
 /// Which version was read.
@@ -46,7 +52,7 @@ impl Admin {
             None => (network(&settings.admin)?, Client::new(KIND, limits, settings.ca)),
         };
         let url = url.join("config/").map_err(wrong)?;
-        Ok(Self { client, url, token: settings.token, secrets })
+        Ok(Self { client, url, token: settings.token, secrets, patience: settings.timeout.0 })
     }
 
     /// As errors name it.
@@ -92,7 +98,21 @@ impl Admin {
         if let Some(token) = &self.token {
             question.headers.insert(AUTHORIZATION, self.secrets.bearer(token).await?);
         }
-        Ok(self.client.exchange(&question).await?)
+        let began = Instant::now();
+        let mut number = 1;
+        loop {
+            let failure = match self.client.exchange(&question).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure.error,
+            };
+            // Caddy opens this API anew as well with every change, and breaks the connections that come just then. What is
+            // written twice finds another tag the second time.
+            if !failure.retryable || number == TRIES || began.elapsed() > self.patience / 2 {
+                return Err(failure);
+            }
+            number += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     fn refusal(&self, what: &str, answer: &Answer) -> Error {

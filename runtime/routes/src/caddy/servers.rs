@@ -12,14 +12,20 @@ use crate::route::Route;
 const HEAD_TIMEOUT: u64 = 15_000_000_000;
 const LARGEST_HEAD: u64 = 64 << 10;
 
+/// Where a server of ours listens.
+fn listen(settings: &Settings, port: u16) -> Value {
+    let addresses = settings.addresses.iter();
+    addresses.map(|address| std::net::SocketAddr::new(*address, port).to_string()).collect()
+}
+
+/// Whether a server listens where routes at `port` are served.
+pub(super) fn listens(server: &Value, settings: &Settings, port: u16) -> bool {
+    server.get("listen") == Some(&listen(settings, port))
+}
+
 /// Writes what a server of ours says beside its routes. What somebody added stays.
 pub(super) fn describe(server: &mut Map<String, Value>, settings: &Settings, port: u16) {
-    let listen: Vec<String> = settings
-        .addresses
-        .iter()
-        .map(|address| std::net::SocketAddr::new(*address, port).to_string())
-        .collect();
-    server.insert("listen".into(), json!(listen));
+    server.insert("listen".into(), listen(settings, port));
     // Not HTTP/3: its socket would be one more that nobody asked for.
     server.insert("protocols".into(), json!(["h1", "h2", "h2c"]));
     server.insert("automatic_https".into(), json!({ "disable": true }));

@@ -156,7 +156,6 @@ async fn answer(state: &State, request: Request<Incoming>, header: Option<String
     let Ok(body) = body.collect().await else {
         return Response::builder().status(400).body(full("")).unwrap();
     };
-    let told = body.trailers().is_some();
     let length = body.to_bytes().len();
     if path.ends_with("/held") {
         state.held.fetch_add(1, Ordering::SeqCst);
@@ -170,7 +169,6 @@ async fn answer(state: &State, request: Request<Incoming>, header: Option<String
         "host": host,
         "version": format!("{:?}", parts.version),
         "length": length,
-        "had_trailers": told,
         "for": text("x-forwarded-for"),
         "proto": text("x-forwarded-proto"),
         "proxied": header,

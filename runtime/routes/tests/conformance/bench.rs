@@ -28,6 +28,11 @@ pub(crate) trait Peer: Send + Sync {
 
     /// Something that is another after every change.
     async fn version(&self) -> String;
+
+    /// Whether a change may break connections that were just opened, before anything is answered.
+    fn breaks_connections(&self) -> bool {
+        false
+    }
 }
 
 /// The way to the routes without certificates.

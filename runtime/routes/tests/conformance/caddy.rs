@@ -119,6 +119,11 @@ impl Peer for Caddy {
     async fn version(&self) -> String {
         self.config().await.to_string()
     }
+
+    /// It opens its listeners anew for every change, and what the kernel had queued at the old ones is reset.
+    fn breaks_connections(&self) -> bool {
+        true
+    }
 }
 
 /// The `@id` of the only route of ours.
@@ -223,6 +228,9 @@ async fn what_somebody_changed_behind_our_back_is_seen_and_put_right() {
     let encode = json!({ "handler": "encode", "encodings": { "gzip": {} } });
     caddy.meddle("PUT", &format!("{route}/handle/1"), &encode).await;
     assert_eq!(read().await, None);
+    put(&caddy, &wanted).await;
+    caddy.meddle("PATCH", &format!("{server}/listen"), &json!([port()])).await;
+    assert_eq!(read().await, None, "it is served elsewhere");
     put(&caddy, &wanted).await;
     caddy.meddle("DELETE", &route, &json!({})).await;
     assert_eq!(read().await, None);

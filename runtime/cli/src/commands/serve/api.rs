@@ -11,9 +11,9 @@ use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{Clock, Journal, RunState};
-use routes::Hostname;
 use routes::remote::{Issuer, Rules, Server};
 use routes::settings::Api;
+use routes::{Hostname, Route};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ const MOST_WISHES: usize = 64;
 pub(super) struct Wish {
     hostname: Hostname,
     service: Option<String>,
+    is_public: bool,
     told: oneshot::Sender<Result<()>>,
 }
 
@@ -98,23 +99,27 @@ async fn keep_door(door: Arc<Door>, mut over: watch::Receiver<bool>) {
 
 /// Has certificates got where they are wished for; never ends.
 pub(super) async fn obtain(app: &App, mut wished: mpsc::Receiver<Wish>) {
-    while let Some(Wish { hostname, service, told }) = wished.recv().await {
-        let got = run(app, &hostname, service).await;
+    while let Some(wish) = wished.recv().await {
+        let got = run(app, &wish).await;
         // Whoever has stopped waiting finds it the next time.
-        let _ = told.send(got);
+        let _ = wish.told.send(got);
     }
     std::future::pending().await
 }
 
-async fn run(app: &App, hostname: &Hostname, service: Option<String>) -> Result<()> {
+async fn run(app: &App, wish: &Wish) -> Result<()> {
+    let hostname = &wish.hostname;
     let name = format!("certificate {hostname}");
     let mut allow = vec!["certs".to_owned()];
     if hostname.wildcard_suffix().is_some() {
         allow.push("certs:wildcards".into());
     }
-    let args = vec![hostname.to_string(), id(hostname), service.unwrap_or_default()];
+    let service = wish.service.clone().unwrap_or_default();
+    // What is within and what is for everybody are issued under rules of their own.
+    let profile = if wish.is_public { "public" } else { "server" };
+    let args = vec![hostname.to_string(), id(hostname), service, profile.into()];
     let source = "local service = if args[3] ~= \"\" then args[3] else nil\n\
-                  certs.ensure { hostnames = { args[1] }, name = args[2], service = service }\n";
+                  certs.ensure { hostnames = { args[1] }, name = args[2], service = service, profile = args[4] }\n";
     let job = evaluate::shipped_job(app, &name, source, args, Grants { allow, deny: Vec::new() })?;
     let run = job.id;
     let lock = app.journal.lock_run(&run)?;
@@ -158,11 +163,12 @@ impl Issuer for Wishing {
         Ok(found.map(|found| found.hostnames.as_slice().iter().map(Name::to_string).collect()))
     }
 
-    async fn obtain(&self, hostname: &Hostname, service: Option<&str>) -> Result<()> {
+    async fn obtain(&self, route: &Route) -> Result<()> {
         let (told, got) = oneshot::channel();
-        let wish = Wish { hostname: hostname.clone(), service: service.map(ToOwned::to_owned), told };
+        let (hostname, service) = (route.hostname.clone(), route.service.clone());
+        let wish = Wish { hostname, service, is_public: route.public, told };
         let busy = |why: &str| {
-            let message = format!("no certificate can be got for `{hostname}` now");
+            let message = format!("no certificate can be got for `{}` now", route.hostname);
             Error::new(Code::ProxyUnavailable, message).because(why).retryable()
         };
         self.wishes.try_send(wish).map_err(|_| busy("too many are waited for"))?;
