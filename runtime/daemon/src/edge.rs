@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use crate::listen::{self, Handler};
 use control::Lines;
 pub use control::{Answer, Ask, Client, Standing};
-use follow::{Following, Names};
+use follow::Names;
 use sockets::{Slot, Sockets};
 use traffic::{Follower, Routes};
 
@@ -194,7 +194,9 @@ pub async fn run(
     lines.hang_up();
     control::forget(&folder);
     all_over.send_replace(true);
-    following.into_iter().for_each(Following::end);
+    for following in following {
+        following.end().await;
+    }
     Ok(())
 }
 

@@ -160,21 +160,36 @@ fn a_renewed_certificate_is_shown_without_anybody_touching_the_route() {
 }
 
 #[test]
-fn a_change_is_served_soon_after_its_commit() {
+fn a_change_is_served_soon_after_its_commit_whatever_else_is_served() {
     const CHANGES: u32 = 100;
+    const OTHERS: u32 = 5_000;
     let routed = Routed::new();
     let backends = [backend::start("one"), backend::start("two")];
     let _edge = routed.edge();
     routed.put("a.test", &backends[..1]);
-    let database = rusqlite::Connection::open(routed.database()).unwrap();
+    let recorded = |host: &str, backend| {
+        let standing = super::place::standing(route(host, &[backend]));
+        (standing.route.key().to_string(), json!(standing).to_string())
+    };
+    let mut database = rusqlite::Connection::open(routed.database()).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let all = database.transaction().unwrap();
+    for number in 0..OTHERS {
+        let insert =
+            "INSERT INTO records SELECT kind, node, ?, ?, run, at FROM records WHERE name = 'a.test:8080'
+             AND kind = 'route'";
+        all.execute(insert, recorded(&format!("host-{number}.test"), backends[0])).unwrap();
+    }
+    all.commit().unwrap();
+    let last = format!("host-{}.test", OTHERS - 1);
+    sees(routed.at, &last, "one");
     let mut client = Connection::open(routed.at).unwrap();
     let mut took = Vec::new();
     for change in 1..=CHANGES {
         let (name, backend) = [("one", backends[0]), ("two", backends[1])][change as usize % 2];
-        let value = json!(super::place::standing(route("a.test", &[backend]))).to_string();
-        let update = "UPDATE records SET value = ? WHERE kind = 'route' AND name = 'a.test:8080'";
-        assert_eq!(database.execute(update, [value]).unwrap(), 1);
+        let (key, value) = recorded("a.test", backend);
+        let update = "UPDATE records SET value = ?2 WHERE kind = 'route' AND name = ?1";
+        assert_eq!(database.execute(update, [key, value]).unwrap(), 1);
         let committed = Instant::now();
         until("the change is served", || {
             (0..1000).find_map(|_| client.get("a.test").unwrap().1.starts_with(name).then_some(()))
