@@ -136,11 +136,12 @@ fn requests_in_a_row_are_answered_in_order() {
         })
         .await;
         let stage = Stage::plain(backend.address, json!({})).await;
-        let requests: String = (0..20).map(|at| format!("GET /{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+        let requests: String =
+            (0..20).map(|at| format!("GET /item{at}. HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
         let mut client = stage.connect().await;
         client.send(requests.as_bytes()).await;
         for at in 0..20 {
-            assert!(client.until(&format!("/{at}.")).await.starts_with("HTTP/1.1 200"));
+            assert!(client.until(&format!("/item{at}.")).await.starts_with("HTTP/1.1 200"));
         }
         assert_eq!(backend.connections(), 1, "one connection takes one request after the other");
     });

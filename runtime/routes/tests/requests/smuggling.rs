@@ -130,7 +130,6 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("HTTP/2.0", 400, "GET / HTTP/2.0\r\nhost: a\r\n\r\n"),
     ("HTTP/0.9", 400, "GET /\r\n\r\n"),
     ("http in lower case", 400, "GET / http/1.1\r\nhost: a\r\n\r\n"),
-    ("the preface of HTTP/2", 400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     ("an empty line first", 400, "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"),
     ("nothing of HTTP", 400, "\x16\x03\x01\r\n\r\n"),
     (

@@ -29,7 +29,7 @@ pub struct Stage {
     pub address: SocketAddr,
     pub ca: String,
     material: Material,
-    _over: watch::Sender<bool>,
+    pub over: watch::Sender<bool>,
 }
 
 pub const PORT: u16 = 8443;
@@ -47,7 +47,7 @@ impl Stage {
             chain: vec![certified.cert.der().clone()],
             key: Zeroizing::new(certified.signing_key.serialize_der()),
         };
-        Self { proxy, address, ca: certified.cert.pem(), material, _over: over }
+        Self { proxy, address, ca: certified.cert.pem(), material, over }
     }
 
     /// A proxy with a route for every host to `backend`; `terms` are laid over it.

@@ -12,13 +12,12 @@ const ASK: &[u8] =
     b"GET /ws HTTP/1.1\r\nhost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      sec-websocket-key: x\r\n\r\n";
 
-/// Agrees, says `hi` at once, and then gives back what it gets.
+/// Agrees, says `welcome` at once, and then gives back what it gets.
 async fn echo() -> Backend {
     Backend::new(|mut inside| async move {
         let request = inside.request().await.unwrap();
         assert!(request.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{request}");
-        let agreed =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nx: 1\r\n\r\nhi";
+        let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nx: 1\r\n\r\nwelcome";
         inside.send(agreed).await;
         while inside.more().await > 0 {
             let read = String::from_utf8(std::mem::take(&mut inside.read)).unwrap();
@@ -42,7 +41,7 @@ fn bytes_go_both_ways_after_both_agreed() {
             head,
             "HTTP/1.1 101 Switching Protocols\r\nx: 1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
         );
-        client.until("hi").await;
+        client.until("welcome").await;
         client.until("early").await;
         let large = "x".repeat(1 << 20);
         let Stage { proxy, .. } = &stage;
@@ -80,7 +79,7 @@ fn a_tunnel_is_cut_at_the_hard_end_of_its_route() {
         let stage = Stage::plain(backend.address, json!({})).await;
         let mut client = stage.connect().await;
         client.send(ASK).await;
-        client.until("hi").await;
+        client.until("welcome").await;
         let key: Key = "*:8443".parse().unwrap();
         let drained = stage.proxy.drain(&key, None, Duration::from_millis(20)).await.unwrap();
         assert_eq!(drained.cut, 1);
@@ -96,7 +95,7 @@ fn a_tunnel_in_which_nothing_happens_ends() {
         let stage = Stage::plain(backend.address, json!({ "timeouts": { "idle": "200ms" } })).await;
         let mut client = stage.connect().await;
         client.send(ASK).await;
-        client.until("hi").await;
+        client.until("welcome").await;
         assert_eq!(client.to_end().await, "");
     });
 }
