@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use daemon::routes::Issuers;
 use effect::{Code, Error};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use routes::Driver as _;
@@ -124,5 +125,34 @@ async fn a_self_signed_certificate_is_refused() {
     std::fs::write(place("own.pem"), own.pem()).unwrap();
     std::fs::write(place("own.key"), key.serialize_pem()).unwrap();
     let error = refused(&side, (place("own.pem"), place("own.key"))).await;
+    assert_eq!(error.code, Code::ProxyRefused, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_embedded_authority_revoked_opens_the_door_no_more() {
+    let side = Side::new();
+    let (address, door) = side.listen_to(Issuers::Authority(side.authority())).await;
+    let key = certs::Key::generate(certs::KeyType::P256).unwrap();
+    let issued = side
+        .authority()
+        .sign(&certs::embedded::Request {
+            token: &certs::driver::new_token().unwrap(),
+            names: &certs::Names::parse(&["rift.mcrun.test".to_owned()]).unwrap(),
+            profile: certs::Profiles::new(&Default::default()).unwrap().get("client").unwrap(),
+            public: &key.public(),
+            lifetime: None,
+            service: None,
+        })
+        .await
+        .unwrap();
+    let place = |name: &str| side.folder.path().join(name);
+    std::fs::write(place("rift.pem"), certs::certificate::to_pem(&issued.chain)).unwrap();
+    std::fs::write(place("rift.key"), key.pair().serialize_pem()).unwrap();
+    let settings = side.settings(address, (place("rift.pem"), place("rift.key"))).await;
+    Client::new(&settings, Arc::new(NoRecords)).unwrap().list().await.unwrap();
+    let serial = certs::certificate::Facts::of(&issued.chain[0]).unwrap().serial;
+    side.authority().revoke_serial(&serial, certs::Reason::KeyCompromise).await.unwrap();
+    door.refresh().await.unwrap();
+    let error = Client::new(&settings, Arc::new(NoRecords)).unwrap().list().await.unwrap_err();
     assert_eq!(error.code, Code::ProxyRefused, "{error:?}");
 }

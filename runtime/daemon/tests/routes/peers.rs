@@ -70,3 +70,14 @@ async fn a_driver_finds_a_peer_that_came_back() {
     tokio::spawn(daemon::routes::serve_socket(listener, again.server.clone(), ends));
     assert_eq!(client.list().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
+    let side = Side::new();
+    let client = side.here().await;
+    let text = "x".repeat(2 << 20);
+    let large = route("mcq.metacircular.net", json!({ "maintenance": { "text": text }, "backends": [] }));
+    let error = client.admit(&large).await.unwrap_err();
+    assert_eq!(error.code, Code::ProxyRefused, "{error:?}");
+    assert_eq!(client.list().await.unwrap(), []);
+}

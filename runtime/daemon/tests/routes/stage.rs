@@ -217,13 +217,17 @@ impl Side {
     }
 
     pub(crate) async fn listen(&self) -> SocketAddr {
+        self.listen_to(Issuers::File(self.pki.ca())).await.0
+    }
+
+    pub(crate) async fn listen_to(&self, issuers: Issuers) -> (SocketAddr, Arc<Door>) {
         let names = certs::Names::parse(&[HOST.to_owned()]).unwrap();
         let identity = Identity::new(self.authority(), names);
-        let door = Arc::new(Door::open(identity, Issuers::File(self.pki.ca())).await.unwrap());
+        let door = Arc::new(Door::open(identity, issuers).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_tls(listener, door, self.server.clone(), self.over.subscribe()));
-        address
+        tokio::spawn(serve_tls(listener, door.clone(), self.server.clone(), self.over.subscribe()));
+        (address, door)
     }
 
     /// The settings of a driver that holds the certificate `name`.
