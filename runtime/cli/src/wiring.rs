@@ -50,7 +50,7 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
         Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?, names(&app.config)),
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
-            let (names, proxies) = (names(&app.config), proxies(&app.config));
+            let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
             Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, root))
         }
     }
@@ -96,8 +96,8 @@ pub(crate) fn names(config: &Config) -> Arc<dns::effects::World> {
 }
 
 /// What the effects on routes need.
-pub(crate) fn proxies(config: &Config) -> Arc<routes::effects::World> {
-    Arc::new(routes::effects::World::new(Box::new(Proxies::new(config))))
+pub(crate) fn proxies(config: &Config, state: &Path) -> Arc<routes::effects::World> {
+    Arc::new(routes::effects::World::new(Box::new(Proxies::new(config, state))))
 }
 
 /// Every effect, only to be looked at: nothing is opened.
@@ -106,7 +106,7 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
-    let (names, proxies) = (names(&config), proxies(&config));
+    let (names, proxies) = (names(&config), proxies(&config, &state));
     let containers = container_world(&config, &state);
     let mut registry = assemble(&config, containers, certificates, &names, &proxies, root);
     crate::kit::declare(&mut registry, global)?;

@@ -2,6 +2,7 @@
 //!
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
+pub mod caddy;
 pub mod driver;
 pub mod effects;
 pub mod embedded;

@@ -74,7 +74,7 @@ async fn operate(app: &App, operation: &str, effect: &str, key: &Key, how: &How)
 pub(super) fn driver(app: &App) -> Result<Arc<dyn Driver>> {
     // No script lies in this folder, so nothing is kept from secrets.
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
-    wiring::proxies(&app.config).driver_with(|| Means {
+    wiring::proxies(&app.config, &app.state).driver_with(|| Means {
         journal: app.journal.clone(),
         node: app.node.clone(),
         sealer: app.sealer.clone(),
