@@ -61,12 +61,12 @@ pub(crate) struct Drivers {
     pub(crate) dns: dns::Choice,
     #[serde(default)]
     pub(crate) routes: routes::Choice,
+    pub(crate) remote: Option<routes::remote::Settings>,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
     pub(crate) caddy: Option<routes::caddy::Settings>,
-    pub(crate) remote: Option<routes::remote::Settings>,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]
@@ -166,6 +166,7 @@ impl Config {
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

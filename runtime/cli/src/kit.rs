@@ -87,8 +87,9 @@ impl Kit {
         let state = self.folder.path().join("state");
         let journal = journal::Journal::open(&state, self.clock.clone())?;
         let sealer = Arc::new(effect::Sealer::open(&state)?);
+        let certs = certs::Settings { everything: true, ..certs::Settings::default() };
         Ok(App {
-            config: Config::default(),
+            config: Config { certs, ..Config::default() },
             state,
             node: NODE.to_owned(),
             journal,

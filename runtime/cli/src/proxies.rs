@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use daemon::edge::gateway::ToEdge;
 use effect::{Code, Error, Result};
 use peer::Secrets;
 use routes::effects::{Maker, Means, Network, Prober};
-use routes::{Certificates, Choice, Driver, Embedded, Settings, caddy, remote};
+use routes::{Certificates, Choice, Driver, Embedded, Hostname, Material, Settings, caddy, remote};
 
 use crate::config::Config;
 use crate::shown::Shown;
@@ -52,17 +53,35 @@ impl Maker for Proxies {
             }
             Choice::Remote => {
                 let settings = self.remote.clone().ok_or_else(|| not_described("remote"))?;
-                Ok(Arc::new(remote::Client::new(&settings, self.certificates(means))?))
+                Ok(Arc::new(remote::Client::new(&settings, Arc::new(Shown::from(means)))?))
             }
         }
     }
 
     fn certificates(&self, means: Means) -> Arc<dyn Certificates> {
-        Arc::new(Shown::from(means))
+        match self.choice {
+            Choice::Remote => Arc::new(Elsewhere),
+            Choice::Embedded | Choice::Caddy => Arc::new(Shown::from(means)),
+        }
     }
 
     fn prober(&self) -> Arc<dyn Prober> {
         Arc::new(Network)
+    }
+}
+
+/// The certificates of another mcrun: it looks at them itself, and their keys never leave it.
+struct Elsewhere;
+
+#[async_trait]
+impl Certificates for Elsewhere {
+    async fn material(&self, id: &str) -> Result<Material> {
+        let message = format!("the certificate `{id}` is on the side of the proxy, and stays there");
+        Err(Error::new(Code::CertificateUnknown, message))
+    }
+
+    async fn check(&self, _: &str, _: &Hostname) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -30,8 +30,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::listen::{self, Handler};
+use control::Lines;
 pub use control::{Answer, Ask, Client, Standing};
-use follow::{Following, Names};
+use follow::Names;
 use sockets::{Slot, Sockets};
 use traffic::{Follower, Routes};
 
@@ -124,13 +125,15 @@ pub async fn run(
         .transpose()?;
 
     let (over, is_over) = watch::channel(false);
+    // What runs over routes is cut by what is recorded, also after another edge has taken over.
+    let (all_over, is_all_over) = watch::channel(false);
     let counts = (0..threads).map(|_| Arc::default()).collect();
     let state = parts.state.clone();
     let edge = Arc::new(Edge { parts, routes, counts, over });
     let mut following = vec![follow::start(Names::new(&edge.parts), &state, is_over.clone())?];
     if let Some(routes) = &edge.routes {
         let follower = Follower::new(routes, tokio::runtime::Handle::current());
-        following.push(follow::start(follower, &state, is_over.clone())?);
+        following.push(follow::start(follower, &state, is_all_over)?);
     }
     // What is known is answered from before the first question is taken.
     for following in &mut following {
@@ -150,7 +153,8 @@ pub async fn run(
         .into_iter()
         .chain(edge.routes.iter().flat_map(|routes| routes.addresses()))
         .collect();
-    let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, ends));
+    let lines = Lines::default();
+    let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, ends, lines.clone()));
     let showing = show_metrics(&edge, &is_over).await?;
     let telling = edge.parts.notifier.has_secondaries().then(|| tell(edge.clone()));
     ready(&addresses);
@@ -169,14 +173,13 @@ pub async fn run(
     );
     edge.over.send_replace(true);
     edge.routes.iter().for_each(|routes| routes.leave(linger));
-    controlling.abort();
+    lines.hang_up();
     if let Some(telling) = telling {
         telling.abort();
     }
     for showing in showing {
         let _ = showing.await;
     }
-    following.into_iter().for_each(Following::end);
     for thread in answering {
         // A panic was reported by its thread.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -184,9 +187,15 @@ pub async fn run(
     if let Some(routes) = &edge.routes {
         tokio::select! {
             () = routes.left() => {}
-            // Whoever wants it to end while others finish does so a second time.
-            () = end, if matches!(why, End::Succeeded) => {}
+            () = end, if matches!(why, End::Succeeded) => tracing::info!("the edge ends, with what ran over it"),
         }
+    }
+    controlling.abort();
+    lines.hang_up();
+    control::forget(&folder);
+    all_over.send_replace(true);
+    for following in following {
+        following.end().await;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the settings, and which call of the driver becomes which change of Caddy's configuration. There a route is one
 //! object with an `@id` of ours in a server of ours, from which it is read back; everything else is left as it is. Caddy
-//! loads its whole configuration anew for every change and keeps what is open, tunnels for `linger` under [routes].
+//! loads its whole configuration anew for every change: what is open goes on, tunnels for `linger` under [routes], but
+//! connections that come at this very moment may be reset, because its listeners are opened anew as well.
 
 mod admin;
 mod config;
@@ -25,7 +26,7 @@ use serde_json::Value;
 use crate::driver::{Certificates, Drained, Driver, Feature, Figures, Standing, check_feature, needed};
 use crate::route::{Backend, Key};
 use admin::Admin;
-use config::Config;
+use config::{Config, Held};
 
 const FEATURES: [Feature; 13] = [
     Feature::Tls,
@@ -102,25 +103,26 @@ impl Client {
         Ok(Self { admin, names, routes: parts.routes, certificates: parts.certificates })
     }
 
-    /// Every route of ours as it stands in `config`.
-    async fn standings(&self, config: &Config) -> Result<Vec<Standing>> {
+    /// Every route of ours as it stands in `config`, certificates as they are noted.
+    fn read<'a>(&self, config: &'a Config) -> Vec<(Held<'a>, Standing)> {
         let mut found = Vec::new();
         for held in config.held(&self.names) {
-            let linger = self.routes.linger.0;
-            let Some(mut standing) = decode::standing(&held, linger) else {
+            let standing = decode::standing(&held, self.routes.linger.0)
+                .filter(|standing| servers::listens(held.server, &self.routes, standing.route.listen));
+            match standing {
+                Some(standing) => found.push((held, standing)),
                 // It cannot be told what it says: to whoever describes it, it is not as it should be.
-                tracing::warn!(target: "routes", id = held.id, "somebody changed a route in Caddy beyond recognition");
-                continue;
-            };
-            standing.route.cert = self.shown(config, &held, standing.route.cert).await;
-            found.push(standing);
+                None => {
+                    let id = held.id;
+                    tracing::warn!(target: "routes", id, "somebody changed a route in Caddy beyond recognition");
+                }
+            }
         }
-        found.sort_by_key(|standing| standing.route.key());
-        Ok(found)
+        found
     }
 
     /// The certificate that is really shown for a route: none where another one is, or an older version of it.
-    async fn shown(&self, config: &Config, held: &config::Held<'_>, cert: Option<String>) -> Option<String> {
+    async fn shown(&self, config: &Config, held: &Held<'_>, cert: Option<String>) -> Option<String> {
         let cert = cert?;
         let loaded = config.certificate(&self.names, held, &cert)?;
         match self.certificates.material(&cert).await {
@@ -141,10 +143,13 @@ impl Client {
                 return Ok(());
             }
         }
-        Err(Error::new(Code::ProxyRefused, format!("Caddy at {} does not take the change", self.admin.place()))
-            .because("its configuration is being changed by others all the time")
-            .hint("see what else writes to its admin API")
-            .retryable())
+        Err(Error::new(
+            Code::ProxyRefused,
+            format!("Caddy at {} does not take the change", self.admin.place()),
+        )
+        .because("its configuration is being changed by others all the time")
+        .hint("see what else writes to its admin API")
+        .retryable())
     }
 
     fn check(&self, standing: &Standing, before: &Value) -> Result<()> {
@@ -165,7 +170,9 @@ impl Client {
         }
         if self.routes.addresses.is_empty() {
             let message = "`addresses` under [routes] in mcrun.toml names none";
-            return Err(Error::new(Code::RoutePort, message).hint("routes are served at the addresses that it lists"));
+            return Err(
+                Error::new(Code::RoutePort, message).hint("routes are served at the addresses that it lists")
+            );
         }
         servers::check(before, &self.names, &self.routes, route)
     }
@@ -182,13 +189,22 @@ impl Driver for Client {
     }
 
     async fn list(&self) -> Result<Vec<Standing>> {
-        let (value, _) = self.admin.read().await?;
-        self.standings(&Config::new(value)).await
+        let config = Config::new(self.admin.read().await?.0);
+        let mut standings = Vec::new();
+        for (held, mut standing) in self.read(&config) {
+            standing.route.cert = self.shown(&config, &held, standing.route.cert).await;
+            standings.push(standing);
+        }
+        standings.sort_by_key(|standing| standing.route.key());
+        Ok(standings)
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Standing>> {
-        let all = self.list().await?;
-        Ok(all.into_iter().find(|standing| standing.route.key() == *key))
+        let config = Config::new(self.admin.read().await?.0);
+        let found = self.read(&config).into_iter().find(|(_, standing)| standing.route.key() == *key);
+        let Some((held, mut standing)) = found else { return Ok(None) };
+        standing.route.cert = self.shown(&config, &held, standing.route.cert).await;
+        Ok(Some(standing))
     }
 
     async fn admit(&self, standing: &Standing) -> Result<()> {

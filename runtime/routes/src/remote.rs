@@ -6,6 +6,7 @@ mod connect;
 mod convert;
 mod failure;
 mod listen;
+mod noted;
 mod rules;
 mod server;
 mod settings;

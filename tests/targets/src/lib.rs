@@ -6,6 +6,7 @@
 mod archives;
 mod certificates;
 mod diffs;
+mod heads;
 mod names;
 mod pure;
 mod rows;
@@ -13,6 +14,7 @@ mod rows;
 pub use archives::archive;
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
+pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
 pub use pure::pure;
 pub use rows::rows;
@@ -21,7 +23,7 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("acme_request", acme_request),
     ("archive", archive),
     ("csr", csr),
@@ -30,6 +32,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("dns_query", dns_query),
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
+    ("http_head", http_head),
     ("pure", pure),
     ("rows", rows),
     ("words", words),

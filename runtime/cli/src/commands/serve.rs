@@ -1,6 +1,8 @@
 //! Owns `serve`: the process that stays. It looks after the edge, publishes what the embedded authority has, answers ACME clients, and renews
 //! certificates when their time has come, each by a run of its own.
 
+mod api;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -49,12 +51,14 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     if let Some(settings) = &app.config.dns.rest {
         serve_calls(app, settings, &mut listeners, &shutdown).await?;
     }
+    let wished = api::serve(app, &mut listeners, &shutdown).await?;
     let mut ends = Ends::open()?;
     render::note("ready; certificates are renewed when their time has come");
     let renewing = renewals::keep_renewing(&app.journal, &app.node, &renewer, shutdown);
     tokio::pin!(renewing);
     tokio::select! {
         () = &mut renewing => {}
+        () = api::obtain(app, wished) => {}
         () = ends.one() => {}
     }
     render::note("stopping");

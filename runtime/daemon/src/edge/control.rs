@@ -7,11 +7,13 @@ mod ask;
 mod client;
 mod descriptors;
 
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dns::RecordType;
@@ -34,15 +36,35 @@ pub(super) fn place(folder: &Path) -> PathBuf {
     folder.join("edge.sock")
 }
 
+/// Where this edge itself is spoken to, also once it was succeeded.
+fn own_place(folder: &Path) -> PathBuf {
+    folder.join(format!("edge.{}.sock", std::process::id()))
+}
+
+/// Where edges are spoken to that were succeeded and let run what still does.
+pub(super) fn lingering(folder: &Path) -> Vec<PathBuf> {
+    let own = own_place(folder);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_of_edge = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.strip_prefix("edge.")?.strip_suffix(".sock"))
+            .is_some_and(|process| process.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    entries.filter(|path| *path != own && is_of_edge(path)).collect()
+}
+
 /// Listens for those who speak to this edge, in the place of the one before it.
 pub(super) fn listen(folder: &Path) -> Result<UnixListener> {
-    let (last, own) = (place(folder), folder.join(format!("edge.{}.sock", std::process::id())));
+    let (last, own) = (place(folder), own_place(folder));
+    let link = folder.join(format!("edge.{}.link", std::process::id()));
     let listen = || -> io::Result<UnixListener> {
         let _ = std::fs::remove_file(&own);
         let listener = UnixListener::bind(&own)?;
         std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(own.file_name().unwrap_or_default(), &link)?;
         // There is always one that answers under the name.
-        std::fs::rename(&own, &last)?;
+        std::fs::rename(&link, &last)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
@@ -51,31 +73,68 @@ pub(super) fn listen(folder: &Path) -> Result<UnixListener> {
     })
 }
 
+/// Nobody speaks to this edge any more.
+pub(super) fn forget(folder: &Path) {
+    // What stays is taken away by the next one that looks for it.
+    let _ = std::fs::remove_file(own_place(folder));
+}
+
+/// The lines that are open.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<HashMap<u64, UnixStream>>>);
+
+impl Lines {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, UnixStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more questions on lines that are open: whoever holds one learns that another edge answers now. What is
+    /// being answered is.
+    pub(super) fn hang_up(&self) {
+        for line in self.open().values() {
+            // It may be gone already.
+            let _ = line.shutdown(Shutdown::Read);
+        }
+    }
+}
+
 /// Whoever speaks is answered from this.
 #[derive(Clone)]
 struct Spoken {
     edge: Arc<Edge>,
+    lines: Lines,
     sockets: Arc<Sockets>,
     end: mpsc::Sender<End>,
     runtime: tokio::runtime::Handle,
 }
 
 /// Answers those who speak to the edge.
-pub(super) async fn serve(listener: UnixListener, edge: Arc<Edge>, sockets: Sockets, end: mpsc::Sender<End>) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    edge: Arc<Edge>,
+    sockets: Sockets,
+    end: mpsc::Sender<End>,
+    lines: Lines,
+) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "nobody can speak to the edge"),
     };
     let runtime = tokio::runtime::Handle::current();
-    let spoken = Spoken { edge, sockets: Arc::new(sockets), end, runtime };
+    let spoken = Spoken { edge, lines, sockets: Arc::new(sockets), end, runtime };
+    let mut number = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let spoken = spoken.clone();
+                number += 1;
                 tokio::task::spawn_blocking(move || {
                     let talked = stream.into_std().and_then(|stream| {
                         stream.set_nonblocking(false)?;
-                        spoken.talk(&stream)
+                        spoken.lines.open().insert(number, stream.try_clone()?);
+                        let talked = spoken.talk(&stream);
+                        spoken.lines.open().remove(&number);
+                        talked
                     });
                     if let Err(error) = talked {
                         tracing::debug!(%error, "somebody who spoke to the edge is gone");

@@ -6,7 +6,7 @@ mod names;
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use effect::{Code, Error, Result};
@@ -71,6 +71,7 @@ impl Waker {
 pub(super) struct Following {
     waker: Waker,
     loaded: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Following {
@@ -84,9 +85,11 @@ impl Following {
         self.waker.clone()
     }
 
-    /// Has the thread look whether it is over.
-    pub(super) fn end(self) {
+    /// Has the thread look whether it is over, and waits until what it knows is kept.
+    pub(super) async fn end(self) {
+        // It may have ended by itself; a panic was reported by it.
         let _ = self.waker.0.send(Wake::Written);
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }
 
@@ -97,11 +100,11 @@ pub(super) fn start<F: Follow>(followed: F, state: &Path, over: watch::Receiver<
     let waker = Waker(wake);
     let (state, own) = (state.to_owned(), waker.clone());
     let work = move || follow(followed, &state, &own, &woken, told, &over);
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name(format!("{}-follow", F::WHAT))
         .spawn(work)
         .map_err(|error| Error::new(Code::Internal, "no thread can be started").because(error))?;
-    Ok(Following { waker, loaded })
+    Ok(Following { waker, loaded, thread })
 }
 
 fn follow<F: Follow>(

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::control::{Answer, Ask, place};
+use super::control::{Answer, Ask, lingering, place};
 
 /// For an answer that takes no waiting.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +30,33 @@ impl ToEdge {
     #[must_use]
     pub fn new(state: &Path) -> Self {
         Self { place: place(&super::folder(state)) }
+    }
+
+    /// Asks every edge that was succeeded and lets run what still does. What one of them says against it is told in the log:
+    /// it serves nobody new.
+    pub(super) async fn ask_lingering(folder: &Path, ask: &Ask, within: Duration) -> Vec<Answer> {
+        let asked = lingering(folder).into_iter().map(|place| async move {
+            let edge = Self { place };
+            match timeout(within, edge.exchange(ask)).await {
+                Ok(Ok(answer)) => {
+                    if let Answer::Failed { error } = &answer {
+                        tracing::warn!(%error, "an edge before this one does not follow");
+                    }
+                    Some(answer)
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    // It was killed, and could not take its name away.
+                    let _ = std::fs::remove_file(&edge.place);
+                    None
+                }
+                Ok(Err(_)) => None,
+                Err(_) => {
+                    tracing::warn!("an edge before this one does not answer");
+                    None
+                }
+            }
+        });
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn ask(&self, ask: &Ask, within: Duration) -> Result<Answer> {

@@ -114,10 +114,14 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     }
     // A successor may be at it at the same time.
     let new = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    // A disk that is full is not kept full by what did not fit.
+    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 /// The zones that were kept.

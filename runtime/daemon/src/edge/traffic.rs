@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use effect::{Code, Error, Result, Sealer};
 use journal::Clock;
 use routes::embedded::Proof;
 use routes::proxy::{self, Proxy};
-use routes::{Key, Material, Settings, Standing};
+use routes::{Drained, Key, Material, Settings, Standing};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -28,9 +29,13 @@ pub(super) use follow::Follower;
 
 use super::control::{Answer, Ask};
 use super::follow::Waker;
+use super::gateway::ToEdge;
 use super::sockets::Place;
 use known::{Known, Touched};
 use ports::Ports;
+
+/// Beyond the time that another edge was given, for its answer.
+const BEYOND: Duration = Duration::from_secs(1);
 
 /// What is put together for routes.
 pub struct Parts {
@@ -53,6 +58,8 @@ pub(super) struct Routes {
     ports: Mutex<Ports>,
     waker: OnceLock<Waker>,
     linger: watch::Sender<Duration>,
+    /// Whether another edge serves in the place of this one.
+    is_left: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -88,6 +95,7 @@ impl Routes {
             ports: Mutex::new(ports),
             waker: OnceLock::new(),
             linger,
+            is_left: AtomicBool::new(false),
             threads: Mutex::new(threads),
         }))
     }
@@ -175,8 +183,10 @@ impl Routes {
     pub(super) async fn answer(&self, ask: Ask) -> Result<Answer> {
         match ask {
             Ask::RouteAdmit { route } => self.admit(&route).map(|()| Answer::Done),
-            Ask::RouteSettle { key, route, within } => {
-                let settled = self.settle(&key, route.as_deref(), Duration::from_millis(within)).await;
+            Ask::RouteSettle { ref key, ref route, within } => {
+                let within = Duration::from_millis(within);
+                let before = self.ask_those_before(&ask, within);
+                let (settled, _) = tokio::join!(self.settle(key, route.as_deref(), within), before);
                 settled.map(|()| Answer::Done)
             }
             Ask::RouteProof { id, is_offered } => {
@@ -186,9 +196,12 @@ impl Routes {
                 }
                 Err(overtaken(&format!("the proof `{id}`")))
             }
-            Ask::RouteDrain { key, backend, within } => {
+            Ask::RouteDrain { ref key, backend, within } => {
                 let within = Duration::from_millis(within);
-                Ok(Answer::Drained { drained: self.proxy.drain(&key, backend, within).await })
+                let before = self.ask_those_before(&ask, within);
+                let (own, before) = tokio::join!(self.proxy.drain(key, backend, within), before);
+                let drained = own.map(|own| before.iter().fold(own, together));
+                Ok(Answer::Drained { drained })
             }
             Ask::RouteFigures => {
                 let figures = serde_json::to_string(&self.proxy.figures()).map_err(|error| {
@@ -198,6 +211,14 @@ impl Routes {
             }
             _ => Err(Error::new(Code::Internal, "this is no question about routes")),
         }
+    }
+
+    /// The same of edges before this one, over which something still runs. They ask nobody further.
+    async fn ask_those_before(&self, ask: &Ask, within: Duration) -> Vec<Answer> {
+        if self.is_left.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        ToEdge::ask_lingering(&self.folder, ask, within.saturating_add(BEYOND)).await
     }
 
     fn admit(&self, standing: &Standing) -> Result<()> {
@@ -246,7 +267,7 @@ impl Routes {
     }
 
     pub(super) fn metrics(&self) -> String {
-        String::new()
+        self.proxy.metrics()
     }
 
     pub(super) fn metrics_address(&self) -> Option<SocketAddr> {
@@ -255,6 +276,7 @@ impl Routes {
 
     /// Accepts nothing more, has clients go elsewhere, and lets what runs go on for `linger`.
     pub(super) fn leave(&self, linger: Duration) {
+        self.is_left.store(true, Ordering::Relaxed);
         self.linger.send_replace(linger);
         locked(&self.ports).end();
         self.proxy.stop_keeping();
@@ -272,6 +294,16 @@ impl Routes {
             // A panic was reported by its thread.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+}
+
+/// Both as one.
+fn together(own: Drained, answer: &Answer) -> Drained {
+    match answer {
+        Answer::Drained { drained: Some(other) } => {
+            Drained { ended: own.ended + other.ended, cut: own.cut + other.cut }
+        }
+        _ => own,
     }
 }
 

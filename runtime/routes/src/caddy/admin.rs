@@ -1,5 +1,7 @@
 //! Owns the calls of the admin API: reading the whole configuration, and writing it where nobody else did in between.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use effect::{Code, Error, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH};
@@ -7,12 +9,15 @@ use http::{Method, StatusCode};
 use peer::{Answer, Client, Kind, Limits, Question, Secrets, is_here, printable};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use super::Settings;
 
 /// Octets of a configuration: that of 5,000 routes takes some 10 MiB.
 const LARGEST: usize = 64 << 20;
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 const KIND: Kind = Kind {
     name: "Caddy at",
@@ -27,6 +32,7 @@ pub(super) struct Admin {
     url: Url,
     token: Option<String>,
     secrets: Secrets,
+    patience: Duration,
 }
 
 /// Which version was read.
@@ -39,15 +45,14 @@ struct Refusal {
 
 impl Admin {
     pub(super) fn new(settings: Settings, secrets: Secrets) -> Result<Self> {
-        let limits =
-            Limits { connect: settings.timeout.0, answer: settings.timeout.0, largest: LARGEST };
+        let limits = Limits { connect: settings.timeout.0, answer: settings.timeout.0, largest: LARGEST };
         let (url, client) = match settings.admin.strip_prefix("unix/") {
             // Caddy wants to be asked by a name of this machine, through a socket too.
             Some(path) => (address("http://127.0.0.1/")?, Client::at_socket(KIND, limits, path.into())),
             None => (network(&settings.admin)?, Client::new(KIND, limits, settings.ca)),
         };
         let url = url.join("config/").map_err(wrong)?;
-        Ok(Self { client, url, token: settings.token, secrets })
+        Ok(Self { client, url, token: settings.token, secrets, patience: settings.timeout.0 })
     }
 
     /// As errors name it.
@@ -75,8 +80,9 @@ impl Admin {
     /// Puts a configuration in the place of the one that was read; false where that is not the one there any more.
     pub(super) async fn write(&self, value: &Value, read: &Tag) -> Result<bool> {
         let mut question = Question::new(Method::POST, self.url.clone());
-        let body = serde_json::to_vec(value)
-            .map_err(|error| Error::new(Code::Internal, "a configuration cannot be encoded").because(error))?;
+        let body = serde_json::to_vec(value).map_err(|error| {
+            Error::new(Code::Internal, "a configuration cannot be encoded").because(error)
+        })?;
         question.body = Bytes::from(body);
         question.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         question.headers.insert(IF_MATCH, read.0.clone());
@@ -92,7 +98,21 @@ impl Admin {
         if let Some(token) = &self.token {
             question.headers.insert(AUTHORIZATION, self.secrets.bearer(token).await?);
         }
-        Ok(self.client.exchange(&question).await?)
+        let began = Instant::now();
+        let mut number = 1;
+        loop {
+            let failure = match self.client.exchange(&question).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure.error,
+            };
+            // Caddy opens this API anew as well with every change, and breaks the connections that come just then. What is
+            // written twice finds another tag the second time.
+            if !failure.retryable || number == TRIES || began.elapsed() > self.patience / 2 {
+                return Err(failure);
+            }
+            number += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     fn refusal(&self, what: &str, answer: &Answer) -> Error {
@@ -106,7 +126,9 @@ impl Admin {
         };
         let refused = KIND.refused(&place, what, printable(&told.error));
         match status.as_u16() {
-            401 | 403 => refused.hint("`origins` of Caddy's admin endpoint, or what guards it, keeps mcrun out"),
+            401 | 403 => {
+                refused.hint("`origins` of Caddy's admin endpoint, or what guards it, keeps mcrun out")
+            }
             _ => refused,
         }
     }
@@ -138,9 +160,8 @@ fn network(text: &str) -> Result<Url> {
         "https" => {}
         "http" if is_here(&url) => {}
         _ => {
-            return Err(Error::new(Code::Config, "[drivers.caddy] admin: calls are made over HTTPS only").hint(
-                "write `https://…`; plain HTTP goes to 127.0.0.1 and to `unix//path` alone",
-            ));
+            return Err(Error::new(Code::Config, "[drivers.caddy] admin: calls are made over HTTPS only")
+                .hint("write `https://…`; plain HTTP goes to 127.0.0.1 and to `unix//path` alone"));
         }
     }
     let mut url = url;

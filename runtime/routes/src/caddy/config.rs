@@ -154,9 +154,12 @@ impl Config {
             .collect();
         let is_over = |entry: &Value| {
             let mut tags = entry.get("tags").and_then(Value::as_array).into_iter().flatten();
-            tags.any(|tag| tag.as_str().is_some_and(|tag| names.is_tag(tag) && !shown.iter().any(|other| other == tag)))
+            tags.any(|tag| {
+                tag.as_str().is_some_and(|tag| names.is_tag(tag) && !shown.iter().any(|other| other == tag))
+            })
         };
-        let Some(loaded) = self.0.pointer_mut("/apps/tls/certificates/load_pem").and_then(Value::as_array_mut)
+        let Some(loaded) =
+            self.0.pointer_mut("/apps/tls/certificates/load_pem").and_then(Value::as_array_mut)
         else {
             return;
         };

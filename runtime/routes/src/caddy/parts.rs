@@ -54,10 +54,6 @@ impl Names {
     pub(super) fn is_tag(&self, tag: &str) -> bool {
         tag.starts_with(&format!("{}-cert-", self.0))
     }
-
-    pub(super) fn certificate<'a>(&self, tag: &'a str) -> Option<&'a str> {
-        tag.strip_prefix(&format!("{}-cert-", self.0))
-    }
 }
 
 /// The `@id` of an object.

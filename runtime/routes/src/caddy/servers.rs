@@ -12,22 +12,31 @@ use crate::route::Route;
 const HEAD_TIMEOUT: u64 = 15_000_000_000;
 const LARGEST_HEAD: u64 = 64 << 10;
 
+/// Where a server of ours listens.
+fn listen(settings: &Settings, port: u16) -> Value {
+    let addresses = settings.addresses.iter();
+    addresses.map(|address| std::net::SocketAddr::new(*address, port).to_string()).collect()
+}
+
+/// Whether a server listens where routes at `port` are served.
+pub(super) fn listens(server: &Value, settings: &Settings, port: u16) -> bool {
+    server.get("listen") == Some(&listen(settings, port))
+}
+
 /// Writes what a server of ours says beside its routes. What somebody added stays.
 pub(super) fn describe(server: &mut Map<String, Value>, settings: &Settings, port: u16) {
-    let listen: Vec<String> = settings
-        .addresses
-        .iter()
-        .map(|address| std::net::SocketAddr::new(*address, port).to_string())
-        .collect();
-    server.insert("listen".into(), json!(listen));
+    server.insert("listen".into(), listen(settings, port));
     // Not HTTP/3: its socket would be one more that nobody asked for.
     server.insert("protocols".into(), json!(["h1", "h2", "h2c"]));
     server.insert("automatic_https".into(), json!({ "disable": true }));
     server.insert("read_header_timeout".into(), json!(HEAD_TIMEOUT));
     server.insert("max_header_bytes".into(), json!(LARGEST_HEAD));
-    set(server, "trusted_proxies", !settings.trusted.is_empty(), || {
-        json!({ "source": "static", "ranges": settings.trusted })
-    });
+    set(
+        server,
+        "trusted_proxies",
+        !settings.trusted.is_empty(),
+        || json!({ "source": "static", "ranges": settings.trusted }),
+    );
     set(server, "listener_wrappers", !settings.proxy_from.is_empty(), || {
         let proxy = json!({ "wrapper": "proxy_protocol", "allow": settings.proxy_from });
         json!([proxy, { "wrapper": "tls" }])
@@ -97,8 +106,7 @@ fn overlaps(address: &str, host: &str, port: u16) -> bool {
     };
     let every = |host: &str| matches!(host, "" | "0.0.0.0" | "::" | "*");
     let named = named.trim_matches(['[', ']']);
-    (first..=last).contains(&port)
-        && (named == host || named == "localhost" || every(named) || every(host))
+    (first..=last).contains(&port) && (named == host || named == "localhost" || every(named) || every(host))
 }
 
 #[cfg(test)]
@@ -107,7 +115,8 @@ mod tests {
 
     #[test]
     fn addresses_that_stand_in_the_way_are_seen() {
-        for address in [":443", "127.0.0.1:443", "0.0.0.0:443", "tcp/:443", ":440-450", "tcp4/127.0.0.1:443"] {
+        for address in [":443", "127.0.0.1:443", "0.0.0.0:443", "tcp/:443", ":440-450", "tcp4/127.0.0.1:443"]
+        {
             assert!(overlaps(address, "127.0.0.1", 443), "{address}");
         }
         for address in [":444", "192.0.2.1:443", "unix//run/x", "udp/:443", ":1-442", "[::1]:443"] {

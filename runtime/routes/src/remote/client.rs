@@ -1,7 +1,7 @@
 //! Owns the driver that makes the calls: one connection that is opened anew when it broke, deadlines, and what the other
 //! side can do.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api::v1;
@@ -50,6 +50,8 @@ pub struct Client {
     patience: Duration,
     certificates: Arc<dyn Certificates>,
     link: Mutex<Option<Arc<Link>>>,
+    /// What the other side had when it was first asked.
+    features: OnceLock<Vec<Feature>>,
 }
 
 impl Client {
@@ -63,7 +65,14 @@ impl Client {
             Place::Socket(path) => path.display().to_string(),
             Place::Tls { address, .. } => address.to_string(),
         };
-        Ok(Self { place, shown, patience: settings.timeout.0, certificates, link: Mutex::default() })
+        Ok(Self {
+            place,
+            shown,
+            patience: settings.timeout.0,
+            certificates,
+            link: Mutex::default(),
+            features: OnceLock::new(),
+        })
     }
 
     /// What changes on the other side, beginning with what is there.
@@ -98,6 +107,7 @@ impl Client {
             Err(status) => return Err(self.failed(&way, status, None).await),
         };
         let features = convert::features_from(&there.features);
+        self.features.get_or_init(|| features.clone());
         let version = there.version.chars().take(40).collect();
         Ok(Link { way, calls, version, features, obtains: there.obtains_certificates })
     }
@@ -200,9 +210,9 @@ impl Driver for Client {
         "remote"
     }
 
-    /// What the other side has is known when it is asked: what it lacks is refused by [`Driver::admit`].
+    /// Everything, before the other side is asked; [`Driver::admit`] refuses what it lacks.
     fn features(&self) -> &[Feature] {
-        &Feature::ALL
+        self.features.get().map_or(&Feature::ALL, Vec::as_slice)
     }
 
     async fn list(&self) -> Result<Vec<Standing>> {

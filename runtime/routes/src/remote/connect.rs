@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::noted::Noted;
 use super::settings::{Place, Shown};
 use crate::driver::{Certificates, Material};
 
@@ -88,21 +89,23 @@ impl Way {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (noted, note) = Noted::new(stream);
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(SILENCE)
             .keep_alive_timeout(SILENCE)
             .max_header_list_size(LARGEST_HEAD)
-            .handshake::<_, Body>(TokioIo::new(stream))
+            .handshake::<_, Body>(TokioIo::new(noted))
             .await
             .map_err(|error| broken(place, &error))?;
         let (told, ended) = watch::channel(None);
         let shown: Arc<str> = place.into();
         let place = shown.clone();
         tokio::spawn(async move {
-            let why = match connection.await {
-                Ok(()) => unavailable(&place, "it closed the connection"),
-                Err(error) => broken(&place, &error),
+            let why = match (connection.await, note.get()) {
+                (Err(_), Some(tls)) => untrusted(&place, tls),
+                (Err(error), None) => broken(&place, &error),
+                (Ok(()), _) => unavailable(&place, "it closed the connection"),
             };
             told.send_replace(Some(why));
         });

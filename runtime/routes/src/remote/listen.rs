@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use api::v1::routes_server::RoutesServer;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use effect::{Code, Error};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -14,16 +15,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::body::Body;
 use tower_service::Service as _;
 
-use super::Server;
+use super::{Server, failure};
 
 /// Callers at once, for whoever listens.
 pub const MOST_CONNECTIONS: usize = 64;
 /// Calls of one connection under way.
-const MOST_CALLS: u32 = 64;
+const MOST_CALLS: u32 = 128;
 /// Streams that were reset and are not forgotten yet, before the connection is closed.
 const MOST_RESETS: usize = 32;
 /// A head, in octets.
@@ -38,6 +39,8 @@ const LARGEST_BACKLOG: usize = 1 << 20;
 const MESSAGE: Duration = Duration::from_secs(20);
 /// A caller that says nothing for so long is asked whether it lives, and has as long to answer.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Certificates are looked at when a connection begins: one that is revoked meanwhile is of no use for longer than this.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// For what is under way when the end has come.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -87,7 +90,7 @@ where
     let mut end = end;
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = end.come() => {
+        () = async { tokio::select! { () = end.come() => {}, () = sleep(LONGEST) => {} } } => {
             connection.as_mut().graceful_shutdown();
             match timeout(GRACE, connection).await {
                 Ok(ended) => ended,
@@ -110,8 +113,10 @@ async fn answer(
     // Every call begins with one whole message: one that comes drop by drop holds nothing for long.
     let body = match timeout(MESSAGE, Limited::new(body, LARGEST_MESSAGE + 5).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE)),
-        Err(_) => return Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
+        Ok(Err(error)) => {
+            return Ok(refusal(&format!("a message is broken or has more than 1 MiB: {error}")));
+        }
+        Err(_) => return Ok(refusal("a message took too long")),
     };
     let mut request = Request::from_parts(head, Full::<Bytes>::new(body));
     request.extensions_mut().insert(caller);
@@ -119,8 +124,6 @@ async fn answer(
     calls.call(request).await
 }
 
-fn refusal(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
+fn refusal(why: &str) -> Response<Body> {
+    failure::status(&Error::new(Code::ProxyRefused, why)).into_http()
 }

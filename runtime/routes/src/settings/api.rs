@@ -80,3 +80,28 @@ impl Api {
         self.socket.is_some() || self.listen.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_its_key() {
+        let check = |text: &str| toml::from_str::<Api>(text).unwrap().check();
+        check("socket = \"/run/a\"\ngroup = \"mcrun\"").unwrap();
+        check("listen = \"192.0.2.1:9443\"\nhost = \"a.example\"\n[clients.a]\ndomains = []").unwrap();
+        for (text, word) in [
+            ("group = \"mcrun\"", "`group`"),
+            ("listen = \"192.0.2.1:9443\"", "`host`"),
+            ("host = \"a.example\"", "`listen`"),
+            ("[clients.a]\ndomains = []", "`clients`"),
+            ("client_ca = \"/a\"", "`client_ca`"),
+            ("domains = [\"*.example\"]", "is a pattern"),
+            ("internal = [\"*\"]", "is a pattern"),
+        ] {
+            let error = check(text).unwrap_err();
+            assert_eq!(error.code, Code::Config);
+            assert!(error.message.contains(word), "{text}: {error}");
+        }
+    }
+}

@@ -76,9 +76,8 @@ fn nobody_else_is_believed() {
     let (running, echo) = (Running::start(), Echo::start(""));
     running.put("*.example.net", json!({ "mode": "l4", "backends": [echo.address.to_string()] }), None);
     let mut client = running.connect();
-    let octets =
-        [b"PROXY TCP4 192.0.2.1 198.51.100.7 256 443\r\n", client_hello("a.example.net", &[]).as_slice()];
-    client.write_all(&octets.concat()).unwrap();
+    client.write_all(b"PROXY TCP4 192.0.2.1 198.51.100.7 256 443\r\n").unwrap();
+    let _ = client.write_all(&client_hello("a.example.net", &[]));
     let answer = String::from_utf8(read_all(&mut client)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(echo.connections(), 0);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dns::{Name, RecordType};
 use effect::Result;
 use futures_util::stream::{self, StreamExt as _};
 use routes::driver::Standing;
@@ -77,7 +78,7 @@ async fn look(app: &App, standing: &Standing, trusted: Arc<ClientConfig>) -> Che
     if is_asked {
         way.extend(hops::to_backends(route).await);
     }
-    way.extend(name(standing).await);
+    way.extend(name(app, standing).await);
     let features = way.iter().map(|hop| hop.what.clone()).collect();
     match hops::broken(&way) {
         // Requests wait on purpose: that is said, and does not count as broken.
@@ -113,11 +114,15 @@ fn proxies(app: &App) -> BTreeSet<IpAddr> {
     app.config.routes.addresses.iter().map(own).collect()
 }
 
-/// Whether the name leads anywhere, as this machine looks names up.
-async fn name(standing: &Standing) -> Option<Hop> {
+/// Whether the name leads anywhere: by our own records where we have its zone, else as this machine looks names up.
+async fn name(app: &App, standing: &Standing) -> Option<Hop> {
     let hostname = &standing.route.hostname;
     if hostname.is_any() || hostname.wildcard_suffix().is_some() {
         return None;
+    }
+    let what = format!("the name {hostname}");
+    if let Some(found) = recorded(app, hostname.as_str()).await {
+        return Some(Hop::new(what, found));
     }
     let looking = tokio::net::lookup_host((hostname.as_str().to_owned(), standing.route.listen));
     let found = match tokio::time::timeout(PATIENCE, looking).await {
@@ -125,5 +130,23 @@ async fn name(standing: &Standing) -> Option<Hop> {
         Ok(Err(error)) => Err(format!("this machine cannot look it up: {error}")),
         Err(_) => Err("no answer".to_owned()),
     };
-    Some(Hop::new(format!("the name {hostname}"), found))
+    Some(Hop::new(what, found))
+}
+
+/// What our records say of a name; nothing where its zone is not ours.
+async fn recorded(app: &App, hostname: &str) -> Option<Result<(), String>> {
+    let driver = super::super::names::driver(app).ok()?;
+    let name = Name::absolute(hostname).ok()?;
+    let zone = dns::zone_of(&*driver, &name).await.ok()??;
+    let wildcard = name.parent().and_then(|parent| Name::within("*", &parent).ok());
+    for name in std::iter::once(name).chain(wildcard) {
+        for rtype in [RecordType::A, RecordType::AAAA, RecordType::CNAME] {
+            match driver.get(&zone, &name, rtype).await {
+                Ok(Some(_)) => return Some(Ok(())),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error.message)),
+            }
+        }
+    }
+    Some(Err(format!("the zone `{zone}` has no address for it")))
 }

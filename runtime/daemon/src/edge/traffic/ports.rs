@@ -34,6 +34,8 @@ pub(super) struct Ports {
     /// Those of a predecessor, until they are wanted.
     given: Vec<(SocketAddr, OwnedFd)>,
     threads: Vec<mpsc::UnboundedSender<Serve>>,
+    /// Whether others listen in the place of this edge.
+    is_over: bool,
 }
 
 impl Ports {
@@ -42,7 +44,7 @@ impl Ports {
         given: Vec<(SocketAddr, OwnedFd)>,
         threads: Vec<mpsc::UnboundedSender<Serve>>,
     ) -> Self {
-        Self { addresses: addresses.to_vec(), open: BTreeMap::new(), given, threads }
+        Self { addresses: addresses.to_vec(), open: BTreeMap::new(), given, threads, is_over: false }
     }
 
     fn places(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
@@ -69,7 +71,7 @@ impl Ports {
 
     /// Listens at a port, at all addresses or none. Connections wait until it is served.
     pub(super) fn open(&mut self, port: u16) -> Result<()> {
-        if self.open.contains_key(&port) {
+        if self.is_over || self.open.contains_key(&port) {
             return Ok(());
         }
         self.check_room()?;
@@ -129,7 +131,10 @@ impl Ports {
 
     /// Closes every port, and tells the threads that there will be no other.
     pub(super) fn end(&mut self) {
-        std::mem::take(&mut self.open).into_values().for_each(|open| drop(open.over.send_replace(true)));
+        self.is_over = true;
+        for open in std::mem::take(&mut self.open).into_values() {
+            open.over.send_replace(true);
+        }
         self.threads.clear();
         self.given.clear();
     }

@@ -13,13 +13,16 @@ use tokio::time::timeout;
 
 use super::ports::Serve;
 
+/// Threads, and by what each is told of ports.
+type Started = (Vec<mpsc::UnboundedSender<Serve>>, Vec<JoinHandle<()>>);
+
 /// Starts `number` threads. Once they are told of no more ports, each waits until nothing is left, at most for as long as
 /// `linger` then says.
 pub(super) fn start(
     number: usize,
     proxy: &Arc<Proxy>,
     linger: &watch::Receiver<Duration>,
-) -> Result<(Vec<mpsc::UnboundedSender<Serve>>, Vec<JoinHandle<()>>)> {
+) -> Result<Started> {
     let failed =
         |error: std::io::Error| Error::new(Code::Internal, "no thread can be started").because(error);
     let mut tell = Vec::new();

@@ -136,25 +136,26 @@ impl Reader {
 
     fn trailers(&mut self, bytes: &[u8]) -> Result<Next, &'static str> {
         let end = match bytes {
-            [b'\r', b'\n', ..] => 2,
-            [b'\r'] => return Ok(Next::More),
-            _ => match memchr::memmem::find(bytes, b"\r\n\r\n") {
-                Some(at) => at + 4,
-                None if bytes.len() > LARGEST_TRAILERS => return Err("the trailers are too large"),
-                None => return Ok(Next::More),
-            },
+            [b'\r', b'\n', ..] => Some(2),
+            _ => memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4),
         };
-        let block = &bytes[..end];
+        let block = &bytes[..end.unwrap_or(bytes.len())];
+        if memchr::memchr_iter(b'\n', block).any(|at| at == 0 || block[at - 1] != b'\r') {
+            return Err("a line of the trailers does not end in CR LF");
+        }
+        let Some(end) = end else {
+            let is_small = bytes.len() <= LARGEST_TRAILERS;
+            return if is_small { Ok(Next::More) } else { Err("the trailers are too large") };
+        };
         if end > LARGEST_TRAILERS {
             return Err("the trailers are too large");
         }
-        let is_bare = memchr::memchr_iter(b'\n', block).any(|at| at == 0 || block[at - 1] != b'\r');
         let mut space = [EMPTY_HEADER; MOST_TRAILERS];
         let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(block, &mut space)
         else {
             return Err("the trailers are no header fields");
         };
-        if is_bare || length != end {
+        if length != end {
             return Err("the trailers are no header fields");
         }
         for field in fields {

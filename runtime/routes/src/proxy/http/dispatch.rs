@@ -44,8 +44,10 @@ pub(super) enum Ended {
     Keep,
     /// None may follow.
     Close,
-    /// What the client has is not whole, or it is gone: nothing more can be said to it.
+    /// What the client has is not whole: nothing more can be said to it.
     Abort,
+    /// The client is gone.
+    Gone,
     /// The connection is no longer one of requests.
     Tunnel(Box<Tunnel>),
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::dispatch::{Ended, Own, Visit, give, log, refuse};
 use super::exchange::{Broken, Client, Exchange, Outcome, Upstream};
-use super::request::{Length, Origin, Request};
+use super::request::{Length, Origin, Refused, Request};
 use super::tunnel::Tunnel;
 use super::upstream::{Http1, Place, Way, connect};
 use super::watch::Timer;
@@ -30,6 +30,8 @@ enum Attempt {
         is_late: bool,
         /// The back end closed a connection that had waited, perhaps before it saw the request.
         is_stale: bool,
+        /// The back end says that it has not begun with it.
+        is_unseen: bool,
         /// Nothing of the body was taken from the client.
         is_whole: bool,
     },
@@ -86,7 +88,9 @@ pub(super) async fn forward<C: Client>(
                 failure = (if is_late { 504 } else { 502 }, why);
                 tried.push(chosen.address());
             }
-            Attempt::Lost { is_stale: true, is_whole: true, .. } if !is_fresh && request.is_idempotent() => {
+            Attempt::Lost { is_stale: true, is_whole: true, is_unseen, .. }
+                if !is_fresh && (is_unseen || request.is_idempotent()) =>
+            {
                 is_fresh = true;
             }
             Attempt::Lost { why, is_late, is_whole, .. } => {
@@ -131,7 +135,7 @@ impl<C: Client> Forwarding<'_, C> {
         match outcome {
             Outcome::NoAnswer { why, is_late } => {
                 let is_stale = upstream.is_reused && !upstream.has_heard && !is_late;
-                Attempt::Lost { why, is_late, is_stale, is_whole: octets == 0 }
+                Attempt::Lost { why, is_late, is_stale, is_unseen: false, is_whole: octets == 0 }
             }
             Outcome::Switch => Attempt::Switched(upstream),
             Outcome::Done { is_clean } => {
@@ -162,6 +166,8 @@ impl<C: Client> Forwarding<'_, C> {
         let is_reused = way.is_reused;
         let mut upstream = match way.begin(self.request, &self.origin()) {
             Ok(upstream) => upstream,
+            // That is the client's doing, not the back end's.
+            Err(Broken::Said(why)) => return Attempt::Over(Outcome::Refused(Refused { status: 400, why })),
             Err(why) => return Attempt::NotSent { why: why.to_string(), is_late: false },
         };
         if self.request.expects {
@@ -176,8 +182,9 @@ impl<C: Client> Forwarding<'_, C> {
         let (outcome, octets) = self.exchange(&mut upstream).await;
         match outcome {
             Outcome::NoAnswer { why, is_late } => {
-                let is_stale = is_reused && !is_late && is_unseen(&why);
-                Attempt::Lost { why, is_late, is_stale, is_whole: octets == 0 }
+                let is_unseen = is_unseen(&why);
+                let is_stale = is_reused && !is_late && (is_unseen || is_lost(&why));
+                Attempt::Lost { why, is_late, is_stale, is_unseen, is_whole: octets == 0 }
             }
             other => Attempt::Over(other),
         }
@@ -229,6 +236,7 @@ impl<C: Client> Forwarding<'_, C> {
                 turn.answered(refused.status);
                 refuse(client, refused, reply, timer).await
             }
+            Outcome::Gone => Ended::Gone,
             _ => Ended::Abort,
         };
         log::<C>(turn, request, problem.as_deref());
@@ -240,14 +248,15 @@ fn not_in_time() -> Attempt {
     Attempt::NotSent { why: "it did not take a connection in time".into(), is_late: true }
 }
 
-/// Whether the back end says, or its connection shows, that it has not begun with the request.
+/// Whether the back end says that it has not begun with the request (RFC 9113, section 8.7).
 fn is_unseen(why: &Broken) -> bool {
-    match why {
-        Broken::Http2(error) => {
-            error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away() || error.is_io()
-        }
-        _ => false,
-    }
+    let Broken::Http2(error) = why else { return false };
+    error.is_remote() && (error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away())
+}
+
+/// Whether the connection went away beneath the request.
+fn is_lost(why: &Broken) -> bool {
+    matches!(why, Broken::Http2(error) if error.is_io() || error.is_go_away())
 }
 
 fn switch<C: Client>(

@@ -25,6 +25,8 @@ const LARGEST_HEAD: usize = 64 << 10;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// So long may a connection be kept without a request.
 const KEPT_FOR: Duration = Duration::from_secs(75);
+/// So long once another process serves new connections.
+const LAST_WITHIN: Duration = Duration::from_secs(10);
 /// What is still read, and for how long, of somebody who gets an answer before all was sent: the answer would be lost in a reset.
 const LINGER: Duration = Duration::from_secs(2);
 const MOST_LINGERING: usize = 1 << 20;
@@ -76,7 +78,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S
         match answer(&mut connection, &mut request, &mut reply, length, &visit, &mut timer).await {
             Ended::Keep => {}
             Ended::Close => return connection.linger(&mut timer).await,
-            Ended::Abort => return,
+            Ended::Abort | Ended::Gone => return,
             Ended::Tunnel(tunnel) => {
                 drop((over, request, reply, timer));
                 let Connection { wire, .. } = connection;
@@ -111,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = Instant::now();
         let mut has_begun = is_first || !self.wire.input().is_empty();
         let mut deadline = now + if has_begun { HEAD_WITHIN } else { KEPT_FOR };
+        let mut is_last = false;
         poll_fn(|context| {
             loop {
                 match self.wire.poll_fill(context, LARGEST_HEAD) {
@@ -130,8 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             let is_idle = self.wire.input().is_empty();
-            if is_idle && !is_first && over.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Ok(None));
+            // A request may be on its way, and would be lost with a connection that is closed at once. It is answered,
+            // and its client told to go elsewhere.
+            if is_idle && !is_first && !is_last && over.as_mut().poll(context).is_ready() {
+                is_last = true;
+                deadline = deadline.min(Instant::now() + LAST_WITHIN);
             }
             if timer.poll(context, deadline).is_ready() {
                 let late = Refused { status: 408, why: "the head did not come in time" };

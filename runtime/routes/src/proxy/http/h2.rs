@@ -148,13 +148,10 @@ async fn stream(
         Ok(length) => answer(&mut client, &mut request, &mut reply, length, &visit, &mut timer).await,
         Err(refused) => refuse(&mut client, refused, &mut reply, &mut timer).await,
     };
-    let count = match ended {
-        Ended::Keep | Ended::Close => &active.0.answered,
-        Ended::Abort | Ended::Tunnel(_) => {
-            client.reset();
-            &active.0.reset
-        }
-    };
+    if matches!(ended, Ended::Abort | Ended::Gone | Ended::Tunnel(_)) {
+        client.reset();
+    }
+    let count = if matches!(ended, Ended::Gone) { &active.0.reset } else { &active.0.answered };
     count.set(count.get() + 1);
 }
 

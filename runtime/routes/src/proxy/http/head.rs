@@ -141,11 +141,8 @@ fn read_framing<'a>(head: &[u8], fields: &[httparse::Header<'a>]) -> Result<Fram
     for field in fields {
         let value = field.value;
         match kind(field.name.as_bytes()) {
-            Kind::Host => {
-                if framing.host.replace(value).is_some() {
-                    return refused(400, "it takes one host");
-                }
-            }
+            Kind::Host if framing.host.is_some() => return refused(400, "it takes one host"),
+            Kind::Host => framing.host = Some(value),
             Kind::ContentLength => {
                 let Some(octets) = read_length(value) else { return refused(400, "the length is no number") };
                 if !is_bare(head, field) || framing.octets.replace(octets).is_some() {
@@ -166,11 +163,8 @@ fn read_framing<'a>(head: &[u8], fields: &[httparse::Header<'a>]) -> Result<Fram
                 framing.expects = true;
             }
             Kind::Te => framing.trailers |= lists(value, b"trailers"),
-            Kind::Upgrade => {
-                if framing.upgrade.replace(value).is_some() {
-                    return refused(400, "two upgrades");
-                }
-            }
+            Kind::Upgrade if framing.upgrade.is_some() => return refused(400, "two upgrades"),
+            Kind::Upgrade => framing.upgrade = Some(value),
             Kind::Connection => read_connection(value, &mut framing)?,
             _ => {}
         }

@@ -53,7 +53,7 @@ impl Tunnel {
         let mut there = Direction { left: [unsent, early].concat(), ..Direction::default() };
         let mut back = Direction { left: [pending, answered].concat(), ..Direction::default() };
         let _tunnel = turn.tunnel();
-        let pace = Pace::new(idle, 0);
+        let pace = Pace::new(idle);
         let carried = poll_fn(|context| {
             let up = there.poll(&mut client, &mut upstream, context, |octets| {
                 turn.received(octets as u64);
@@ -72,7 +72,7 @@ impl Tunnel {
         tokio::select! {
             // Whichever way it ends, both connections do.
             _ = carried => {}
-            _ = pace.given_up() => {}
+            () = pace.given_up() => {}
             () = turn.cut() => {}
         }
     }

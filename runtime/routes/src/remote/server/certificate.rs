@@ -23,11 +23,11 @@ pub trait Issuer: Send + Sync {
     /// Where that cannot be read.
     async fn names(&self, id: &str) -> Result<Option<Vec<String>>>;
 
-    /// Gets the one for `hostname`, under its id.
+    /// Gets the one for the host name of `route`, under its id.
     ///
     /// # Errors
     /// Where no authority issues it.
-    async fn obtain(&self, hostname: &Hostname, service: Option<&str>) -> Result<()>;
+    async fn obtain(&self, route: &Route) -> Result<()>;
 }
 
 /// Whether one of `names` stands for `hostname` (RFC 6125, section 6.4.3).
@@ -64,7 +64,7 @@ impl Server {
                 match (stands, is_for_good) {
                     (true, _) => Ok(Some(id)),
                     (false, true) => {
-                        issuer.obtain(hostname, route.service.as_deref()).await?;
+                        issuer.obtain(route).await?;
                         Ok(Some(id))
                     }
                     (false, false) => Ok(None),

@@ -14,7 +14,7 @@ pub(super) fn of<T: Message>(found: impl Iterator<Item = (Key, T)>, after: &str)
     let after = if after.is_empty() { None } else { Some(after.parse::<Key>()?) };
     let mut rest = found.filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).peekable();
     let (mut page, mut octets, mut last) = (Vec::new(), 0, String::new());
-    while let Some((key, message)) = rest.next() {
+    for (key, message) in rest.by_ref() {
         octets += message.encoded_len();
         page.push(message);
         last = key.to_string();
