@@ -4,6 +4,7 @@
 
 pub mod driver;
 pub mod embedded;
+pub mod fuzz;
 pub mod hops;
 pub mod probe;
 pub mod proxy;

@@ -8,12 +8,14 @@ mod certificates;
 mod diffs;
 mod names;
 mod pure;
+mod routes;
 mod rows;
 
 pub use archives::archive;
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
+pub use self::routes::{client_hello, proxy_header};
 pub use pure::pure;
 pub use rows::rows;
 
@@ -21,15 +23,17 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("acme_request", acme_request),
     ("archive", archive),
+    ("client_hello", client_hello),
     ("csr", csr),
     ("diff", diff),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
+    ("proxy_header", proxy_header),
     ("pure", pure),
     ("rows", rows),
     ("words", words),

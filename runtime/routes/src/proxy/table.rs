@@ -96,9 +96,10 @@ impl Port {
     fn host(&self, host: Option<&str>) -> Option<&Arc<Host>> {
         let host = host.map(lowered);
         let named = host.as_deref().and_then(|host| {
-            // What begins with a dot is how wildcards are kept.
-            let exact = (!host.starts_with('.')).then(|| self.hosts.get(host)).flatten();
-            exact.or_else(|| self.hosts.get(&host[host.find('.')?..]))
+            // What begins with a dot is how wildcards are kept, and no name.
+            let at = host.find('.');
+            let exact = (at != Some(0)).then(|| self.hosts.get(host)).flatten();
+            exact.or_else(|| self.hosts.get(&host[at.filter(|at| *at > 0)?..]))
         });
         named.or_else(|| self.hosts.get("*"))
     }
