@@ -6,6 +6,7 @@ pub mod caddy;
 pub mod driver;
 pub mod effects;
 pub mod embedded;
+pub mod fuzz;
 pub mod hops;
 pub mod probe;
 pub mod proxy;

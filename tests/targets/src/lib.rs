@@ -9,6 +9,7 @@ mod diffs;
 mod heads;
 mod names;
 mod pure;
+mod routes;
 mod rows;
 
 pub use archives::archive;
@@ -16,6 +17,7 @@ pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
+pub use self::routes::{client_hello, proxy_header};
 pub use pure::pure;
 pub use rows::rows;
 
@@ -23,9 +25,10 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("acme_request", acme_request),
     ("archive", archive),
+    ("client_hello", client_hello),
     ("csr", csr),
     ("diff", diff),
     ("dns_answer", dns_answer),
@@ -33,6 +36,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
     ("http_head", http_head),
+    ("proxy_header", proxy_header),
     ("pure", pure),
     ("rows", rows),
     ("words", words),

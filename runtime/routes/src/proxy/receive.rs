@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +36,20 @@ struct Origin {
     client: SocketAddr,
     local: SocketAddr,
     trusted: bool,
+}
+
+/// What a client asks for in its ClientHello.
+pub(crate) struct Asked {
+    pub(crate) server_name: Option<Box<str>>,
+    /// Whether it is a certificate authority that wants a proof.
+    pub(crate) for_proof: bool,
+}
+
+impl Asked {
+    pub(crate) fn of(hello: &ClientHello<'_>) -> Self {
+        let for_proof = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        Self { server_name: hello.server_name().map(|name| name.to_ascii_lowercase().into()), for_proof }
+    }
 }
 
 /// What a connection turns out to be.
@@ -155,10 +169,8 @@ impl Proxy {
 
     async fn begin_tls(&self, stream: Rewind, port: u16) -> io::Result<Begun> {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream.again()).await?;
-        let hello = start.client_hello();
-        let server_name: Option<Box<str>> = hello.server_name().map(|name| name.to_ascii_lowercase().into());
-        let asks_for_proof = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
-        if asks_for_proof && let Some(config) = self.proves(server_name.as_deref()) {
+        let Asked { server_name, for_proof } = Asked::of(&start.client_hello());
+        if for_proof && let Some(config) = self.proves(server_name.as_deref()) {
             start.io.forget();
             // That the handshake was finished is all that was asked for.
             start.into_stream(config).await?.shutdown().await?;

@@ -75,7 +75,7 @@ fn what_ends_by_itself_is_waited_for() {
         assert!(!is_settled.load(Ordering::SeqCst));
         drop(client);
     });
-    assert_eq!(running.figures("*").active, 0);
+    running.until("*", |figures| figures.active == 0);
 }
 
 #[test]
