@@ -70,9 +70,16 @@ fn visit(words: &[OsString]) -> Result<ExitCode, Failed> {
     let (over, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
     let ended = std::thread::scope(|scope| {
         for _ in 0..VISITORS {
-            scope.spawn(|| while !over.load(Ordering::Relaxed) { stroll(&goal, &over, &seen) });
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    stroll(&goal, &over, &seen)
+                }
+            });
         }
-        #[expect(clippy::disallowed_methods, reason = "the command that is watched is the visitor's own child")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command that is watched is the visitor's own child"
+        )]
         let ended = std::process::Command::new(program).args(arguments).status();
         over.store(true, Ordering::Relaxed);
         ended
@@ -121,13 +128,14 @@ fn stroll(goal: &Goal, over: &AtomicBool, seen: &Mutex<Seen>) {
         let body = if number % 2 == 0 { "" } else { "something" };
         let answered = match &mut connection {
             Some(open) => request(open, goal, method, body),
-            None => connect(goal)
-                .and_then(|open| request(connection.insert(open), goal, method, body)),
+            None => connect(goal).and_then(|open| request(connection.insert(open), goal, method, body)),
         };
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.sent += 1;
         match answered {
-            Ok(answer) if method == "GET" => *seen.answers.entry(answer.trim_end().to_owned()).or_default() += 1,
+            Ok(answer) if method == "GET" => {
+                *seen.answers.entry(answer.trim_end().to_owned()).or_default() += 1
+            }
             Ok(_) => {}
             Err(error) => {
                 seen.failures.push(format!("{method}: {error}"));
@@ -152,7 +160,9 @@ fn request(connection: &mut Connection, goal: &Goal, method: &str, body: &str) -
         connection.by_ref().take(LONGEST_ANSWER).read_line(&mut line)?;
         match line.trim_end().split_once(':') {
             _ if line.trim_end().is_empty() => break,
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse()?,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse()?
+            }
             _ => {}
         }
     }
