@@ -43,6 +43,13 @@ fn check(place: &Place, origin: &str, example: &str) {
     assert!(mistakes.is_empty() && seen.code.is_some_and(|code| code < 2), "{origin}:\n{example}\n\n{seen}");
 }
 
+/// A place at which routes could be served.
+fn place_with_routes() -> Place {
+    let place = Place::new();
+    place.configure("[routes]\naddresses = [\"127.0.0.1\"]\n");
+    place
+}
+
 fn effects() -> BTreeSet<String> {
     let pages = pages();
     let headings =
@@ -61,7 +68,7 @@ fn the_pages_are_those_that_the_program_writes() {
 
 #[test]
 fn every_example_of_the_reference_plans() {
-    let place = Place::new();
+    let place = place_with_routes();
     let mut count = 0;
     for (path, page) in pages() {
         for example in blocks(&page, &["lua", "luau"]) {
@@ -74,7 +81,7 @@ fn every_example_of_the_reference_plans() {
 
 #[test]
 fn every_example_of_the_readme_plans() {
-    let place = Place::new();
+    let place = place_with_routes();
     let readme = root().join("README.md");
     let examples = blocks(&fs::read_to_string(&readme).expect("there is a README"), &["lua", "luau"]);
     assert!(!examples.is_empty());

@@ -85,7 +85,14 @@ impl Engine {
                  \"-h\", \"/www\"]\n";
             fs::write(context.join("Containerfile"), recipe).expect("the place is writable");
             let tag = format!("{}:{version}", self.image());
-            podman(&["build", "--quiet", "--tag", &tag, context.to_str().expect("a plain name")]);
+            podman(&[
+                "build",
+                "--no-cache",
+                "--quiet",
+                "--tag",
+                &tag,
+                context.to_str().expect("a plain name"),
+            ]);
         }
     }
 

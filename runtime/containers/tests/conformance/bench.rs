@@ -303,7 +303,7 @@ fn build_images(dir: &Path) {
     for (tag, content) in [(IMAGE, "one"), (OTHER_IMAGE, "two")] {
         let context = dir.join("image");
         write_image(&context, content);
-        podman_command(&["build", "--quiet", "--tag", tag, &context.to_string_lossy()]);
+        podman_command(&["build", "--no-cache", "--quiet", "--tag", tag, &context.to_string_lossy()]);
     }
 }
 
