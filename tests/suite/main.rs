@@ -42,6 +42,7 @@ mod serve;
 mod service;
 mod strategies;
 mod terminal;
+mod traffic;
 mod undo;
 mod undo_containers;
 mod undo_trees;

@@ -9,6 +9,6 @@ mod handover;
 mod messages;
 mod needs;
 mod peers;
-mod place;
+pub(crate) mod place;
 mod ports;
 mod scripts;

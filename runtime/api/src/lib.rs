@@ -10,6 +10,5 @@ pub mod v1 {
 
 /// The trailer in which a failed call carries its [`v1::Failure`].
 pub const FAILURE: &str = "mcrun-failure-bin";
-/// The header in which each side names its version.
+/// The header in which a caller names its version.
 pub const VERSION: &str = "mcrun-version";
-

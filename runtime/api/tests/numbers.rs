@@ -1,6 +1,8 @@
 //! Owns the check that numbers in `proto/` keep their meaning for good: `proto/numbers.txt` lists every one that was ever
 //! given, and only grows.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -90,7 +92,10 @@ fn a_number_that_changes_its_meaning_is_found() {
     let with = |fields: &str| {
         let text = format!("syntax = \"proto3\";\npackage mcrun.v1;\nmessage Route {{ {fields} }}\n");
         std::fs::write(folder.path().join("a.proto"), text).unwrap();
-        mistakes("mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n", &Numbers::of(&compile(folder.path(), "a.proto")))
+        mistakes(
+            "mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n",
+            &Numbers::of(&compile(folder.path(), "a.proto")),
+        )
     };
     assert!(with("string name = 1; uint32 port = 2;").is_empty());
     assert!(with("string name = 1; reserved 2;").is_empty());

@@ -18,7 +18,7 @@ pub use inspect::{Bundle, Get, List};
 pub use remove::Remove;
 pub use renew::Renew;
 pub use revoke::{Revocation, Revoke};
-pub use world::{Means, Parts, World};
+pub use world::{Means, Parts, Proofs, World};
 
 use crate::certificate::Certificate;
 

@@ -18,13 +18,13 @@ pub mod policy;
 pub mod profile;
 pub mod renewal;
 pub mod request;
-pub mod secret;
 pub mod settings;
 pub mod ssh;
 pub mod store;
 pub mod transfer;
 pub mod vault;
 
+pub use ::peer::Secrets;
 pub use certificate::Certificate;
 pub use driver::{Driver, Feature, Issued, Order, Progress, Reason};
 pub use key::{Key, KeyType};

@@ -1,27 +1,19 @@
-//! Owns questions to other authorities over HTTP: whom TLS trusts, how long an answer may take and how large it may be,
-//! what is tried again, and the error that says why there is no answer. Leaves what the answers mean to the drivers.
-
-mod connect;
-mod failure;
+//! Owns questions to other authorities: how long they are waited for, what is tried again, and the codes of what fails.
+//! Leaves what the answers mean to the drivers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::peer::{Client, Failure, Kind};
 use bytes::Bytes;
 use effect::{Code, Error, Result, Timestamp};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::Method;
+use hyper::header::{HeaderMap, RETRY_AFTER};
 use journal::Clock;
-use tokio::sync::OnceCell;
-use url::{Host, Url};
+use url::Url;
 
-use connect::Connector;
-pub(crate) use connect::certificates;
-pub(crate) use failure::{garbage, host, refused, unavailable};
+pub(crate) use ::peer::{Answer, certificates, host};
 
 /// Where randomness comes from: a number from 0 to 1.
 pub type Jitter = dyn Fn() -> f64 + Send + Sync;
@@ -30,8 +22,12 @@ pub type Jitter = dyn Fn() -> f64 + Send + Sync;
 const LARGEST_ANSWER: usize = 1 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// Idle connections are kept for the next steps of an order, and not for ever.
-const IDLE: Duration = Duration::from_secs(20);
+const KIND: Kind = Kind {
+    name: "the authority",
+    unavailable: Code::AuthorityUnavailable,
+    refused: Code::AuthorityRefused,
+    garbage: Code::CertificateAnswer,
+};
 
 /// How long another authority is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +58,10 @@ impl Default for Patience {
 
 /// How one authority is reached.
 pub struct Peer {
-    ca: Option<PathBuf>,
     patience: Patience,
     clock: Arc<dyn Clock>,
     jitter: Arc<Jitter>,
-    client: OnceCell<Client<Connector, Full<Bytes>>>,
+    client: Client,
 }
 
 /// One question.
@@ -82,18 +77,14 @@ pub(crate) struct Question {
     pub(crate) is_final: fn(&Answer) -> bool,
 }
 
-/// The whole answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
 impl Question {
     pub(crate) fn new(method: Method, url: Url) -> Self {
         let is_harmless = method.is_safe();
         Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), is_harmless, is_final: |_| false }
+    }
+
+    fn may_be_repeated(&self, failure: &Failure) -> bool {
+        failure.error.retryable && (failure.is_unsent || self.is_harmless)
     }
 }
 
@@ -102,7 +93,9 @@ impl Peer {
     /// file is read when the first question is asked.
     #[must_use]
     pub fn new(ca: Option<PathBuf>, patience: Patience, clock: Arc<dyn Clock>, jitter: Arc<Jitter>) -> Self {
-        Self { ca, patience, clock, jitter, client: OnceCell::new() }
+        let limits =
+            ::peer::Limits { connect: patience.connect, answer: patience.answer, largest: LARGEST_ANSWER };
+        Self { patience, clock, jitter, client: Client::new(KIND, limits, ca) }
     }
 
     pub(crate) fn patience(&self) -> Patience {
@@ -126,11 +119,11 @@ impl Peer {
                     Some(pause) => pause,
                     None => return Ok(answer),
                 },
-                Err(failure) if failure.may_be_repeated(question) && number < self.patience.tries => {
+                Err(failure) if question.may_be_repeated(&failure) && number < self.patience.tries => {
                     tracing::info!(target: "certs", error = %failure.error, attempt = number, "asking again");
                     self.pause(number)
                 }
-                Err(failure) => return Err(failure.tried(number)),
+                Err(failure) => return Err(tried(failure, number)),
             };
             tokio::time::sleep(pause).await;
             number += 1;
@@ -155,62 +148,50 @@ impl Peer {
         full.mul_f64(0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0))
     }
 
-    async fn exchange(&self, question: &Question) -> Result<Answer, failure::Failure> {
-        let url = &question.url;
-        let client = self.client.get_or_try_init(|| self.client()).await?;
-        let request = request(question)?;
-        let whole = async {
-            let answer = client.request(request).await.map_err(|error| failure::of_client(url, &error))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-            let body = body.map_err(|error| failure::of_body(url, &*error, LARGEST_ANSWER))?;
-            Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+    async fn exchange(&self, question: &Question) -> Result<Answer, Failure> {
+        let asked = ::peer::Question {
+            method: question.method.clone(),
+            url: question.url.clone(),
+            headers: question.headers.clone(),
+            body: question.body.clone(),
         };
-        tokio::time::timeout(self.patience.answer, whole).await.unwrap_or_else(|_| {
-            Err(failure::of_time(url, &format!("no answer within {:?}", self.patience.answer)))
-        })
+        self.client.exchange(&asked).await
     }
+}
 
-    async fn client(&self) -> Result<Client<Connector, Full<Bytes>>> {
-        let connector = Connector::new(self.ca.clone(), self.patience.connect).await?;
-        Ok(Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(4)
-            .build(connector))
+fn tried(failure: Failure, number: u32) -> Error {
+    match number {
+        1 => failure.error,
+        _ => failure.error.detail(format!("it was tried {number} times")),
     }
+}
+
+/// `MC-E011`: no answer. The cause says why.
+pub(crate) fn unavailable(url: &Url, cause: impl std::fmt::Display) -> Error {
+    KIND.unavailable(&host(url), cause)
+}
+
+/// `MC-E010`: the answer was no. The cause is the authority's own words.
+pub(crate) fn refused(url: &Url, what: &str, cause: &str) -> Error {
+    KIND.refused(&host(url), what, cause)
+}
+
+/// `MC-E012`: something came that is no answer.
+pub(crate) fn garbage(url: &Url, cause: impl std::fmt::Display) -> Error {
+    KIND.garbage(&host(url), cause)
 }
 
 /// TLS everywhere but on this very machine, where an agent of the authority may listen.
 fn admit(url: &Url) -> Result<()> {
-    let is_here = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     match url.scheme() {
         "https" => Ok(()),
-        "http" if is_here => Ok(()),
+        "http" if ::peer::is_here(url) => Ok(()),
         _ => Err(Error::new(
             Code::Config,
             format!("authorities are asked over HTTPS only, not at `{}`", host(url)),
         )
         .hint("write `https://…`; `http://` goes to 127.0.0.1 alone")),
     }
-}
-
-fn request(question: &Question) -> Result<Request<Full<Bytes>>> {
-    let mut request = Request::new(Full::new(question.body.clone()));
-    *request.method_mut() = question.method.clone();
-    *request.uri_mut() = question
-        .url
-        .as_str()
-        .parse()
-        .map_err(|error| garbage(&question.url, "it names an address that is none").because(error))?;
-    *request.headers_mut() = question.headers.clone();
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("mcrun"));
-    Ok(request)
 }
 
 /// What the header `Retry-After` says (RFC 9110, section 10.2.3): seconds, or a date.
@@ -225,6 +206,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -48,6 +48,9 @@ pub struct External {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Whether every name may stand in a certificate: for tests of scripts.
+    #[serde(skip)]
+    pub everything: bool,
     /// The name that the embedded authority's own certificates bear.
     pub name: Option<String>,
     /// Where lists of revoked certificates and the authority's own certificates are found by others:
@@ -84,6 +87,7 @@ impl Settings {
             public_domains: self.public_domains.clone(),
             services: self.services.clone(),
             addresses: self.addresses.clone(),
+            everything: self.everything,
         })
     }
 

@@ -30,7 +30,10 @@ pub(crate) struct Open {
 }
 
 /// The certificate called `id`.
-pub(crate) async fn certificate(journal: &Journal, node: &str, id: &str) -> Result<Option<Certificate>> {
+///
+/// # Errors
+/// Where the journal cannot be read.
+pub async fn certificate(journal: &Journal, node: &str, id: &str) -> Result<Option<Certificate>> {
     let record = journal.record(CERTIFICATE, node, id).await?;
     record.map(|record| decode(&record.value)).transpose()
 }

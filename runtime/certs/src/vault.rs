@@ -17,13 +17,13 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::Secrets;
 use crate::certificate::{armoured, chain_from_pem};
 use crate::chain;
 use crate::driver::{Driver, Feature, Issued, Order, Progress, Reason};
 use crate::key::{Key, KeyType};
 use crate::names::Name;
 use crate::peer::{self, Jitter, Patience, Peer};
-use crate::secret::Secrets;
 
 use api::Api;
 

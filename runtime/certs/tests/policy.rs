@@ -43,6 +43,7 @@ fn rules() -> impl Strategy<Value = Rules> {
             public_domains,
             services,
             addresses,
+            everything: false,
         },
     )
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod routes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -344,10 +345,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stay: look after the name server, publish what the embedded authority has, answer ACME clients, renew
-    /// certificates when their time has come.
+    /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
+    /// their time has come.
     Serve,
-    /// Answer questions for names, until another edge does: what `serve` starts and looks after.
+    /// Answer questions for names and serve routes, until another edge does: what `serve` starts and looks after.
     #[command(hide = true)]
     Edge,
     /// Certificates, and the embedded authority.
@@ -362,6 +363,9 @@ pub(crate) enum Command {
     /// The name server of this node.
     #[command(subcommand)]
     Dns(dns::Dns),
+    /// Routes: where requests for host names go.
+    #[command(subcommand)]
+    Routes(routes::Routes),
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -555,6 +559,13 @@ impl Command {
                 )
                 | Self::Zones(dns::Zones::Set(_) | dns::Zones::Rm { .. } | dns::Zones::Import { .. })
                 | Self::Records(dns::Records::Set(_) | dns::Records::Rm { .. })
+                | Self::Routes(
+                    routes::Routes::Set(_)
+                        | routes::Routes::Rm { .. }
+                        | routes::Routes::Pause { .. }
+                        | routes::Routes::Resume { .. }
+                        | routes::Routes::Drain { .. }
+                )
         )
     }
 }

@@ -22,7 +22,9 @@ mod plan_file;
 mod releases;
 mod replay;
 mod resume;
+mod routes;
 mod runs;
+mod screen;
 mod serve;
 mod services;
 mod test;
@@ -103,6 +105,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
+        Command::Routes(command) => routes::routes(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,

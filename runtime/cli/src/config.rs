@@ -31,6 +31,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) dns: dns::Settings,
     #[serde(default)]
+    pub(crate) routes: routes::Settings,
+    #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
     #[serde(skip)]
@@ -43,6 +45,8 @@ pub(crate) struct Config {
 pub(crate) struct Node {
     /// Its name; the host name unless given.
     pub(crate) name: Option<String>,
+    /// The address under which others reach it, to which names of its services lead.
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 /// Which driver performs which primitive.
@@ -55,10 +59,14 @@ pub(crate) struct Drivers {
     pub(crate) certs: certs::Choice,
     #[serde(default)]
     pub(crate) dns: dns::Choice,
+    #[serde(default)]
+    pub(crate) routes: routes::Choice,
+    pub(crate) remote: Option<routes::remote::Settings>,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
+    pub(crate) caddy: Option<routes::caddy::Settings>,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]
@@ -157,6 +165,8 @@ impl Config {
         }
         self.certs.check()?;
         self.dns.check()?;
+        self.routes.check()?;
+        self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -5,6 +5,7 @@ mod answers;
 mod clock;
 mod effects;
 mod faults;
+mod gateway;
 mod machine;
 mod nested;
 mod scratch;
@@ -26,6 +27,7 @@ use crate::health::Services;
 use self::answers::Answers;
 use self::clock::TestClock;
 use self::faults::{Faults, Moment};
+use self::gateway::Gateway;
 use self::machine::Machine;
 use self::scratch::Scratch;
 pub(crate) use self::seen::{Recorder, Seen};
@@ -39,6 +41,7 @@ pub(crate) struct Kit {
     scratch: Scratch,
     clock: Arc<TestClock>,
     machine: Arc<Machine>,
+    gateway: Arc<Gateway>,
     story: Mutex<Story>,
     /// The test that runs in this world; none while tests are only listed.
     selected: Option<String>,
@@ -69,6 +72,7 @@ impl Kit {
         Ok(Arc::new_cyclic(|itself| Self {
             scratch,
             machine: Machine::new(clock.clone()),
+            gateway: Arc::default(),
             clock,
             folder,
             story: Mutex::default(),
@@ -83,8 +87,9 @@ impl Kit {
         let state = self.folder.path().join("state");
         let journal = journal::Journal::open(&state, self.clock.clone())?;
         let sealer = Arc::new(effect::Sealer::open(&state)?);
+        let certs = certs::Settings { everything: true, ..certs::Settings::default() };
         Ok(App {
-            config: Config::default(),
+            config: Config { certs, ..Config::default() },
             state,
             node: NODE.to_owned(),
             journal,
@@ -112,6 +117,7 @@ impl Kit {
         certs::effects::register(&mut registry, &certificates);
         certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
         dns::effects::register(&mut registry, &names);
+        routes::effects::register(&mut registry, &self.gateway.world());
         let stand_in: Arc<dyn StandIn> = Arc::new(Before(self.clone()));
         registry.stand_in(&stand_in);
         effects::register(&mut registry, self);

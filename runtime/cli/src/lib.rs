@@ -16,8 +16,11 @@ mod health;
 mod kit;
 mod passphrase;
 mod private;
+mod proofs;
+mod proxies;
 mod reference;
 mod render;
+mod shown;
 mod stdlib;
 mod terminal;
 mod wiring;
@@ -38,7 +41,8 @@ pub fn main() -> ExitCode {
     match words.get(1).and_then(|word| word.to_str()) {
         Some("worker") => return script::worker_main(),
         Some("shim") => return containers::process::shim_main(&words[2..]),
-        Some("demo-server") => return demo::main(&words[2..]),
+        Some("demo-server") => return demo::serve(&words[2..]),
+        Some("demo-visit") => return demo::visit(&words[2..]),
         _ => {}
     }
     ExitCode::from(run(words).code())

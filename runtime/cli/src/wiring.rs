@@ -16,6 +16,8 @@ use crate::arguments::Global;
 use crate::certificates::Written;
 use crate::config::{Config, Containers};
 use crate::health::{Probes, Services};
+use crate::proofs::Proofs;
+use crate::proxies::Proxies;
 
 /// The drivers of containers, as configured.
 pub(crate) fn containers(app: &App) -> Arc<World> {
@@ -48,7 +50,8 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
         Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?, names(&app.config)),
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
-            Ok(assemble(containers(app), certificates, &names(&app.config), root))
+            let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
+            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, root))
         }
     }
 }
@@ -77,6 +80,7 @@ pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result
         files: Arc::new(Written::new(root)),
         state,
         jitter: Arc::new(chance),
+        proofs: Arc::new(Proofs::new(names(config))),
     })?;
     Ok(Arc::new(world))
 }
@@ -91,25 +95,35 @@ pub(crate) fn names(config: &Config) -> Arc<dns::effects::World> {
     }))
 }
 
+/// What the effects on routes need.
+pub(crate) fn proxies(config: &Config, state: &Path) -> Arc<routes::effects::World> {
+    Arc::new(routes::effects::World::new(Box::new(Proxies::new(config, state))))
+}
+
 /// Every effect, only to be looked at: nothing is opened.
 pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     // No state directory is needed to look at declarations; any path does.
     let state = state_folder(global).unwrap_or_else(|_| "/".into());
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
-    let mut registry = assemble(container_world(&config, &state), certificates, &names(&config), root);
+    let (names, proxies) = (names(&config), proxies(&config, &state));
+    let containers = container_world(&config, &state);
+    let mut registry = assemble(&config, containers, certificates, &names, &proxies, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
 
 fn assemble(
+    config: &Config,
     containers: Arc<World>,
     certificates: Arc<certs::effects::World>,
     names: &Arc<dns::effects::World>,
+    proxies: &Arc<routes::effects::World>,
     root: &Path,
 ) -> Registry {
     let mut registry = Registry::default();
-    let system = system::World::new(root, Arc::new(Services(containers.clone())));
+    let services = Arc::new(Services(containers.clone()));
+    let system = system::World::at(root, services, config.node.address);
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
@@ -117,6 +131,7 @@ fn assemble(
     certs::effects::register(&mut registry, &certificates);
     certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
     dns::effects::register(&mut registry, names);
+    routes::effects::register(&mut registry, proxies);
     registry.undo();
     registry
 }

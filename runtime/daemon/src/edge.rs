@@ -1,15 +1,18 @@
 //! The edge: the process that holds the sockets and the last version of what is answered from them. It needs no other
 //! process of mcrun, and hands its sockets to its successor.
 //!
-//! Its threads: one that follows the database; one for each core, which answers; and the caller's, which speaks with
-//! successors and operators.
+//! Its threads: two that follow the database; two for each core, of which one answers questions for names and one serves
+//! routes; and the caller's, which speaks with successors and operators.
 
 mod control;
 mod follow;
+pub mod gateway;
 mod kept;
 mod metrics;
+
 pub mod sockets;
 pub mod supervise;
+pub mod traffic;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,11 +30,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::listen::{self, Handler};
+use control::Lines;
 pub use control::{Answer, Ask, Client, Standing};
+use follow::Names;
 use sockets::{Slot, Sockets};
+use traffic::{Follower, Routes};
 
 /// For a successor to say that it answers, after it was given the sockets.
 const SUCCESSION: Duration = Duration::from_secs(20);
+/// For what runs over routes, where the edge is to end and nobody takes over.
+const GRACE: Duration = Duration::from_secs(10);
 /// More threads than this answer no more questions.
 const MOST_THREADS: usize = 8;
 
@@ -49,6 +57,8 @@ pub struct Parts {
     pub service: Arc<Service>,
     /// What tells secondaries of new versions.
     pub notifier: Arc<Notifier>,
+    /// What routes are served from; none where there is no address to serve them at.
+    pub routes: Option<traffic::Parts>,
     /// What tells one configuration from another: a successor is wanted where it differs.
     pub settings: String,
 }
@@ -59,9 +69,18 @@ pub fn folder(state: &Path) -> PathBuf {
     state.join("edge")
 }
 
+/// Why the edge ends.
+enum End {
+    /// Another one answers.
+    Succeeded,
+    /// Somebody asked for it.
+    Stopped,
+}
+
 /// Everything that stays the same while the edge runs.
 struct Edge {
     parts: Parts,
+    routes: Option<Arc<Routes>>,
     counts: Vec<Arc<Counts>>,
     /// Becomes true once another one answers, or this one is to end.
     over: watch::Sender<bool>,
@@ -75,16 +94,19 @@ impl Edge {
     }
 
     fn metrics(&self) -> String {
-        metrics::text(&self.totals(), &self.parts.service)
+        let mut text = metrics::text(&self.totals(), &self.parts.service);
+        self.routes.iter().for_each(|routes| text.push_str(&routes.metrics()));
+        text
     }
 }
 
 /// Answers until a successor does, or `end` resolves. `ready` is told where it answers once it does.
 ///
 /// # Errors
-/// `MC-Q020` where an address cannot be listened on; nothing was answered then, and a predecessor still answers.
+/// `MC-Q020` and `MC-G004` where an address cannot be listened on; nothing was answered then, and a predecessor still
+/// answers.
 pub async fn run(
-    parts: Parts,
+    mut parts: Parts,
     end: impl Future<Output = ()>,
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<()> {
@@ -93,44 +115,87 @@ pub async fn run(
         Error::new(Code::StateUnusable, format!("`{}` cannot be made", folder.display())).because(error)
     })?;
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    let predecessor = control::succeed(&folder).await;
+    let mut predecessor = control::succeed(&folder).await;
+    let given_routes = predecessor.as_mut().map(|predecessor| predecessor.sockets.take_routes());
     let given = predecessor.as_ref().map(|predecessor| &predecessor.sockets);
     let sockets = Sockets::open(&parts.listen, threads, given)?;
-    let addresses = sockets.addresses();
+    let of_routes = parts.routes.take();
+    let routes = of_routes
+        .map(|routes| Routes::start(&parts, routes, given_routes.unwrap_or_default(), threads))
+        .transpose()?;
 
     let (over, is_over) = watch::channel(false);
+    // What runs over routes is cut by what is recorded, also after another edge has taken over.
+    let (all_over, is_all_over) = watch::channel(false);
     let counts = (0..threads).map(|_| Arc::default()).collect();
-    let edge = Arc::new(Edge { parts, counts, over });
-    let mut following = follow::start(&edge, is_over.clone())?;
+    let state = parts.state.clone();
+    let edge = Arc::new(Edge { parts, routes, counts, over });
+    let mut following = vec![follow::start(Names::new(&edge.parts), &state, is_over.clone())?];
+    if let Some(routes) = &edge.routes {
+        let follower = Follower::new(routes, tokio::runtime::Handle::current());
+        following.push(follow::start(follower, &state, is_all_over)?);
+    }
     // What is known is answered from before the first question is taken.
-    following.loaded().await;
+    for following in &mut following {
+        following.loaded().await;
+    }
     let answering = answer(&edge, &sockets, &is_over)?;
+    if let (Some(routes), Some(following)) = (&edge.routes, following.last()) {
+        routes.began(following.waker())?;
+    }
     if let Some(predecessor) = predecessor {
         predecessor.relieve().await;
     }
-    let (succeeded, mut successors) = mpsc::channel(1);
+    let (ends, mut ended) = mpsc::channel(1);
     let control = control::listen(&folder)?;
-    let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, succeeded));
+    let addresses: Vec<SocketAddr> = sockets
+        .addresses()
+        .into_iter()
+        .chain(edge.routes.iter().flat_map(|routes| routes.addresses()))
+        .collect();
+    let lines = Lines::default();
+    let controlling = tokio::spawn(control::serve(control, edge.clone(), sockets, ends, lines.clone()));
     let showing = show_metrics(&edge, &is_over).await?;
     let telling = edge.parts.notifier.has_secondaries().then(|| tell(edge.clone()));
     ready(&addresses);
     tokio::pin!(end);
-    tokio::select! {
-        () = &mut end => tracing::info!("the edge ends"),
-        _ = successors.recv() => tracing::info!("another edge answers now"),
-    }
+    let why = tokio::select! {
+        () = &mut end => End::Stopped,
+        why = ended.recv() => why.unwrap_or(End::Stopped),
+    };
+    let linger = match why {
+        End::Succeeded => edge.routes.as_ref().map_or(GRACE, |routes| routes.linger()),
+        End::Stopped => GRACE,
+    };
+    tracing::info!(
+        "{}",
+        if matches!(why, End::Succeeded) { "another edge answers now" } else { "the edge ends" }
+    );
     edge.over.send_replace(true);
-    controlling.abort();
+    edge.routes.iter().for_each(|routes| routes.leave(linger));
+    lines.hang_up();
     if let Some(telling) = telling {
         telling.abort();
     }
-    if let Some(showing) = showing {
+    for showing in showing {
         let _ = showing.await;
     }
-    following.end();
     for thread in answering {
         // A panic was reported by its thread.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+    if let Some(routes) = &edge.routes {
+        tokio::select! {
+            () = routes.left() => {}
+            () = end, if matches!(why, End::Succeeded) => tracing::info!("the edge ends, with what ran over it"),
+        }
+    }
+    controlling.abort();
+    lines.hang_up();
+    control::forget(&folder);
+    all_over.send_replace(true);
+    for following in following {
+        following.end().await;
     }
     Ok(())
 }
@@ -186,28 +251,48 @@ async fn answer_on(
     }
 }
 
+/// Shows figures wherever mcrun.toml says: all of them, at each place.
 async fn show_metrics(
     edge: &Arc<Edge>,
     over: &watch::Receiver<bool>,
-) -> Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(address) = edge.parts.metrics else { return Ok(None) };
+) -> Result<Vec<tokio::task::JoinHandle<()>>> {
+    let of_routes = edge.routes.as_ref().and_then(|routes| routes.metrics_address());
+    let of_names = edge.parts.metrics;
+    let places = [
+        of_names.map(|address| (address, "dns.metrics")),
+        of_routes.filter(|address| of_names != Some(*address)).map(|address| (address, "routes.metrics")),
+    ];
+    let mut showing = Vec::new();
+    for (address, key) in places.into_iter().flatten() {
+        let listener = listen_for_metrics(address, key).await?;
+        let shown = Shown(edge.clone());
+        showing.push(tokio::spawn(listen::serve(
+            listener,
+            None,
+            shown,
+            listen::Limits::default(),
+            over.clone(),
+        )));
+    }
+    Ok(showing)
+}
+
+async fn listen_for_metrics(address: SocketAddr, key: &str) -> Result<TcpListener> {
     // A predecessor still has the address while it finishes what it began.
     let mut attempts = 0;
-    let listener = loop {
+    loop {
         match TcpListener::bind(address).await {
-            Ok(listener) => break listener,
+            Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 50 => {
                 attempts += 1;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => {
-                let message = format!("figures cannot be shown at `{address}` (`dns.metrics`)");
+                let message = format!("figures cannot be shown at `{address}` (`{key}`)");
                 return Err(Error::new(Code::DnsListen, message).because(error));
             }
         }
-    };
-    let shown = Shown(edge.clone());
-    Ok(Some(tokio::spawn(listen::serve(listener, None, shown, listen::Limits::default(), over.clone()))))
+    }
 }
 
 /// The figures behind their socket.

@@ -90,6 +90,12 @@ impl Identity {
         Ok(())
     }
 
+    /// What shows it, for a server with settings of its own.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        self.shown.clone()
+    }
+
     /// Settings of a server that shows it.
     #[must_use]
     pub fn config(&self) -> ServerConfig {

@@ -8,3 +8,4 @@ pub mod identity;
 pub mod listen;
 pub mod publish;
 pub mod renewals;
+pub mod routes;

@@ -163,6 +163,21 @@ pub trait Driver: Send + Sync {
     fn servers(&self) -> Vec<SocketAddr>;
 }
 
+/// The zone of `driver` in which the records of `name` lie: of those that it has, the nearest.
+///
+/// # Errors
+/// As [`Driver::zones`].
+pub async fn zone_of(driver: &dyn Driver, name: &Name) -> Result<Option<Name>> {
+    let mut candidate = Some(name.clone());
+    while let Some(zone) = candidate.filter(|name| name.labels() > 0) {
+        if driver.zone(&zone).await?.is_some() {
+            return Ok(Some(zone));
+        }
+        candidate = zone.parent();
+    }
+    Ok(None)
+}
+
 /// Refuses what the driver lacks.
 ///
 /// # Errors

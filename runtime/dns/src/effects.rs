@@ -14,7 +14,7 @@ use std::sync::Arc;
 use effect::{Action, Applied, Change, Code, Context, Error, FieldChange, Need, Registry, Result};
 pub use ensure::Ensure;
 pub use import::Import;
-pub use inspect::{Export, Get, List, ZoneList};
+pub use inspect::{Export, Get, List, ZoneList, ZoneOf};
 pub use remove::Remove;
 pub use resolve::{Resolve, WaitFor};
 pub use state::{Records, ZoneState};
@@ -32,6 +32,7 @@ pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Remove>(world);
     registry.read::<Get>(world);
     registry.read::<List>(world);
+    registry.read::<ZoneOf>(world);
     registry.ensure::<ZoneEnsure>(world);
     registry.ensure::<ZoneRemove>(world);
     registry.ensure::<Import>(world);

@@ -13,11 +13,13 @@ pub mod name;
 pub mod record;
 pub mod rest;
 pub mod rfc2136;
-pub mod secret;
+mod seen;
 pub mod server;
 pub mod settings;
 
-pub use driver::{Change, Driver, Feature, Zone};
+pub use driver::{Change, Driver, Feature, Zone, zone_of};
 pub use name::Name;
+pub use peer::Secrets;
 pub use record::{RecordSet, RecordType, Value};
+pub use seen::seen;
 pub use settings::{Choice, Settings};

@@ -5,7 +5,6 @@ mod api;
 mod ask;
 mod change;
 mod client;
-mod connect;
 mod id;
 pub mod server;
 mod tokens;

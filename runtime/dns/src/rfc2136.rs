@@ -44,10 +44,10 @@ use zeroize::Zeroizing;
 pub use settings::Settings;
 pub use sign::Algorithm;
 
+use crate::Secrets;
 use crate::driver::{Change, Driver, Feature, Zone};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType};
-use crate::secret::Secrets;
 use exchange::Exchange;
 use failure::Place;
 use sign::Key;

@@ -266,6 +266,11 @@ pub trait Wait: Declared {
     /// The moment the wait ends by itself, when that is known at its begin. Recorded, so a resumed wait keeps it.
     fn until(&self, now: Timestamp) -> Option<Timestamp>;
 
+    /// What can be refused before it is waited for: asked by the plan alone.
+    async fn admit(&self, _world: &Self::World, _context: &Context) -> Result<()> {
+        Ok(())
+    }
+
     /// What a plan goes on with.
     fn promise(&self) -> Self::Output;
 

@@ -120,7 +120,7 @@ pub(crate) trait ActCall: Send + Sync {
 pub(crate) trait WaitCall: Send + Sync {
     fn until(&self, now: Timestamp) -> Option<Timestamp>;
     fn parks(&self) -> bool;
-    fn promise(&self) -> Result<Value>;
+    async fn promise(&self, context: &Context) -> Result<Value>;
     async fn wait(&self, context: &Context, until: Option<Timestamp>) -> Result<Value>;
     async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool>;
 }
@@ -401,7 +401,8 @@ impl<E: Wait> WaitCall for WaitOf<E> {
         self.effect.parks()
     }
 
-    fn promise(&self) -> Result<Value> {
+    async fn promise(&self, context: &Context) -> Result<Value> {
+        self.effect.admit(&self.world, context).await?;
         encode(&self.effect.promise())
     }
 

@@ -299,8 +299,8 @@ impl WaitCall for StoodInCall {
         self.wait_call().parks()
     }
 
-    fn promise(&self) -> Result<Value> {
-        self.wait_call().promise()
+    async fn promise(&self, context: &Context) -> Result<Value> {
+        self.wait_call().promise(context).await
     }
 
     async fn due(&self, context: &Context, until: Option<Timestamp>) -> Result<bool> {

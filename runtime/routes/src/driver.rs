@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::route::{Backend, Key, Mode, Protocol, Route};
+use crate::route::{Backend, Hostname, Key, Mode, Protocol, Route};
 
 /// A route as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub struct Standing {
 }
 
 /// Something that not every driver has. What a driver lacks is refused when planning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
     /// Bytes by the name in the ClientHello.
@@ -186,6 +186,14 @@ pub trait Certificates: Send + Sync {
     /// # Errors
     /// `MC-E008` where there is none.
     async fn material(&self, id: &str) -> Result<Material>;
+
+    /// Refuses a certificate that clients for `hostname` would not take.
+    ///
+    /// # Errors
+    /// `MC-E008` where there is none, `MC-G002` where it does not bear the name or has expired.
+    async fn check(&self, id: &str, _hostname: &Hostname) -> Result<()> {
+        self.material(id).await.map(drop)
+    }
 }
 
 /// How draining ended.

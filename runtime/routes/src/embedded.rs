@@ -8,6 +8,8 @@ mod gateway;
 mod proofs;
 mod rows;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,12 +2,15 @@
 //!
 //! Owns what a route says, how requests find their way by it, and the record of it. Leaves binding sockets to the edge.
 
+pub mod caddy;
 pub mod driver;
+pub mod effects;
 pub mod embedded;
 pub mod fuzz;
 pub mod hops;
 pub mod probe;
 pub mod proxy;
+pub mod remote;
 pub mod route;
 pub mod settings;
 

@@ -47,6 +47,7 @@ use crate::settings::Settings;
 pub use self::challenge::{Challenge, Proof};
 use self::challenge::{Challenges, Ready};
 use self::countries::Countries;
+pub use self::http::fuzz::http_head;
 use self::keeper::Keeper;
 use self::kept::Kept;
 use self::log::Log;

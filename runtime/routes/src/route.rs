@@ -107,4 +107,31 @@ impl Route {
     pub fn key(&self) -> Key {
         Key { listen: self.listen, hostname: self.hostname.clone(), path: self.path.clone() }
     }
+
+    /// What a route of this key says where nobody says anything.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self {
+            listen: self.listen,
+            hostname: self.hostname.clone(),
+            path: self.path.clone(),
+            service: None,
+            mode: Mode::default(),
+            backends: Vec::new(),
+            cert: None,
+            protocol: Protocol::default(),
+            backend_tls: None,
+            send_proxy: None,
+            health: None,
+            retries: default_retries(),
+            access: Access::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            headers: Headers::default(),
+            redirect: None,
+            maintenance: None,
+            public: false,
+            drain: default_drain(),
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Owns what mcrun.toml says of routes: `[routes]`, and which driver performs the primitive.
 
+mod api;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use effect::units::Span;
 use effect::{Code, Error, Result};
 use ipnet::IpNet;
 use serde::Deserialize;
+
+pub use api::{Api, Client};
 
 const MOST_ADDRESSES: usize = 32;
 
@@ -63,6 +67,8 @@ pub struct Settings {
     pub connections: usize,
     /// After an edge was succeeded: how long what runs over it may go on.
     pub linger: Span,
+    /// Who may drive this proxy from afar.
+    pub api: Api,
 }
 
 impl Default for Settings {
@@ -78,6 +84,7 @@ impl Default for Settings {
             metrics: None,
             connections: 20_000,
             linger: Span::seconds(24 * 3600),
+            api: Api::default(),
         }
     }
 }
@@ -88,6 +95,7 @@ impl Settings {
     /// # Errors
     /// `MC-U002` with the key that makes no sense.
     pub fn check(&self) -> Result<()> {
+        self.api.check()?;
         let wrong = |what: String| Err(Error::new(Code::Config, what));
         if self.addresses.len() > MOST_ADDRESSES {
             return wrong(format!("`routes.addresses` has more than {MOST_ADDRESSES} addresses"));

@@ -1,4 +1,4 @@
-//! The helpers beside the five platform primitives: time, programs, files, HTTP, health, ports, secrets and the registry
+//! The helpers beside the five platform primitives: time, programs, files, HTTP, health, nodes, ports, secrets and the registry
 //! of services. Each module declares the effects of one family and registers them with the corridor.
 //!
 //! Leaves containers, routes, DNS, certificates and identity to their own crates, and policy, journal and plan to the
@@ -11,6 +11,7 @@ pub mod files;
 pub mod health;
 pub mod http;
 mod node;
+pub mod nodes;
 pub mod pause;
 pub mod ports;
 pub mod registry;
@@ -31,6 +32,7 @@ pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
     files::register(registry, world);
     health::register(registry, world);
     http::register(registry, world);
+    nodes::register(registry, world);
     pause::register(registry, world);
     ports::register(registry, world);
     registry::register(registry, world);

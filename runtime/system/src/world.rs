@@ -1,5 +1,6 @@
 //! Owns what the effects of this crate need of their surroundings.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +10,32 @@ use crate::health::ServiceLogs;
 pub struct World {
     root: PathBuf,
     services: Arc<dyn ServiceLogs>,
+    address: Option<IpAddr>,
 }
 
 impl World {
     /// The world of a script in the folder `root`; `services` knows the log lines of services.
     #[must_use]
     pub fn new(root: &Path, services: Arc<dyn ServiceLogs>) -> Arc<Self> {
+        Self::at(root, services, None)
+    }
+
+    /// The same on a machine that others reach at `address`.
+    #[must_use]
+    pub fn at(root: &Path, services: Arc<dyn ServiceLogs>, address: Option<IpAddr>) -> Arc<Self> {
         // Links above the script's folder are the operator's; only those that a script names are refused.
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        Arc::new(Self { root, services })
+        Arc::new(Self { root, services, address })
     }
 
     /// The script's folder, against which relative paths are resolved.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(crate) fn services(&self) -> &dyn ServiceLogs {

@@ -6,6 +6,7 @@
 mod archives;
 mod certificates;
 mod diffs;
+mod heads;
 mod names;
 mod pure;
 mod routes;
@@ -15,6 +16,7 @@ pub use self::routes::{client_hello, proxy_header};
 pub use archives::archive;
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
+pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
 pub use pure::pure;
 pub use rows::rows;
@@ -23,7 +25,7 @@ pub use rows::rows;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("acme_request", acme_request),
     ("archive", archive),
     ("client_hello", client_hello),
@@ -33,6 +35,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("dns_query", dns_query),
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
+    ("http_head", http_head),
     ("proxy_header", proxy_header),
     ("pure", pure),
     ("rows", rows),

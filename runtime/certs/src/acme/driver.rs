@@ -23,16 +23,17 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::Secrets;
 use crate::driver::{Driver, Feature, Issued, Order, Progress, Reason};
 use crate::key::{Key, KeyType};
 use crate::names::Name;
 use crate::peer::{Jitter, Patience, Peer};
-use crate::secret::Secrets;
 
 use account::Accounts;
 pub use challenge::{Challenge, ChallengeKind, Responder};
 use session::{Session, Traffic, ask, is_problem};
 pub use settings::{Binding, Settings};
+pub use tls::{proof_certificate, server_name};
 
 /// What the driver is put together from.
 pub struct Parts {
@@ -210,6 +211,20 @@ fn their_reason(reason: Reason) -> RevocationReason {
     }
 }
 
+/// The built-in answer to http-01: a listener that is there only while an order is open.
+#[must_use]
+pub fn http_listener(settings: &Settings) -> Arc<dyn Responder> {
+    Arc::new(http::Http::new(settings.http))
+}
+
+/// The built-in answer to tls-alpn-01.
+///
+/// # Errors
+/// Where TLS cannot be set up.
+pub fn tls_listener(settings: &Settings) -> Result<Arc<dyn Responder>> {
+    Ok(Arc::new(tls::TlsAlpn::new(settings.tls)?))
+}
+
 /// What answers challenges, the preferred way first.
 struct Responders(Vec<Arc<dyn Responder>>);
 
@@ -220,8 +235,8 @@ impl Responders {
                 return Ok(responder.clone());
             }
             match kind {
-                ChallengeKind::Http => Ok(Arc::new(http::Http::new(settings.http))),
-                ChallengeKind::TlsAlpn => Ok(Arc::new(tls::TlsAlpn::new(settings.tls)?)),
+                ChallengeKind::Http => Ok(http_listener(settings)),
+                ChallengeKind::TlsAlpn => tls_listener(settings),
                 ChallengeKind::Dns => Err(Error::new(
                     Code::Config,
                     "[drivers.acme] challenges: nothing here can write records for dns-01",

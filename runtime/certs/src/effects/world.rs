@@ -7,6 +7,7 @@ use effect::{Code, Context, Error, Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 use zeroize::Zeroizing;
 
+use crate::Secrets;
 use crate::certificate::Certificate;
 use crate::driver::Driver;
 use crate::embedded::Authority;
@@ -15,9 +16,22 @@ use crate::key::Key;
 use crate::peer::{Jitter, Patience};
 use crate::policy::Policy;
 use crate::profile::{Profile, Profiles};
-use crate::secret::Secrets;
 use crate::settings::{Choice, External, Settings};
 use crate::{acme, ssh, vault};
+
+/// What answers the challenges of an ACME authority beside the listeners that are built in: whoever puts the rooms together
+/// fills it in.
+pub trait Proofs: Send + Sync {
+    /// An answer for each kind for which there is one.
+    ///
+    /// # Errors
+    /// Where mcrun.toml does not describe what it takes.
+    fn responders(
+        &self,
+        settings: &acme::driver::Settings,
+        means: &Means,
+    ) -> Result<Vec<Arc<dyn acme::driver::Responder>>>;
+}
 
 /// The surroundings of one run's effects.
 pub struct World {
@@ -29,6 +43,7 @@ pub struct World {
     state: PathBuf,
     external: External,
     jitter: Arc<Jitter>,
+    proofs: Arc<dyn Proofs>,
     ssh: Arc<ssh::World>,
     authority: OnceLock<Arc<Authority>>,
     acme: OnceLock<Arc<dyn Driver>>,
@@ -75,6 +90,8 @@ pub struct Parts<'a> {
     pub state: &'a Path,
     /// Where the chance in waits comes from.
     pub jitter: Arc<Jitter>,
+    /// What proves names to an ACME authority.
+    pub proofs: Arc<dyn Proofs>,
 }
 
 impl World {
@@ -93,6 +110,7 @@ impl World {
             state: parts.state.to_owned(),
             external: parts.external,
             jitter: parts.jitter,
+            proofs: parts.proofs,
             authority: OnceLock::new(),
             acme: OnceLock::new(),
             vault: OnceLock::new(),
@@ -163,6 +181,7 @@ impl World {
 
     fn new_acme(&self, means: Means) -> Result<Arc<dyn Driver>> {
         let settings = self.external.acme.clone().ok_or_else(|| not_described("acme"))?;
+        let responders = self.proofs.responders(&settings, &means)?;
         let client = acme::driver::Client::new(
             settings,
             acme::driver::Parts {
@@ -172,7 +191,7 @@ impl World {
                 secrets: Secrets::new(means.secrets, "certs:acme"),
                 jitter: self.jitter.clone(),
                 patience: Patience::default(),
-                responders: Vec::new(),
+                responders,
             },
         )?;
         Ok(Arc::new(client))

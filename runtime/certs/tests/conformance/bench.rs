@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use certs::Secrets;
 use certs::certificate::{check_answer, to_pem};
 use certs::driver::Progress;
 use certs::peer::Patience;
-use certs::secret::Secrets;
 use certs::{Driver, Issued, Key, KeyType, Names, Order, Profile, Profiles};
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Clock as _, SystemClock};

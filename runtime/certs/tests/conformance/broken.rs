@@ -58,7 +58,8 @@ async fn an_authority_that_is_not_trusted_is_told_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let long_ago = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
     let always = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2099, 1, 1));
-    let faults = [("elsewhere.test", always, "for another name"), ("127.0.0.1", long_ago, "not valid now")];
+    let faults =
+        [("elsewhere.test", always, "for other names only"), ("127.0.0.1", long_ago, "not valid now")];
     for (name, life, words) in faults {
         let (address, certificate) = fake::tls(name, life).await;
         let ca = folder.path().join("ca.pem");

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use certs::Secrets;
 use certs::acme::driver::{ChallengeKind, Client, Settings};
 use certs::driver::check_features;
-use certs::secret::Secrets;
 use certs::{Driver, Feature, Reason};
 use effect::Code;
 use tokio::net::{TcpListener, TcpStream};

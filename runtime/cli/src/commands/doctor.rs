@@ -3,6 +3,7 @@
 
 mod certificates;
 mod names;
+mod routes;
 
 use containers::Driver;
 use containers::docker::Docker;
@@ -57,6 +58,7 @@ pub(super) async fn doctor(global: &Global, as_json: bool) -> Result<Exit> {
             checks.extend(drivers(&app).await);
             checks.extend(certificates::checks(&app).await);
             checks.extend(names::checks(&app).await);
+            checks.extend(routes::checks(&app).await);
         }
         Err(error) => checks.push(Check::of("state directory", Verdict::Bad, &error)),
     }

@@ -1,17 +1,17 @@
-//! Owns `edge`, the hidden command that answers questions for names. It takes nothing but its configuration and the state
+//! Owns `edge`, the hidden command that answers questions for names and serves routes. It takes nothing but its configuration and the state
 //! directory, and goes on without either once it answers.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use daemon::edge::{self, Parts};
+use daemon::edge::{self, Parts, traffic};
 use dns::embedded::{Embedded, Store};
 use dns::forward::Forwarder;
 use dns::server::notify::Notifier;
 use dns::server::signed::Keys;
 use dns::server::{Beyond, Service};
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
 use system::SecretStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,15 +24,22 @@ use crate::render;
 
 /// What tells one configuration from another.
 pub(super) fn settings(config: &Config) -> String {
-    blake3::hash(format!("{:?} {:?}", config.node_name(), config.dns).as_bytes()).to_hex()[..16].to_owned()
+    let all = format!("{:?} {:?} {:?}", config.node_name(), config.dns, config.routes);
+    blake3::hash(all.as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// Whether there is anything for an edge to do.
+pub(super) fn is_wanted(config: &Config) -> bool {
+    !config.dns.listen.is_empty() || !config.routes.addresses.is_empty()
 }
 
 pub(super) async fn edge(global: &Global) -> Result<Exit> {
     let config = Config::load(global.config.as_deref())?;
     let state = state_folder(global)?;
-    if config.dns.listen.is_empty() {
-        return Err(Error::new(Code::Config, "there is nowhere to answer")
-            .hint("name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns]"));
+    if !is_wanted(&config) {
+        return Err(Error::new(Code::Config, "there is nowhere to answer").hint(
+            "name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns], or `addresses` under [routes]",
+        ));
     }
     raise_descriptors();
     // Makes the tables where they are not there. An edge that cannot open them answers from what it kept.
@@ -49,6 +56,11 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
     let notifier = Arc::new(Notifier::new(&config.dns.zones, &keys, clock.clone())?);
     let forward = &config.dns.forward;
     let forwarder = if forward.enabled() { Some(Forwarder::new(forward)?) } else { None };
+    let routes = (!config.routes.addresses.is_empty()).then(|| traffic::Parts {
+        settings: config.routes.clone(),
+        sealer: sealer(&state),
+        clock: clock.clone(),
+    });
     let beyond = Beyond::new(keys, &config.dns.zones, store, clock, forwarder.is_some())?;
     let parts = Parts {
         state,
@@ -57,6 +69,7 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
         metrics: config.dns.metrics,
         service: Service::new(forwarder, Some(beyond), config.dns.log_one_in),
         notifier,
+        routes,
         settings: settings(&config),
     };
     edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))
@@ -64,7 +77,15 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Each question under way to others holds sockets: as many as the system lets this process have.
+/// What opens the keys of certificates. Without it routes with certificates wait, and everything else goes on.
+fn sealer(state: &Path) -> Option<Arc<Sealer>> {
+    Sealer::open(state)
+        .inspect_err(|error| tracing::error!(%error, "no key of a certificate can be opened"))
+        .ok()
+        .map(Arc::new)
+}
+
+/// Each question under way to others holds sockets, and each connection: as many as the system lets this process have.
 fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,6 +1,8 @@
 //! Owns `serve`: the process that stays. It looks after the edge, publishes what the embedded authority has, answers ACME clients, and renews
 //! certificates when their time has come, each by a run of its own.
 
+mod api;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -43,18 +45,20 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     }
     let certificates = wiring::certificates(&app.config, Path::new("/"), &app.state)?;
     let renewer = Runs { app, certificates };
-    if !app.config.dns.listen.is_empty() {
-        serve_names(app, &mut listeners, &shutdown).await?;
+    if super::edge::is_wanted(&app.config) {
+        serve_edge(app, &mut listeners, &shutdown).await?;
     }
     if let Some(settings) = &app.config.dns.rest {
         serve_calls(app, settings, &mut listeners, &shutdown).await?;
     }
+    let wished = api::serve(app, &mut listeners, &shutdown).await?;
     let mut ends = Ends::open()?;
     render::note("ready; certificates are renewed when their time has come");
     let renewing = renewals::keep_renewing(&app.journal, &app.node, &renewer, shutdown);
     tokio::pin!(renewing);
     tokio::select! {
         () = &mut renewing => {}
+        () = api::obtain(app, wished) => {}
         () = ends.one() => {}
     }
     render::note("stopping");
@@ -65,7 +69,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
 }
 
 /// Has an edge answer, and looks after it. It goes on when this process ends.
-async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
+async fn serve_edge(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) -> Result<()> {
     let absolute =
         |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     let mut arguments = vec!["edge".to_owned(), "-v".into(), "--state".into(), absolute(&app.state)];
@@ -79,8 +83,16 @@ async fn serve_names(app: &App, listeners: &mut JoinSet<()>, shutdown: &watch::R
         settings: super::edge::settings(&app.config),
     };
     let there = start.ensure().await?;
-    let listen = there.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    render::note(format_args!("names: {listen} (process {}, which goes on without this one)", there.process));
+    let note = |what: &str, places: Vec<String>| {
+        let (places, process) = (places.join(", "), there.process);
+        render::note(format_args!("{what}: {places} (process {process}, which goes on without this one)"));
+    };
+    if !app.config.dns.listen.is_empty() {
+        note("names", there.listen.iter().map(ToString::to_string).collect());
+    }
+    if !app.config.routes.addresses.is_empty() {
+        note("routes", app.config.routes.addresses.iter().map(ToString::to_string).collect());
+    }
     let over = shutdown.clone();
     listeners.spawn(async move { start.supervise(over).await });
     Ok(())
@@ -94,7 +106,7 @@ async fn serve_calls(
     shutdown: &watch::Receiver<bool>,
 ) -> Result<()> {
     // No script lies in this folder, so nothing is kept from secrets.
-    let secrets = dns::secret::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
+    let secrets = dns::Secrets::new(wiring::secrets(app, Path::new("/dev/null"))?, "dns:tokens");
     let tokens = dns::rest::Tokens::read(&settings.tokens, &secrets).await?;
     let server = Arc::new(dns::rest::server::Server::new(super::names::driver(app)?, tokens));
     let names = certs::Names::parse(std::slice::from_ref(&settings.host))

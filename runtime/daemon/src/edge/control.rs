@@ -1,228 +1,70 @@
 //! Owns the socket by which the edge is spoken to: by its successor, which takes the sockets over, by the daemon, which
-//! looks whether it is there, and by operators.
+//! looks whether it is there, by whoever changes routes, and by operators.
 //!
 //! One line of JSON is a request, one line the answer. Descriptors come with the answer to `hand_over`.
 
-use std::io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Write as _};
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+mod ask;
+mod client;
+mod descriptors;
+
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dns::RecordType;
 use effect::{Code, Error, Result};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::sockets::{Place, Sockets};
-use super::{Edge, SUCCESSION};
+pub use ask::{Answer, Ask, Standing};
+pub use client::Client;
+pub(super) use client::succeed;
 
-/// Descriptors that one message may bear (unix(7): `SCM_MAX_FD`).
-const MOST_AT_ONCE: usize = 253;
+use super::sockets::Sockets;
+use super::{Edge, End, SUCCESSION};
+
 const LONGEST_LINE: u64 = 1 << 20;
 /// For an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is asked of an edge.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Ask {
-    /// How it stands.
-    Standing,
-    /// Its figures, in the text format of Prometheus.
-    Metrics,
-    /// How a question is answered, step by step.
-    Trace {
-        /// The name.
-        name: String,
-        /// The type.
-        rtype: RecordType,
-    },
-    /// To forget what others answered.
-    Flush,
-    /// Its sockets: whoever asks is its successor.
-    HandOver,
-    /// The successor answers now.
-    Relieve,
-    /// To end.
-    Stop,
-}
-
-/// What an edge answers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
-    /// How it stands.
-    Standing(Standing),
-    /// Text to be shown.
-    Text {
-        /// The text.
-        text: String,
-    },
-    /// Lines to be shown, one for each step.
-    Steps {
-        /// The steps.
-        steps: Vec<String>,
-    },
-    /// The sockets, which come with the message in this order.
-    Sockets {
-        /// Which they are.
-        places: Vec<Place>,
-    },
-    /// It is done.
-    Done,
-    /// It cannot be done.
-    Failed {
-        /// Why.
-        error: Error,
-    },
-}
-
-/// How an edge stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Its process.
-    pub process: u32,
-    /// Its version.
-    pub version: String,
-    /// What tells its settings from others.
-    pub settings: String,
-    /// Where it answers.
-    pub listen: Vec<SocketAddr>,
-    /// The zones that it answers for, with serial and number of records.
-    pub zones: Vec<(String, u32, usize)>,
-}
-
 /// Where the edge of a folder is spoken to.
-fn place(folder: &Path) -> PathBuf {
+pub(super) fn place(folder: &Path) -> PathBuf {
     folder.join("edge.sock")
 }
 
-/// The way to an edge.
-pub struct Client {
-    stream: BufReader<UnixStream>,
+/// Where this edge itself is spoken to, also once it was succeeded.
+fn own_place(folder: &Path) -> PathBuf {
+    folder.join(format!("edge.{}.sock", std::process::id()))
 }
 
-impl Client {
-    /// The edge of a state directory, if one is there.
-    #[must_use]
-    pub fn connect(state: &Path) -> Option<Self> {
-        Self::at(&super::folder(state))
-    }
-
-    fn at(folder: &Path) -> Option<Self> {
-        let stream = UnixStream::connect(place(folder)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        Some(Self { stream: BufReader::new(stream) })
-    }
-
-    /// Asks, and waits for the answer.
-    ///
-    /// # Errors
-    /// Where the edge does not answer, or says why it cannot.
-    pub fn ask(&mut self, ask: &Ask) -> Result<Answer> {
-        let failed =
-            |error: io::Error| Error::new(Code::DnsUnavailable, "the edge does not answer").because(error);
-        self.send(ask).map_err(failed)?;
-        match self.read().map_err(failed)? {
-            Answer::Failed { error } => Err(error),
-            answer => Ok(answer),
-        }
-    }
-
-    fn send(&mut self, ask: &Ask) -> io::Result<()> {
-        let mut line = serde_json::to_vec(ask)?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line)
-    }
-
-    fn read(&mut self) -> io::Result<Answer> {
-        let mut line = String::new();
-        io::Read::take(&mut self.stream, LONGEST_LINE).read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
-    }
-
-    /// The sockets of the edge.
-    fn take_sockets(&mut self) -> io::Result<Sockets> {
-        self.send(&Ask::HandOver)?;
-        let stream = self.stream.get_ref();
-        let mut line = Vec::new();
-        let mut descriptors: Vec<OwnedFd> = Vec::new();
-        while !line.ends_with(b"\n") {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
-            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-            let mut buffer = [0; 4096];
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            let received = recvmsg(stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-            if received.bytes == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            for message in ancillary.drain() {
-                if let RecvAncillaryMessage::ScmRights(rights) = message {
-                    descriptors.extend(rights);
-                }
-            }
-            line.extend_from_slice(&buffer[..received.bytes]);
-        }
-        match serde_json::from_slice(&line)? {
-            Answer::Sockets { places } if places.len() == descriptors.len() => {
-                Ok(Sockets::given(places.into_iter().zip(descriptors).collect()))
-            }
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-}
-
-/// The edge before this one, while it still answers.
-pub(super) struct Predecessor {
-    client: Client,
-    pub(super) sockets: Sockets,
-}
-
-/// Takes the sockets of an edge that is there. One that hands nothing over is left alone: its addresses are then taken.
-pub(super) async fn succeed(folder: &Path) -> Option<Predecessor> {
-    let folder = folder.to_owned();
-    let succeeding = tokio::task::spawn_blocking(move || {
-        let mut client = Client::at(&folder)?;
-        match client.take_sockets() {
-            Ok(sockets) => Some(Predecessor { client, sockets }),
-            Err(error) => {
-                tracing::warn!(%error, "the edge that is there does not hand its sockets over");
-                None
-            }
-        }
-    });
-    succeeding.await.ok().flatten()
-}
-
-impl Predecessor {
-    /// Tells it that this process answers now.
-    pub(super) async fn relieve(mut self) {
-        let relieving = tokio::task::spawn_blocking(move || self.client.ask(&Ask::Relieve).map(drop));
-        if let Ok(Err(error)) = relieving.await {
-            tracing::warn!(%error, "the edge before this one does not say that it ends");
-        }
-    }
+/// Where edges are spoken to that were succeeded and let run what still does.
+pub(super) fn lingering(folder: &Path) -> Vec<PathBuf> {
+    let own = own_place(folder);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_of_edge = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.strip_prefix("edge.")?.strip_suffix(".sock"))
+            .is_some_and(|process| process.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    entries.filter(|path| *path != own && is_of_edge(path)).collect()
 }
 
 /// Listens for those who speak to this edge, in the place of the one before it.
 pub(super) fn listen(folder: &Path) -> Result<UnixListener> {
-    let (last, own) = (place(folder), folder.join(format!("edge.{}.sock", std::process::id())));
+    let (last, own) = (place(folder), own_place(folder));
+    let link = folder.join(format!("edge.{}.link", std::process::id()));
     let listen = || -> io::Result<UnixListener> {
         let _ = std::fs::remove_file(&own);
         let listener = UnixListener::bind(&own)?;
         std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(own.file_name().unwrap_or_default(), &link)?;
         // There is always one that answers under the name.
-        std::fs::rename(&own, &last)?;
+        std::fs::rename(&link, &last)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
@@ -231,27 +73,68 @@ pub(super) fn listen(folder: &Path) -> Result<UnixListener> {
     })
 }
 
+/// Nobody speaks to this edge any more.
+pub(super) fn forget(folder: &Path) {
+    // What stays is taken away by the next one that looks for it.
+    let _ = std::fs::remove_file(own_place(folder));
+}
+
+/// The lines that are open.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<HashMap<u64, UnixStream>>>);
+
+impl Lines {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, UnixStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more questions on lines that are open: whoever holds one learns that another edge answers now. What is
+    /// being answered is.
+    pub(super) fn hang_up(&self) {
+        for line in self.open().values() {
+            // It may be gone already.
+            let _ = line.shutdown(Shutdown::Read);
+        }
+    }
+}
+
+/// Whoever speaks is answered from this.
+#[derive(Clone)]
+struct Spoken {
+    edge: Arc<Edge>,
+    lines: Lines,
+    sockets: Arc<Sockets>,
+    end: mpsc::Sender<End>,
+    runtime: tokio::runtime::Handle,
+}
+
 /// Answers those who speak to the edge.
 pub(super) async fn serve(
     listener: UnixListener,
     edge: Arc<Edge>,
     sockets: Sockets,
-    succeeded: mpsc::Sender<()>,
+    end: mpsc::Sender<End>,
+    lines: Lines,
 ) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "nobody can speak to the edge"),
     };
-    let sockets = Arc::new(sockets);
+    let runtime = tokio::runtime::Handle::current();
+    let spoken = Spoken { edge, lines, sockets: Arc::new(sockets), end, runtime };
+    let mut number = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (edge, sockets, succeeded) = (edge.clone(), sockets.clone(), succeeded.clone());
-                let runtime = tokio::runtime::Handle::current();
+                let spoken = spoken.clone();
+                number += 1;
                 tokio::task::spawn_blocking(move || {
                     let talked = stream.into_std().and_then(|stream| {
                         stream.set_nonblocking(false)?;
-                        talk(&stream, &edge, &sockets, &succeeded, &runtime)
+                        spoken.lines.open().insert(number, stream.try_clone()?);
+                        let talked = spoken.talk(&stream);
+                        spoken.lines.open().remove(&number);
+                        talked
                     });
                     if let Err(error) = talked {
                         tracing::debug!(%error, "somebody who spoke to the edge is gone");
@@ -266,92 +149,98 @@ pub(super) async fn serve(
     }
 }
 
-fn talk(
-    stream: &UnixStream,
-    edge: &Edge,
-    sockets: &Sockets,
-    succeeded: &mpsc::Sender<()>,
-    runtime: &tokio::runtime::Handle,
-) -> io::Result<()> {
-    // Whoever holds the line open learns at once when the edge is gone: the daemon does.
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut lines = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        if io::Read::take(&mut lines, LONGEST_LINE).read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let ask = match serde_json::from_str(&line) {
-            Ok(ask) => ask,
-            Err(error) => {
-                let error = Error::new(Code::Argument, "the edge does not know this").because(error);
-                write(
-                    stream,
-                    &Answer::Failed { error: error.hint("both sides take the same version of mcrun") },
-                )?;
-                continue;
+impl Spoken {
+    fn talk(&self, stream: &UnixStream) -> io::Result<()> {
+        // Whoever holds the line open learns at once when the edge is gone: the daemon does.
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut lines = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            if io::Read::take(&mut lines, LONGEST_LINE).read_line(&mut line)? == 0 {
+                return Ok(());
             }
-        };
-        match ask {
-            Ask::Standing => write(stream, &Answer::Standing(standing(edge, sockets)))?,
-            Ask::Metrics => write(stream, &Answer::Text { text: edge.metrics() })?,
-            Ask::Trace { name, rtype } => write(stream, &runtime.block_on(trace(edge, &name, rtype)))?,
-            Ask::Flush => {
-                edge.parts.service.forwarder().into_iter().for_each(|forwarder| forwarder.clear());
-                write(stream, &Answer::Done)?;
-            }
-            Ask::HandOver => {
-                tracing::info!("another edge takes over");
-                hand_over(stream, sockets)?;
-                stream.set_read_timeout(Some(SUCCESSION))?;
-            }
-            Ask::Relieve | Ask::Stop => {
-                write(stream, &Answer::Done)?;
-                // The receiver is gone once the edge ends.
-                let _ = succeeded.blocking_send(());
+            match serde_json::from_str(&line) {
+                Ok(Ask::HandOver) => {
+                    tracing::info!("another edge takes over");
+                    descriptors::send(stream, &self.every_socket()?)?;
+                    stream.set_read_timeout(Some(SUCCESSION))?;
+                }
+                Ok(ask) => write(stream, &self.answer(ask))?,
+                Err(error) => {
+                    let error = Error::new(Code::Argument, "the edge does not know this").because(error);
+                    let error = error.hint("both sides take the same version of mcrun");
+                    write(stream, &Answer::Failed { error })?;
+                }
             }
         }
     }
+
+    fn answer(&self, ask: Ask) -> Answer {
+        let edge = &self.edge;
+        match ask {
+            Ask::Standing => Answer::Standing(self.standing()),
+            Ask::Metrics => Answer::Text { text: edge.metrics() },
+            Ask::Trace { name, rtype } => self.runtime.block_on(trace(edge, &name, rtype)),
+            Ask::Flush => {
+                edge.parts.service.forwarder().into_iter().for_each(|forwarder| forwarder.clear());
+                Answer::Done
+            }
+            Ask::Relieve => self.ends(End::Succeeded),
+            Ask::Stop => self.ends(End::Stopped),
+            // Taken before, as the sockets come with its answer.
+            Ask::HandOver => Answer::Done,
+            ask => match &edge.routes {
+                Some(routes) => {
+                    self.runtime.block_on(routes.answer(ask)).unwrap_or_else(|error| Answer::Failed { error })
+                }
+                None => Answer::Failed { error: serves_none() },
+            },
+        }
+    }
+
+    fn ends(&self, end: End) -> Answer {
+        // The receiver is gone once the edge ends. The answer may be read a moment after.
+        let _ = self.end.blocking_send(end);
+        Answer::Done
+    }
+
+    fn every_socket(&self) -> io::Result<Vec<(super::sockets::Place, std::os::fd::OwnedFd)>> {
+        let mut every = self.sockets.cloned()?;
+        if let Some(routes) = &self.edge.routes {
+            every.extend(routes.sockets()?);
+        }
+        Ok(every)
+    }
+
+    fn standing(&self) -> Standing {
+        let snapshot = self.edge.parts.service.snapshot();
+        let mut zones: Vec<_> = snapshot
+            .zones()
+            .map(|(_, zone)| (zone.apex().to_string(), zone.soa.serial, zone.records()))
+            .collect();
+        zones.sort();
+        Standing {
+            process: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: self.edge.parts.settings.clone(),
+            listen: self.sockets.addresses(),
+            zones,
+            routes: self.edge.routes.as_ref().map(|routes| routes.addresses()).unwrap_or_default(),
+        }
+    }
+}
+
+fn serves_none() -> Error {
+    Error::new(Code::ProxyUnavailable, "the edge that runs serves no routes")
+        .because("[routes] had no addresses when it was started")
+        .hint("start `mcrun serve` anew: the edge that it starts takes over")
 }
 
 fn write(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     stream.write_all(&line)
-}
-
-fn hand_over(mut stream: &UnixStream, sockets: &Sockets) -> io::Result<()> {
-    let open = &sockets.all()[..sockets.all().len().min(MOST_AT_ONCE)];
-    let places = open.iter().map(|(place, _)| *place).collect();
-    let mut line = serde_json::to_vec(&Answer::Sockets { places })?;
-    line.push(b'\n');
-    let descriptors: Vec<_> = open.iter().map(|(_, socket)| socket.as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // The first octet bears the descriptors; the rest may follow in pieces.
-    let (first, rest) = line.split_at(1);
-    sendmsg(stream, &[IoSlice::new(first)], &mut ancillary, SendFlags::empty())?;
-    stream.write_all(rest)
-}
-
-fn standing(edge: &Edge, sockets: &Sockets) -> Standing {
-    let snapshot = edge.parts.service.snapshot();
-    let mut zones: Vec<_> = snapshot
-        .zones()
-        .map(|(_, zone)| (zone.apex().to_string(), zone.soa.serial, zone.records()))
-        .collect();
-    zones.sort();
-    Standing {
-        process: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: edge.parts.settings.clone(),
-        listen: sockets.addresses(),
-        zones,
-    }
 }
 
 async fn trace(edge: &Edge, name: &str, rtype: RecordType) -> Answer {

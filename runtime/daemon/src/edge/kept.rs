@@ -1,15 +1,15 @@
-//! Owns what the edge keeps for a start without the database: each zone as a zone file, which any other name server reads
-//! as well.
+//! Owns what the edge keeps for a start without the database: when it is written, and each zone as a zone file, which any
+//! other name server reads as well.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dns::server::{Service, Snapshot, Zone};
+use dns::server::{Snapshot, Zone};
 use dns::{Name, file};
 
 const ENDING: &str = "zone";
@@ -18,27 +18,26 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Where changes never settle, what they make is kept this long after the first of them.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Keeps zones, on a thread of its own: writing a large one takes longer than a change may take to be answered.
+/// Keeps what changed, on a thread of its own: writing much takes longer than a change may take to be answered.
 pub(super) struct Keeper {
     changed: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
-    /// Keeps the zones of `service`, each time that they have changed.
-    pub(super) fn start(edge: &Path, service: &Arc<Service>) -> io::Result<Self> {
+    /// Has `store` called each time that something has changed.
+    pub(super) fn start(what: &str, store: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (changed, changes) = mpsc::channel();
-        let (edge, service) = (edge.to_owned(), service.clone());
         let work = move || {
             while changes.recv().is_ok() {
                 let is_over = !settle(&changes);
-                store(&edge, &service.snapshot());
+                store();
                 if is_over {
                     return;
                 }
             }
         };
-        let thread = thread::Builder::new().name("dns-keep".into()).spawn(work)?;
+        let thread = thread::Builder::new().name(format!("{what}-keep")).spawn(work)?;
         Ok(Self { changed: Some(changed), thread: Some(thread) })
     }
 
@@ -87,7 +86,7 @@ fn file_name(zone: &Name) -> String {
 }
 
 /// Keeps every zone. What cannot be written stays as it was kept before.
-fn store(edge: &Path, snapshot: &Snapshot) {
+pub(super) fn store(edge: &Path, snapshot: &Snapshot) {
     let folder = folder(edge);
     if let Err(error) = fs::create_dir_all(&folder) {
         return tracing::warn!(%error, "no zone can be kept");
@@ -108,17 +107,21 @@ fn store(edge: &Path, snapshot: &Snapshot) {
     }
 }
 
-/// Puts `text` in the place of what the file had, whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Puts `text` in the place of what the file had, whole. Nobody else may read it.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     if fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
         return Ok(());
     }
     // A successor may be at it at the same time.
     let new = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    // A disk that is full is not kept full by what did not fit.
+    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 /// The zones that were kept.

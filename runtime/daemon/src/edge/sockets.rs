@@ -1,5 +1,7 @@
 //! Owns the sockets that questions come to: one for each address, kind and thread, bound so that the kernel spreads what
-//! comes among the threads; taken over from a predecessor where it has them.
+//! comes among the threads; taken over from a predecessor where it has them. And how any socket is made and bound.
+
+pub(super) mod route;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -24,6 +26,8 @@ pub enum Kind {
     Udp,
     /// Connections.
     Tcp,
+    /// Connections of routes. All threads share one socket.
+    Route,
 }
 
 /// Which socket it is.
@@ -116,13 +120,28 @@ impl Sockets {
             let socket = socket.try_clone()?;
             Ok(match place.kind {
                 Kind::Udp => Slot::Udp(socket.into()),
-                Kind::Tcp => Slot::Tcp(socket.into()),
+                Kind::Tcp | Kind::Route => Slot::Tcp(socket.into()),
             })
         })
         .collect()
     }
 
-    pub(super) fn all(&self) -> &[(Place, OwnedFd)] {
+    /// Those of routes, which are opened and closed as routes come and go.
+    pub(super) fn take_routes(&mut self) -> Vec<(SocketAddr, OwnedFd)> {
+        let (routes, others) =
+            std::mem::take(&mut self.open).into_iter().partition(|(place, _)| place.kind == Kind::Route);
+        self.open = others;
+        let routes: Vec<(Place, OwnedFd)> = routes;
+        routes.into_iter().map(|(place, socket)| (place.address, socket)).collect()
+    }
+
+    /// All of them, on descriptors of their own.
+    pub(super) fn cloned(&self) -> io::Result<Vec<(Place, OwnedFd)>> {
+        self.open.iter().map(|(place, socket)| Ok((*place, socket.try_clone()?))).collect()
+    }
+
+    #[cfg(test)]
+    fn all(&self) -> &[(Place, OwnedFd)] {
         &self.open
     }
 }
@@ -142,7 +161,7 @@ fn made(kind: Kind, address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let stream = match kind {
         Kind::Udp => SocketType::DGRAM,
-        Kind::Tcp => SocketType::STREAM,
+        Kind::Tcp | Kind::Route => SocketType::STREAM,
     };
     let socket = socket_with(family, stream, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     // An interface that comes up later, such as that of an overlay, is answered on from then on.
@@ -152,7 +171,7 @@ fn made(kind: Kind, address: SocketAddr) -> io::Result<OwnedFd> {
         sockopt::set_ipv6_freebind(&socket, true)?;
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    if kind == Kind::Tcp {
+    if kind != Kind::Udp {
         // Connections of a predecessor that are not quite over do not stand in the way.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
@@ -173,19 +192,23 @@ fn bind_one(kind: Kind, address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Who holds an address, in words.
+fn holder_of(kind: Kind, address: SocketAddr) -> String {
+    let protocol = if kind == Kind::Udp { Protocol::Udp } else { Protocol::Tcp };
+    let ip = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
+    let port = Port { host: address.port(), container: address.port(), address: ip, protocol };
+    holder(&port).map_or_else(|| "another program".to_owned(), |holder| holder.to_string())
+}
+
+const PRIVILEGED: &str = "ports below 1024 take root, CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit), or net.ipv4.ip_unprivileged_port_start";
+
 /// Why an address cannot be listened on, and how to go on.
 fn failed(kind: Kind, address: SocketAddr, error: &io::Error) -> Error {
-    let protocol = match kind {
-        Kind::Udp => Protocol::Udp,
-        Kind::Tcp => Protocol::Tcp,
-    };
-    let message =
-        |why: String| format!("the name server cannot listen at `{address}` ({}): {why}", protocol.as_str());
+    let protocol = if kind == Kind::Udp { "udp" } else { "tcp" };
+    let message = |why: String| format!("the name server cannot listen at `{address}` ({protocol}): {why}");
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let ip = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
-            let port = Port { host: address.port(), container: address.port(), address: ip, protocol };
-            let who = holder(&port).map_or_else(|| "another program".to_owned(), |holder| holder.to_string());
+            let who = holder_of(kind, address);
             let error = Error::new(Code::DnsListen, message(format!("{who} listens there")));
             if address.ip().is_unspecified() && address.port() == 53 {
                 return error.hint(
@@ -194,8 +217,9 @@ fn failed(kind: Kind, address: SocketAddr, error: &io::Error) -> Error {
             }
             error.hint("stop it, or name other addresses under `listen` of [dns] in mcrun.toml")
         }
-        io::ErrorKind::PermissionDenied => Error::new(Code::DnsListen, message("this user may not".into()))
-            .hint("ports below 1024 take root, CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit), or net.ipv4.ip_unprivileged_port_start"),
+        io::ErrorKind::PermissionDenied => {
+            Error::new(Code::DnsListen, message("this user may not".into())).hint(PRIVILEGED)
+        }
         _ => Error::new(Code::DnsListen, message("the system refuses".into())).because(error),
     }
 }

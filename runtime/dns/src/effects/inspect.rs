@@ -1,4 +1,4 @@
-//! Owns the reads: `dns.get`, `dns.list`, `dns.zones.list` and `dns.zones.export`.
+//! Owns the reads: `dns.get`, `dns.list`, `dns.zone_of`, `dns.zones.list` and `dns.zones.export`.
 
 use async_trait::async_trait;
 use effect::{Context, Declared, Need, Read, Result};
@@ -126,6 +126,53 @@ async fn listed(world: &World, context: &Context, zone: &Name) -> Result<Vec<Rec
     }
     sets.sort_by(|one, other| (&one.name, one.rtype).cmp(&(&other.name, other.rtype)));
     Ok(sets)
+}
+
+/// Finds the zone in which a name's records lie: of those that the driver has, the one that is nearest. Returns `nil` where
+/// it has none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneOf {
+    /// The whole name.
+    name: String,
+    /// The node; this one unless given.
+    node: Option<String>,
+}
+
+impl Declared for ZoneOf {
+    const NAME: &'static str = "dns.zone_of";
+    const CAPABILITY: &'static str = "dns:read:NAME";
+    const EXAMPLE: &'static str = "dns.zones.ensure { zone = \"mcrun.test\" }\nprint(dns.zone_of { name = \"hello.mcrun.test\" } or \"elsewhere\")";
+    type World = World;
+    type Output = Option<Name>;
+
+    fn subject(&self) -> String {
+        self.name.clone()
+    }
+
+    fn needs(&self, _: &World) -> Result<Vec<Need>> {
+        Ok(vec![Need::read("dns", Name::absolute(&self.name)?.to_string())])
+    }
+}
+
+#[async_trait]
+impl Read for ZoneOf {
+    async fn read(&self, world: &World, context: &Context) -> Result<Option<Name>> {
+        check_node(context, self.node.as_deref())?;
+        let driver = world.driver(context)?;
+        let mut candidate = Some(Name::absolute(&self.name)?);
+        while let Some(zone) = candidate.filter(|name| name.labels() > 0) {
+            let is_there = match context.overlay.get::<ZoneState>(&zone_key(context, &zone)) {
+                Some(planned) => planned.is_some(),
+                None => driver.zone(&zone).await?.is_some(),
+            };
+            if is_there {
+                return Ok(Some(zone));
+            }
+            candidate = zone.parent();
+        }
+        Ok(None)
+    }
 }
 
 /// Lists the zones that the script may see.

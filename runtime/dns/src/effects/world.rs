@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use effect::{Code, Context, Error, Result};
 use journal::{Clock, Journal};
 
+use crate::Secrets;
 use crate::driver::Driver;
 use crate::embedded::{Embedded, Store};
 use crate::forward::{Transport, Upstream};
-use crate::secret::Secrets;
 use crate::settings::{Choice, External};
 use crate::{rest, rfc2136};
 

@@ -25,7 +25,10 @@ impl Feed {
     /// # Errors
     /// Where the database cannot be opened.
     pub fn open(state: &Path, node: &str) -> Result<Self> {
-        Ok(Self { follower: Follower::open(state, node, &[Topic::Kinds("dns")])?, strangers: BTreeSet::new() })
+        Ok(Self {
+            follower: Follower::open(state, node, &[Topic::Kinds("dns")])?,
+            strangers: BTreeSet::new(),
+        })
     }
 
     /// The version of everything after `before`; none where nothing was written since.

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use effect::{Code, Error, Result};
-use hyper::Method;
+use http::Method;
 
 use super::api::{NewRecord, Record};
 use super::ask::{Call, garbage, segment};

@@ -10,18 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use effect::units::Span;
 use effect::{Code, Error, Result};
-use hyper::Method;
+use http::Method;
+use peer::Limits;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
 use url::{Host, Url};
 
 use super::api::{NewZone, Record, Records, Zones};
-use super::ask::{Api, Call, admit, garbage, segment};
+use super::ask::{Api, Call, KIND, LARGEST_ANSWER, admit, garbage, segment};
 use super::change;
+use crate::Secrets;
 use crate::driver::{Change, Driver, Feature, Zone};
 use crate::name::Name;
 use crate::record::{RecordSet, RecordType, Value};
-use crate::secret::Secrets;
 use crate::settings::Address;
 
 const FEATURES: [Feature; 3] = [Feature::Zones, Feature::ZoneList, Feature::Listing];
@@ -82,13 +82,13 @@ impl Client {
             ([], Some(Host::Ipv6(address))) => vec![SocketAddr::from((address, PORT))],
             (servers, _) => servers.iter().map(|server| server.0).collect(),
         };
+        let limits =
+            Limits { connect: settings.timeout.0, answer: settings.timeout.0, largest: LARGEST_ANSWER };
         let api = Api {
             url,
             token: settings.token,
             secrets: parts.secrets,
-            ca: settings.ca,
-            patience: settings.timeout.0,
-            client: OnceCell::new(),
+            client: peer::Client::new(KIND, limits, settings.ca),
         };
         Ok(Self { api, servers })
     }

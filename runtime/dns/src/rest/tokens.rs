@@ -8,8 +8,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
 
+use crate::Secrets;
 use crate::name::Name;
-use crate::secret::Secrets;
 
 /// Octets of a token that is looked at.
 const LONGEST_TOKEN: usize = 4096;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dns::secret::Secrets;
+use dns::Secrets;
 use dns::{Driver, Name, RecordSet, RecordType};
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Clock, SystemClock};

@@ -205,7 +205,7 @@ async fn a_secret_that_may_go_elsewhere_does_not_come_here() {
             Ok(destination == "dns:rest")
         }
     }
-    let secrets = dns::secret::Secrets::new(Arc::new(Elsewhere), "dns:rfc2136");
+    let secrets = dns::Secrets::new(Arc::new(Elsewhere), "dns:rfc2136");
     let client = Client::new(settings(port()), Parts { secrets, ..update_parts() }).unwrap();
     assert_failed(client.zone(&zone()).await, Code::SecretPlace, "dns:rfc2136");
 }

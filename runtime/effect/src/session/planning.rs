@@ -51,7 +51,7 @@ impl Session {
             }
             Operation::Wait(wait) => {
                 step.action = Action::Wait;
-                wait.promise()
+                wait.promise(context).await
             }
         };
         let answer = answer.map_err(|error| self.attribute(self.masked_error(error), request));

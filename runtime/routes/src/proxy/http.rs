@@ -1,14 +1,37 @@
-//! Owns requests: reading them, having them answered, and writing the answers.
+//! Owns requests: reading them strictly, finding their route, passing them on, and passing the answers back.
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+mod answer;
+mod body;
+mod dispatch;
+mod exchange;
+mod fields;
+mod forward;
+pub(super) mod fuzz;
+mod h1;
+mod h2;
+mod head;
+mod id;
+mod request;
+mod streams;
+mod target;
+mod tunnel;
+mod upstream;
+mod watch;
+mod wire;
+
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::arrival::Arrival;
 
-/// Serves the requests of a connection.
+/// Serves the requests of a connection, on a `LocalSet`: HTTP/2 where `h2` was agreed on, HTTP/1 otherwise.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
-    mut stream: S,
-    _h2: bool,
-    _arrival: Arrival,
+    stream: S,
+    h2: bool,
+    arrival: Arrival,
 ) {
-    let _ = stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+    if h2 {
+        h2::serve(stream, arrival).await;
+    } else {
+        h1::serve(stream, arrival).await;
+    }
 }

@@ -63,10 +63,6 @@ impl Kept {
         self.current.load_full()
     }
 
-    pub(crate) fn is_current(&self, served: &Served) -> bool {
-        self.current.load().as_ref().is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), served))
-    }
-
     pub(crate) fn members(&self) -> Arc<Vec<Arc<Member>>> {
         self.pool.load_full()
     }

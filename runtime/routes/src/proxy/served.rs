@@ -70,11 +70,6 @@ impl Served {
         self.backend_tls.as_ref()
     }
 
-    /// Whether no later version is served, and the route was not removed.
-    pub(crate) fn is_current(&self) -> bool {
-        self.kept.is_current(self)
-    }
-
     fn may_come(&self, client: IpAddr) -> bool {
         let access = &self.standing.route.access;
         if access.is_open() {

@@ -83,7 +83,7 @@ async fn connect_and_copy(
     chosen.succeeded();
     let _tunnel = turn.tunnel();
     let timeouts = &turn.served().standing.route.timeouts;
-    let pace = Pace::new(timeouts.idle.0, 0);
+    let pace = Pace::new(timeouts.idle.0);
     let (mut from_client, mut to_client) = client.split();
     let (mut from_backend, mut to_backend) = backend.split();
     let both = async {
@@ -94,7 +94,7 @@ async fn connect_and_copy(
     tokio::select! {
         // A reset is how some clients and servers end.
         _ = both => Ok(()),
-        _ = pace.given_up() => Err("nothing went by for too long".to_owned()),
+        () = pace.given_up() => Err("nothing went by for too long".to_owned()),
     }
 }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::Settings;
 use super::session::{Session, Traffic, ask};
-use crate::secret::Secrets;
+use crate::Secrets;
 
 const KIND: &str = "acme-client-account";
 

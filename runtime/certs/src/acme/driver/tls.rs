@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use effect::{Code, Error, Result};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 use super::door::Door;
 use super::{Challenge, ChallengeKind, Responder};
@@ -108,7 +109,8 @@ impl Responder for TlsAlpn {
 }
 
 /// The name that a validator asks for: an address goes by its name for reverse look-ups (RFC 8738, section 6).
-fn server_name(name: &Name) -> String {
+#[must_use]
+pub fn server_name(name: &Name) -> String {
     match name {
         Name::Dns(name) => name.clone(),
         Name::Ip(IpAddr::V4(address)) => {
@@ -123,10 +125,11 @@ fn server_name(name: &Name) -> String {
     }
 }
 
-/// A certificate of its own that shows the digest (RFC 8737, section 3).
-fn proof(challenge: &Challenge) -> Result<Arc<CertifiedKey>> {
-    let broken =
-        |cause: &dyn fmt::Display| Error::new(Code::Internal, "a proof could not be made").because(cause);
+/// A certificate of its own that shows the digest (RFC 8737, section 3), and its key in PKCS #8.
+///
+/// # Errors
+/// Where the name is none that certificates bear.
+pub fn proof_certificate(challenge: &Challenge) -> Result<(CertificateDer<'static>, Zeroizing<Vec<u8>>)> {
     let pair = KeyPair::generate().map_err(|error| broken(&error))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -136,9 +139,18 @@ fn proof(challenge: &Challenge) -> Result<Arc<CertifiedKey>> {
     }];
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&challenge.digest())];
     let certificate = params.self_signed(&pair).map_err(|error| broken(&error))?;
-    let key = PrivateKeyDer::try_from(pair.serialize_der()).map_err(|error| broken(&error))?;
+    Ok((certificate.der().clone(), pair.serialize_der().into()))
+}
+
+fn broken(cause: &dyn fmt::Display) -> Error {
+    Error::new(Code::Internal, "a proof could not be made").because(cause)
+}
+
+fn proof(challenge: &Challenge) -> Result<Arc<CertifiedKey>> {
+    let (certificate, key) = proof_certificate(challenge)?;
+    let key = PrivateKeyDer::try_from(&**key).map_err(|error| broken(&error))?;
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| broken(&error))?;
-    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
+    Ok(Arc::new(CertifiedKey::new(vec![certificate], key)))
 }
 
 #[cfg(test)]
