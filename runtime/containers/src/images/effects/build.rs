@@ -63,7 +63,7 @@ pub struct Build {
 impl Declared for Build {
     const NAME: &'static str = "images.build";
     const CAPABILITY: &'static str = "images:write:IMAGE";
-    const EXAMPLE: &'static str = r#"if files.stat { path = "web/Containerfile" } then
+    const EXAMPLE: &'static str = r#"if files.stat { path = "web/Containerfile" }.exists then
     local built = images.build { context = "web", tag = "localhost/web:v1.2.0", args = { VERSION = "1.2.0" } }
     print(built.changed)
 end"#;
