@@ -12,12 +12,12 @@ mod pure;
 mod routes;
 mod rows;
 
+pub use self::routes::{client_hello, proxy_header};
 pub use archives::archive;
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
-pub use self::routes::{client_hello, proxy_header};
 pub use pure::pure;
 pub use rows::rows;
 
