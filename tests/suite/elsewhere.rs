@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use crate::harness::{PROGRAM, Place, program, until};
 use crate::names::ask;
@@ -11,6 +11,7 @@ use crate::names::peers::{Kind, Server, port};
 use crate::names::place::{ZONE, address};
 use crate::other_authorities::{Peer, start};
 use crate::pebble::Pebble;
+use crate::traffic::backend;
 use crate::traffic::place::Routed;
 
 /// What the documentation shows.
@@ -144,4 +145,44 @@ fn the_same_deploy_works_with_caddy_bind_and_pebble() {
         root
     };
     carry_out(&place, bind.at, own, root, ["acme", "caddy"]);
+}
+
+/// The certificate that is shown for the service, in PEM.
+fn shown(at: IpAddr) -> Option<String> {
+    let mut client = program("openssl");
+    client.args(["s_client", "-connect", &format!("{at}:{LISTEN}"), "-servername", HOST]);
+    let said = client.stdin(Stdio::null()).output().unwrap().stdout;
+    first_certificate(&String::from_utf8_lossy(&said))
+}
+
+fn first_certificate(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    rest.split_once("-----END CERTIFICATE-----").map(|(body, _)| body.trim().to_owned())
+}
+
+#[test]
+fn a_certificate_that_the_daemon_renews_is_shown_by_caddy() {
+    const OVERDUE: i64 = 90 * 60_000;
+    let routed = Routed::new();
+    let own = routed.at.ip();
+    let caddy = Caddy::start(&routed);
+    let backend = backend::start("one");
+    routed.settle_for(&format!(
+        "[drivers]\nroutes = \"caddy\"\n[drivers.caddy]\nadmin = \"{}\"\n",
+        caddy.admin
+    ));
+    let script = format!(
+        "certs.ensure {{ hostnames = {{ \"{HOST}\" }}, lifetime = \"1h\", files = {{ cert = \"cert.pem\", key = \"key.pem\" }} }}\n\
+         routes.ensure {{ listen = {LISTEN}, hostname = \"{HOST}\", cert = \"{HOST}\", backends = {{ \"{backend}\" }} }}\n"
+    );
+    routed.ends(0, &[&routed.script("first.lua", &script), "--allow", "*"]);
+    let first = shown(own);
+    assert!(first.is_some());
+    assert_eq!(first, first_certificate(&routed.read("scripts/cert.pem")));
+    let daemon = routed.start_with(&["serve"], &[("MCRUN_CLOCK_SKEW", &OVERDUE.to_string())]);
+    let next = until("another one is shown", || {
+        assert!(!daemon.stderr().contains("error["), "{}", daemon.stderr());
+        shown(own).filter(|shown| Some(shown) != first.as_ref())
+    });
+    assert_eq!(Some(next), first_certificate(&routed.read("scripts/cert.pem")));
 }
