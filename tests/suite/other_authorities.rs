@@ -16,7 +16,7 @@ print(cert.after.driver)
 "#;
 
 /// A program that ends with the test.
-struct Peer(Child);
+pub(crate) struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -27,7 +27,7 @@ impl Drop for Peer {
 }
 
 /// Starts a peer and waits until it listens at `port`.
-fn start(command: &mut Command, port: u16, log: &str) -> Peer {
+pub(crate) fn start(command: &mut Command, port: u16, log: &str) -> Peer {
     let log = fs::File::create(log).unwrap();
     let output = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let peer = Peer(output.spawn().expect("tests/install.sh installs it"));

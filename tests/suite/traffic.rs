@@ -1,9 +1,9 @@
 //! Requests as clients see them: routes that the edge serves, while everything else of mcrun changes, dies and comes back.
 
 mod afar;
-mod backend;
+pub(crate) mod backend;
 mod handover;
 mod live;
 mod load;
 mod lost;
-mod place;
+pub(crate) mod place;

@@ -33,6 +33,11 @@ impl Proxies {
         }
     }
 
+    /// The port at which the edge takes plain requests.
+    pub(crate) fn http_port(&self) -> Option<u16> {
+        self.settings.http
+    }
+
     /// The proxy in the edge, whichever is chosen.
     pub(crate) fn embedded(&self, means: Means) -> Embedded {
         let edge = Arc::new(ToEdge::new(&self.state));

@@ -80,7 +80,7 @@ pub(crate) fn certificates(config: &Config, root: &Path, state: &Path) -> Result
         files: Arc::new(Written::new(root)),
         state,
         jitter: Arc::new(chance),
-        proofs: Arc::new(Proofs::new(names(config))),
+        proofs: Arc::new(Proofs::new(names(config), Proxies::new(config, state))),
     })?;
     Ok(Arc::new(world))
 }

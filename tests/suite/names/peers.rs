@@ -14,20 +14,20 @@ const RECORDS: &str =
 
 /// Which program.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bind,
     Knot,
 }
 
 /// A server that is gone when it is dropped.
-pub(super) struct Server {
-    pub(super) at: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) at: SocketAddr,
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, zones: &[&str]) -> Self {
+    pub(crate) fn start(kind: Kind, zones: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for zone in zones {
             std::fs::write(folder.path().join(zone), RECORDS).expect("the folder is writable");
@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// What mcrun.toml of `place` says to have it as the driver of names.
-    pub(super) fn settings(&self, place: &Place) -> String {
+    pub(crate) fn settings(&self, place: &Place) -> String {
         let key = place.path().join("key");
         std::fs::write(&key, KEY).expect("the place is writable");
         format!(
@@ -80,7 +80,7 @@ impl Drop for Server {
 
 /// A port of the first address of loopback, the only one at which BIND listens. It lies below those that the system gives
 /// to outgoing connections, and each test process begins at another one.
-fn port() -> SocketAddr {
+pub(crate) fn port() -> SocketAddr {
     use std::sync::atomic::{AtomicU32, Ordering};
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     loop {

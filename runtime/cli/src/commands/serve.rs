@@ -2,6 +2,7 @@
 //! certificates when their time has come, each by a run of its own.
 
 mod api;
+mod copies;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::copies::Copies;
 use super::evaluate;
 use crate::app::App;
 use crate::execute;
@@ -237,6 +239,7 @@ impl Renewer for Runs<'_> {
 
     async fn renew(&self, id: &str) -> Result<()> {
         let app = self.app;
+        let copies = Copies::of(app, id).await;
         let name = format!("renew {id}");
         // The files that it is written to were granted to the run that placed it there.
         let grants = Grants { allow: vec!["certs".into()], deny: Vec::new() };
@@ -249,7 +252,12 @@ impl Renewer for Runs<'_> {
         let finished = execute::run(app, job, watch, lock, begun).await?;
         render::note(format_args!("{name}: {}, run {run}", finished.state));
         match (finished.state, finished.trouble) {
-            (RunState::Done, _) => Ok(()),
+            (RunState::Done, _) => {
+                if let Some(copies) = copies {
+                    copies.refresh().await;
+                }
+                Ok(())
+            }
             (_, Some(trouble)) => Err(trouble.error),
             (state, None) => Err(Error::new(Code::Failed, format!("the run {run} is {state}"))),
         }

@@ -7,7 +7,7 @@ use effect::{Code, Error, Result};
 use journal::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ParsedCertificate, ProducesTickets};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -65,7 +65,7 @@ impl Wardrobe {
         if let Some(shown) = self.known.get(&digest).and_then(Weak::upgrade) {
             return Ok(shown);
         }
-        let config = self.config(material, &[HTTP_2, HTTP_1])?;
+        let config = self.config(self.certified(material)?, &[HTTP_2, HTTP_1])?;
         let shown = Arc::new(Shown { config, chain: material.chain.clone() });
         if self.known.len() >= 2 * self.known.values().filter(|shown| shown.strong_count() > 0).count() + 16 {
             self.known.retain(|_, shown| shown.strong_count() > 0);
@@ -77,21 +77,21 @@ impl Wardrobe {
     /// What answers a certificate authority that asks by tls-alpn-01.
     ///
     /// # Errors
-    /// As [`Wardrobe::show`].
+    /// `MC-G002` where its key cannot be read.
     pub(crate) fn prove(&self, material: &Material) -> Result<Arc<ServerConfig>> {
-        self.config(material, &[ACME])
+        let key = self.provider.key_provider.load_private_key(key(material)).map_err(refused)?;
+        // Nothing compares the two: what it shows is critical, and unknown to whoever reads certificates for clients.
+        self.config(CertifiedKey::new(material.chain.clone(), key), &[ACME])
     }
 
-    fn config(&self, material: &Material, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>> {
-        let refused = |error: rustls::Error| {
-            Error::new(Code::RouteTerms, "the certificate cannot be shown with its key").because(error)
-        };
+    fn certified(&self, material: &Material) -> Result<CertifiedKey> {
         if material.chain.is_empty() {
             return Err(Error::new(Code::RouteTerms, "the certificate is empty"));
         }
-        let key = PrivatePkcs8KeyDer::from(material.key.to_vec()).into();
-        let certified =
-            CertifiedKey::from_der(material.chain.clone(), key, &self.provider).map_err(refused)?;
+        CertifiedKey::from_der(material.chain.clone(), key(material), &self.provider).map_err(refused)
+    }
+
+    fn config(&self, certified: CertifiedKey, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(refused)?
@@ -104,6 +104,14 @@ impl Wardrobe {
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
+}
+
+fn key(material: &Material) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(material.key.to_vec()).into()
+}
+
+fn refused(error: rustls::Error) -> Error {
+    Error::new(Code::RouteTerms, "the certificate cannot be shown with its key").because(error)
 }
 
 impl Shown {
