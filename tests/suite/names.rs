@@ -1,7 +1,7 @@
 //! Names as an operator has them: zones and records by scripts and by hand, answered by an edge that outlives everything
 //! else of mcrun.
 
-mod ask;
+pub(crate) mod ask;
 mod awkward;
 mod drivers;
 mod edge;

@@ -4,6 +4,6 @@ mod afar;
 mod backend;
 mod handover;
 mod live;
-mod load;
+pub(crate) mod load;
 mod lost;
-mod place;
+pub(crate) mod place;
