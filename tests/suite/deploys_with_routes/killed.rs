@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::place::Served;
+use super::under_load::visitors;
 use crate::processes;
+use crate::traffic::load::Stream;
 
 /// How many of the moments are tried.
-const MOMENTS: usize = 24;
+const MOMENTS: usize = 12;
 
 /// What is to be the same however a deploy came to its end.
 fn end(served: &Served) -> Value {
@@ -81,25 +83,45 @@ fn a_first_deploy_killed_at_any_effect_is_resumed_to_the_same_end() {
     assert!(kills > MOMENTS * 3 / 4, "{kills} kills at {moments:?}");
 }
 
-#[test]
-fn a_roll_out_killed_at_any_effect_is_resumed_to_the_same_end() {
+/// Rolls versions out one after the other, kills each roll-out at another moment, and resumes it; visitors notice nothing.
+fn rolls_out_killed(strategy: &str) {
     let served = Served::by_edge();
+    let strategy = format!("strategy={strategy}");
     let versions = ["one", "two"].map(|name| served.at(name));
-    for strategy in ["strategy=recreate", "strategy=rolling"] {
-        let all = versions.each_ref().map(|version| format!("version={version}"));
-        let settings = |number: usize| ["replicas=2", strategy, all[number % 2].as_str()];
-        served.deploy(0, &settings(0));
-        let moments = moments(&served, &settings(1));
-        let usual = end(&served);
-        let (mut kills, mut number) = (0, 1);
-        for moment in &moments {
-            number += 1;
-            kills += usize::from(deploy_killed(&served, &settings(number), moment));
-            assert_eq!(end(&served), usual, "{strategy}, killed at {moment}");
-            let of = |number: usize| processes::with_word(&versions[number % 2]).len();
-            assert_eq!((of(number), of(number + 1)), (2, 0), "{strategy}, killed at {moment}");
-            assert_eq!(served.visited(), versions[number % 2], "{strategy}, killed at {moment}");
-        }
-        assert!(kills > MOMENTS * 3 / 4, "{kills} kills at {moments:?}");
+    let chosen = versions.each_ref().map(|version| format!("version={version}"));
+    let settings = |number: usize| ["plain=true", "replicas=2", &strategy, &chosen[number % 2]];
+    served.deploy(0, &settings(0));
+    // Two sets take turns: that of an odd number is the second.
+    let usual = [1, 2].map(|number| {
+        served.deploy(0, &settings(number));
+        end(&served)
+    });
+    let moments = moments(&served, &settings(3));
+    let (mut kills, visitors) = (0, visitors(&served));
+    for (number, moment) in (4..).zip(&moments) {
+        kills += usize::from(deploy_killed(&served, &settings(number), moment));
+        assert_eq!(end(&served), usual[(number + 1) % 2], "killed at {moment}");
+        let of = |number: usize| processes::with_word(&versions[number % 2]).len();
+        assert_eq!((of(number), of(number + 1)), (2, 0), "killed at {moment}");
+        served.leads_to(&versions[number % 2]);
     }
+    visitors.into_iter().for_each(Stream::ended);
+    let releases = served.json(&["releases", "hello", "--json"]);
+    assert_eq!(releases.as_array().expect("a list").len(), 4 + moments.len(), "each is recorded once");
+    assert!(kills > MOMENTS * 3 / 4, "{kills} kills at {moments:?}");
+}
+
+#[test]
+fn recreate_killed_at_any_effect_is_resumed_without_a_lost_request() {
+    rolls_out_killed("recreate");
+}
+
+#[test]
+fn rolling_killed_at_any_effect_is_resumed_without_a_lost_request() {
+    rolls_out_killed("rolling");
+}
+
+#[test]
+fn blue_green_killed_at_any_effect_is_resumed_without_a_lost_request() {
+    rolls_out_killed("blue_green");
 }

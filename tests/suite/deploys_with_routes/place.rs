@@ -110,8 +110,11 @@ impl Served {
         self.list(&["certs", "list", "--json"])
     }
 
+    /// The zone's records but for those of the zone itself.
     pub(super) fn records(&self) -> Vec<Value> {
-        self.list(&["records", "list", ZONE, "--json"])
+        let mut records = self.list(&["records", "list", ZONE, "--json"]);
+        records.retain(|record| record["name"] != "@");
+        records
     }
 
     /// What our name server says of the host name.
@@ -128,13 +131,21 @@ impl Served {
         })
     }
 
-    /// The answer over TLS to someone who trusts our authority.
+    /// Visits over TLS, trusting our authority, for as long as the program with these words runs, or once.
     #[track_caller]
-    pub(super) fn visited(&self) -> String {
+    pub(super) fn visited_while(&self, words: &[String]) -> String {
         let bundle = self.ends(0, &["certs", "ca", "bundle"]).stdout;
         std::fs::write(self.at("ca.pem"), bundle).unwrap();
-        let address = self.at.to_string();
-        self.ends(0, &["demo-visit", HOST, &address, &self.at("ca.pem")]).stdout.trim().to_owned()
+        let (address, bundle) = (self.at.to_string(), self.at("ca.pem"));
+        let visit = ["demo-visit", HOST, &address, &bundle];
+        let words: Vec<&str> = visit.into_iter().chain(words.iter().map(String::as_str)).collect();
+        self.ends(0, &words).stdout.trim().to_owned()
+    }
+
+    /// The answer over TLS.
+    #[track_caller]
+    pub(super) fn visited(&self) -> String {
+        self.visited_while(&[])
     }
 
     /// Checks that nothing leads to a service any more, and nothing of it is left.

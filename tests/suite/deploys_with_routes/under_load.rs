@@ -2,7 +2,7 @@
 //! not end in time is cut.
 
 use super::place::{HOST, Served};
-use crate::harness::until;
+use crate::harness::{PROGRAM, until};
 use crate::traffic::load::{Connection, Stream};
 
 const HALF: usize = 64 << 10;
@@ -92,6 +92,20 @@ fn blue_green_loses_no_request() {
 #[test]
 fn canary_loses_no_request() {
     loses_nothing("canary", 3);
+}
+
+#[test]
+fn visitors_over_tls_lose_no_request() {
+    let served = Served::by_daemon();
+    served.deploy(0, &["version=v0"]);
+    for (number, strategy) in ["recreate", "rolling", "blue_green", "canary"].into_iter().enumerate() {
+        let (old, new) = (format!("v{number}"), format!("v{}", number + 1));
+        let words = served.words(&[&format!("version={new}"), &format!("strategy={strategy}")]);
+        let seen = served.visited_while(&[vec![PROGRAM.to_owned()], words].concat());
+        assert!(seen.contains(" requests sent, 0 failed\n"), "{strategy}: {seen}");
+        assert!(seen.contains(&format!("× {old}")), "{strategy}, before: {seen}");
+        assert_eq!(served.visited(), new);
+    }
 }
 
 #[test]
