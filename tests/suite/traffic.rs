@@ -4,6 +4,6 @@ mod afar;
 pub(crate) mod backend;
 mod handover;
 mod live;
-mod load;
+pub(crate) mod load;
 mod lost;
 pub(crate) mod place;

@@ -27,12 +27,12 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream), keeps: true })
     }
 
-    fn send(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn send(&mut self, text: &str) -> io::Result<()> {
         self.stream.get_mut().write_all(text.as_bytes())
     }
 
     /// The status and the body of the answer to what was sent.
-    fn answer(&mut self) -> io::Result<(u16, String)> {
+    pub(crate) fn answer(&mut self) -> io::Result<(u16, String)> {
         let (first, headers) = head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or(io::ErrorKind::InvalidData)?;
