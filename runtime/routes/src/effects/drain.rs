@@ -44,7 +44,7 @@ impl Drain {
 impl Declared for Drain {
     const NAME: &'static str = "routes.drain";
     const CAPABILITY: &'static str = "routes:write:HOSTNAME";
-    const EXAMPLE: &'static str = "local route = { listen = 8080, hostname = \"hello.mcrun.test\" }\nif routes.get(route) then print(routes.drain(route).cut) end";
+    const EXAMPLE: &'static str = "if routes.get { listen = 8080, hostname = \"hello.mcrun.test\" } then\n    print(routes.drain({ listen = 8080, hostname = \"hello.mcrun.test\" }).cut)\nend";
     type World = World;
     type Output = Drained;
 
