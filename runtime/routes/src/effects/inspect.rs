@@ -28,7 +28,7 @@ pub struct Get {
 impl Declared for Get {
     const NAME: &'static str = "routes.get";
     const CAPABILITY: &'static str = "routes:read:HOSTNAME";
-    const EXAMPLE: &'static str = "local found = routes.get { listen = 8080, hostname = \"hello.mcrun.test\" }\nprint(if found then found.backends[1] else \"nothing\")";
+    const EXAMPLE: &'static str = "local found = routes.get { listen = 8080, hostname = \"hello.mcrun.test\" }\nprint(if found then found.service else \"nothing\")";
     type World = World;
     type Output = Option<Standing>;
 
@@ -71,7 +71,7 @@ impl Declared for List {
     const NAME: &'static str = "routes.list";
     const CAPABILITY: &'static str = "routes:read:HOSTNAME";
     const EXAMPLE: &'static str =
-        "for _, route in routes.list {} do\n    print(route.hostname, route.listen, #route.backends)\nend";
+        "for _, route in routes.list {} do\n    print(route.hostname, route.listen, route.cert)\nend";
     type World = World;
     type Output = Vec<Standing>;
 
@@ -127,7 +127,7 @@ pub struct Metrics {
 impl Declared for Metrics {
     const NAME: &'static str = "routes.metrics";
     const CAPABILITY: &'static str = "routes:read:HOSTNAME";
-    const EXAMPLE: &'static str = "if table.find(routes.features({}).features, \"figures\") then\n    for _, figures in routes.metrics { listen = 8080 } do\n        print(figures.route, figures.requests, figures.failed)\n    end\nend";
+    const EXAMPLE: &'static str = "for _, figures in routes.metrics { listen = 8080 } do\n    print(figures.route, figures.requests, figures.failed)\nend";
     type World = World;
     type Output = Vec<Figures>;
 
@@ -181,7 +181,7 @@ impl Declared for Features {
     const NAME: &'static str = "routes.features";
     const CAPABILITY: &'static str = "";
     const EXAMPLE: &'static str =
-        "if table.find(routes.features({}).features, \"pause\") then print(\"requests can wait\") end";
+        "for _, feature in routes.features({}).features do\n    print(feature)\nend";
     type World = World;
     type Output = Abilities;
 

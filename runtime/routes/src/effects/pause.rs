@@ -150,12 +150,12 @@ macro_rules! sets_paused {
 sets_paused!(
     Pause,
     "routes.pause",
-    "local route = { listen = 8080, hostname = \"hello.mcrun.test\" }\nif routes.get(route) then routes.pause(route) end",
+    "if routes.get { listen = 8080, hostname = \"hello.mcrun.test\" } then\n    routes.pause { listen = 8080, hostname = \"hello.mcrun.test\" }\nend",
     true
 );
 sets_paused!(
     Resume,
     "routes.resume",
-    "local route = { listen = 8080, hostname = \"hello.mcrun.test\" }\nif routes.get(route) then routes.resume(route) end",
+    "if routes.get { listen = 8080, hostname = \"hello.mcrun.test\" } then\n    routes.resume { listen = 8080, hostname = \"hello.mcrun.test\" }\nend",
     false
 );
