@@ -23,8 +23,14 @@ finish() {
         wait "$daemon" 2>/dev/null || true
         # It outlives the daemon, so that nobody notices when that is replaced.
         [ -z "$edge" ] || kill "$edge" 2>/dev/null || true
+        tries=0
+        while [ -n "$edge" ] && [ -d "/proc/$edge" ] && [ $tries -lt 100 ]; do
+            tries=$((tries + 1))
+            sleep 0.1
+        done
     fi
-    rm -rf "$work"
+    # What still writes there must not make a demo that went well a failure.
+    rm -rf "$work" 2>/dev/null || { sleep 1; rm -rf "$work" || true; }
 }
 trap finish EXIT
 trap 'exit 130' INT TERM

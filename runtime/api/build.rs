@@ -3,9 +3,13 @@
 use std::error::Error;
 use std::path::Path;
 
+/// A file for each service.
+const SERVICES: [&str; 6] = ["daemon", "events", "playbooks", "routes", "runs", "services"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    let descriptors = protox::compile([folder.join("mcrun/v1/routes.proto")], [&folder])?;
+    let descriptors =
+        protox::compile(SERVICES.map(|name| folder.join(format!("mcrun/v1/{name}.proto"))), [&folder])?;
     tell_cargo(&folder);
     tonic_prost_build::configure()
         // Our own transport stands on both sides: hyper with our limits, and rustls as everywhere else.

@@ -34,6 +34,7 @@ fn new_run(journal: &Journal, source: &str) -> NewRun {
         root: "/".into(),
         modules: BTreeMap::new(),
         plan: None,
+        cause: None,
     }
 }
 

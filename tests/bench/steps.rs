@@ -156,6 +156,7 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         root: "/".into(),
         modules: BTreeMap::new(),
         plan: None,
+        cause: None,
     };
     journal.create_run(new).await.unwrap();
     let mut registry = Registry::default();

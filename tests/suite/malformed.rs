@@ -99,6 +99,7 @@ impl Corridor {
             root: root.to_string_lossy().into_owned(),
             modules: BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         journal.create_run(new).await.unwrap();
         let registry = Arc::new(registry(&root, &folder.path().join("state")));

@@ -1,4 +1,5 @@
-//! What is generated from `proto/`: the messages and calls by which one mcrun drives another's proxy.
+//! What is generated from `proto/`: the messages and calls of the daemon, and those by which one mcrun drives
+//! another's proxy.
 //!
 //! Owns nothing beside. Leaves what the messages mean to the rooms that speak them.
 

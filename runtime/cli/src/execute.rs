@@ -14,7 +14,7 @@ use effect::policy::Grants;
 use effect::saved::{Bound, Saved};
 use effect::session::{Decisions, Kept, Patience};
 use effect::{Code, Error, Mode, Overlay, Policy, Result, Session};
-use journal::{NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
+use journal::{NewCause, NewPlan, NewRun, Open, Run, RunId, RunLock, RunState};
 use script::{Ended, Interrupt, Launch, Limits, Modules, StackFrame, Worker};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -48,6 +48,8 @@ pub(crate) struct Job {
     pub(crate) sources: HashMap<String, String>,
     /// The saved plan that it carries out.
     pub(crate) planned: Option<Planned>,
+    /// Why it is started, where it is not simply run.
+    pub(crate) cause: Option<NewCause>,
     /// The leases that it holds already.
     pub(crate) kept: Kept,
     pub(crate) past: Option<Past>,
@@ -493,6 +495,7 @@ pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
             .planned
             .as_ref()
             .map(|planned| NewPlan { name: planned.name.clone(), steps: json!(planned.steps).to_string() }),
+        cause: job.cause.clone(),
     }
 }
 
@@ -551,6 +554,11 @@ pub(crate) async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
         patience: Patience::None,
         sources: app.journal.sources(&run.id).await?.into_iter().collect(),
         planned: steps.map(|steps| Planned { name, steps }),
+        cause: run.cause.clone().map(|told| NewCause {
+            playbook: run.playbook.clone(),
+            told,
+            writes: Vec::new(),
+        }),
         kept: Kept::default(),
         past: None,
     })

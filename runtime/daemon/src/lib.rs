@@ -1,11 +1,14 @@
 //! The daemon: what holds sockets and waits.
 //!
-//! Owns listening, what is published of the embedded authority, and the renewal of certificates. Leaves what a renewal
-//! does to whoever runs scripts, and the other answers to whoever is listened for.
+//! Owns the API, playbooks and their triggers, what is watched and told of, listening, what is published of the embedded
+//! authority, and the renewal of certificates. Leaves what a run does to whoever runs scripts.
 
 pub mod edge;
+pub mod events;
 pub mod identity;
 pub mod listen;
+pub mod playbooks;
 pub mod publish;
 pub mod renewals;
 pub mod routes;
+pub mod runs;

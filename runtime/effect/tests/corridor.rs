@@ -331,6 +331,7 @@ impl Bench {
             root: "/".into(),
             modules: BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         journal.create_run(new).await.unwrap();
         Self { folder, world: Arc::default(), run }

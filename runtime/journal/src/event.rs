@@ -1,6 +1,6 @@
 //! Owns events: what somebody tells to whatever run waits for it.
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -41,6 +41,25 @@ pub(crate) fn last(connection: &Connection) -> Result<u64> {
     Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned())
 }
 
+/// At most `limit` events beyond the id `after`.
+pub(crate) fn beyond(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Event>> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection
+        .prepare_cached("SELECT id, name, data, at FROM events WHERE id > ? ORDER BY id LIMIT ?")?;
+    let rows = statement.query_map([after, limit], read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        id: row.get::<_, i64>(0)?.cast_unsigned(),
+        name: row.get(1)?,
+        data: row.get(2)?,
+        at: Timestamp(row.get(3)?),
+    })
+}
+
 const FIRST: &str = "
 SELECT id, name, data, at FROM events
 WHERE name = :name AND id > max(:after, (SELECT seen FROM runs WHERE number = :run))
@@ -52,13 +71,5 @@ pub(crate) fn first(connection: &Connection, run: &RunId, name: &str, after: u64
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(FIRST)?;
     let parameters = named_params! { ":name": name, ":after": after, ":run": run };
-    let found = statement.query_row(parameters, |row| {
-        Ok(Event {
-            id: row.get::<_, i64>(0)?.cast_unsigned(),
-            name: row.get(1)?,
-            data: row.get(2)?,
-            at: Timestamp(row.get(3)?),
-        })
-    });
-    Ok(found.optional()?)
+    Ok(statement.query_row(parameters, read).optional()?)
 }

@@ -207,6 +207,12 @@ impl Journal {
         self.read(move |connection| reader::runs::in_states(connection, states)).await
     }
 
+    /// The runs of a playbook that are not over, the first first.
+    pub async fn unfinished_of(&self, playbook: &str) -> Result<Vec<RunId>> {
+        let playbook = playbook.to_owned();
+        self.read(move |connection| reader::runs::unfinished_of(connection, &playbook)).await
+    }
+
     /// Replaces what the run was granted: somebody granted it more while it was under way.
     pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
         self.change(Change::SetGrants { run: *run, grants }).await
@@ -352,6 +358,11 @@ impl Journal {
     /// The id of the last event, 0 before the first.
     pub async fn last_event(&self) -> Result<u64> {
         self.read_committed(event::last).await
+    }
+
+    /// At most `limit` events beyond the id `after`, the first first. Cheap enough to be asked again and again.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>> {
+        self.read_committed(move |connection| event::beyond(connection, after, limit)).await
     }
 
     /// The first event of a name beyond the id `after` that came after the run was made. Cheap enough to be asked again

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::id::RunId;
+use crate::record::Write;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +114,19 @@ pub struct NewRun {
     pub modules: BTreeMap<String, String>,
     /// The saved plan that it carries out.
     pub plan: Option<NewPlan>,
+    /// Why it is started; nothing where somebody simply ran a script.
+    pub cause: Option<NewCause>,
+}
+
+/// Why a run is started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewCause {
+    /// The playbook that it is a run of.
+    pub playbook: Option<String>,
+    /// What its playbook and whoever looks at it are told.
+    pub told: Value,
+    /// What is recorded together with the run: both are there, or neither.
+    pub writes: Vec<Write>,
 }
 
 /// A saved plan at the moment at which a run takes it. Only one run ever does.
@@ -158,6 +172,12 @@ pub struct Run {
     /// What it came from, when that is another run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value>,
+    /// The playbook that it is a run of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
+    /// Why it was started; nothing where somebody simply ran a script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Value>,
     /// Whether it was recorded elsewhere: it can be looked at and nothing else.
     pub imported: bool,
     /// Where it stands.

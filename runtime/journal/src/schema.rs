@@ -206,6 +206,13 @@ WHEN OLD.kind GLOB 'dns*' OR OLD.kind IN ('route', 'route-challenge', 'certifica
     INSERT INTO followed VALUES (OLD.kind, OLD.node, OLD.name, (SELECT coalesce(max(turn), 0) + 1 FROM followed))
     ON CONFLICT (kind, node, name) DO UPDATE SET turn = excluded.turn;
 END;
+", "
+-- The playbook that a run is of, and why it was started, as JSON.
+ALTER TABLE runs ADD COLUMN playbook TEXT;
+ALTER TABLE runs ADD COLUMN cause TEXT;
+-- Only those that are not over: how many there were ever does not count.
+CREATE INDEX runs_of_playbooks ON runs (playbook, number)
+WHERE playbook IS NOT NULL AND state NOT IN ('done', 'failed', 'cancelled');
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

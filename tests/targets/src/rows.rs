@@ -47,6 +47,7 @@ impl Stage {
             root: "/".into(),
             modules: BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         runtime.block_on(journal.create_run(new)).unwrap();
         let database = Connection::open(folder.path().join("journal.db")).unwrap();

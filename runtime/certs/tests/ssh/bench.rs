@@ -136,6 +136,7 @@ impl Bench {
             root: self.folder.path().to_string_lossy().into_owned(),
             modules: BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         self.journal.create_run(new).await.unwrap();
         id

@@ -213,6 +213,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
+        cause: None,
         kept: Kept::default(),
         past: None,
     })
@@ -297,6 +298,7 @@ pub(super) fn shipped_job(
         patience: Patience::None,
         sources: HashMap::new(),
         planned: None,
+        cause: None,
         kept: Kept::default(),
         past: None,
     })

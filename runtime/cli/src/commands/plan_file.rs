@@ -184,6 +184,7 @@ impl Frozen {
             patience: Patience::None,
             sources: self.modules.clone().into_iter().collect(),
             planned: None,
+            cause: None,
             kept: Kept::default(),
             past: None,
         }

@@ -104,9 +104,9 @@ fn import<E: From<Error>>(
 
 const RUN: &str = "
 INSERT INTO runs (id, state, created, updated, started, ended, exit_code, outcome, name, script, root, node, seed, source,
-    args, params, grants, limits, plan, planned, forgotten, origin, imported)
+    args, params, grants, limits, plan, planned, forgotten, origin, playbook, cause, imported)
 VALUES (:id, :state, :created, :updated, :started, :ended, :exit_code, :outcome, :name, :script, :root, :node, :seed,
-    :source, :args, :params, :grants, :limits, :plan, :planned, :forgotten, :origin, 1)
+    :source, :args, :params, :grants, :limits, :plan, :planned, :forgotten, :origin, :playbook, :cause, 1)
 RETURNING number";
 
 fn insert_run(journal: &Journal, connection: &Connection, run: &Run, planned: Option<&str>) -> Result<i64> {
@@ -142,6 +142,8 @@ fn insert_run(journal: &Journal, connection: &Connection, run: &Run, planned: Op
             ":planned": planned,
             ":forgotten": run.forgotten,
             ":origin": run.origin.as_ref().map(Value::to_string),
+            ":playbook": run.playbook,
+            ":cause": run.cause.as_ref().map(Value::to_string),
         },
         |row| row.get(0),
     )?;

@@ -60,6 +60,16 @@ pub(crate) fn in_states(connection: &Connection, states: &[RunState]) -> Result<
     Ok(found.into_iter().map(|(_, id, state)| (id, state)).collect())
 }
 
+/// The runs of a playbook that are not over, the first first.
+pub(crate) fn unfinished_of(connection: &Connection, playbook: &str) -> Result<Vec<RunId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM runs WHERE playbook = ? AND state NOT IN ('done', 'failed', 'cancelled') AND imported = 0
+         ORDER BY number",
+    )?;
+    let rows = statement.query_map([playbook], |row| word(row, "id"))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Whether somebody asked for the end of a run.
 pub(crate) fn cancel_requested(connection: &Connection, run: &RunId) -> Result<bool> {
     let number = number(connection, run)?;
@@ -129,6 +139,8 @@ impl Found {
             plan: row.get("plan")?,
             forgotten: row.get("forgotten")?,
             origin: optional_json(row, "origin")?,
+            playbook: row.get("playbook")?,
+            cause: optional_json(row, "cause")?,
             imported: row.get("imported")?,
             state: word(row, "state")?,
             outcome: optional_json(row, "outcome")?,

@@ -13,9 +13,9 @@ use crate::run::{NewRun, RunState};
 
 const CREATE: &str = "
 INSERT INTO runs (id, state, created, updated, name, script, root, node, seed, source, args, params, grants, limits,
-    plan, planned, seen)
+    plan, planned, playbook, cause, seen)
 VALUES (:id, :state, :at, :at, :name, :script, :root, :node, :seed, :source, :args, :params, :grants, :limits,
-    :plan, :planned, (SELECT coalesce(max(id), 0) FROM events))";
+    :plan, :planned, :playbook, :cause, (SELECT coalesce(max(id), 0) FROM events))";
 
 /// The records that say which run has taken a saved plan. They outlive the run, so that no plan is ever taken twice.
 pub(crate) const KIND_OF_PLANS: &str = "plan";
@@ -38,8 +38,9 @@ impl Writer {
             return Err(Error::Conflict { kind: "run".into(), name: run.id.to_string() });
         }
         drop(known);
-        let taken = run.plan.as_ref().map(|plan| taking(&plan.name, &run.id));
-        self.write_records(taken.as_slice(), Some(&run.id), at)?;
+        let taken = run.plan.iter().map(|plan| taking(&plan.name, &run.id));
+        let beside = run.cause.iter().flat_map(|cause| cause.writes.iter().cloned());
+        self.write_records(&taken.chain(beside).collect::<Vec<_>>(), Some(&run.id), at)?;
         let source = put_blob(&self.connection, &run.source)?;
         let planned = run.plan.as_ref().map(|plan| put_blob(&self.connection, &plan.steps)).transpose()?;
         self.connection.prepare_cached(CREATE)?.execute(named_params! {
@@ -58,6 +59,8 @@ impl Writer {
             ":limits": run.limits.to_string(),
             ":plan": run.plan.as_ref().map(|plan| &plan.name),
             ":planned": planned,
+            ":playbook": run.cause.as_ref().and_then(|cause| cause.playbook.as_ref()),
+            ":cause": run.cause.as_ref().map(|cause| cause.told.to_string()),
         })?;
         run.modules.iter().try_for_each(|(module, source)| self.pin(&run.id, module, source))
     }

@@ -43,6 +43,7 @@ impl Bench {
             root: String::new(),
             modules: std::collections::BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         bench.change(Change::CreateRun(Box::new(run))).unwrap();
         bench

@@ -54,6 +54,7 @@ pub(crate) fn new_run(journal: &Journal) -> NewRun {
         root: "/srv/scripts".into(),
         modules: std::collections::BTreeMap::new(),
         plan: None,
+        cause: None,
     }
 }
 

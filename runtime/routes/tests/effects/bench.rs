@@ -112,6 +112,7 @@ impl Bench {
             root: "/".into(),
             modules: std::collections::BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         journal.create_run(new).await.unwrap();
         let memory = Arc::new(Memory::with(features));

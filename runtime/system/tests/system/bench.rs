@@ -125,6 +125,7 @@ impl Bench {
             root: root.to_string_lossy().into_owned(),
             modules: BTreeMap::new(),
             plan: None,
+            cause: None,
         };
         self.journal.create_run(new).await.unwrap();
         id

@@ -1,0 +1,74 @@
+//! Owns the list of events that mcrun itself tells of. A trigger that names another one of a family that mcrun owns is a
+//! mistake; scripts and operators tell of whatever else they like (`mcrun emit`).
+
+/// An event that mcrun tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// `container.exited`.
+    pub name: &'static str,
+    /// When it happens.
+    pub meaning: &'static str,
+    /// The fields of its data.
+    pub fields: &'static [&'static str],
+}
+
+/// Every event that mcrun tells of, by name.
+pub const KNOWN: &[Known] = &[
+    Known {
+        name: "certs.expiring",
+        meaning: "a certificate is within its time of renewal",
+        fields: &["id", "hostnames", "expires"],
+    },
+    Known {
+        name: "certs.failed",
+        meaning: "a certificate could not be renewed",
+        fields: &["id", "hostnames", "expires", "code", "message"],
+    },
+    Known {
+        name: "certs.renewed",
+        meaning: "a certificate was renewed",
+        fields: &["id", "hostnames", "expires"],
+    },
+    Known {
+        name: "container.exited",
+        meaning: "a container of a deployed service runs no longer, and no run stopped it",
+        fields: &["name", "service", "exit_code"],
+    },
+    Known {
+        name: "container.restarted",
+        meaning: "a container of a deployed service was started again by its engine",
+        fields: &["name", "service", "restarts"],
+    },
+    Known {
+        name: "drift.detected",
+        meaning: "a service is not what the registry says it should be",
+        fields: &["service", "differences"],
+    },
+    Known { name: "drift.gone", meaning: "a service is what the registry says again", fields: &["service"] },
+    Known { name: "engine.back", meaning: "the container engine answers again", fields: &["driver"] },
+    Known {
+        name: "engine.lost",
+        meaning: "the container engine does not answer",
+        fields: &["driver", "message"],
+    },
+    Known {
+        name: "playbook.broken",
+        meaning: "a playbook's file was changed and cannot be loaded",
+        fields: &["file", "playbook", "code", "message"],
+    },
+    Known {
+        name: "run.failed",
+        meaning: "a run that nobody watches has failed or paused",
+        fields: &["run", "name", "playbook", "state", "code", "message"],
+    },
+    Known {
+        name: "service.healthy",
+        meaning: "a service that was unhealthy is healthy again",
+        fields: &["service", "container"],
+    },
+    Known {
+        name: "service.unhealthy",
+        meaning: "a service does not answer its health check",
+        fields: &["service", "container", "message"],
+    },
+];

@@ -1,0 +1,11 @@
+//! Owns playbooks: what a file says it is, where files come from, which version of each is active, and what is wrong with
+//! those that cannot be loaded. When one is started is left to `triggers`, how to `runs`.
+
+mod definition;
+mod table;
+
+pub use self::definition::{
+    At, CatchUp, Cron, Definition, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Overlap, Parameter,
+    ParameterKind, Trigger,
+};
+pub use self::table::{Broken, Playbook, Table};
