@@ -475,6 +475,26 @@ codes! {
         "Before requests are sent to back ends, one of them has to take a connection (and answer the probe, where the route has one). Requests go as before."
         "See that the service runs and listens at the address; `probe = false` takes the route as it is.";
 
+    // V010 to V019: the daemon executes runs, and commands hand theirs over.
+    DaemonGone "MC-V010" "the daemon ended while a run was followed"
+        "The run had been handed over to the daemon of this state directory, which has ended or does not answer any more. What the run did is recorded; it goes on when the daemon is back."
+        "Start the daemon again: it goes on with the run by itself. `mcrun show RUN` tells where it stands; without a daemon `mcrun resume RUN` goes on with it.";
+    DaemonSilent "MC-V011" "the daemon does not answer"
+        "A daemon holds this state directory, and commands hand their runs over to it. Its socket is not there or nobody answers on it. Nothing was executed: two that execute runs side by side would get in each other's way."
+        "See what the process that the message names does, and end or restart it.";
+    DaemonStops "MC-V012" "the daemon is stopping"
+        "It takes no further runs. What is recorded is executed after its next start."
+        "Try again when it is back.";
+    NotExecuted "MC-V013" "the run is not executed by this daemon"
+        "Only a run that is under way or queued here can be stopped here: this one is over, paused, or executed by another process."
+        "`mcrun show RUN` tells where it stands; `mcrun cancel RUN` gives it up wherever it is.";
+    QuestionGone "MC-V014" "nobody waits for this answer"
+        "The question was answered before, its run has gone on, or it was never asked."
+        "`mcrun show RUN` tells where the run stands.";
+    DaemonBusy "MC-V015" "the daemon has too much to do"
+        "More runs wait to be executed, or more callers follow runs, than it takes. Nothing was recorded."
+        "Try again later. `mcrun runs --only pending` lists what waits; `[daemon] queue` in mcrun.toml bounds it.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."
