@@ -494,6 +494,34 @@ codes! {
     DaemonBusy "MC-V015" "the daemon has too much to do"
         "More runs wait to be executed, or more callers follow runs, than it takes. Nothing was recorded."
         "Try again later. `mcrun runs --only pending` lists what waits; `[daemon] queue` in mcrun.toml bounds it.";
+    // V: the daemon's API ("voice").
+    ApiUnavailable "MC-V001" "no daemon answers"
+        "Nobody listens at the daemon's socket or address, the connection broke, or it took too long. What was asked for may have been done."
+        "`mcrun serve` starts the daemon, `mcrun doctor` shows whether one owns the state directory; ask again, with the same `key` where a call takes one.";
+    ApiStranger "MC-V002" "what answers is no daemon of mcrun"
+        "Something listens at the socket or address and does not speak as mcrun does."
+        "Compare the path or the port with `[daemon.api]` in the mcrun.toml of the daemon.";
+    ApiUser "MC-V003" "the daemon does not know the caller"
+        "The socket is for root, for the user that the daemon runs as, and for the group that mcrun.toml names; by TLS, for certificates whose names it lists."
+        "Name a group that the user is in with `group` under [daemon.api], or the certificate's name under `operators` or `readers`.";
+    ApiRole "MC-V004" "the caller may read only"
+        "Names under `readers` may list, get and watch. Nothing was changed."
+        "Ask somebody who may, or move the name to `operators` under [daemon.api].";
+    ApiRequest "MC-V005" "a call is malformed"
+        "A field of the call is missing, too long, of another form than it has, or does not go with another one. Nothing was done."
+        "Correct the field that the message names; `proto/mcrun/v1` says what each of them takes.";
+    ApiVersion "MC-V006" "the two sides are of versions that do not understand one another"
+        "The command line and the daemon, or two daemons, count the changes of the API differently, or one of them says what the other does not know."
+        "Bring the older side that the message names up to date; a daemon is of the new version once it is started again.";
+    ApiBusy "MC-V007" "the daemon does not take more of this"
+        "A call is larger or slower than the daemon's bounds allow, or so many are under way that no further one is taken. Nothing was done."
+        "Send less at once, or try again later.";
+    PlaybookUnknown "MC-V008" "no such playbook"
+        "No playbook that is loaded has this name, or it never had this version."
+        "`mcrun playbooks` lists what is loaded, and the files that cannot be.";
+    ApiKeyTaken "MC-V009" "the key belongs to another call"
+        "A key makes a call safe to repeat: the same call under the same key gives the run that it gave before. This call says something else than the one before it."
+        "Take a new key for each new call.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
