@@ -2,10 +2,19 @@
 //! those that cannot be loaded. When one is started is left to `triggers`, how to `runs`.
 
 mod definition;
+mod fields;
+mod on;
+pub mod params;
+mod places;
+mod read;
 mod table;
+mod timing;
 
 pub use self::definition::{
     At, CatchUp, Cron, Definition, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Overlap, Parameter,
     ParameterKind, Trigger,
 };
+pub use self::fields::Mistake;
+pub use self::places::{Places, calls_playbook, names_playbook};
+pub use self::read::{Misread, check_name, read};
 pub use self::table::{Broken, Playbook, Table};

@@ -403,6 +403,23 @@ codes! {
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
 
+    // L: playbooks ("ledger of what is loaded").
+    NotPlaybook "MC-L001" "the file is a script, not a playbook"
+        "A playbook's file ends with `return playbook { … }`; this one returns something else, or nothing."
+        "End it with `return playbook { name = \"…\", run = function(event) … end }`, or run it as a script with `mcrun FILE`.";
+    PlaybookField "MC-L002" "a field of a playbook is wrong"
+        "What `playbook { … }` is given has a field that is missing, unknown, of another type, or whose value cannot be."
+        "Correct the field that the message names; `mcrun types` has what each of them takes.";
+    PlaybookEffect "MC-L003" "a playbook has effects while it is only read"
+        "A playbook's file is evaluated to learn what it is, whenever it changes. That must not touch the world, wait, or depend on time or chance."
+        "Move the call into the function `run`.";
+    PlaybookSize "MC-L004" "reading a playbook takes too much"
+        "A playbook's file is read with little memory, in little time, and what it says of itself is short."
+        "Build tables and compute in the function `run`; leave constants at the top.";
+    Parameters "MC-L005" "the parameters of a playbook are wrong"
+        "A parameter is missing, unknown, or has a value that it does not take. Nothing was started."
+        "`mcrun start NAME --help` shows the parameters, their types and what they are unless given.";
+
     // Q: questions, and the records that answer them.
     DnsName "MC-Q001" "a name cannot stand in DNS"
         "A label is empty or longer than 63 characters, the name longer than 253, or it breaks the rules of internationalised names."
