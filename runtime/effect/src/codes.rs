@@ -539,6 +539,25 @@ codes! {
     ApiKeyTaken "MC-V009" "the key belongs to another call"
         "A key makes a call safe to repeat: the same call under the same key gives the run that it gave before. This call says something else than the one before it."
         "Take a new key for each new call.";
+    // L: playbooks in folders.
+    PlaybookFolder "MC-L006" "a folder of playbooks cannot be read"
+        "A folder of `[playbooks] folders` is not there, is no folder, or may not be read. What was loaded from it stays active."
+        "Bring the folder back, or take it out of `folders`; it is watched, and its playbooks come back by themselves.";
+    PlaybookTwice "MC-L007" "two files hold playbooks of one name"
+        "A playbook is known by its name alone. The one that was loaded first stays; the other is left out."
+        "Rename one of the two that the message names, or remove its file.";
+    PlaybookUnknown "MC-L008" "there is no such playbook"
+        "No playbook of this name is loaded, and none was."
+        "`mcrun playbooks` lists them, with the files that cannot be loaded.";
+    PlaybookVersion "MC-L009" "the playbook has no such version"
+        "Versions are counted from 1, and the newest of each playbook are kept (`versions` under [playbooks])."
+        "`mcrun playbooks history NAME` lists those that there are.";
+    PlaybookNotKept "MC-L020" "a playbook cannot be kept"
+        "A new version becomes active once it is written down, so that a restart finds it. That failed; the version before stays active, and it is tried again."
+        "The cause says why: mostly a disk that is full.";
+    PlaybookMany "MC-L021" "there are more playbooks than are loaded"
+        "A folder holds more files of playbooks than mcrun looks after. None beyond those is loaded."
+        "Spread them over several machines, or move what is no playbook into a subfolder.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
