@@ -81,6 +81,12 @@ impl Times {
         }
     }
 
+    /// Whether its times go off later than they are.
+    #[must_use]
+    pub fn is_put_off(&self) -> bool {
+        !self.jitter.is_zero()
+    }
+
     /// When a time goes off: up to the jitter later.
     #[must_use]
     pub fn goes_off(&self, time: Timestamp) -> Timestamp {

@@ -62,9 +62,10 @@ impl Expression {
         let expression = Self { cron, is_hourly, zone };
         match expression.search(civil::datetime(2000, 1, 1, 0, 0, 0, 0), true) {
             Some(_) => Ok(expression),
-            None => {
-                Err(Error::new(Code::CronNever, format!("`{}` never comes true: no day has its date", clip(text))))
-            }
+            None => Err(Error::new(
+                Code::CronNever,
+                format!("`{}` never comes true: no day has its date", clip(text)),
+            )),
         }
     }
 

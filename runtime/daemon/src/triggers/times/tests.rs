@@ -18,10 +18,8 @@ fn try_cron(expression: &str, zone: &str) -> Result<Times> {
 }
 
 fn every(seconds: u64, jitter: u64) -> Times {
-    let trigger = Trigger::Every(Every {
-        every: Duration::from_secs(seconds),
-        jitter: Duration::from_secs(jitter),
-    });
+    let trigger =
+        Trigger::Every(Every { every: Duration::from_secs(seconds), jitter: Duration::from_secs(jitter) });
     Times::of(&trigger, "p/t", &TimeZone::UTC).unwrap().unwrap()
 }
 
@@ -101,7 +99,12 @@ fn expressions_go_off_when_a_wall_clock_that_is_looked_at_every_minute_says_so()
             let found: Vec<i64> = found.map(|time| time.0).take_while(|time| *time < end.0).collect();
             let expected = model(&minutes, *matches, *names_hours);
             let differs = found.iter().zip(&expected).position(|(one, other)| one != other);
-            assert_eq!(differs, None, "{expression} in {zone}: {:?}", differs.map(|at| (show(found[at]), show(expected[at]))));
+            assert_eq!(
+                differs,
+                None,
+                "{expression} in {zone}: {:?}",
+                differs.map(|at| (show(found[at]), show(expected[at])))
+            );
             assert_eq!(found.len(), expected.len(), "{expression} in {zone}");
         }
     }
@@ -137,7 +140,8 @@ fn every_hour_goes_on_while_the_clock_shows_an_hour_twice() {
 #[test]
 fn seconds_are_a_sixth_field_before_the_others() {
     let times = cron("*/20 0 12 * * *", "UTC");
-    let expected = ["2027-01-01T12:00:00Z", "2027-01-01T12:00:20Z", "2027-01-01T12:00:40Z", "2027-01-02T12:00:00Z"];
+    let expected =
+        ["2027-01-01T12:00:00Z", "2027-01-01T12:00:20Z", "2027-01-01T12:00:40Z", "2027-01-02T12:00:00Z"];
     assert_eq!(some(&times, "2027-01-01T11:59:59.5Z", 4), expected);
     assert_eq!(some(&times, "2027-01-01T12:00:00.5Z", 1), expected[1..2]);
 }
@@ -146,9 +150,25 @@ fn seconds_are_a_sixth_field_before_the_others() {
 fn times_that_make_no_sense_are_refused() {
     let code = |expression: &str| try_cron(expression, "UTC").unwrap_err().code;
     let long = format!("{}1 * * * *", "1,".repeat(300));
-    for wrong in ["", "*", "* * * *", "* * * * * * *", "61 * * * *", "* 25 * * *", "* * * * NIX", "@never", "@reboot",
-        "@daily @daily", "x@daily", "a b c d e", "\u{1b}[31m * * * *", "*/0 * * * *", "5-1 * * * *", "- - - - -", &long]
-    {
+    for wrong in [
+        "",
+        "*",
+        "* * * *",
+        "* * * * * * *",
+        "61 * * * *",
+        "* 25 * * *",
+        "* * * * NIX",
+        "@never",
+        "@reboot",
+        "@daily @daily",
+        "x@daily",
+        "a b c d e",
+        "\u{1b}[31m * * * *",
+        "*/0 * * * *",
+        "5-1 * * * *",
+        "- - - - -",
+        &long,
+    ] {
         assert_eq!(code(wrong), Code::TriggerTime, "{wrong}");
     }
     for never in ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 0 31 2 *"] {
