@@ -558,6 +558,31 @@ codes! {
     PlaybookMany "MC-L021" "there are more playbooks than are loaded"
         "A folder holds more files of playbooks than mcrun looks after. None beyond those is loaded."
         "Spread them over several machines, or move what is no playbook into a subfolder.";
+    // L010–L019: triggers.
+    TriggerTime "MC-L010" "a time of a trigger is not understood"
+        "A cron expression has five or six fields or is one of `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`; `every` is a second or more; a jitter is no longer than a day."
+        "Correct the trigger; `mcrun schedule` shows when it goes off next.";
+    CronNever "MC-L011" "a cron expression never comes true"
+        "No day has this date: the playbook would never start."
+        "Correct the day or the month; the last day of every month is `L`.";
+    ZoneUnknown "MC-L012" "a time zone is not known"
+        "The name is not in the time zone database."
+        "Names read `Europe/Berlin` or `UTC`; leave it out for the machine's own.";
+    WebhookSecret "MC-L013" "a webhook has no secret to check callers with"
+        "The secret that the trigger names is not configured, cannot be read, or may not go there: nobody can call it."
+        "Configure it in mcrun.toml with `to = [\"webhooks:PATH\"]`.";
+    WebhookTwice "MC-L014" "two triggers answer the same webhook"
+        "Each address belongs to one playbook, the first by name. The other is not started by calls."
+        "Give one of them another `path`.";
+    FileWatch "MC-L015" "files of a trigger cannot be watched"
+        "The folder is not there, is too large, or the kernel gives no more watches. It is looked at again now and then; what changes until then is seen late."
+        "The cause says which; watches are raised by `sysctl fs.inotify.max_user_watches`.";
+    WebhookRefused "MC-L016" "a call of a webhook is refused"
+        "Nobody answers at this address, or the call is not signed as its trigger wants, is too old, was made before, is too large, or comes too often. Nothing was started."
+        "The answer says which; compare path, secret, format and clock of both sides.";
+    OccurrenceTaken "MC-L017" "an occurrence has been dealt with already"
+        "Somebody else has recorded what became of it: it does not start twice."
+        "Nothing is to be done; `mcrun schedule` shows what became of it.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
