@@ -583,6 +583,16 @@ codes! {
     OccurrenceTaken "MC-L017" "an occurrence has been dealt with already"
         "Somebody else has recorded what became of it: it does not start twice."
         "Nothing is to be done; `mcrun schedule` shows what became of it.";
+    // I: the life of the daemon, and what it tells of itself.
+    HandedSocket "MC-I001" "a socket that was handed over cannot be used"
+        "systemd, or whoever started the daemon, handed it a listening socket (`LISTEN_FDS`). Its name is not one that mcrun knows, two have the same name, it is of another kind than what answers there, or nothing is configured to answer there."
+        "Correct `FileDescriptorName=` in the socket unit: `systemctl cat mcrun.socket` shows it.";
+    LogTarget "MC-I002" "the log cannot be written there"
+        "The log is to go to the system's journal, and the journal does not take it."
+        "Say `log = \"text\"` under [daemon] in mcrun.toml, or `--log text`, where there is no systemd-journald.";
+    CollectorRefused "MC-I003" "telemetry is not taken"
+        "The collector that `[telemetry]` names does not answer, refuses what it is sent, or answers with something else. Runs go on; what does not fit into the queue meanwhile is dropped and counted."
+        "Check `endpoint` and `headers` under [telemetry] in mcrun.toml, and the collector's own log.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
