@@ -593,6 +593,28 @@ codes! {
     CollectorRefused "MC-I003" "telemetry is not taken"
         "The collector that `[telemetry]` names does not answer, refuses what it is sent, or answers with something else. Runs go on; what does not fit into the queue meanwhile is dropped and counted."
         "Check `endpoint` and `headers` under [telemetry] in mcrun.toml, and the collector's own log.";
+    // M: machines that mcrun is set up on.
+    SetupRoot "MC-M001" "setting mcrun up takes root"
+        "`mcrun setup` writes units, a user and a state directory that belong to the whole machine. Nothing was changed."
+        "Run it as root: `sudo mcrun setup --plan` first. Without root, `mcrun serve` runs as it is, with the state directory of your own.";
+    SetupSystemd "MC-M002" "there is no systemd here that runs services"
+        "The units that `mcrun setup` writes are for systemd, and this machine was not started by it (`/run/systemd/system` is not there), or one of its programs is missing."
+        "Start `mcrun serve` from whatever starts services here; `deploy/container` and `deploy/quadlet` are for containers. With `--no-start` the files are written all the same, for an image that boots later.";
+    SetupProgram "MC-M003" "the program lies where services must not be started from"
+        "Units would start this file as root at every boot, and somebody other than root can change it or a folder above it, or it is not there."
+        "Install it first: `install -m 0755 mcrun /usr/local/bin/mcrun`, then `/usr/local/bin/mcrun setup`.";
+    SetupTaken "MC-M004" "something else lies where setup writes"
+        "A unit of that name that mcrun did not write is there, or a path that has to be a folder is a file or a link. Nothing was changed."
+        "Move it out of the way, or name another place with `--state` or `--config`; own settings of a unit belong into a drop-in: `systemctl edit mcrun.service`.";
+    SetupPackage "MC-M005" "mcrun is here by a package"
+        "The package has brought the units, the group and the configuration, and looks after them."
+        "`systemctl enable --now mcrun.service` starts it. To set it up by hand, remove the package first: `apt remove mcrun` keeps the state.";
+    SetupPath "MC-M006" "a path or a name cannot stand in a unit"
+        "Units take absolute paths without `..`, white space, quotes, `%`, `$` and control characters, and names of users as `useradd` takes them."
+        "Choose a plainer path or name.";
+    InitChild "MC-M007" "as the first process, mcrun cannot start its own self"
+        "As process 1 of a container mcrun looks after its child: reaps what is left behind and hands signals on. That child could not be started or waited for."
+        "The cause is the kernel's; the container's limits on processes and memory are the first place to look.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
