@@ -299,6 +299,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
         seed: job.seed,
         name: job.name,
         source: job.source,
+        event,
         resumed,
     };
     let bridge = Bridge {
