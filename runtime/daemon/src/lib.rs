@@ -16,3 +16,4 @@ pub mod renewals;
 pub mod routes;
 pub mod runs;
 pub mod socket;
+pub mod triggers;
