@@ -167,6 +167,8 @@ pub enum Told {
         level: String,
         /// From where.
         scope: String,
+        /// Its number in there, from 1; 0 where it is not recorded. Whoever lost lines finds these again by it.
+        number: u64,
         /// Its words.
         message: String,
         /// JSON.
