@@ -186,6 +186,7 @@ impl Frozen {
             planned: None,
             cause: None,
             kept: Kept::default(),
+        raised: Vec::new(),
             past: None,
         }
     }
