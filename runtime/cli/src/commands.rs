@@ -39,7 +39,8 @@ use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
-pub(crate) use evaluate::script_job;
+pub(crate) use check::{Checker, Finding, Sources};
+pub(crate) use evaluate::{Given, Params, adapted, script_job};
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {

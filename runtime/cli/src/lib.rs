@@ -15,6 +15,7 @@ mod exit;
 mod health;
 mod kit;
 mod passphrase;
+mod playbooks;
 mod private;
 mod proofs;
 mod proxies;

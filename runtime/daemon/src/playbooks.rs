@@ -3,6 +3,7 @@
 
 mod definition;
 mod fields;
+mod grants;
 mod on;
 pub mod params;
 mod places;
@@ -14,7 +15,7 @@ pub use self::definition::{
     At, CatchUp, Cron, Definition, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Overlap, Parameter,
     ParameterKind, Trigger,
 };
-pub use self::fields::Mistake;
+pub use self::grants::grants;
 pub use self::places::{Places, calls_playbook, names_playbook};
 pub use self::read::{Misread, check_name, read};
 pub use self::table::{Broken, Playbook, Table};
