@@ -1,5 +1,8 @@
 //! Owns `mcrun.toml`: where it is looked for, what it may say, and errors that name file, line and key.
 
+#[cfg(test)]
+mod example;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read as _;

@@ -6,40 +6,22 @@ mod loader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use daemon::playbooks::{self, Definition};
+use daemon::playbooks::{self, Mistake, Parts, calls_playbook};
 use effect::{Code, Error};
 use script::modules::required;
 use script::{Modules, Worker};
 
-pub(crate) use self::loader::{Loader, Text};
+pub(crate) use self::loader::Loader;
 
 /// No playbook takes more modules, or more text in them.
 const MOST_MODULES: usize = 256;
 const MOST_TEXT: usize = 8 << 20;
 
-/// A file that was read.
-#[derive(Debug, Clone)]
-pub(crate) struct Parts {
-    pub(crate) definition: Definition,
-    /// The texts of all modules, by the name by which they are loaded.
-    pub(crate) modules: BTreeMap<String, Arc<str>>,
-}
-
-/// Why a file cannot be read.
-#[derive(Debug, Clone)]
-pub(crate) struct Mistake {
-    pub(crate) error: Error,
-    /// Where, in the file itself.
-    pub(crate) line: Option<u32>,
-}
-
-impl Mistake {
-    /// As one error that names the place.
-    pub(crate) fn into_error(self, name: &str) -> Error {
-        match self.line {
-            Some(line) => self.error.detail(format!("at {name}:{line}")),
-            None => self.error,
-        }
+/// A mistake as one error that names its place.
+pub(crate) fn with_place(mistake: Mistake, name: &str) -> Error {
+    match mistake.line {
+        Some(line) => mistake.error.detail(format!("at {name}:{line}")),
+        None => mistake.error,
     }
 }
 
@@ -58,16 +40,16 @@ pub(crate) async fn read(
         let elsewhere = line.is_none() && place.line > 0;
         let error = failure.error;
         let error = if elsewhere { error.detail(format!("at {}:{}", place.file, place.line)) } else { error };
-        Mistake { error, line }
+        let is_other = error.code == Code::NotPlaybook && !calls_playbook(source);
+        Mistake { error, line, is_other }
     })?;
-    let unreadable = |error: serde_json::Error| Mistake {
-        error: Error::new(Code::WorkerProtocol, "what a worker says of a file cannot be read").because(error),
-        line: None,
+    let unreadable = |error: serde_json::Error| {
+        Error::new(Code::WorkerProtocol, "what a worker says of a file cannot be read").because(error)
     };
     let said = serde_json::from_str(reading.description.definition.get()).map_err(unreadable)?;
     let definition = playbooks::read(&said).map_err(|misread| {
         let (error, line) = misread.error(source);
-        Mistake { error, line: line.or(Some(reading.description.line)) }
+        Mistake { error, line: line.or(Some(reading.description.line)), is_other: false }
     })?;
     let modules = all(name, source, reading.modules, modules)?;
     Ok(Parts { definition, modules })
@@ -101,7 +83,7 @@ fn all(
         }
         if found.len() > MOST_MODULES || text > MOST_TEXT {
             let message = format!("`{name}` takes more than {MOST_MODULES} modules, or {MOST_TEXT} bytes of them");
-            return Err(Mistake { error: Error::new(Code::PlaybookSize, message), line: None });
+            return Err(Error::new(Code::PlaybookSize, message).into());
         }
     }
     Ok(found)

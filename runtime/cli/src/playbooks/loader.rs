@@ -2,16 +2,16 @@
 //! and one helper checks the types of all of them. Both end when nothing has been read for a while.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use daemon::playbooks::{calls_playbook, names_playbook};
+use async_trait::async_trait;
+use daemon::playbooks::{self, Mistake, Parts, Text, names_playbook};
 use effect::{Code, Error, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use script::{Limits, Modules, Template, Worker};
 use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 
-use super::{Mistake, Parts, read};
+use super::read;
 use crate::arguments::Global;
 use crate::commands::{Checker, Finding, Sources};
 use crate::execute::{PROGRAM, start_worker};
@@ -23,19 +23,6 @@ const AT_ONCE: usize = 8;
 const IDLE: Duration = Duration::from_secs(30);
 /// More of what a check finds than anybody wants to read.
 const MOST_FINDINGS: usize = 20;
-
-/// A file that is to be read.
-#[derive(Debug)]
-pub(crate) struct Text {
-    /// The folder that its modules come from.
-    pub(crate) root: PathBuf,
-    /// The file's name in there.
-    pub(crate) name: String,
-    /// What it holds.
-    pub(crate) source: String,
-    /// Modules that come before those of the folder.
-    pub(crate) modules: Vec<(String, String)>,
-}
 
 struct Wanted {
     text: Text,
@@ -66,15 +53,15 @@ impl Loader {
             .map_err(failed)?;
         Ok(Self { wanted })
     }
+}
 
+#[async_trait]
+impl playbooks::Loader for Loader {
     /// Reads a file and checks its types.
-    ///
-    /// # Errors
-    /// Where it is no playbook, or none that can be loaded.
-    pub(crate) async fn load(&self, text: Text) -> Result<Parts, Mistake> {
-        let gone = || Mistake { error: Error::new(Code::Internal, "nobody reads playbooks any more"), line: None };
+    async fn load(&self, text: &Text) -> Result<Parts, Mistake> {
+        let gone = || Error::new(Code::Internal, "nobody reads playbooks any more");
         let (answer, answered) = oneshot::channel();
-        self.wanted.send(Wanted { text, answer }).await.map_err(|_| gone())?;
+        self.wanted.send(Wanted { text: text.clone(), answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -141,10 +128,10 @@ impl Desk {
         let name = text.name.as_str();
         if !names_playbook(&text.source) {
             let message = format!("`{name}` is a script, not a playbook: it does not return one");
-            return Err(Error::new(Code::NotPlaybook, message).into());
+            return Err(Mistake { is_other: true, ..Error::new(Code::NotPlaybook, message).into() });
         }
         let limit = Limits::default().source;
-        let pinned = text.modules.iter().cloned().collect();
+        let pinned = text.modules.iter().map(|(name, text)| (name.clone(), text.to_string())).collect();
         let modules = Modules::open(&text.root, stdlib::source, limit)?.with_pinned(pinned);
         let effects = self.effects.get_or_try_init(|| async {
             Ok::<_, Error>(wiring::declarations(&self.global)?.names().map(|(name, _)| name.to_owned()).collect())
@@ -216,18 +203,5 @@ fn type_errors(text: &Text, own: &str, findings: Vec<Finding>) -> Option<Mistake
     for finding in wrong.take(MOST_FINDINGS) {
         error = error.detail(place(&finding));
     }
-    Some(Mistake { error, line: (first.module == own).then_some(first.line) })
-}
-
-impl Mistake {
-    /// Whether `source` is no playbook at all and may be a module of others.
-    pub(crate) fn is_other(&self, source: &str) -> bool {
-        self.error.code == Code::NotPlaybook && !calls_playbook(source)
-    }
-}
-
-impl From<Error> for Mistake {
-    fn from(error: Error) -> Self {
-        Self { error, line: None }
-    }
+    Some(Mistake { error, line: (first.module == own).then_some(first.line), is_other: false })
 }

@@ -1,5 +1,8 @@
 //! Owns how the table of `playbook { … }` becomes a [`Definition`]. Triggers are read in `on`, parameters in `params`.
 
+#[cfg(test)]
+mod tests;
+
 use std::str::FromStr as _;
 use std::time::Duration;
 

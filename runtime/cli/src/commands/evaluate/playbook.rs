@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use daemon::playbooks::{self, calls_playbook, names_playbook, params};
+use daemon::playbooks::{self, Parts, calls_playbook, names_playbook, params};
 use daemon::runs::{By, Cause};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Job;
 use crate::app::App;
-use crate::playbooks::{Parts, read};
+use crate::playbooks::{read, with_place};
 use crate::{execute, stdlib, wiring};
 
 /// What a playbook is started with.
@@ -56,7 +56,7 @@ async fn parts(app: &App, job: &Job) -> Result<Parts> {
     let effects = wiring::registry(app, &job.root)?.names().map(|(name, _)| name.to_owned()).collect();
     let worker = execute::start_worker()?;
     let read = read(worker, effects, &modules, (&job.name, &job.source), limit).await;
-    read.map_err(|mistake| mistake.into_error(&job.name))
+    read.map_err(|mistake| with_place(mistake, &job.name))
 }
 
 fn started(app: &App, mut job: Job, parts: Parts, given: Given<'_>) -> Result<Job> {
