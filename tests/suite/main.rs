@@ -34,6 +34,7 @@ mod operate;
 mod other_authorities;
 mod pebble;
 mod plan_equals_apply;
+mod playbook_files;
 mod policy;
 mod processes;
 mod proofs;

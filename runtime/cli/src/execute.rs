@@ -345,7 +345,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
 }
 
 /// This very program, whatever has become of its file.
-const PROGRAM: &str = "/proc/self/exe";
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {
