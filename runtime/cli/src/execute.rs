@@ -250,6 +250,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<Evaluati
         seed: job.seed,
         name: job.name,
         source: job.source,
+        event,
         resumed,
     };
     let bridge = Bridge {

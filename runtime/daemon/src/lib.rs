@@ -12,3 +12,4 @@ pub mod publish;
 pub mod renewals;
 pub mod routes;
 pub mod runs;
+pub mod triggers;
