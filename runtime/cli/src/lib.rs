@@ -16,6 +16,7 @@ mod health;
 mod init;
 mod kit;
 mod passphrase;
+mod playbooks;
 mod private;
 mod proofs;
 mod proxies;
