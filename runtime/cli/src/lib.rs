@@ -13,6 +13,7 @@ mod demo;
 mod execute;
 mod exit;
 mod health;
+mod init;
 mod kit;
 mod passphrase;
 mod private;
@@ -37,6 +38,9 @@ use crate::exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if init::is_first() {
+        return init::main(&words);
+    }
     // Children of the same binary start before anything else is set up: they must stay small and quick.
     match words.get(1).and_then(|word| word.to_str()) {
         Some("worker") => return script::worker_main(),
