@@ -3,6 +3,7 @@
 mod apply;
 mod certs;
 mod check;
+mod copies;
 mod doctor;
 mod documents;
 mod edge;
@@ -41,6 +42,9 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
 pub(crate) use evaluate::script_job;
+pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use services::operation_job;
+pub(crate) use undo::undo_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {

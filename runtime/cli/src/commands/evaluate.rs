@@ -16,7 +16,7 @@ use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
 pub(super) use crate::execute::Job;
-use crate::execute::{self, Finished};
+use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
 use crate::render::{self, Live, Silent, Watch};
 use crate::stdlib;
@@ -255,12 +255,6 @@ fn params(settings: &[String]) -> Result<Value> {
         params.insert(key.to_owned(), value);
     }
     Ok(Value::Object(params))
-}
-
-/// The seed of a run's random numbers: different for every run, the same for every replay.
-fn seed(id: &str) -> u64 {
-    id.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A job for a script in the world of a test.
