@@ -32,6 +32,7 @@ mod names;
 mod on_podman;
 mod operate;
 mod other_authorities;
+mod packages;
 mod pebble;
 mod plan_equals_apply;
 mod playbook_files;
