@@ -8,6 +8,7 @@ mod check;
 mod checkpoints;
 mod codes;
 mod crash;
+mod daemon;
 mod deploys_with_routes;
 mod docs;
 mod doubt;

@@ -1,6 +1,8 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod cancel;
+mod cause;
 mod certs;
 mod check;
 mod copies;
@@ -23,6 +25,7 @@ mod plan_file;
 mod releases;
 mod replay;
 mod resume;
+mod resume_all;
 mod routes;
 mod runs;
 mod screen;
@@ -86,7 +89,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
-        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
+        Command::Resume { run: None, active, json, .. } => resume_all::resume_all(app, active.into(), json).await,
         Command::Fork { run, from, limit, wait, json } => {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await
@@ -97,7 +100,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
-        Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Cancel { run } => cancel::cancel(app, &run).await,
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {

@@ -1,6 +1,7 @@
 //! Owns handing a run over to the daemon of the state directory, and following it there, so that what is seen of it is the
 //! same as if it were executed here. What a run does is left to [`crate::execute`], the calls to [`daemon::api::client`].
 
+mod all;
 mod show;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use effect::{Code, Error, Result};
 use journal::{Place, Run, RunId, RunLock, RunState};
 use tokio::sync::watch;
 
+pub(crate) use self::all::follow_all;
 use crate::app::App;
 use crate::execute::ear::Signals;
 use crate::execute::going::ENDLESS;
