@@ -1,6 +1,8 @@
 //! Owns the sockets at which others drive this machine's proxy: one for a group on this machine, one by mutual TLS. What
 //! is answered there, and to whom, is left to `routes::remote`.
 
+mod tell;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
@@ -27,6 +29,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::identity::Identity;
+
+pub use tell::tell_followers;
 
 /// For a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);

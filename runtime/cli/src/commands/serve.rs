@@ -2,7 +2,7 @@
 //! certificates when their time has come, each by a run of its own.
 
 mod api;
-mod copies;
+pub(super) mod copies;
 
 use std::net::SocketAddr;
 use std::path::Path;
