@@ -160,7 +160,7 @@ impl Watch for Relay {
         });
     }
 
-    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, (scope, number): (&str, u64), message: &str, fields: Option<&str>) {
         let level = match level {
             Level::Debug => "debug",
             Level::Info => "info",
@@ -171,6 +171,7 @@ impl Watch for Relay {
         self.tell(Told::Log {
             level: level.to_owned(),
             scope: scope.to_owned(),
+            number,
             message: message.to_owned(),
             fields: fields.map(str::to_owned),
         });

@@ -22,7 +22,8 @@ use super::{
 /// Watches a run on behalf of a person.
 pub(crate) trait Watch: Send + Sync {
     fn event(&self, event: Event<'_>);
-    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>);
+    /// `place` is the branch and the number of the line in there, 0 where it is not recorded.
+    fn log(&self, level: Level, place: (&str, u64), message: &str, fields: Option<&str>);
     fn progress(&self, scope: &str, value: &str);
     fn module(&self, module: &Module);
     /// `cancelled` tells that somebody gave the run up.
@@ -60,7 +61,7 @@ impl Watch for Silent {
         }
     }
 
-    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, (scope, _): (&str, u64), message: &str, fields: Option<&str>) {
         if self.logs && !matches!(level, Level::Debug | Level::Print) {
             note(format_args!("{} {}", styled(DIM, "would log:"), log_line(level, scope, message, fields)));
         }
@@ -261,7 +262,7 @@ impl Watch for Live {
         }
     }
 
-    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, (scope, _): (&str, u64), message: &str, fields: Option<&str>) {
         if level != Level::Debug {
             self.reached(scope);
         }
