@@ -69,7 +69,7 @@ impl Bridge<'_> {
                     .ok()
                     .and_then(|answer| containers::images::effects::remark_in(&name, answer.get()))
                 {
-                    self.watch.log(script::Level::Warn, (&scope, 0), &remark, None);
+                    self.watch.log(script::Level::Warn, &scope, &remark, None);
                 }
                 Reply::Answer(answer)
             }
@@ -130,7 +130,7 @@ impl script::Effects for Bridge<'_> {
             });
             self.session.masked(fields).to_string()
         });
-        self.watch.log(line.level, (&line.scope, line.number), &message, fields.as_deref());
+        self.watch.line(line.number, line.level, &line.scope, &message, fields.as_deref());
         if self.planning {
             return;
         }

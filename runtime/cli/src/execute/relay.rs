@@ -160,7 +160,11 @@ impl Watch for Relay {
         });
     }
 
-    fn log(&self, level: Level, (scope, number): (&str, u64), message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        self.line(0, level, scope, message, fields);
+    }
+
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         let level = match level {
             Level::Debug => "debug",
             Level::Info => "info",

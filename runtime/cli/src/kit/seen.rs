@@ -112,7 +112,7 @@ impl Watch for Recorder {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
 
-    fn log(&self, level: Level, (scope, _): (&str, u64), message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         let line = crate::render::log_line(level, scope, message, fields);
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());

@@ -22,8 +22,12 @@ use super::{
 /// Watches a run on behalf of a person.
 pub(crate) trait Watch: Send + Sync {
     fn event(&self, event: Event<'_>);
-    /// `place` is the branch and the number of the line in there, 0 where it is not recorded.
-    fn log(&self, level: Level, place: (&str, u64), message: &str, fields: Option<&str>);
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>);
+    /// The same of a line that is recorded under its `number` in the branch.
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        let _ = number;
+        self.log(level, scope, message, fields);
+    }
     fn progress(&self, scope: &str, value: &str);
     fn module(&self, module: &Module);
     /// `cancelled` tells that somebody gave the run up.
@@ -61,7 +65,7 @@ impl Watch for Silent {
         }
     }
 
-    fn log(&self, level: Level, (scope, _): (&str, u64), message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         if self.logs && !matches!(level, Level::Debug | Level::Print) {
             note(format_args!("{} {}", styled(DIM, "would log:"), log_line(level, scope, message, fields)));
         }
@@ -262,7 +266,7 @@ impl Watch for Live {
         }
     }
 
-    fn log(&self, level: Level, (scope, _): (&str, u64), message: &str, fields: Option<&str>) {
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         if level != Level::Debug {
             self.reached(scope);
         }
