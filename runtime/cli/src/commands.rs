@@ -3,6 +3,7 @@
 mod apply;
 mod certs;
 mod check;
+mod copies;
 mod doctor;
 mod documents;
 mod edge;
@@ -42,6 +43,9 @@ use crate::exit::Exit;
 
 pub(crate) use check::{Checker, Finding, Sources};
 pub(crate) use evaluate::{Given, Params, adapted, script_job};
+pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use services::operation_job;
+pub(crate) use undo::undo_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) retention: Retention,
     #[serde(default)]
+    pub(crate) daemon: daemon::runs::Settings,
+    #[serde(default)]
     pub(crate) certs: certs::Settings,
     #[serde(default)]
     pub(crate) dns: dns::Settings,
@@ -166,6 +168,7 @@ impl Config {
         if let Some(policy) = &self.policy {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
+        self.daemon.check()?;
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;

@@ -37,4 +37,4 @@ pub use crate::lock::{DaemonLock, Holder, Lease, RunLock};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};
 pub use crate::record::{Expect, Look, Record, Write};
-pub use crate::run::{Filter, NewCause, NewPlan, NewRun, Run, RunState};
+pub use crate::run::{Filter, NewCause, NewPlan, NewRun, PageOfRuns, Run, RunState};

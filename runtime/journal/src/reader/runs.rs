@@ -9,7 +9,7 @@ use super::text::{blob, json, moment, optional_json, word};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::run::{Filter, Run, RunState};
+use crate::run::{Filter, PageOfRuns, Run, RunState};
 use crate::schema;
 use crate::writer::{KIND_OF_PLANS, number};
 
@@ -39,6 +39,23 @@ pub(crate) fn runs(connection: &Connection, filter: &Filter) -> Result<Vec<Run>>
         .prepare_cached("SELECT * FROM runs WHERE ?1 IS NULL OR state = ?1 ORDER BY number DESC LIMIT ?2")?;
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![filter.state.map(|state| state.as_str()), limit], Found::read)?;
+    let mut sources = HashMap::new();
+    rows.map(|found| found?.complete(connection, &mut sources)).collect()
+}
+
+const PAGE: &str = "
+SELECT * FROM runs
+WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR playbook = ?2)
+    AND (?3 IS NULL OR number < (SELECT number FROM runs WHERE id = ?3))
+ORDER BY number DESC LIMIT ?4";
+
+/// One page of runs, newest first. Nothing lies behind a run that is gone.
+pub(crate) fn page(connection: &Connection, page: &PageOfRuns) -> Result<Vec<Run>> {
+    let mut statement = connection.prepare_cached(PAGE)?;
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let state = page.state.map(RunState::as_str);
+    let before = page.before.as_ref().map(RunId::as_str);
+    let rows = statement.query_map(params![state, page.playbook, before, limit], Found::read)?;
     let mut sources = HashMap::new();
     rows.map(|found| found?.complete(connection, &mut sources)).collect()
 }
