@@ -178,6 +178,13 @@ impl State {
         let mut changes = Vec::new();
         for changed in found.changed {
             let file = self.files.entry(changed.path.clone()).or_default();
+            if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
+                && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
+            {
+                // It was read while the look went on; the next one knows from what.
+                self.look_again_at = Some(now);
+                continue;
+            }
             let is_empty = changed.text.as_ref().is_ok_and(|text| text.source.trim().is_empty());
             if is_empty && file.active.is_some() && file.waits(now, EMPTY) {
                 self.look_again_at = Some(now + EMPTY);
@@ -252,7 +259,7 @@ impl State {
         if next.is_some() {
             self.look_again_at = Some(now);
         }
-        let next = next.filter(|next| next.inputs.main != inputs.main || next.inputs.real != inputs.real);
+        let next = next.filter(|next| !next.is_same_text(&inputs));
         match (result, text) {
             (Ok(parts), Ok(text)) => {
                 file.inputs = Some(Arc::new(inputs.with_modules(&text.root, &parts.modules)));
@@ -356,6 +363,12 @@ impl State {
                 }
             }
         }
+        // What is being read stays what it was until that is over.
+        let is_open = |path: &Path| self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some());
+        let open = self.failed.values().filter(|failed| is_open(&failed.file));
+        for before in open {
+            add(&before.file, &before.error, before.line, before.print.clone());
+        }
         for (path, (name, other)) in &given.refused {
             let message = format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
             let error = Error::new(Code::PlaybookTwice, message)
@@ -420,6 +433,14 @@ impl State {
             table.broken.insert(playbook.file.clone(), broken);
         }
         table
+    }
+}
+
+fn is_same_inputs(one: Option<&Arc<Inputs>>, other: Option<&Arc<Inputs>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 
