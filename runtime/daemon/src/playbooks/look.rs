@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use effect::{Code, Error, Result};
 
-use super::folder::{self, Stamp, Tree};
+use super::folder::{self, Identity, Stamp, Tree};
 use super::loader::Text;
-use super::places::{self, Places};
+use super::ways::{self, Places};
 use super::watching::{Hints, Watching};
 
 /// How long a file that never rests must hold still to be read.
@@ -72,7 +72,7 @@ pub(super) struct Folder {
     /// Its path as it was configured.
     pub(super) path: PathBuf,
     /// What tells it from another in its place, or why it cannot be read.
-    pub(super) state: Result<Option<(u64, u64)>>,
+    pub(super) state: Result<Option<Identity>>,
 }
 
 /// What one look has found.
@@ -163,13 +163,13 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn folder(&mut self, path: &Path, most: usize) {
-        places::way(&mut self.places, path);
+        ways::way(&mut self.places, path);
         let listed = folder::list(path, most);
         let state = listed.as_ref().map(|_| folder::identity(path)).map_err(Clone::clone);
         self.found.folders.push(Folder { path: path.to_owned(), state });
         let (Ok(files), Ok(real)) = (listed, fs::canonicalize(path)) else { return };
         let tree = self.tree(&real);
-        tree.folders.into_iter().for_each(|folder| places::whole(&mut self.places, folder));
+        tree.folders.into_iter().for_each(|folder| ways::whole(&mut self.places, folder));
         for file in files {
             self.file(file, &real);
         }
@@ -184,7 +184,7 @@ impl Look<'_> {
     fn file(&mut self, path: PathBuf, folder: &Path) {
         let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
         let real = if is_link {
-            places::way(&mut self.places, &path);
+            ways::way(&mut self.places, &path);
             fs::canonicalize(&path)
         } else {
             Ok(path.file_name().map_or_else(|| folder.to_owned(), |name| folder.join(name)))

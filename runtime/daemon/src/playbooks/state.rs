@@ -10,6 +10,7 @@ use effect::{Code, Error, Timestamp};
 use tokio::time::Instant;
 
 use super::claims::{Claim, Given, give};
+use super::folder::Identity;
 use super::history::Failed;
 use super::keep::{Change, Keep, Restored, version_of};
 use super::loader::{Mistake, Parts};
@@ -105,7 +106,7 @@ pub(super) struct State {
     /// Folders that cannot be read, and others since when they are back.
     lost: BTreeMap<PathBuf, Error>,
     back: BTreeMap<PathBuf, Instant>,
-    seen: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    seen: BTreeMap<PathBuf, Option<Identity>>,
     playbooks: BTreeMap<String, Arc<Playbook>>,
     failed: BTreeMap<PathBuf, Failed>,
     texts: HashMap<Print, Weak<str>>,
