@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::occurrence::{KIND_OF_TRIGGERS, Outcome, write};
-use super::wake::Written;
+use super::wake::{Written, ended};
 use crate::playbooks::Table;
 use crate::runs::Runs;
 
@@ -202,8 +202,17 @@ impl Engine {
         Ok(self.agenda.peek().map(|Reverse((at, _))| *at))
     }
 
-    /// Works until `shutdown` becomes true, or its sender is gone.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+    /// Works until `shutdown` becomes true, or its sender is gone; then at once, as what is not recorded by then is dealt
+    /// with after the next start.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = ended(&mut shutdown) => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(mut self) {
         let mut table = self.means.table.clone();
         let written = Written::watch(self.means.journal.folder());
         let mut calls = self.inbox.1.take().expect("an engine runs once");
@@ -226,7 +235,6 @@ impl Engine {
             near = near.saturating_mul(2).min(FAR);
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|is_over| *is_over) => return,
                 call = calls.recv() => match call {
                     Some(call) => self.answer(call).await,
                     None => return,

@@ -12,8 +12,10 @@ use crate::runs::{By, Cause, Order};
 use crate::triggers::identity;
 use crate::triggers::occurrence::{Occurrence, Outcome};
 
-/// How many occurrences of a playbook wait; times that are made up for come on top.
+/// How many occurrences of a playbook wait.
 const MOST_WAITING: usize = 100;
+/// How many do where each counts.
+const MOST_WAITING_OF_ALL: usize = 2000;
 /// How often it is tried to start an occurrence where the reason may pass.
 const MOST_TRIES: u32 = 8;
 
@@ -85,13 +87,15 @@ impl Engine {
                 self.supersede(&playbook, &mut entry);
                 self.settle(entry, Outcome::Queued, before).await
             }
-            Overlap::Queue if waiting >= MOST_WAITING && !waits => {
+            Overlap::Skip if !waits => self.settle(entry, Outcome::Skipped, before).await,
+            Overlap::Queue | Overlap::Skip => {
+                let most = if waits { MOST_WAITING_OF_ALL } else { MOST_WAITING };
+                if waiting < most {
+                    return self.settle(entry, Outcome::Queued, before).await;
+                }
                 let why = format!("{waiting} others wait already");
                 self.settle(entry, Outcome::Skipped, why).await
             }
-            Overlap::Queue => self.settle(entry, Outcome::Queued, before).await,
-            Overlap::Skip if waits => self.settle(entry, Outcome::Queued, before).await,
-            Overlap::Skip => self.settle(entry, Outcome::Skipped, before).await,
         }
     }
 
