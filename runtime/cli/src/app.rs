@@ -39,8 +39,11 @@ impl App {
     }
 
     pub(crate) fn open(global: &Global) -> Result<Self> {
-        let config = Config::load(global.config.as_deref())?;
-        let state = state_folder(global)?;
+        Self::with(global, Config::load(global.config.as_deref())?, state_folder(global)?)
+    }
+
+    /// Opens everything with a configuration and a state directory that are not looked for.
+    pub(crate) fn with(global: &Global, config: Config, state: PathBuf) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Journal::open(&state, clock.clone())?;
         let sealer = Arc::new(Sealer::open(&state)?);

@@ -348,6 +348,23 @@ pub(crate) enum Command {
     /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
     /// their time has come.
     Serve,
+    /// Set mcrun up on this machine, which systemd runs: units, the group of the daemon's socket, the state directory
+    /// (/var/lib/mcrun unless --state names another), a configuration where there is none. Shows the plan and asks;
+    /// `mcrun undo` takes it back.
+    Setup {
+        /// The user that the daemon and the edge run as, made where there is none; root unless given. Any other can neither
+        /// drive an engine of the machine nor start services of other users.
+        #[arg(long, value_name = "NAME", default_value = "root")]
+        user: String,
+        /// Where mcrun is installed: the units start PREFIX/bin/mcrun. The place of this very program unless given.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        prefix: Option<PathBuf>,
+        /// Write and enable everything and start nothing, as for the image of a machine.
+        #[arg(long)]
+        no_start: bool,
+        #[command(flatten)]
+        how: How,
+    },
     /// Answer questions for names and serve routes, until another edge does: what `serve` starts and looks after.
     #[command(hide = true)]
     Edge,

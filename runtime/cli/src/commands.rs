@@ -3,6 +3,7 @@
 mod apply;
 mod certs;
 mod check;
+mod copies;
 mod doctor;
 mod documents;
 mod edge;
@@ -27,6 +28,7 @@ mod runs;
 mod screen;
 mod serve;
 mod services;
+mod setup;
 mod test;
 mod top;
 mod transfer;
@@ -39,7 +41,11 @@ use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
-pub(crate) use evaluate::script_job;
+pub(crate) use check::{Checker, Finding, Sources};
+pub(crate) use evaluate::{Given, Params, adapted, script_job};
+pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use services::operation_job;
+pub(crate) use undo::undo_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
@@ -54,6 +60,10 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Test { paths, filter, json } => test::test(&global, &paths, filter.as_deref(), json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
+        Command::Setup { user, prefix, no_start, how } => {
+            setup::setup(&global, setup::Wish { user, prefix, no_start, plan: how.plan, json: how.json })
+                .await
+        }
         // It answers without a state directory that can be used, too.
         Command::Edge => edge::edge(&global).await,
         // The one that answers is spoken to however the database is.
@@ -129,6 +139,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Edge
+        | Command::Setup { .. }
         | Command::Dns(_)
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
     }

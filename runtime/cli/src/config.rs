@@ -1,5 +1,8 @@
 //! Owns `mcrun.toml`: where it is looked for, what it may say, and errors that name file, line and key.
 
+#[cfg(test)]
+mod example;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read as _;
@@ -26,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) policy: Option<PolicyBound>,
     #[serde(default)]
     pub(crate) retention: Retention,
+    #[serde(default)]
+    pub(crate) daemon: daemon::runs::Settings,
     #[serde(default)]
     pub(crate) certs: certs::Settings,
     #[serde(default)]
@@ -163,6 +168,7 @@ impl Config {
         if let Some(policy) = &self.policy {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
+        self.daemon.check()?;
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;

@@ -13,8 +13,10 @@ mod demo;
 mod execute;
 mod exit;
 mod health;
+mod init;
 mod kit;
 mod passphrase;
+mod playbooks;
 mod private;
 mod proofs;
 mod proxies;
@@ -37,6 +39,9 @@ use crate::exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if init::is_first() {
+        return init::main(&words);
+    }
     // Children of the same binary start before anything else is set up: they must stay small and quick.
     match words.get(1).and_then(|word| word.to_str()) {
         Some("worker") => return script::worker_main(),

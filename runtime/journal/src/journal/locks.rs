@@ -64,7 +64,7 @@ impl Journal {
         }
     }
 
-    fn locks(&self) -> PathBuf {
+    pub(super) fn locks(&self) -> PathBuf {
         self.inner.folder.join("locks")
     }
 }

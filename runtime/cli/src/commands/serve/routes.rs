@@ -1,8 +1,7 @@
 //! Owns the calls by which others drive this machine's proxy: their sockets, and the certificates that are got for them,
 //! each by a run of its own.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use certs::Name;
@@ -10,19 +9,17 @@ use daemon::identity::{self, Identity};
 use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
-use journal::{Clock, Journal, RunState};
+use journal::{Clock, Journal};
 use routes::remote::{Issuer, Rules, Server};
 use routes::settings::Api;
 use routes::{Hostname, Route};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
+use super::listeners::{Listeners, bind, is_over_after};
+use super::own::Own;
 use crate::app::App;
-use crate::commands::evaluate;
-use crate::execute;
-use crate::render::{self, Silent};
-use crate::wiring;
+use crate::execute::desk::Desk;
+use crate::{render, wiring};
 
 /// Certificates that are waited for at once.
 const MOST_WISHES: usize = 64;
@@ -36,11 +33,7 @@ pub(super) struct Wish {
 }
 
 /// Answers calls, where mcrun.toml has them answered. What they need certificates for comes out of the other end.
-pub(super) async fn serve(
-    app: &App,
-    listeners: &mut JoinSet<()>,
-    shutdown: &watch::Receiver<bool>,
-) -> Result<mpsc::Receiver<Wish>> {
+pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::Receiver<Wish>> {
     let (wishes, wished) = mpsc::channel(MOST_WISHES);
     let settings = &app.config.routes.api;
     if !settings.is_on() {
@@ -56,20 +49,16 @@ pub(super) async fn serve(
     let server = Server::new(driver, Rules::new(settings), &app.node, Some(issuer));
     if let Some(path) = &settings.socket {
         let listener = open_socket(path, settings.group.as_deref()).await?;
-        listeners.spawn(serve_socket(listener, server.clone(), shutdown.clone()));
+        let shutdown = listeners.shutdown();
+        listeners.tasks.spawn(serve_socket(listener, server.clone(), shutdown));
         render::note(format_args!("calls on routes: {}", path.display()));
     }
     if let (Some(address), Some(host)) = (settings.listen, &settings.host) {
         let door = Arc::new(open_door(app, settings, host).await?);
-        let failed = |error: std::io::Error| {
-            let occupied = error.kind() == std::io::ErrorKind::AddrInUse;
-            let code = if occupied { Code::PortOccupied } else { Code::Config };
-            Error::new(code, format!("`{address}` cannot be listened on")).because(error)
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        listeners.spawn(serve_tls(listener, door.clone(), server, shutdown.clone()));
-        listeners.spawn(keep_door(door, shutdown.clone()));
+        let (listener, bound) = bind(address).await?;
+        let shutdown = listeners.shutdown();
+        listeners.tasks.spawn(serve_tls(listener, door.clone(), server, shutdown.clone()));
+        listeners.tasks.spawn(keep_door(door, shutdown));
         render::note(format_args!("calls on routes: {bound}, as {host}, by mutual TLS"));
     }
     Ok(wished)
@@ -86,11 +75,7 @@ async fn open_door(app: &App, settings: &Api, host: &str) -> Result<Door> {
 }
 
 async fn keep_door(door: Arc<Door>, mut over: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(identity::BETWEEN_LOOKS) => {}
-            _ = over.wait_for(|is_over| *is_over) => return,
-        }
+    while !is_over_after(identity::BETWEEN_LOOKS, &mut over).await {
         if let Err(error) = door.refresh().await {
             tracing::warn!(%error, "the certificates of calls on routes cannot be renewed");
         }
@@ -98,18 +83,17 @@ async fn keep_door(door: Arc<Door>, mut over: watch::Receiver<bool>) {
 }
 
 /// Has certificates got where they are wished for; never ends.
-pub(super) async fn obtain(app: &App, mut wished: mpsc::Receiver<Wish>) {
+pub(super) async fn obtain(app: &App, desk: &Desk, mut wished: mpsc::Receiver<Wish>) {
     while let Some(wish) = wished.recv().await {
-        let got = run(app, &wish).await;
+        let got = run(app, desk, &wish).await;
         // Whoever has stopped waiting finds it the next time.
         let _ = wish.told.send(got);
     }
     std::future::pending().await
 }
 
-async fn run(app: &App, wish: &Wish) -> Result<()> {
+async fn run(app: &App, desk: &Desk, wish: &Wish) -> Result<()> {
     let hostname = &wish.hostname;
-    let name = format!("certificate {hostname}");
     let mut allow = vec!["certs".to_owned()];
     if hostname.wildcard_suffix().is_some() {
         allow.push("certs:wildcards".into());
@@ -117,21 +101,14 @@ async fn run(app: &App, wish: &Wish) -> Result<()> {
     let service = wish.service.clone().unwrap_or_default();
     // What is within and what is for everybody are issued under rules of their own.
     let profile = if wish.is_public { "public" } else { "server" };
-    let args = vec![hostname.to_string(), id(hostname), service, profile.into()];
-    let source = "local service = if args[3] ~= \"\" then args[3] else nil\n\
-                  certs.ensure { hostnames = { args[1] }, name = args[2], service = service, profile = args[4] }\n";
-    let job = evaluate::shipped_job(app, &name, source, args, Grants { allow, deny: Vec::new() })?;
-    let run = job.id;
-    let lock = app.journal.lock_run(&run)?;
-    let begun = execute::begin(app, execute::new_run(app, &job, Path::new(&name)));
-    let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-    let finished = execute::run(app, job, watch, lock, begun).await?;
-    render::note(format_args!("{name}: {}, run {run}", finished.state));
-    match (finished.state, finished.trouble) {
-        (RunState::Done, _) => Ok(()),
-        (_, Some(trouble)) => Err(trouble.error),
-        (state, None) => Err(Error::new(Code::Failed, format!("the run {run} is {state}"))),
-    }
+    let own = Own {
+        name: &format!("certificate {hostname}"),
+        source: "local service = if args[3] ~= \"\" then args[3] else nil\n\
+                 certs.ensure { hostnames = { args[1] }, name = args[2], service = service, profile = args[4] }\n",
+        args: vec![hostname.to_string(), id(hostname), service, profile.into()],
+        grants: Grants { allow, deny: Vec::new() },
+    };
+    own.execute(app, desk).await
 }
 
 /// No other name comes to the same, as no host name begins with a `-` after its first label.
