@@ -191,9 +191,7 @@ async fn attempt(
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));
         }
-        Ok(Evaluation { session, ended, heard, .. }) => {
-            (ending::conclude(app, &session, ended).await, heard)
-        }
+        Ok(Evaluation { session, ended, heard, .. }) => (ending::conclude(app, &session, ended).await, heard),
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => {
             (Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) }, Asked::NOTHING)
@@ -374,5 +372,7 @@ pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
         _ => json!({ "kind": "manual" }).to_string(),
     };
     let encoded = RawValue::from_string(event);
-    encoded.map(Some).map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
+    encoded
+        .map(Some)
+        .map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use effect::{Result, Timestamp};
+use effect::{Code, Result, Timestamp};
 use jiff::tz::TimeZone;
 use journal::{Journal, RunId, Write};
 use serde::{Deserialize, Serialize};
@@ -226,7 +226,10 @@ impl Engine {
                     next.map_or(FAR, |next| next.since(now)).min(FAR).min(near)
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "triggers cannot go off; it is tried again in {pause:?}");
+                    // A daemon that ends leaves what is due to the next one.
+                    if error.code != Code::DaemonStops {
+                        tracing::warn!(%error, "triggers cannot go off; it is tried again in {pause:?}");
+                    }
                     let wait = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     wait
