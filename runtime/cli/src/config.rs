@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) dns: dns::Settings,
     #[serde(default)]
     pub(crate) routes: routes::Settings,
+    pub(crate) webhooks: Option<daemon::triggers::webhook::Settings>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
@@ -173,6 +174,7 @@ impl Config {
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;

@@ -17,6 +17,6 @@ pub mod publish;
 pub mod renewals;
 pub mod routes;
 pub mod runs;
-pub mod telemetry;
 pub mod socket;
+pub mod telemetry;
 pub mod triggers;

@@ -14,10 +14,10 @@ use journal::{NewRun, RunLock, RunState};
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::playbook::{Given, Params, adapted};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
-pub(crate) use self::playbook::{Given, Params, adapted};
 pub(super) use crate::execute::Job;
 use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
