@@ -24,6 +24,10 @@ const MOST_QUEUED: usize = 1_000_000;
 pub struct Settings {
     workers: Option<usize>,
     queue: Option<usize>,
+    /// The form of the log.
+    pub log: crate::log::Form,
+    /// The page for Prometheus.
+    pub metrics: Option<crate::metrics::Settings>,
 }
 
 impl Settings {

@@ -190,7 +190,8 @@ fn exit_of_plan(plan: &Plan, finished: &Finished, as_json: bool, detailed: bool)
 /// What the command line asks for.
 fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let limits = limits(&script.grants)?;
-    let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    let config = app.live();
+    let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
     let grants =
         Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() }.or_bound(bound);
     effect::Policy::new(bound, &grants)?;
