@@ -7,6 +7,7 @@ use std::sync::Arc;
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
 use script::{Template, Worker};
+use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::config::Config;
@@ -15,7 +16,10 @@ use crate::kit::Kit;
 
 /// The opened installation.
 pub(crate) struct App {
+    /// As it was when this process started.
     pub(crate) config: Config,
+    /// As it is now: what the daemon takes over when it reads it again. Policy, secrets and retention come from here.
+    pub(crate) live: watch::Sender<Arc<Config>>,
     pub(crate) state: PathBuf,
     pub(crate) node: String,
     pub(crate) journal: Journal,
@@ -48,8 +52,10 @@ impl App {
         let journal = Journal::open(&state, clock.clone())?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
+        let live = watch::Sender::new(Arc::new(config.clone()));
         Ok(Self {
             config,
+            live,
             state,
             node,
             journal,
@@ -60,6 +66,13 @@ impl App {
             template: OnceCell::new(),
             kit: None,
         })
+    }
+}
+
+impl App {
+    /// The configuration as it is now.
+    pub(crate) fn live(&self) -> Arc<Config> {
+        self.live.borrow().clone()
     }
 }
 

@@ -15,7 +15,7 @@ use routes::settings::Api;
 use routes::{Choice, Hostname, Route};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::listeners::{Listeners, bind, is_over_after};
+use super::listeners::{Listeners, is_over_after};
 use super::own::Own;
 use crate::app::App;
 use crate::execute::desk::Desk;
@@ -58,14 +58,18 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
         });
     }
     if let Some(path) = &settings.socket {
-        let listener = open_socket(path, settings.group.as_deref()).await?;
+        let listener = match listeners.handed.unix("routes")? {
+            Some(listener) => listener,
+            None => open_socket(path, settings.group.as_deref()).await?,
+        };
         let shutdown = listeners.shutdown();
         listeners.tasks.spawn(serve_socket(listener, server.clone(), shutdown));
         render::note(format_args!("calls on routes: {}", path.display()));
     }
-    if let (Some(address), Some(host)) = (settings.listen, &settings.host) {
+    if let (Some(host), Some((listener, bound))) =
+        (&settings.host, listeners.bind("routes-tls", settings.listen).await?)
+    {
         let door = Arc::new(open_door(app, settings, host).await?);
-        let (listener, bound) = bind(address).await?;
         let shutdown = listeners.shutdown();
         listeners.tasks.spawn(serve_tls(listener, door.clone(), server, shutdown.clone()));
         listeners.tasks.spawn(keep_door(door, shutdown));
