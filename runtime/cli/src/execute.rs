@@ -191,9 +191,7 @@ async fn attempt(
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));
         }
-        Ok(Evaluation { session, ended, heard, .. }) => {
-            (ending::conclude(app, &session, ended).await, heard)
-        }
+        Ok(Evaluation { session, ended, heard, .. }) => (ending::conclude(app, &session, ended).await, heard),
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => {
             (Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) }, Asked::NOTHING)
