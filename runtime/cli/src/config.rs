@@ -71,7 +71,8 @@ pub(crate) struct Drivers {
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
-    pub(crate) caddy: Option<routes::caddy::Settings>,
+    #[serde(default)]
+    pub(crate) caddy: routes::caddy::Settings,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]

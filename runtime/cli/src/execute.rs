@@ -6,7 +6,7 @@ mod ending;
 mod errands;
 pub(crate) mod executor;
 mod freed;
-mod going;
+pub(crate) mod going;
 pub(crate) mod many;
 mod recorded;
 pub(crate) mod relay;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use self::ear::{Asked, Ear, Heard, Why};
 pub(crate) use self::ending::{recorded_arguments, sides};
-pub(crate) use self::recorded::{begin, new_run, past, recorded_job, seed};
+pub(crate) use self::recorded::{begin, event_of, new_run, past, recorded_job, seed};
 
 use crate::app::App;
 use crate::bridge::{Bridge, Stop};
@@ -63,6 +63,8 @@ pub(crate) struct Job {
     pub(crate) cause: Option<NewCause>,
     /// The leases that it holds already.
     pub(crate) kept: Kept,
+    /// Limits that are raised for the rest of it, as they were said.
+    pub(crate) raised: Vec<String>,
     pub(crate) past: Option<Past>,
 }
 
@@ -340,7 +342,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
 }
 
 /// This very program, whatever has become of its file.
-const PROGRAM: &str = "/proc/self/exe";
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {

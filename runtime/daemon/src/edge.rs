@@ -5,7 +5,7 @@
 //! routes; and the caller's, which speaks with successors and operators.
 
 mod control;
-mod follow;
+pub(crate) mod follow;
 pub mod gateway;
 mod kept;
 mod metrics;
@@ -143,8 +143,16 @@ pub async fn run(
     if let (Some(routes), Some(following)) = (&edge.routes, following.last()) {
         routes.began(following.waker())?;
     }
-    if let Some(predecessor) = predecessor {
+    if let Some(predecessor) = predecessor
+        && let Some(mut predecessor) = predecessor.look_again().await
+    {
+        if let Some(routes) = &edge.routes {
+            routes.take_over(predecessor.sockets.take_routes()).await;
+        }
         predecessor.relieve().await;
+    }
+    if let Some(routes) = edge.routes.clone() {
+        tokio::spawn(async move { routes.hurry().await });
     }
     let (ends, mut ended) = mpsc::channel(1);
     let control = control::listen(&folder)?;

@@ -4,6 +4,7 @@
 //! Each room is a file below `serve/` with one function that is called here; what a run does is left to
 //! [`crate::execute`].
 
+mod api;
 mod authority;
 mod edge;
 mod life;
@@ -13,8 +14,11 @@ mod own;
 mod renewing;
 mod routes;
 
+use std::sync::Arc;
+
 use daemon::renewals;
 use effect::Result;
+use tokio::sync::watch;
 
 use self::life::Life;
 use self::listeners::Listeners;
@@ -34,6 +38,8 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     authority::serve_acme(app, &mut listeners).await?;
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
+    let (_playbooks, table) = watch::channel(Arc::default());
+    api::serve(app, &desk, table, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
     render::note("ready; certificates are renewed when their time has come");

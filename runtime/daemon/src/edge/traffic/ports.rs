@@ -124,6 +124,12 @@ impl Ports {
         }
     }
 
+    /// Has what a predecessor opened later be used as well.
+    pub(super) fn give(&mut self, opened: Vec<(SocketAddr, OwnedFd)>) {
+        let open = &self.open;
+        self.given = opened.into_iter().filter(|(place, _)| !open.contains_key(&place.port())).collect();
+    }
+
     /// Lets go of what a predecessor had and nobody wants any more.
     pub(super) fn forget_given(&mut self) {
         self.given.clear();
