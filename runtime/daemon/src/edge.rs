@@ -116,12 +116,13 @@ pub async fn run(
     })?;
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let mut predecessor = control::succeed(&folder).await;
+    let is_successor = predecessor.is_some();
     let given_routes = predecessor.as_mut().map(|predecessor| predecessor.sockets.take_routes());
     let given = predecessor.as_ref().map(|predecessor| &predecessor.sockets);
     let sockets = Sockets::open(&parts.listen, threads, given)?;
     let of_routes = parts.routes.take();
     let routes = of_routes
-        .map(|routes| Routes::start(&parts, routes, given_routes.unwrap_or_default(), threads))
+        .map(|routes| Routes::start(&parts, routes, given_routes, threads))
         .transpose()?;
 
     let (over, is_over) = watch::channel(false);
@@ -151,7 +152,7 @@ pub async fn run(
         }
         predecessor.relieve().await;
     }
-    if let Some(routes) = edge.routes.clone() {
+    if let Some(routes) = edge.routes.clone().filter(|_| is_successor) {
         tokio::spawn(async move { routes.hurry().await });
     }
     let (ends, mut ended) = mpsc::channel(1);

@@ -1,7 +1,7 @@
 //! An edge hands its sockets to its successor: no request is lost on the way, and what runs goes on where it began.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -59,53 +59,50 @@ fn a_successor_has_all_ports_of_its_predecessor() {
 #[test]
 fn ports_that_are_opened_while_edges_take_turns_are_never_refused() {
     const TURNS: usize = 4;
-    let routed = Arc::new(Routed::new());
+    const FIRST: u16 = 9000;
+    let routed = Routed::new();
     let one = backend::start("one");
     let mut edges = vec![routed.edge()];
-    let opened = Arc::new(AtomicU16::new(0));
-    let is_over = Arc::new(AtomicBool::new(false));
-    let opening = {
-        let (routed, opened, is_over) = (routed.clone(), opened.clone(), is_over.clone());
-        std::thread::spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                let number = opened.load(Ordering::Relaxed);
-                let mut other = route(HOST, &[one]);
-                other["listen"] = json!(9000 + number);
-                // Where one edge leaves and the other begins, it is the caller's to try again.
-                if routed.try_put(other).is_ok() {
-                    opened.store(number + 1, Ordering::Relaxed);
-                }
-            }
-        })
+    let opened = AtomicU16::new(0);
+    let open = || {
+        let number = opened.load(Ordering::Relaxed);
+        let mut other = route(HOST, &[one]);
+        other["listen"] = json!(FIRST + number);
+        // Where one edge leaves and another begins, a change may have to be made again.
+        if routed.try_put(other).is_ok() {
+            opened.store(number + 1, Ordering::Relaxed);
+        }
     };
-    let asks = {
-        let (at, opened, is_over) = (routed.clone(), opened.clone(), is_over.clone());
-        std::thread::spawn(move || {
+    let is_over = AtomicBool::new(false);
+    let (at, number) = (|port| routed.port(port), || opened.load(Ordering::Relaxed));
+    let refused = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
             let mut refused = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 // The newest are those that the next edge may not know of yet.
-                for number in opened.load(Ordering::Relaxed).saturating_sub(10)..opened.load(Ordering::Relaxed) {
-                    if get(at.port(9000 + number), HOST) != Some((200, "one 0".into())) {
-                        refused.push(9000 + number);
-                    }
-                }
+                let newest = FIRST + number().saturating_sub(8)..FIRST + number();
+                refused.extend(newest.filter(|port| get(at(*port), HOST) != Some((200, "one 0".into()))));
+                std::thread::sleep(Duration::from_millis(1));
             }
             refused
-        })
-    };
-    for _ in 0..TURNS {
-        let before = opened.load(Ordering::Relaxed);
-        until("ports are opened", || (opened.load(Ordering::Relaxed) > before + 5).then_some(()));
-        edges.push(routed.edge());
+        });
+        for _ in 0..TURNS {
+            open();
+            let next = routed.start(&["edge", "-v"]);
+            until("the next edge answers", || {
+                open();
+                (routed.process() == Some(next.pid())).then_some(())
+            });
+            edges.push(next);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(refused.is_empty(), "{refused:?} of {} ports", number());
+    for port in FIRST..FIRST + number() {
+        assert_eq!(get(routed.port(port), HOST), Some((200, "one 0".into())), "port {port}");
     }
-    is_over.store(true, Ordering::Relaxed);
-    opening.join().unwrap();
-    let refused = asks.join().unwrap();
-    let number = opened.load(Ordering::Relaxed);
-    assert!(refused.is_empty(), "{refused:?} of {number} ports");
-    for port in 0..number {
-        assert_eq!(get(routed.port(9000 + port), HOST), Some((200, "one 0".into())), "port {port}");
-    }
+    assert!(number() > 2 * u16::try_from(TURNS).unwrap(), "{} were opened meanwhile", number());
 }
 
 #[test]

@@ -148,10 +148,10 @@ fn a_back_end_that_a_route_does_not_have_is_not_drained() {
 }
 
 /// Certificates that nobody asks for.
-struct None;
+struct Nobody;
 
 #[async_trait::async_trait]
-impl routes::Certificates for None {
+impl routes::Certificates for Nobody {
     async fn material(&self, id: &str) -> effect::Result<routes::Material> {
         Err(effect::Error::new(Code::CertificateUnknown, format!("there is no certificate `{id}`")))
     }
@@ -169,8 +169,8 @@ fn whoever_follows_routes_is_told_at_once_of_what_others_change() {
     routed.settle_for(&format!("[routes.api]\nsocket = \"{socket}\""));
     let _daemon = routed.serve();
     let settings = serde_json::from_value(json!({ "socket": socket })).unwrap();
-    let client = routes::remote::Client::new(&settings, std::sync::Arc::new(None)).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = routes::remote::Client::new(&settings, std::sync::Arc::new(Nobody)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut watch = runtime.block_on(client.watch()).unwrap();
     let mut next = || runtime.block_on(async { watch.next().await.unwrap() });
     while next() != routes::remote::Change::Synced {}

@@ -36,7 +36,7 @@ use ports::Ports;
 
 /// For how long, after a predecessor was relieved, what it held is tried, and how often.
 const HURRIED: Duration = Duration::from_secs(2);
-const BETWEEN: Duration = Duration::from_millis(10);
+const BETWEEN: Duration = Duration::from_millis(20);
 /// Beyond the time that another edge was given, for its answer.
 const BEYOND: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ impl Routes {
     pub(super) fn start(
         edge: &super::Parts,
         parts: Parts,
-        given: Vec<(SocketAddr, OwnedFd)>,
+        given: Option<Vec<(SocketAddr, OwnedFd)>>,
         threads: usize,
     ) -> Result<Arc<Self>> {
         let proxy = Proxy::new(&parts.settings, parts.clock.clone())?;
@@ -124,6 +124,7 @@ impl Routes {
 
     /// Tries for a while, and often, what could not be served: a predecessor closes its last ports in these moments.
     pub(super) async fn hurry(&self) {
+        locked(&self.ports).succeeded();
         let until = Instant::now() + HURRIED;
         while Instant::now() < until && !self.known().waiting().is_empty() {
             self.try_now().await;
