@@ -193,9 +193,7 @@ async fn attempt(
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));
         }
-        Ok(Evaluation { session, ended, heard, .. }) => {
-            (ending::conclude(app, &session, ended).await, heard)
-        }
+        Ok(Evaluation { session, ended, heard, .. }) => (ending::conclude(app, &session, ended).await, heard),
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => {
             (Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) }, Asked::NOTHING)
@@ -260,7 +258,7 @@ impl Evaluation {
 async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
-        app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
+        app.live().policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
     let bound = bound.as_deref();
     let state = std::fs::canonicalize(&app.state).unwrap_or_else(|_| app.state.clone());
     let policy = Policy::new(bound, &job.grants)?.sealing_off(&[&state.to_string_lossy(), "/proc"])?;
@@ -294,7 +292,6 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
-    let event = job.cause.as_ref().map(event_of).transpose()?.flatten();
     // What a limit on the whole time leaves is known to one worker only.
     let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use effect::{Code, Error, Result};
 use rustix::fs::OFlags;
@@ -44,10 +44,13 @@ impl Stamp {
     }
 }
 
-/// What tells one folder from another that takes its place.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+/// What tells one folder from another that takes its place. Its number alone does not: the next one may get it again.
+pub(super) type Identity = (u64, u64, Option<SystemTime>);
+
+/// The identity of a folder that is there.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 /// Whether a file of this name may hold a playbook: not what editors leave beside the files that they save, nor tests.
@@ -63,7 +66,9 @@ fn counts(name: &str) -> bool {
 pub(super) fn list(folder: &Path, most: usize) -> Result<BTreeSet<PathBuf>> {
     let shown = folder.display();
     let failed = |error: io::Error| {
-        Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read")).because(error).retryable()
+        Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read"))
+            .because(error)
+            .retryable()
     };
     let mut files = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -200,8 +205,20 @@ mod tests {
             assert!(counts(name), "{name}");
         }
         for name in [
-            "4913", ".deploy.lua.swp", "deploy.lua~", ".#deploy.lua", "#deploy.lua#", ".deploy.lua.kate-swp", ".lua",
-            "deploy.lua.bak", "sedXyZ12", "deploy.test.lua", "mcrun.d.luau", ".goutputstream-X1", "#x.lua", "x.lua.orig",
+            "4913",
+            ".deploy.lua.swp",
+            "deploy.lua~",
+            ".#deploy.lua",
+            "#deploy.lua#",
+            ".deploy.lua.kate-swp",
+            ".lua",
+            "deploy.lua.bak",
+            "sedXyZ12",
+            "deploy.test.lua",
+            "mcrun.d.luau",
+            ".goutputstream-X1",
+            "#x.lua",
+            "x.lua.orig",
         ] {
             assert!(!counts(name), "{name}");
         }
@@ -221,7 +238,8 @@ mod tests {
         fs::write(at("large"), vec![b' '; 256 * 1024 + 1]).unwrap();
         fs::write(at("bytes"), [0xff, 0xfe]).unwrap();
         let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+            .unwrap();
         std::os::unix::fs::symlink("bytes", at("link")).unwrap();
         for (name, code) in [
             ("large", Code::LimitSource),
