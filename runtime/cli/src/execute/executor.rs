@@ -163,6 +163,8 @@ impl<'a> Executor<'a> {
         let mut looks = tokio::time::interval(BETWEEN_LOOKS);
         looks.reset();
         let mut leaving = self.leaving.clone();
+        // The end may have come before the beginning.
+        leaving.mark_changed();
         let mut level = Interrupt::None;
         loop {
             if level == Interrupt::None {
@@ -177,7 +179,9 @@ impl<'a> Executor<'a> {
                 biased;
                 Ok(()) = leaving.changed() => {
                     level = *leaving.borrow_and_update();
-                    self.leave(level);
+                    if level != Interrupt::None {
+                        self.leave(level);
+                    }
                 }
                 Some(settled) = self.active.next(), if !self.active.is_empty() => self.settle(settled)?,
                 Some(errand) = self.errands.next(), if !self.errands.is_empty() => self.run_errand(errand),
@@ -521,3 +525,6 @@ async fn turn(
     };
     Settled { ready, step, end }
 }
+
+#[cfg(test)]
+mod tests;
