@@ -264,7 +264,8 @@ impl<'a> Executor<'a> {
 
     /// Gives workers to those whose turn it is.
     async fn fill(&mut self) {
-        if self.ready.len() + self.active.len() > 1 {
+        let is_one_of_many = self.bounds.workers > 1 && self.ready.len() + self.active.len() > 1;
+        if !self.ready.is_empty() && is_one_of_many {
             prepare_copies(self.app).await;
         }
         while self.active.len() < self.bounds.workers
