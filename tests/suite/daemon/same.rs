@@ -30,10 +30,12 @@ fn journal(place: &Place) -> String {
     for run in place.runs().iter().rev() {
         let run = run["id"].as_str().unwrap();
         let shown = place.json(&["show", run, "--json"]);
-        let known = ["/name", "/state", "/exit_code", "/effects", "/changed", "/resumable", "/outcome/error/code"];
+        let known =
+            ["/name", "/state", "/exit_code", "/effects", "/changed", "/resumable", "/outcome/error/code"];
         text.push_str(&format!("{:?}\n", part(&shown, &known)));
         for entry in shown["entries"].as_array().unwrap() {
-            let known = ["/identity", "/scope", "/counter", "/name", "/kind", "/status", "/changed", "/place"];
+            let known =
+                ["/identity", "/scope", "/counter", "/name", "/kind", "/status", "/changed", "/place"];
             text.push_str(&format!("    {:?}\n", part(entry, &known)));
         }
         text.push_str(&place.run(&["logs", run]).stdout);
@@ -97,7 +99,10 @@ fn a_run_that_ends_well_or_fails() {
              local seen = parallel { a = function() return files.read({ path = \"x\" }).content end, b = function() return 2 end }\n\
              print(seen.a, seen.b)\nfiles.write { path = \"x\", content = \"x\" }\nsleep(\"10ms\")\n",
         );
-        let bad = place.script("bad.lua", "local lib = require(\"./lib\")\nfiles.remove { path = \"x\" }\nlib(\"thing\")\n");
+        let bad = place.script(
+            "bad.lua",
+            "local lib = require(\"./lib\")\nfiles.remove { path = \"x\" }\nlib(\"thing\")\n",
+        );
         let fails = place.script("fails.lua", "fail(\"on purpose\")\n");
         let broken = place.script("broken.lua", "local = 1\n");
         vec![
@@ -116,7 +121,8 @@ fn a_run_that_ends_well_or_fails() {
 #[test]
 fn a_run_that_is_paused_goes_on() {
     same(|place| {
-        let limited = place.script("a.lua", "for index = 1, 5 do files.write { path = `{index}`, content = \"x\" } end\n");
+        let limited = place
+            .script("a.lua", "for index = 1, 5 do files.write { path = `{index}`, content = \"x\" } end\n");
         let paused = place.script(
             "b.lua",
             "if not files.stat({ path = \"ready\" }).exists then pause(\"not ready\") end\nprint(\"went on\")\n",
@@ -213,7 +219,8 @@ fn what_was_done_is_taken_back_copied_and_gone_back_in() {
 #[test]
 fn a_saved_plan_that_is_applied_once() {
     same(|place| {
-        let script = place.script("a.lua", "files.write { path = \"x\", content = \"1\" }\nprint(\"done\")\n");
+        let script =
+            place.script("a.lua", "files.write { path = \"x\", content = \"1\" }\nprint(\"done\")\n");
         let plan = place.at("a.plan");
         place.ends(0, &["plan", &script, "--allow", "files", "--out", &plan]);
         vec![place.run(&["apply", &plan])]
@@ -223,8 +230,8 @@ fn a_saved_plan_that_is_applied_once() {
 #[test]
 fn services_and_lines_of_one_effect() {
     same(|place| {
-        let script =
-            place.script("a.lua", "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n");
+        let script = place
+            .script("a.lua", "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n");
         let commands = [
             &[script.as_str(), "--allow", "*"][..],
             &["stop", "web"],
