@@ -492,6 +492,7 @@ async fn turn(
         kept: std::mem::take(&mut ready.kept),
         wish: ready.wish.clone(),
         is_wanted: ready.is_wanted,
+        is_again: ready.failures > 0,
         watch: relay,
         asked: Some(asked),
     };

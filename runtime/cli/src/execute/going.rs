@@ -26,6 +26,8 @@ pub(super) struct Going {
     pub(super) wish: Wish,
     /// Also when it is paused, because somebody wants it.
     pub(super) is_wanted: bool,
+    /// Whether the disk was full when it went on last.
+    pub(super) is_again: bool,
     pub(super) watch: Arc<dyn Watch>,
     /// Where it hears that it is to stop; the signals of this process where absent.
     pub(super) asked: Option<watch::Receiver<Asked>>,
@@ -67,6 +69,11 @@ pub(super) async fn go_on(app: &App, going: Going) -> Result<Step> {
     if left.is_some_and(|left| left.is_zero()) {
         return over(record(app, &id, ending::timed_out()).await?);
     }
+    if going.is_again {
+        // What could not be recorded then is forgotten, so that the run starts from what is. That fails while the disk is
+        // still full, before anything is begun.
+        app.journal.set_state(&id, RunState::Pending, None, None).await?;
+    }
     let mut job = Job { kept: going.kept, ..recorded_job(app, &run).await? };
     // Runs of our own scripts have the state directory for a folder.
     if job.root != app.state {
@@ -80,8 +87,9 @@ pub(super) async fn go_on(app: &App, going: Going) -> Result<Step> {
     if going.wish.leave_plan && job.planned.take().is_some() {
         app.journal.release_plan(&id).await?;
     }
-    // A fork that was never started has a history all the same.
-    if run.state != RunState::Pending || run.effects > 0 {
+    // A fork that was never started has a history all the same, and so has one that met a full disk.
+    let has_history = run.state != RunState::Pending || run.effects > 0;
+    if has_history || !app.journal.open_entries(&id).await?.is_empty() {
         let mut past = past(app, &run).await?;
         // What was in doubt when they were said may have been settled by an attempt in between.
         past.decisions = decisions(&past.open, &going.wish.doubts).unwrap_or_default();
