@@ -533,9 +533,6 @@ codes! {
     ApiBusy "MC-V007" "the daemon does not take more of this"
         "A call is larger or slower than the daemon's bounds allow, or so many are under way that no further one is taken. Nothing was done."
         "Send less at once, or try again later.";
-    PlaybookUnknown "MC-V008" "no such playbook"
-        "No playbook that is loaded has this name, or it never had this version."
-        "`mcrun playbooks` lists what is loaded, and the files that cannot be.";
     ApiKeyTaken "MC-V009" "the key belongs to another call"
         "A key makes a call safe to repeat: the same call under the same key gives the run that it gave before. This call says something else than the one before it."
         "Take a new key for each new call.";

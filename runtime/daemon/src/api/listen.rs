@@ -176,7 +176,7 @@ async fn answer(
                 Err(error) => return refusal(&error),
             },
         };
-        services.call(Request::from_parts(head, body)).await
+        coded(services.call(Request::from_parts(head, body)).await, &call)
     };
     let mut response = match patience {
         None => answered.await,
@@ -216,6 +216,31 @@ async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> 
         Err(calls::Refused::Broken(why)) => {
             Err(Error::new(Code::ApiRequest, "the message of the call breaks off").because(why))
         }
+    }
+}
+
+/// The same answer, with a code of ours where a message could not be read or nobody knows the call.
+fn coded(response: Response<Body>, call: &str) -> Response<Body> {
+    if call.starts_with("/grpc.") || response.headers().contains_key(api::FAILURE) {
+        return response;
+    }
+    // Only an answer that is nothing but a failure has its status among the headers.
+    let Some(status) = tonic::Status::from_header_map(response.headers()) else { return response };
+    let error = match status.code() {
+        tonic::Code::Ok => return response,
+        tonic::Code::Unimplemented => {
+            let message =
+                format!("the daemon does not know `{call}`, or how its message is packed: it may be older");
+            Error::new(Code::ApiVersion, message).because(status.message())
+        }
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
+            Error::new(Code::ApiBusy, "a message of this call is too large").because(status.message())
+        }
+        _ => Error::new(Code::ApiRequest, "the message of the call cannot be read").because(status.message()),
+    };
+    match status.code() {
+        tonic::Code::Unimplemented => calls::status(tonic::Code::Unimplemented, &error).into_http(),
+        _ => refusal(&error),
     }
 }
 

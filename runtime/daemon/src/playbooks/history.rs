@@ -103,10 +103,7 @@ impl History {
     /// Where the journal cannot be read.
     pub async fn active(&self) -> Result<Vec<Active>> {
         let records = self.journal.records(ACTIVE, Some(&self.node)).await?;
-        records
-            .iter()
-            .map(|record| Ok(Active { name: record.name.clone(), ..decoded(record)? }))
-            .collect()
+        records.iter().map(|record| Ok(Active { name: record.name.clone(), ..decoded(record)? })).collect()
     }
 
     /// The files that cannot be loaded, by path.
@@ -142,8 +139,11 @@ impl History {
         let found = versions.find(|version| number.is_none_or(|number| version.number == number));
         found.ok_or_else(|| {
             let number = number.unwrap_or_default();
-            Error::new(Code::PlaybookVersion, format!("version {number} of the playbook `{name}` is not kept"))
-                .hint(format!("`mcrun playbooks history {name}` lists those that are"))
+            Error::new(
+                Code::PlaybookVersion,
+                format!("version {number} of the playbook `{name}` is not kept"),
+            )
+            .hint(format!("`mcrun playbooks history {name}` lists those that are"))
         })
     }
 

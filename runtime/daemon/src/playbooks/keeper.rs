@@ -111,7 +111,13 @@ impl Keeper {
                 None => {
                     let text = Text {
                         root: restored.active.root.clone(),
-                        name: restored.active.version.sources.first().map(|own| own.name.clone()).unwrap_or_default(),
+                        name: restored
+                            .active
+                            .version
+                            .sources
+                            .first()
+                            .map(|own| own.name.clone())
+                            .unwrap_or_default(),
                         source: restored.source.clone(),
                         modules: restored.modules.clone(),
                     };
