@@ -11,6 +11,7 @@ mod convert;
 mod fields;
 mod keys;
 mod listen;
+mod open;
 mod page;
 mod patterns;
 mod rooms;
@@ -28,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use caller::{Caller, Role};
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
+pub use open::Doors;
 pub use rooms::Reload;
 pub use settings::Settings;
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use effect::{Code, Error, Result};
 use serde_json::{Map, Value, json};
 
+use super::copies::Copies;
 use super::line::{Line, carry_out};
 use super::services::confirm;
 use crate::app::App;
@@ -34,7 +35,16 @@ pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
             });
             operate(app, "ensure", request, &wanted.names[0], &wanted.how).await
         }
-        Certs::Renew { id, how } => operate(app, "renew", json!({ "id": id }), &id, &how).await,
+        Certs::Renew { id, how } => {
+            let copies = if how.plan { None } else { Copies::of(app, &id).await };
+            let exit = operate(app, "renew", json!({ "id": id }), &id, &how).await?;
+            if exit == Exit::Done
+                && let Some(copies) = copies
+            {
+                copies.refresh_by_hand().await?;
+            }
+            Ok(exit)
+        }
         Certs::Revoke { id, serial, reason, how } => {
             if !how.plan {
                 confirm(app, &format!("Revoke the certificate `{id}`? It cannot be undone."))?;

@@ -52,11 +52,20 @@ const GRACE_OF_ALL: Duration = Duration::from_secs(8);
 pub struct Opened {
     listener: UnixListener,
     path: PathBuf,
-    file: socket::Identity,
+    /// Which file it is, where it is ours to take away.
+    file: Option<socket::Identity>,
     settings: Settings,
 }
 
 impl Opened {
+    /// One that a service manager opened, and goes on to hold.
+    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Self {
+        let address = listener.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_else(|| settings.socket_in(state));
+        Self { listener, path, file: None, settings: settings.clone() }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -73,7 +82,7 @@ pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
     let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
     let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
     let file = socket::identity(&path).ok_or_else(gone)?;
-    Ok(Opened { listener, path, file, settings: settings.clone() })
+    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
 }
 
 /// Answers callers on this machine until `over` becomes true, and takes the socket away then.
@@ -86,7 +95,10 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
         connection(stream, caller, bounds, services.clone(), over)
     };
-    let closed = |listener| socket::close(listener, &path, file);
+    let closed = |listener| match file {
+        Some(file) => socket::close(listener, &path, file),
+        None => drop(listener),
+    };
     accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
 }
 

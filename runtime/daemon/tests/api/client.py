@@ -143,7 +143,7 @@ malformed = {
         (dict(script, key="x" * 200), "key"),
     ],
     "Runs/TakeRun": runs + [({"run": run, "doubts": [{"decision": "perhaps"}]}, "doubts.decision"),
-                            ({"run": run, "patience": 10**15}, "patience")],
+                            ({"run": run, "limits": ["x" * 100]}, "limits")],
     "Runs/WatchRun": runs,
     "Runs/ListRuns": token + [({"state": "over"}, "state"), ({"playbook": ""}, "playbook")],
     "Runs/GetRun": runs + [(dict(fields, run=run), field) for fields, field in token],
