@@ -52,11 +52,20 @@ const GRACE_OF_ALL: Duration = Duration::from_secs(8);
 pub struct Opened {
     listener: UnixListener,
     path: PathBuf,
-    file: socket::Identity,
+    /// Which file it is, where it is ours to take away.
+    file: Option<socket::Identity>,
     settings: Settings,
 }
 
 impl Opened {
+    /// One that a service manager opened, and goes on to hold.
+    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Self {
+        let address = listener.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_else(|| settings.socket_in(state));
+        Self { listener, path, file: None, settings: settings.clone() }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -73,7 +82,7 @@ pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
     let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
     let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
     let file = socket::identity(&path).ok_or_else(gone)?;
-    Ok(Opened { listener, path, file, settings: settings.clone() })
+    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
 }
 
 /// Answers callers on this machine until `over` becomes true, and takes the socket away then.
@@ -86,7 +95,10 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
         connection(stream, caller, bounds, services.clone(), over)
     };
-    let closed = |listener| socket::close(listener, &path, file);
+    let closed = |listener| match file {
+        Some(file) => socket::close(listener, &path, file),
+        None => drop(listener),
+    };
     accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
 }
 
@@ -176,7 +188,7 @@ async fn answer(
                 Err(error) => return refusal(&error),
             },
         };
-        services.call(Request::from_parts(head, body)).await
+        coded(services.call(Request::from_parts(head, body)).await, &call)
     };
     let mut response = match patience {
         None => answered.await,
@@ -216,6 +228,31 @@ async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> 
         Err(calls::Refused::Broken(why)) => {
             Err(Error::new(Code::ApiRequest, "the message of the call breaks off").because(why))
         }
+    }
+}
+
+/// The same answer, with a code of ours where a message could not be read or nobody knows the call.
+fn coded(response: Response<Body>, call: &str) -> Response<Body> {
+    if call.starts_with("/grpc.") || response.headers().contains_key(api::FAILURE) {
+        return response;
+    }
+    // Only an answer that is nothing but a failure has its status among the headers.
+    let Some(status) = tonic::Status::from_header_map(response.headers()) else { return response };
+    let error = match status.code() {
+        tonic::Code::Ok => return response,
+        tonic::Code::Unimplemented => {
+            let message =
+                format!("the daemon does not know `{call}`, or how its message is packed: it may be older");
+            Error::new(Code::ApiVersion, message).because(status.message())
+        }
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
+            Error::new(Code::ApiBusy, "a message of this call is too large").because(status.message())
+        }
+        _ => Error::new(Code::ApiRequest, "the message of the call cannot be read").because(status.message()),
+    };
+    match status.code() {
+        tonic::Code::Unimplemented => calls::status(tonic::Code::Unimplemented, &error).into_http(),
+        _ => refusal(&error),
     }
 }
 
