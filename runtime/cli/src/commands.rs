@@ -28,6 +28,7 @@ mod runs;
 mod screen;
 mod serve;
 mod services;
+mod start;
 mod setup;
 mod test;
 mod top;
@@ -42,7 +43,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
 pub(crate) use check::{Checker, Finding, Sources};
-pub(crate) use evaluate::{Given, Params, adapted, script_job};
+pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
 pub(crate) use resume::{check_resumable, decisions};
 pub(crate) use services::operation_job;
 pub(crate) use undo::undo_job;
@@ -118,7 +119,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Routes(command) => routes::routes(app, command).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
-        Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
+        Command::Start(words) => start::start(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }

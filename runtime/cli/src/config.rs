@@ -38,6 +38,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) routes: routes::Settings,
     #[serde(default)]
+    pub(crate) playbooks: daemon::playbooks::Settings,
+    #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// The file it came from.
     #[serde(skip)]
@@ -169,6 +171,7 @@ impl Config {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
         self.daemon.check()?;
+        self.playbooks.check()?;
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;

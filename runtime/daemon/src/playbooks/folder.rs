@@ -60,7 +60,7 @@ fn counts(name: &str) -> bool {
 ///
 /// # Errors
 /// `MC-L006` where it cannot be read, `MC-L021` where it holds more.
-pub(super) fn list(folder: &Path, most: usize) -> Result<BTreeSet<PathBuf>> {
+pub fn list(folder: &Path, most: usize) -> Result<BTreeSet<PathBuf>> {
     let shown = folder.display();
     let failed = |error: io::Error| {
         Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read")).because(error).retryable()
