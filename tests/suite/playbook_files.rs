@@ -126,6 +126,20 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
 }
 
 #[test]
+fn a_playbook_may_take_the_whole_library() {
+    let place = Place::new();
+    let modules = ["deploy", "data", "definition", "import", "ingress", "inventory", "placement", "services", "strategy"];
+    let required: String =
+        modules.iter().map(|name| format!("local {name} = require(\"@std/{name}\")\n")).collect();
+    let used = modules.join(", ");
+    let file = place.script(
+        "large.lua",
+        &format!("{required}return playbook {{ name = \"large\", run = function() print(#{{ {used} }}) end }}\n"),
+    );
+    place.ends(0, &[&file]).says(&[&modules.len().to_string()]);
+}
+
+#[test]
 fn a_script_may_use_the_word() {
     let place = Place::new();
     let file = place.script("word.lua", "local playbook = { a = now() }\nprint(type(playbook.a))\n");
