@@ -10,6 +10,7 @@ mod life;
 mod listeners;
 mod names;
 mod own;
+mod playbooks;
 mod renewing;
 mod routes;
 
@@ -35,6 +36,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
+    let _shelf = playbooks::keep(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
     render::note("ready; certificates are renewed when their time has come");
     let ran = tokio::select! {

@@ -189,7 +189,9 @@ impl Keeper {
 
     fn found(&mut self, found: Option<(Memory, Found)>) {
         self.looking = None;
-        let Some((memory, found)) = found else { return };
+        let Some((memory, found)) = found else {
+            return tracing::error!("folders of playbooks are looked at no longer: a look has failed");
+        };
         self.memory = Some(memory);
         let now = Instant::now();
         if found.is_unsettled {
