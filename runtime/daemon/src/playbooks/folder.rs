@@ -66,7 +66,9 @@ fn counts(name: &str) -> bool {
 pub(super) fn list(folder: &Path, most: usize) -> Result<BTreeMap<PathBuf, bool>> {
     let shown = folder.display();
     let failed = |error: io::Error| {
-        Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read")).because(error).retryable()
+        Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read"))
+            .because(error)
+            .retryable()
     };
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -202,8 +204,20 @@ mod tests {
             assert!(counts(name), "{name}");
         }
         for name in [
-            "4913", ".deploy.lua.swp", "deploy.lua~", ".#deploy.lua", "#deploy.lua#", ".deploy.lua.kate-swp", ".lua",
-            "deploy.lua.bak", "sedXyZ12", "deploy.test.lua", "mcrun.d.luau", ".goutputstream-X1", "#x.lua", "x.lua.orig",
+            "4913",
+            ".deploy.lua.swp",
+            "deploy.lua~",
+            ".#deploy.lua",
+            "#deploy.lua#",
+            ".deploy.lua.kate-swp",
+            ".lua",
+            "deploy.lua.bak",
+            "sedXyZ12",
+            "deploy.test.lua",
+            "mcrun.d.luau",
+            ".goutputstream-X1",
+            "#x.lua",
+            "x.lua.orig",
         ] {
             assert!(!counts(name), "{name}");
         }
@@ -223,7 +237,8 @@ mod tests {
         fs::write(at("large"), vec![b' '; 256 * 1024 + 1]).unwrap();
         fs::write(at("bytes"), [0xff, 0xfe]).unwrap();
         let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+            .unwrap();
         std::os::unix::fs::symlink("bytes", at("link")).unwrap();
         for (name, code) in [
             ("large", Code::LimitSource),

@@ -11,8 +11,8 @@ use effect::{Code, Error, Result};
 
 use super::folder::{self, Identity, Stamp};
 use super::loader::Text;
-use super::ways::{self, Places};
 use super::watching::{Hints, Watching};
+use super::ways::{self, Places};
 
 /// How long a file that never rests must hold still to be read.
 const GAP: Duration = Duration::from_millis(3);
@@ -267,7 +267,8 @@ impl Look<'_> {
                 }
                 let print = held.text.as_ref().ok().map(|text| blake3::hash(text.as_bytes()));
                 if let Some(stamp) = held.stamp {
-                    let is_confirmed = known.is_some_and(|known| known.stamp == stamp && known.print == print);
+                    let is_confirmed =
+                        known.is_some_and(|known| known.stamp == stamp && known.print == print);
                     self.known.insert(path.to_owned(), Known { stamp, print, is_confirmed });
                 }
                 self.texts.insert(path.to_owned(), held.text);

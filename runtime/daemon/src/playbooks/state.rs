@@ -9,6 +9,7 @@ use std::time::Duration;
 use effect::{Code, Error, Timestamp};
 use tokio::time::Instant;
 
+use super::Definition;
 use super::claims::{Claim, Given, give};
 use super::folder::Identity;
 use super::history::Failed;
@@ -16,7 +17,6 @@ use super::keep::{Change, Keep, Restored, version_of};
 use super::loader::{Mistake, Parts};
 use super::look::{Changed, Found, Inputs, Print};
 use super::table::{Broken, Playbook, Table};
-use super::Definition;
 
 /// A file that was emptied is mostly about to be written.
 const EMPTY: Duration = Duration::from_millis(300);
@@ -124,6 +124,13 @@ impl State {
         self.is_changed
     }
 
+    /// Forgets what was wrong with folders that playbooks come from no longer.
+    pub(super) fn only_in(&mut self, folders: &[PathBuf]) {
+        let before = self.lost.len();
+        self.lost.retain(|folder, _| folders.contains(folder));
+        self.is_changed |= self.lost.len() != before;
+    }
+
     pub(super) fn inputs(&self) -> BTreeMap<PathBuf, Arc<Inputs>> {
         let known = self.files.iter().filter_map(|(path, file)| Some((path.clone(), file.inputs.clone()?)));
         known.collect()
@@ -137,7 +144,8 @@ impl State {
     /// again.
     pub(super) fn restore(&mut self, restored: Restored, definition: Definition, program: &str) {
         let Restored { active, source, modules } = restored;
-        let modules: BTreeMap<_, _> = modules.into_iter().map(|(name, text)| (name, self.shared(text))).collect();
+        let modules: BTreeMap<_, _> =
+            modules.into_iter().map(|(name, text)| (name, self.shared(text))).collect();
         let mut file = File::default();
         if active.program == program {
             let own = active.version.sources.first().map(|own| own.name.as_str()).unwrap_or_default();
@@ -226,7 +234,8 @@ impl State {
     /// Forgets files that are no more, unless that may be for a moment only.
     fn missing(&mut self, present: &BTreeSet<PathBuf>, now: Instant) {
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
-        let missing: Vec<PathBuf> = self.files.keys().filter(|path| !present.contains(*path)).cloned().collect();
+        let missing: Vec<PathBuf> =
+            self.files.keys().filter(|path| !present.contains(*path)).cloned().collect();
         for path in missing {
             let folder = folder(&path);
             if self.lost.contains_key(&folder) {
@@ -321,7 +330,11 @@ impl State {
         }
         change.gone = self.playbooks.keys().filter(|name| !playbooks.contains_key(*name)).cloned().collect();
         let failed = self.failures(&given, &playbooks, now);
-        change.failed = failed.values().filter(|failed| self.failed.get(&failed.file) != Some(*failed)).cloned().collect();
+        change.failed = failed
+            .values()
+            .filter(|failed| self.failed.get(&failed.file) != Some(*failed))
+            .cloned()
+            .collect();
         change.mended = self.failed.keys().filter(|file| !failed.contains_key(*file)).cloned().collect();
         Next { change, playbooks, failed, given }
     }
@@ -378,7 +391,8 @@ impl State {
             add(&before.file, &before.error, before.line, before.print.clone());
         }
         for (path, (name, other)) in &given.refused {
-            let message = format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
+            let message =
+                format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
             let error = Error::new(Code::PlaybookTwice, message)
                 .because(format!("`{}` was loaded first and stays", other.display()));
             add(path, &error, None, String::new());
@@ -413,7 +427,8 @@ impl State {
         for name in &change.gone {
             tracing::info!(playbook = %name, "a playbook is taken out with its file");
         }
-        let is_new = |failed: &&Failed| self.failed.get(&failed.file).is_none_or(|before| !is_same(before, failed));
+        let is_new =
+            |failed: &&Failed| self.failed.get(&failed.file).is_none_or(|before| !is_same(before, failed));
         let fresh: Vec<Failed> = change.failed.iter().filter(is_new).cloned().collect();
         for failed in &fresh {
             let (file, playbook) = (failed.file.display(), failed.playbook.as_deref());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use daemon::playbooks::{Loader, Mistake, Options, Parts, Shelf, Text};
 use effect::Result;
+use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use crate::app::App;
@@ -19,7 +20,8 @@ pub(super) async fn keep(app: &App, listeners: &mut Listeners) -> Result<Shelf> 
     for folder in &settings.folders {
         apart(&app.config, folder)?;
     }
-    let loader = Apart { loader: playbooks::Loader::start(&app.global)?, config: app.config.clone() };
+    let live = app.live.subscribe();
+    let loader = Apart { loader: playbooks::Loader::start(&app.global)?, live: live.clone() };
     let (shelf, keeper) = Shelf::open(Options {
         settings,
         journal: app.journal.clone(),
@@ -29,6 +31,7 @@ pub(super) async fn keep(app: &App, listeners: &mut Listeners) -> Result<Shelf> 
     })
     .await?;
     listeners.tasks.spawn(keeper.keep(listeners.shutdown()));
+    listeners.tasks.spawn(follow(shelf.clone(), live, listeners.shutdown()));
     shelf.loaded().await;
     if !app.config.playbooks.folders.is_empty() {
         let table = shelf.table().borrow().clone();
@@ -42,6 +45,21 @@ pub(super) async fn keep(app: &App, listeners: &mut Listeners) -> Result<Shelf> 
         });
     }
     Ok(shelf)
+}
+
+/// Takes over what mcrun.toml says from now on. Whoever has it read again has every file looked at again, too.
+async fn follow(shelf: Shelf, mut live: watch::Receiver<Arc<Config>>, mut over: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = over.wait_for(|is_over| *is_over) => return,
+            changed = live.changed() => if changed.is_err() { return },
+        }
+        let config = live.borrow_and_update().clone();
+        match config.playbooks.folders.iter().try_for_each(|folder| apart(&config, folder)) {
+            Ok(()) => shelf.reconfigure(config.playbooks.clone()),
+            Err(error) => tracing::error!(%error, "playbooks are loaded from where they were before"),
+        }
+    }
 }
 
 /// Another build may read the same file otherwise.
@@ -65,13 +83,14 @@ fn apart(config: &Config, folder: &Path) -> Result<()> {
 #[derive(Debug)]
 struct Apart {
     loader: playbooks::Loader,
-    config: Config,
+    live: watch::Receiver<Arc<Config>>,
 }
 
 #[async_trait]
 impl Loader for Apart {
     async fn load(&self, text: &Text) -> Result<Parts, Mistake> {
-        apart(&self.config, &text.root)?;
+        let config = self.live.borrow().clone();
+        apart(&config, &text.root)?;
         self.loader.load(text).await
     }
 }
