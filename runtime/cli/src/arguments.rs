@@ -3,12 +3,14 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod playbooks;
 pub(crate) mod routes;
 pub(crate) mod start;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 use effect::session::Patience;
 use effect::units::Span;
@@ -48,6 +50,12 @@ pub(crate) struct Global {
     /// Say more; twice for everything.
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// The forms of the log, for help and completions.
+fn log_form() -> impl TypedValueParser<Value = daemon::log::Form> {
+    let names = daemon::log::Form::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 /// How it is gone about.
@@ -279,6 +287,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
     },
+    /// Show when playbooks start by themselves, and what became of the last times.
+    Schedule {
+        /// Only this playbook.
+        name: Option<String>,
+        /// So many times to come of each trigger.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        next: usize,
+        /// At most so many of what was.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        last: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
     Undo {
         /// The run's id or its beginning.
@@ -355,7 +377,12 @@ pub(crate) enum Command {
     },
     /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
     /// their time has come.
-    Serve,
+    Serve {
+        /// The form of the log, whatever mcrun.toml says: systemd's journal where that reads the error stream, else text,
+        /// unless given.
+        #[arg(long, value_name = "FORM", value_parser = log_form())]
+        log: Option<daemon::log::Form>,
+    },
     /// Set mcrun up on this machine, which systemd runs: units, the group of the daemon's socket, the state directory
     /// (/var/lib/mcrun unless --state names another), a configuration where there is none. Shows the plan and asks;
     /// `mcrun undo` takes it back.
@@ -391,6 +418,15 @@ pub(crate) enum Command {
     /// Routes: where requests for host names go.
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// List playbooks: what is loaded, what cannot be and why.
+    #[command(args_conflicts_with_subcommands = true)]
+    Playbooks {
+        #[command(subcommand)]
+        command: Option<playbooks::Playbooks>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.

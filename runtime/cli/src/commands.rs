@@ -20,11 +20,13 @@ mod logs;
 mod names;
 mod new;
 mod plan_file;
+mod playbooks;
 mod releases;
 mod replay;
 mod resume;
 mod routes;
 mod runs;
+mod schedule;
 mod screen;
 mod serve;
 mod services;
@@ -45,6 +47,7 @@ use crate::exit::Exit;
 pub(crate) use check::{Checker, Finding, Sources};
 pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
 pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use serve::take_environment;
 pub(crate) use services::operation_job;
 pub(crate) use undo::undo_job;
 
@@ -99,6 +102,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Schedule { name, next, last, json } => {
+            schedule::schedule(app, schedule::Wish { name: name.as_deref(), next, last, json }).await
+        }
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {
@@ -112,11 +118,12 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             exec::exec(app, wanted).await
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
-        Command::Serve => serve::serve(app).await,
+        Command::Serve { .. } => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start(words) => start::start(app, &words).await,

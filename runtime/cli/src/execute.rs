@@ -193,9 +193,7 @@ async fn attempt(
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));
         }
-        Ok(Evaluation { session, ended, heard, .. }) => {
-            (ending::conclude(app, &session, ended).await, heard)
-        }
+        Ok(Evaluation { session, ended, heard, .. }) => (ending::conclude(app, &session, ended).await, heard),
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => {
             (Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) }, Asked::NOTHING)
@@ -255,7 +253,7 @@ impl Evaluation {
 async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
-        app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
+        app.live().policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
     let bound = bound.as_deref();
     let state = std::fs::canonicalize(&app.state).unwrap_or_else(|_| app.state.clone());
     let policy = Policy::new(bound, &job.grants)?.sealing_off(&[&state.to_string_lossy(), "/proc"])?;

@@ -130,8 +130,7 @@ fn reap(child: libc::pid_t) -> Option<u8> {
 
 /// As a shell tells it: 128 and the signal for one that a signal ended.
 fn exit_code(status: libc::c_int) -> u8 {
-    let code =
-        if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
+    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 

@@ -26,6 +26,10 @@ pub struct Settings {
     pub api: crate::api::Settings,
     workers: Option<usize>,
     queue: Option<usize>,
+    /// The form of the log.
+    pub log: crate::log::Form,
+    /// The page for Prometheus.
+    pub metrics: Option<crate::metrics::Settings>,
 }
 
 impl Settings {

@@ -1,9 +1,11 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
 mod locks;
+mod observed;
 mod sweep;
 mod transfer;
 
+pub use self::observed::LastLease;
 pub use self::sweep::{Retention, Swept};
 pub use self::transfer::{Part, Span};
 

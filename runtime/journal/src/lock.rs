@@ -96,21 +96,25 @@ pub(crate) fn lock_daemon(folder: &Path, holder: &Holder) -> Result<DaemonLock> 
 
 /// Takes the lease of a service.
 pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -> Result<LockFile> {
-    let name = format!("lease-{}-{}", escaped(node), escaped(service));
-    LockFile::take(folder, &name, holder, || format!("service {service}"))
+    LockFile::take(folder, &lease_file(node, service), holder, || format!("service {service}"))
 }
 
 /// Who holds a run, if anybody does.
 pub(crate) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
-    holder_at(&folder.join(run_file(run)))
+    holder_of(&folder.join(run_file(run)))
 }
 
 /// The one process that stays, if there is one.
 pub(crate) fn holder_of_daemon(folder: &Path) -> Option<Holder> {
-    holder_at(&folder.join(DAEMON_FILE))
+    holder_of(&folder.join(DAEMON_FILE))
 }
 
-fn holder_at(path: &Path) -> Option<Holder> {
+/// Who holds the lease of a service, if anybody does.
+pub(crate) fn holder_of_lease(folder: &Path, node: &str, service: &str) -> Option<Holder> {
+    holder_of(&folder.join(lease_file(node, service)))
+}
+
+fn holder_of(path: &Path) -> Option<Holder> {
     let mut file = File::open(path).ok()?;
     let holder = read_holder(&mut file)?;
     // A shared lock is refused exactly while somebody holds the exclusive one; ours is gone with `file`.
@@ -182,6 +186,10 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+fn lease_file(node: &str, service: &str) -> String {
+    format!("lease-{}-{}", escaped(node), escaped(service))
 }
 
 fn run_file(run: &RunId) -> String {

@@ -14,10 +14,10 @@ use journal::{NewRun, RunId, RunLock, RunState};
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::playbook::{Given, Params, adapted};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
-pub(crate) use self::playbook::{Given, Params, adapted};
 pub(super) use crate::execute::Job;
 use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
@@ -243,7 +243,8 @@ async fn job_of(app: &App, script: &Script, mode: Mode) -> Result<Job> {
 /// What the command line asks for.
 pub(super) fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let limits = limits(&script.grants)?;
-    let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    let config = app.live();
+    let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
     let grants =
         Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() }.or_bound(bound);
     effect::Policy::new(bound, &grants)?;

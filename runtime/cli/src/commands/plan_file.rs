@@ -204,7 +204,7 @@ impl Frozen {
 }
 
 fn policy(app: &App) -> Option<Vec<String>> {
-    app.config.policy.as_ref().map(|policy| policy.scripts.clone())
+    app.live().policy.as_ref().map(|policy| policy.scripts.clone())
 }
 
 /// What a saved plan does is all known.

@@ -88,7 +88,9 @@ impl Desk {
         self.admit()?;
         let id = new.id;
         self.journal.create_run(new).await.map_err(refused)?;
-        match self.ask(|reply| Message::Take { run: id, wish: Wish::default(), is_wanted: false, reply }).await
+        match self
+            .ask(|reply| Message::Take { run: id, wish: Wish::default(), is_wanted: false, reply })
+            .await
         {
             // It is recorded, so the next daemon executes it.
             Err(error) if error.code == Code::DaemonStops => Ok(id),

@@ -139,6 +139,5 @@ pub(super) fn broken(error: Error) -> Finished {
 
 /// Whether what failed may go well a little later, without anybody's doing.
 pub(super) fn passes(app: &App, error: &Error) -> bool {
-    !app.journal.broken()
-        && matches!(error.code, Code::DiskFull | Code::JournalBroken | Code::StateUnusable)
+    !app.journal.broken() && matches!(error.code, Code::DiskFull | Code::JournalBroken | Code::StateUnusable)
 }

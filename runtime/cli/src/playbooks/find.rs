@@ -28,7 +28,7 @@ pub(crate) struct Found {
 pub(crate) async fn find(app: &App, name: &str) -> Result<Option<Found>> {
     let mut files = Vec::new();
     for folder in &app.config.playbooks.folders {
-        files.extend(playbooks::files(folder, MOST_FILES)?);
+        files.extend(playbooks::files(folder, MOST_FILES)?.into_keys());
     }
     // Most files are called like their playbook.
     let bears_it = |file: &Path| file.file_stem().is_some_and(|stem| stem == name);

@@ -66,15 +66,18 @@ mod tests {
         let text = |text: &Option<&str>| text.map(str::to_owned);
         let claims = claims
             .iter()
-            .map(|(path, holds, wants)| (PathBuf::from(path), Claim { holds: text(holds), wants: text(wants) }))
+            .map(|(path, holds, wants)| {
+                (PathBuf::from(path), Claim { holds: text(holds), wants: text(wants) })
+            })
             .collect();
         let given = give(&claims);
         let names = given.names.iter().map(|(name, (path, is_new))| {
             format!("{name}={}{}", path.display(), if *is_new { "" } else { " as it was" })
         });
-        let refused = given.refused.iter().map(|(path, (name, other))| {
-            format!("{} wants {name} of {}", path.display(), other.display())
-        });
+        let refused = given
+            .refused
+            .iter()
+            .map(|(path, (name, other))| format!("{} wants {name} of {}", path.display(), other.display()));
         (names.collect(), refused.collect())
     }
 

@@ -63,7 +63,8 @@ pub(super) fn kind(value: &Value) -> String {
 
 /// A text that somebody else wrote, in few words and without control characters.
 pub(super) fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let shown: String =
+        text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let rest = if text.chars().nth(SHOWN).is_some() { "…" } else { "" };
     format!("`{shown}{rest}`")
 }
@@ -81,7 +82,11 @@ pub(super) fn below(path: &str, key: &str) -> String {
 }
 
 /// The fields of a table. An empty table of Lua is a list as well.
-pub(super) fn object<'a>(value: &'a Value, path: &str, mistakes: &mut Mistakes) -> Option<&'a Map<String, Value>> {
+pub(super) fn object<'a>(
+    value: &'a Value,
+    path: &str,
+    mistakes: &mut Mistakes,
+) -> Option<&'a Map<String, Value>> {
     static NONE: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
     match value {
         Value::Object(fields) => Some(fields),
@@ -99,10 +104,13 @@ pub(super) fn only(fields: &Map<String, Value>, known: &[&str], path: &str, mist
         let owner = if path.is_empty() { "a playbook".to_owned() } else { format!("`{path}`") };
         let message = format!("field `{}` is unknown: {owner} has {}", below(path, key), known.join(", "));
         let error = Error::new(Code::PlaybookField, message);
-        mistakes.add(&below(path, key), match nearest(key, known.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error,
-        });
+        mistakes.add(
+            &below(path, key),
+            match nearest(key, known.iter().copied()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            },
+        );
     }
 }
 
@@ -149,7 +157,12 @@ pub(super) fn span(
 }
 
 /// One of some words.
-pub(super) fn word<T: Copy>(value: &Value, path: &str, words: &[(&str, T)], mistakes: &mut Mistakes) -> Option<T> {
+pub(super) fn word<T: Copy>(
+    value: &Value,
+    path: &str,
+    words: &[(&str, T)],
+    mistakes: &mut Mistakes,
+) -> Option<T> {
     let known = || words.iter().map(|(word, _)| *word);
     let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
     if let Some((_, meaning)) = found {
@@ -165,7 +178,12 @@ pub(super) fn word<T: Copy>(value: &Value, path: &str, words: &[(&str, T)], mist
 }
 
 /// The items of a list of at most `most`.
-pub(super) fn list<'a>(value: &'a Value, path: &str, most: usize, mistakes: &mut Mistakes) -> Option<&'a [Value]> {
+pub(super) fn list<'a>(
+    value: &'a Value,
+    path: &str,
+    most: usize,
+    mistakes: &mut Mistakes,
+) -> Option<&'a [Value]> {
     match value {
         Value::Array(items) if items.len() > most => {
             mistakes.wrong(path, format_args!("has more than {most} items"));

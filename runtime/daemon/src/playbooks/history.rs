@@ -1,7 +1,9 @@
 //! Owns how kept playbooks are recorded and read back: the active version of each, the versions before it with their
 //! sources, and the files that cannot be loaded. Whoever has the database can read it; what is written is left to `keep`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Journal, Look, Record};
@@ -9,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Definition;
+use super::{Definition, Playbook};
 
 /// The kinds of records.
 pub(super) const ACTIVE: &str = "playbook";
@@ -66,6 +68,23 @@ impl Active {
     }
 }
 
+impl Active {
+    /// The playbook without its sources, where this program can read what is recorded.
+    #[must_use]
+    pub fn outline(&self) -> Option<Playbook> {
+        Some(Playbook {
+            definition: self.definition()?,
+            version: self.version.version.clone(),
+            number: self.version.number,
+            file: self.version.file.clone(),
+            root: self.root.clone(),
+            source: Arc::from(""),
+            modules: BTreeMap::new(),
+            loaded: self.version.loaded,
+        })
+    }
+}
+
 /// A file that cannot be loaded, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
@@ -103,10 +122,7 @@ impl History {
     /// Where the journal cannot be read.
     pub async fn active(&self) -> Result<Vec<Active>> {
         let records = self.journal.records(ACTIVE, Some(&self.node)).await?;
-        records
-            .iter()
-            .map(|record| Ok(Active { name: record.name.clone(), ..decoded(record)? }))
-            .collect()
+        records.iter().map(|record| Ok(Active { name: record.name.clone(), ..decoded(record)? })).collect()
     }
 
     /// The files that cannot be loaded, by path.
@@ -142,8 +158,11 @@ impl History {
         let found = versions.find(|version| number.is_none_or(|number| version.number == number));
         found.ok_or_else(|| {
             let number = number.unwrap_or_default();
-            Error::new(Code::PlaybookVersion, format!("version {number} of the playbook `{name}` is not kept"))
-                .hint(format!("`mcrun playbooks history {name}` lists those that are"))
+            Error::new(
+                Code::PlaybookVersion,
+                format!("version {number} of the playbook `{name}` is not kept"),
+            )
+            .hint(format!("`mcrun playbooks history {name}` lists those that are"))
         })
     }
 

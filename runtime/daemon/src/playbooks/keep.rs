@@ -60,7 +60,12 @@ pub(super) struct Keep {
 
 impl Keep {
     /// Reads what is kept.
-    pub(super) async fn open(journal: Journal, node: String, program: String, most: u32) -> Result<(Self, Vec<Restored>)> {
+    pub(super) async fn open(
+        journal: Journal,
+        node: String,
+        program: String,
+        most: u32,
+    ) -> Result<(Self, Vec<Restored>)> {
         let mut keep =
             Self { journal, node, program, most: most.into(), last: HashMap::new(), uses: HashMap::new() };
         for record in keep.journal.records(VERSION, Some(&keep.node)).await? {
@@ -91,10 +96,16 @@ impl Keep {
             let mut sources = active.version.sources.iter();
             let text = |source: &Source| texts.get(&source.hash).cloned();
             let source = text(sources.next()?)?;
-            let modules = sources.map(|source| Some((source.name.clone(), text(source)?))).collect::<Option<_>>()?;
+            let modules =
+                sources.map(|source| Some((source.name.clone(), text(source)?))).collect::<Option<_>>()?;
             Some(Restored { active, source, modules })
         });
         Ok(restored.collect())
+    }
+
+    /// Keeps so many versions of each from now on.
+    pub(super) fn keeps(&mut self, most: u32) {
+        self.most = most.into();
     }
 
     pub(super) fn history(&self) -> History {
@@ -142,9 +153,11 @@ impl Keep {
                 writes.push(self.put(VERSION, record_name(name, playbook.number), &version)?);
                 last.push((name.clone(), (playbook.number, playbook.version.clone())));
             }
-            let definition = serde_json::to_value(&playbook.definition).map_err(|error| not_kept(name, &error))?;
+            let definition =
+                serde_json::to_value(&playbook.definition).map_err(|error| not_kept(name, &error))?;
             let (name, program) = (name.clone(), self.program.clone());
-            let active = Active { name: name.clone(), version, root: playbook.root.clone(), program, definition };
+            let active =
+                Active { name: name.clone(), version, root: playbook.root.clone(), program, definition };
             writes.push(self.put(ACTIVE, name, &active)?);
         }
         writes.extend(change.gone.iter().map(|name| self.remove(ACTIVE, name.clone())));
@@ -183,7 +196,8 @@ impl Keep {
             }
             let mut left: HashMap<blake3::Hash, u32> = HashMap::new();
             for hash in &unused {
-                let uses = left.entry(*hash).or_insert_with(|| self.uses.get(hash).copied().unwrap_or_default());
+                let uses =
+                    left.entry(*hash).or_insert_with(|| self.uses.get(hash).copied().unwrap_or_default());
                 *uses = uses.saturating_sub(1);
             }
             let lost = left.iter().filter(|(_, uses)| **uses == 0);
@@ -238,7 +252,8 @@ fn named(name: &str, hash: blake3::Hash) -> Source {
 
 fn hash_of(source: &Source) -> Result<blake3::Hash> {
     blake3::Hash::from_hex(&source.hash).map_err(|error| {
-        Error::new(Code::JournalBroken, format!("the hash of the source `{}` is none", source.name)).because(error)
+        Error::new(Code::JournalBroken, format!("the hash of the source `{}` is none", source.name))
+            .because(error)
     })
 }
 

@@ -47,9 +47,10 @@ pub struct Keeper {
     heard: Arc<Heard>,
     table: watch::Sender<Arc<Table>>,
     loaded: watch::Sender<bool>,
-    settle: Duration,
-    poll: Duration,
+    settings: watch::Receiver<Settings>,
     looking: Option<JoinHandle<(Memory, Found)>>,
+    /// Whether something was heard since the last look.
+    is_moving: bool,
     /// When to look, since nothing has changed for a while; and when at the latest.
     quiet_at: Option<Instant>,
     latest_at: Option<Instant>,
@@ -76,7 +77,7 @@ impl Keeper {
         heard: Arc<Heard>,
         table: watch::Sender<Arc<Table>>,
         loaded: watch::Sender<bool>,
-        settings: &Settings,
+        settings: watch::Receiver<Settings>,
     ) -> Self {
         Self {
             state: State::default(),
@@ -87,9 +88,9 @@ impl Keeper {
             heard,
             table,
             loaded,
-            settle: settings.settle.0,
-            poll: settings.poll.0,
+            settings,
             looking: None,
+            is_moving: false,
             quiet_at: None,
             latest_at: None,
             waiting: VecDeque::new(),
@@ -111,7 +112,13 @@ impl Keeper {
                 None => {
                     let text = Text {
                         root: restored.active.root.clone(),
-                        name: restored.active.version.sources.first().map(|own| own.name.clone()).unwrap_or_default(),
+                        name: restored
+                            .active
+                            .version
+                            .sources
+                            .first()
+                            .map(|own| own.name.clone())
+                            .unwrap_or_default(),
                         source: restored.source.clone(),
                         modules: restored.modules.clone(),
                     };
@@ -133,7 +140,8 @@ impl Keeper {
         self.look(false);
         self.commit_at = Some(Instant::now() + LONGEST_START);
         loop {
-            let poll_at = Instant::now() + self.poll;
+            let poll_at = Instant::now() + self.settings.borrow().poll.0;
+            let mut is_due = false;
             tokio::select! {
                 _ = over.wait_for(|is_over| *is_over) => return,
                 () = self.heard.wake.notified() => self.heard_something(),
@@ -141,14 +149,18 @@ impl Keeper {
                 () = sleep_until(poll_at), if self.looking.is_none() => self.look(false),
                 found = looked(&mut self.looking) => self.found(found),
                 Some(outcome) = self.reading.next(), if !self.reading.is_empty() => self.read(outcome),
-                () = maybe(self.commit_at) => self.commit().await,
+                () = maybe(self.commit_at) => is_due = true,
             }
             self.go_on_reading();
-            let is_due = self.state.is_changed() || !*self.loaded.borrow();
-            if is_due && self.is_idle() {
+            let is_changed = self.state.is_changed() || !*self.loaded.borrow();
+            if is_due || (is_changed && self.is_idle()) {
                 self.commit().await;
             }
         }
+    }
+
+    fn settle(&self) -> Duration {
+        self.settings.borrow().settle.0
     }
 
     fn is_idle(&self) -> bool {
@@ -157,8 +169,9 @@ impl Keeper {
 
     fn heard_something(&mut self) {
         let now = Instant::now();
-        self.quiet_at = Some(now + self.settle);
-        self.latest_at.get_or_insert(now + LONGEST_UNREST.max(self.settle));
+        self.is_moving = true;
+        self.quiet_at = Some(now + self.settle());
+        self.latest_at.get_or_insert(now + LONGEST_UNREST.max(self.settle()));
     }
 
     fn look_at(&self) -> Option<Instant> {
@@ -173,7 +186,13 @@ impl Keeper {
     /// Looks at everything, on a thread of its own.
     fn look(&mut self, is_restless: bool) {
         let Some(mut memory) = self.memory.take() else { return };
-        (self.quiet_at, self.latest_at) = (None, None);
+        (self.quiet_at, self.latest_at, self.is_moving) = (None, None, false);
+        {
+            let settings = self.settings.borrow();
+            memory.folders.clone_from(&settings.folders);
+            self.state.only_in(&settings.folders);
+            self.keep.keeps(settings.versions);
+        }
         let ask = Ask { inputs: self.state.inputs(), hints: self.heard.take(), is_restless };
         self.state.is_restless = is_restless;
         self.looking = Some(tokio::task::spawn_blocking(move || {
@@ -184,11 +203,13 @@ impl Keeper {
 
     fn found(&mut self, found: Option<(Memory, Found)>) {
         self.looking = None;
-        let Some((memory, found)) = found else { return };
+        let Some((memory, found)) = found else {
+            return tracing::error!("folders of playbooks are looked at no longer: a look has failed");
+        };
         self.memory = Some(memory);
         let now = Instant::now();
         if found.is_unsettled {
-            self.look_again_at(now + self.settle);
+            self.look_again_at(now + self.settle());
         }
         for change in self.state.found(found, now) {
             self.waiting.push_back(change);
@@ -222,8 +243,7 @@ impl Keeper {
     fn read(&mut self, (changed, result): Outcome) {
         let now = Instant::now();
         // What is being written to is read again before anybody is told that it is broken.
-        let is_moving = self.quiet_at.is_some();
-        if let Some(next) = self.state.read(changed, result, is_moving, now) {
+        if let Some(next) = self.state.read(changed, result, self.is_moving, now) {
             self.waiting.push_back(next);
         }
         if let Some(at) = self.state.look_again_at.take() {

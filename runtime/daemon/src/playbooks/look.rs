@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use effect::{Code, Error, Result};
 
-use super::folder::{self, Stamp, Tree};
+use super::folder::{self, Identity, Stamp};
 use super::loader::Text;
-use super::ways::{self, Places};
 use super::watching::{Hints, Watching};
+use super::ways::{self, Places};
 
 /// How long a file that never rests must hold still to be read.
 const GAP: Duration = Duration::from_millis(3);
@@ -55,6 +55,15 @@ pub(super) struct Changed {
     pub(super) text: Result<Text>,
     /// What it is loaded from, modules not yet known.
     pub(super) inputs: Inputs,
+    /// What it was last loaded from, as far as the look knew.
+    pub(super) before: Option<Arc<Inputs>>,
+}
+
+impl Changed {
+    /// Whether both read the same file with the same text.
+    pub(super) fn is_same_text(&self, other: &Inputs) -> bool {
+        self.inputs.main == other.main && self.inputs.real == other.real
+    }
 }
 
 /// A folder as it was found.
@@ -63,7 +72,7 @@ pub(super) struct Folder {
     /// Its path as it was configured.
     pub(super) path: PathBuf,
     /// What tells it from another in its place, or why it cannot be read.
-    pub(super) state: Result<Option<(u64, u64)>>,
+    pub(super) state: Result<Option<Identity>>,
 }
 
 /// What one look has found.
@@ -147,7 +156,8 @@ struct Look<'a> {
     prints: HashMap<PathBuf, Option<Print>>,
     /// The texts that were read on the way.
     texts: HashMap<PathBuf, Result<Arc<str>>>,
-    trees: HashMap<PathBuf, u64>,
+    /// What lies beneath each folder that was walked, and its print where that was asked for.
+    trees: HashMap<PathBuf, (Vec<PathBuf>, Option<u64>)>,
     places: Places,
     found: Found,
 }
@@ -159,21 +169,15 @@ impl Look<'_> {
         let state = listed.as_ref().map(|_| folder::identity(path)).map_err(Clone::clone);
         self.found.folders.push(Folder { path: path.to_owned(), state });
         let (Ok(files), Ok(real)) = (listed, fs::canonicalize(path)) else { return };
-        let tree = self.tree(&real);
-        tree.folders.into_iter().for_each(|folder| ways::whole(&mut self.places, folder));
-        for file in files {
-            self.file(file, &real);
+        let folders = folder::folders(&real);
+        folders.iter().for_each(|folder| ways::whole(&mut self.places, folder.clone()));
+        self.trees.insert(real.clone(), (folders, None));
+        for (file, is_link) in files {
+            self.file(file, is_link, &real);
         }
     }
 
-    fn tree(&mut self, root: &Path) -> Tree {
-        let tree = folder::tree(root);
-        self.trees.insert(root.to_owned(), tree.print);
-        tree
-    }
-
-    fn file(&mut self, path: PathBuf, folder: &Path) {
-        let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+    fn file(&mut self, path: PathBuf, is_link: bool, folder: &Path) {
         let real = if is_link {
             ways::way(&mut self.places, &path);
             fs::canonicalize(&path)
@@ -188,11 +192,11 @@ impl Look<'_> {
             Err(error) => {
                 let shown = path.display();
                 let error = Error::new(Code::Unreadable, format!("`{shown}` cannot be read")).because(error);
-                return self.unreadable(path.clone(), path, error, before.as_deref());
+                return self.unreadable(path.clone(), path, error, before);
             }
         };
         let root = real.parent().unwrap_or(Path::new("/")).to_owned();
-        self.places.entry(root.clone()).or_insert(None);
+        ways::whole(&mut self.places, root.clone());
         let Some(print) = self.print(&real) else { return };
         let Some(main) = print else {
             let error = match self.text(&real) {
@@ -200,9 +204,10 @@ impl Look<'_> {
                 // It can be read by now.
                 Ok(_) => return self.found.is_unsettled = true,
             };
-            return self.unreadable(path, real, error, before.as_deref());
+            return self.unreadable(path, real, error, before);
         };
-        if before.is_some_and(|before| before.real == real && before.main == main && self.is_same(&before)) {
+        let is_same = |before: &Arc<Inputs>| before.real == real && before.main == main;
+        if before.as_ref().is_some_and(|before| is_same(before) && self.is_same(before)) {
             return;
         }
         let Ok(source) = self.text(&real) else { return self.found.is_unsettled = true };
@@ -210,14 +215,14 @@ impl Look<'_> {
         let inputs = Inputs { real: real.clone(), main, modules: Vec::new(), tree };
         let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let text = Text { root, name, source, modules: BTreeMap::new() };
-        self.found.changed.push(Changed { path, text: Ok(text), inputs });
+        self.found.changed.push(Changed { path, text: Ok(text), inputs, before });
     }
 
-    fn unreadable(&mut self, path: PathBuf, real: PathBuf, error: Error, before: Option<&Inputs>) {
+    fn unreadable(&mut self, path: PathBuf, real: PathBuf, error: Error, before: Option<Arc<Inputs>>) {
         let main = blake3::hash(error.to_string().as_bytes());
         let inputs = Inputs { real, main, modules: Vec::new(), tree: None };
-        if before.is_none_or(|before| *before != inputs) {
-            self.found.changed.push(Changed { path, text: Err(error), inputs });
+        if before.as_ref().is_none_or(|before| **before != inputs) {
+            self.found.changed.push(Changed { path, text: Err(error), inputs, before });
         }
     }
 
@@ -225,8 +230,11 @@ impl Look<'_> {
     fn is_same(&mut self, before: &Inputs) -> bool {
         let mut is_same = true;
         for (path, print) in &before.modules {
-            if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
-                self.places.entry(folder.to_owned()).or_insert(None);
+            if let Some(folder) = path.parent()
+                && !matches!(self.places.get(folder), Some(None))
+                && folder.is_dir()
+            {
+                ways::whole(&mut self.places, folder.to_owned());
             }
             match self.print(path) {
                 Some(now) => is_same &= now == *print,
@@ -237,10 +245,9 @@ impl Look<'_> {
     }
 
     fn print_of_tree(&mut self, root: &Path) -> u64 {
-        match self.trees.get(root) {
-            Some(print) => *print,
-            None => self.tree(root).print,
-        }
+        let walked = self.trees.entry(root.to_owned()).or_insert_with(|| (folder::folders(root), None));
+        let (folders, print) = walked;
+        *print.get_or_insert_with(|| folder::print(folders))
     }
 
     /// What a path holds, nothing where it cannot be read; none where it does not hold still.
@@ -260,7 +267,8 @@ impl Look<'_> {
                 }
                 let print = held.text.as_ref().ok().map(|text| blake3::hash(text.as_bytes()));
                 if let Some(stamp) = held.stamp {
-                    let is_confirmed = known.is_some_and(|known| known.stamp == stamp && known.print == print);
+                    let is_confirmed =
+                        known.is_some_and(|known| known.stamp == stamp && known.print == print);
                     self.known.insert(path.to_owned(), Known { stamp, print, is_confirmed });
                 }
                 self.texts.insert(path.to_owned(), held.text);

@@ -243,7 +243,8 @@ fn rate(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<(u32, Dura
     let rate = read();
     if rate.is_none() {
         let kind = fields::kind(value);
-        mistakes.wrong(path, format_args!("must be a number of starts in a time, such as \"3/10m\", not {kind}"));
+        mistakes
+            .wrong(path, format_args!("must be a number of starts in a time, such as \"3/10m\", not {kind}"));
     }
     rate
 }
@@ -327,9 +328,7 @@ fn webhook(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Trigger
         None => Some(Vec::new()),
     };
     let window = match table.get("window") {
-        Some(value) => {
-            fields::span(value, &below(path, "window"), (Duration::from_secs(1), DAY), mistakes)
-        }
+        Some(value) => fields::span(value, &below(path, "window"), (Duration::from_secs(1), DAY), mistakes),
         None => Some(Duration::from_secs(300)),
     };
     let at_most = match table.get("at_most") {

@@ -22,8 +22,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What cannot be a parameter's name, because `mcrun start NAME` takes it itself.
 pub const RESERVED: [&str; 15] = [
-    "all", "allow", "config", "deny", "detach", "help", "json", "limit", "no_input", "plan", "quiet", "state",
-    "verbose", "version", "yes",
+    "all", "allow", "config", "deny", "detach", "help", "json", "limit", "no_input", "plan", "quiet",
+    "state", "verbose", "version", "yes",
 ];
 
 /// The types of parameters, by the word that a file writes.
@@ -131,7 +131,11 @@ fn parameter(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Param
         Value::Object(fields) => fields,
         other => {
             let kind = fields::kind(other);
-            mistakes.hinted(path, format_args!("must be a table, not {kind}"), "such as { type = \"boolean\" }");
+            mistakes.hinted(
+                path,
+                format_args!("must be a table, not {kind}"),
+                "such as { type = \"boolean\" }",
+            );
             return None;
         }
     };
@@ -172,7 +176,9 @@ fn choices(kind: ParameterKind, value: &Value, path: &str, mistakes: &mut Mistak
         match kind.accept(item) {
             Some(choice) if choices.contains(&choice) => mistakes.wrong(&path, "is there twice"),
             Some(choice) => choices.push(choice),
-            None => mistakes.wrong(&path, format_args!("must be {}, not {}", kind.takes(), fields::kind(item))),
+            None => {
+                mistakes.wrong(&path, format_args!("must be {}, not {}", kind.takes(), fields::kind(item)))
+            }
         }
     }
     Some(choices)

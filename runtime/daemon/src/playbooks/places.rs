@@ -165,7 +165,8 @@ fn calls<'a>(tokens: &'a [(Token<'_>, u32)]) -> impl Iterator<Item = usize> + 'a
         let is_call = *name == Token::Name("playbook")
             && !matches!(before, Token::Sign('.' | ':') | Token::Name("local" | "function"))
             && matches!(after, Token::Sign('{' | '('));
-        let in_brackets = matches!(after, Token::Sign('(')) && tokens.get(at + 3).is_some_and(|(token, _)| *token == Token::Sign('{'));
+        let in_brackets = matches!(after, Token::Sign('('))
+            && tokens.get(at + 3).is_some_and(|(token, _)| *token == Token::Sign('{'));
         is_call.then_some(if in_brackets { at + 3 } else { at + 2 })
     })
 }
@@ -181,7 +182,9 @@ fn tokens(source: &str) -> Vec<(Token<'_>, u32)> {
         at = match byte {
             b'-' if source[at..].starts_with("--") => match long(&bytes[at + 2..]) {
                 Some(length) => at + 2 + length,
-                None => bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| at + end),
+                None => {
+                    bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| at + end)
+                }
             },
             b'"' | b'\'' | b'`' => quoted(bytes, at),
             b'[' if long(&bytes[at..]).is_some() => at + long(&bytes[at..]).unwrap_or(1),
@@ -289,7 +292,9 @@ return playbook {
     #[test]
     fn words_in_texts_and_comments_are_no_calls() {
         assert!(calls_playbook(SOURCE));
-        for text in ["-- playbook {}", "local a = 'playbook {}'", "x.playbook {}", "local playbook = 1", "", "--[["] {
+        for text in
+            ["-- playbook {}", "local a = 'playbook {}'", "x.playbook {}", "local playbook = 1", "", "--[["]
+        {
             assert!(!calls_playbook(text), "{text}");
         }
         assert!(names_playbook("return playbook"));
@@ -303,7 +308,9 @@ return playbook {
                 Places::of(text).line("on.cron");
             }
         }
-        for text in ["playbook{\\", "playbook{'\\", "playbook {[=[", "playbook({", "`", "}{", "playbook{{{}}}}}"] {
+        for text in
+            ["playbook{\\", "playbook{'\\", "playbook {[=[", "playbook({", "`", "}{", "playbook{{{}}}}}"]
+        {
             Places::of(text);
         }
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use effect::{Code, Error, Timestamp};
 use tokio::time::Instant;
 
+use super::Definition;
 use super::claims::{Claim, Given, give};
+use super::folder::Identity;
 use super::history::Failed;
 use super::keep::{Change, Keep, Restored, version_of};
 use super::loader::{Mistake, Parts};
 use super::look::{Changed, Found, Inputs, Print};
 use super::table::{Broken, Playbook, Table};
-use super::Definition;
 
 /// A file that was emptied is mostly about to be written.
 const EMPTY: Duration = Duration::from_millis(300);
@@ -57,6 +58,8 @@ struct Fresh {
 struct File {
     present: Present,
     active: Option<Arc<Playbook>>,
+    /// Whether it is recorded that another program has read it.
+    is_of_other: bool,
     inputs: Option<Arc<Inputs>>,
     /// The text that is being read.
     reading: Option<Print>,
@@ -105,7 +108,7 @@ pub(super) struct State {
     /// Folders that cannot be read, and others since when they are back.
     lost: BTreeMap<PathBuf, Error>,
     back: BTreeMap<PathBuf, Instant>,
-    seen: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    seen: BTreeMap<PathBuf, Option<Identity>>,
     playbooks: BTreeMap<String, Arc<Playbook>>,
     failed: BTreeMap<PathBuf, Failed>,
     texts: HashMap<Print, Weak<str>>,
@@ -121,6 +124,13 @@ impl State {
         self.is_changed
     }
 
+    /// Forgets what was wrong with folders that playbooks come from no longer.
+    pub(super) fn only_in(&mut self, folders: &[PathBuf]) {
+        let before = self.lost.len();
+        self.lost.retain(|folder, _| folders.contains(folder));
+        self.is_changed |= self.lost.len() != before;
+    }
+
     pub(super) fn inputs(&self) -> BTreeMap<PathBuf, Arc<Inputs>> {
         let known = self.files.iter().filter_map(|(path, file)| Some((path.clone(), file.inputs.clone()?)));
         known.collect()
@@ -134,7 +144,8 @@ impl State {
     /// again.
     pub(super) fn restore(&mut self, restored: Restored, definition: Definition, program: &str) {
         let Restored { active, source, modules } = restored;
-        let modules: BTreeMap<_, _> = modules.into_iter().map(|(name, text)| (name, self.shared(text))).collect();
+        let modules: BTreeMap<_, _> =
+            modules.into_iter().map(|(name, text)| (name, self.shared(text))).collect();
         let mut file = File::default();
         if active.program == program {
             let own = active.version.sources.first().map(|own| own.name.as_str()).unwrap_or_default();
@@ -142,6 +153,8 @@ impl State {
             let inputs = Inputs { real: active.root.join(own), main, modules: Vec::new(), tree: None };
             file.inputs = Some(Arc::new(inputs.with_modules(&active.root, &modules)));
             file.present = Present::Active;
+        } else {
+            file.is_of_other = true;
         }
         let playbook = Arc::new(Playbook {
             definition,
@@ -178,6 +191,13 @@ impl State {
         let mut changes = Vec::new();
         for changed in found.changed {
             let file = self.files.entry(changed.path.clone()).or_default();
+            if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
+                && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
+            {
+                // It was read while the look went on; the next one knows from what.
+                self.look_again_at = Some(now);
+                continue;
+            }
             let is_empty = changed.text.as_ref().is_ok_and(|text| text.source.trim().is_empty());
             if is_empty && file.active.is_some() && file.waits(now, EMPTY) {
                 self.look_again_at = Some(now + EMPTY);
@@ -214,7 +234,8 @@ impl State {
     /// Forgets files that are no more, unless that may be for a moment only.
     fn missing(&mut self, present: &BTreeSet<PathBuf>, now: Instant) {
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
-        let missing: Vec<PathBuf> = self.files.keys().filter(|path| !present.contains(*path)).cloned().collect();
+        let missing: Vec<PathBuf> =
+            self.files.keys().filter(|path| !present.contains(*path)).cloned().collect();
         for path in missing {
             let folder = folder(&path);
             if self.lost.contains_key(&folder) {
@@ -252,7 +273,7 @@ impl State {
         if next.is_some() {
             self.look_again_at = Some(now);
         }
-        let next = next.filter(|next| next.inputs.main != inputs.main || next.inputs.real != inputs.real);
+        let next = next.filter(|next| !next.is_same_text(&inputs));
         match (result, text) {
             (Ok(parts), Ok(text)) => {
                 file.inputs = Some(Arc::new(inputs.with_modules(&text.root, &parts.modules)));
@@ -292,7 +313,10 @@ impl State {
             let Some(file) = self.files.get(path) else { continue };
             let playbook = match (&file.present, &file.active) {
                 (Present::Fresh(fresh), active) if *is_present => match active {
-                    Some(active) if is_as_active(fresh, active, path) => active.clone(),
+                    Some(active) if is_as_active(fresh, active, path) => {
+                        change.active.extend(file.is_of_other.then(|| active.clone()));
+                        active.clone()
+                    }
                     _ => {
                         let playbook = Arc::new(self.made(name, path, fresh, keep, now));
                         change.active.push(playbook.clone());
@@ -306,7 +330,11 @@ impl State {
         }
         change.gone = self.playbooks.keys().filter(|name| !playbooks.contains_key(*name)).cloned().collect();
         let failed = self.failures(&given, &playbooks, now);
-        change.failed = failed.values().filter(|failed| self.failed.get(&failed.file) != Some(*failed)).cloned().collect();
+        change.failed = failed
+            .values()
+            .filter(|failed| self.failed.get(&failed.file) != Some(*failed))
+            .cloned()
+            .collect();
         change.mended = self.failed.keys().filter(|file| !failed.contains_key(*file)).cloned().collect();
         Next { change, playbooks, failed, given }
     }
@@ -356,8 +384,15 @@ impl State {
                 }
             }
         }
+        // What is being read stays what it was until that is over.
+        let is_open = |path: &Path| self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some());
+        let open = self.failed.values().filter(|failed| is_open(&failed.file));
+        for before in open {
+            add(&before.file, &before.error, before.line, before.print.clone());
+        }
         for (path, (name, other)) in &given.refused {
-            let message = format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
+            let message =
+                format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
             let error = Error::new(Code::PlaybookTwice, message)
                 .because(format!("`{}` was loaded first and stays", other.display()));
             add(path, &error, None, String::new());
@@ -382,6 +417,7 @@ impl State {
             file.active = has.and_then(|(name, _)| playbooks.get(name).cloned());
             if has.is_some_and(|(_, is_present)| *is_present) {
                 file.present = Present::Active;
+                file.is_of_other = false;
             }
         }
         for playbook in &change.active {
@@ -391,7 +427,8 @@ impl State {
         for name in &change.gone {
             tracing::info!(playbook = %name, "a playbook is taken out with its file");
         }
-        let is_new = |failed: &&Failed| self.failed.get(&failed.file).is_none_or(|before| !is_same(before, failed));
+        let is_new =
+            |failed: &&Failed| self.failed.get(&failed.file).is_none_or(|before| !is_same(before, failed));
         let fresh: Vec<Failed> = change.failed.iter().filter(is_new).cloned().collect();
         for failed in &fresh {
             let (file, playbook) = (failed.file.display(), failed.playbook.as_deref());
@@ -420,6 +457,14 @@ impl State {
             table.broken.insert(playbook.file.clone(), broken);
         }
         table
+    }
+}
+
+fn is_same_inputs(one: Option<&Arc<Inputs>>, other: Option<&Arc<Inputs>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -70,7 +70,7 @@ impl Journal {
         }
     }
 
-    fn locks(&self) -> PathBuf {
+    pub(super) fn locks(&self) -> PathBuf {
         self.inner.folder.join("locks")
     }
 }
