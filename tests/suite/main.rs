@@ -37,6 +37,7 @@ mod packages;
 mod pebble;
 mod plan_equals_apply;
 mod playbook_files;
+mod playbooks;
 mod policy;
 mod processes;
 mod proofs;
