@@ -385,7 +385,9 @@ impl State {
             }
         }
         // What is being read stays what it was until that is over.
-        let is_open = |path: &Path| self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some());
+        let is_open = |path: &Path| {
+            self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some())
+        };
         let open = self.failed.values().filter(|failed| is_open(&failed.file));
         for before in open {
             add(&before.file, &before.error, before.line, before.print.clone());
