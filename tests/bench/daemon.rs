@@ -39,7 +39,8 @@ impl Served {
         fs::create_dir(&folder).unwrap();
         let state = place.path().join("state");
         fs::create_dir(&state).unwrap();
-        fs::write(state.join("mcrun.toml"), format!("[playbooks]\nfolders = [\"{}\"]\n", folder.display())).unwrap();
+        fs::write(state.join("mcrun.toml"), format!("[playbooks]\nfolders = [\"{}\"]\n", folder.display()))
+            .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let journal = Journal::open(&state, Arc::new(SystemClock)).unwrap();
         Self { place, child: None, journal, runtime }
@@ -92,8 +93,13 @@ impl Served {
     fn share(&self, time: Duration) -> f64 {
         let ticks = || {
             let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-            let fields: Vec<u64> =
-                text.rsplit(')').next().unwrap().split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+            let fields: Vec<u64> = text
+                .rsplit(')')
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .map(|field| field.parse().unwrap_or(0))
+                .collect();
             fields[11] + fields[12]
         };
         let before = ticks();
@@ -110,7 +116,9 @@ impl Drop for Served {
 }
 
 fn playbook(name: &str, on: &str, what: &str) -> String {
-    format!("-- {what}\nreturn playbook {{\n    name = \"{name}\",\n    on = {{ {on} }},\n    run = function(event) end,\n}}\n")
+    format!(
+        "-- {what}\nreturn playbook {{\n    name = \"{name}\",\n    on = {{ {on} }},\n    run = function(event) end,\n}}\n"
+    )
 }
 
 /// Times of the coming year, none of them soon.
@@ -150,7 +158,8 @@ fn reload(served: &Served) -> Row {
     };
     let one = || {
         let node = served.active().first().unwrap().node.clone();
-        let record = served.runtime.block_on(served.journal.record("playbook", &node, "p7")).unwrap().unwrap();
+        let record =
+            served.runtime.block_on(served.journal.record("playbook", &node, "p7")).unwrap().unwrap();
         serde_json::from_str::<serde_json::Value>(&record.value).unwrap()["number"].as_u64().unwrap()
     };
     let before = number();

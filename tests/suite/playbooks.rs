@@ -77,11 +77,15 @@ fn a_playbook_is_loaded_shown_changed_and_compared() {
     let one = place.ends(0, &["playbooks", "show", "greet"]);
     assert!(one.stdout.contains("lib/fleet.luau") && one.stdout.contains("the third"), "{one}");
     let history = place.json(&["playbooks", "history", "greet", "--json"]);
-    let numbers: Vec<_> = history.as_array().unwrap().iter().map(|version| version["number"].as_u64()).collect();
+    let numbers: Vec<_> =
+        history.as_array().unwrap().iter().map(|version| version["number"].as_u64()).collect();
     assert_eq!(numbers, [Some(3), Some(2), Some(1)]);
     let newest = place.ends(0, &["playbooks", "diff", "greet"]).stdout;
     assert!(newest.contains("--- greet.lua version 2\n+++ greet.lua version 3\n"), "{newest}");
-    assert!(newest.contains("-    description = \"the first\",\n+    description = \"the third\",\n"), "{newest}");
+    assert!(
+        newest.contains("-    description = \"the first\",\n+    description = \"the third\",\n"),
+        "{newest}"
+    );
     let module = place.ends(0, &["playbooks", "diff", "greet", "1", "2"]).stdout;
     assert!(module.contains("-return { size = 3 }\n+return { size = 4 }\n"), "{module}");
     assert!(!module.contains("greet.lua"), "{module}");
@@ -102,7 +106,11 @@ fn a_broken_playbook_goes_on_as_it_was_and_says_why() {
     let mut served = serve(&place);
     write(&place, "greet.lua", "return playbook {\n    name = \"greet\",\n    on = { cron = \"17 3\n}\n");
     let broken = shown(&place, "greet", "it is broken", |playbook| playbook["state"] == "broken");
-    assert_eq!((broken["number"].as_u64(), broken["broken"]["line"].as_u64()), (Some(1), Some(3)), "{broken:#}");
+    assert_eq!(
+        (broken["number"].as_u64(), broken["broken"]["line"].as_u64()),
+        (Some(1), Some(3)),
+        "{broken:#}"
+    );
     served.kill();
     // Killed, and started again: what was good last is still there.
     let served = serve(&place);

@@ -44,9 +44,9 @@ async fn unknown(history: &History, name: &str) -> effect::Error {
     let failed = history.failed().await.unwrap_or_default();
     let its_own = failed.iter().find(|failed| failed.file.file_stem().is_some_and(|stem| stem == name));
     match its_own {
-        _ if was_there => {
-            unknown.because("its file is gone").hint(format!("`mcrun playbooks history {name}` lists what it was"))
-        }
+        _ if was_there => unknown
+            .because("its file is gone")
+            .hint(format!("`mcrun playbooks history {name}` lists what it was")),
         Some(failed) => unknown.because(format!("`{}`: {}", failed.file.display(), failed.error)),
         None => unknown,
     }
@@ -132,8 +132,7 @@ async fn show(app: &App, history: &History, name: &str, as_json: bool) -> Result
     let (active, failed) = found(history, name).await?;
     let Some(definition) = active.definition() else {
         let message = format!("what `{name}` says it is was recorded by another version of mcrun");
-        return Err(effect::Error::new(Code::JournalBroken, message)
-            .hint("`mcrun serve` reads it again"));
+        return Err(effect::Error::new(Code::JournalBroken, message).hint("`mcrun serve` reads it again"));
     };
     if as_json {
         let params = definition.params.iter().map(|(name, parameter)| parameter_json(name, parameter));
@@ -188,7 +187,8 @@ async fn show(app: &App, history: &History, name: &str, as_json: bool) -> Result
 async fn versions(app: &App, history: &History, name: &str, limit: usize, as_json: bool) -> Result<Exit> {
     let versions = history.versions(name).await?;
     let active = history.active().await?.into_iter().find(|active| active.name == name);
-    let is_active = |version: &Version| active.as_ref().is_some_and(|active| active.version.number == version.number);
+    let is_active =
+        |version: &Version| active.as_ref().is_some_and(|active| active.version.number == version.number);
     let shown = versions.iter().take(limit);
     if as_json {
         render::json(&shown.map(|version| version_json(version, is_active(version))).collect::<Vec<_>>());

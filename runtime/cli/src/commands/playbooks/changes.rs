@@ -61,7 +61,8 @@ async fn between(history: &History, older: &Version, newer: &Version) -> Result<
         sources.iter().skip(1).find(|(module, _)| module == name).map(|(_, text)| text.clone())
     };
     let first = |sources: &[(String, String)]| sources.first().map(|(_, text)| text.clone());
-    let mut lines = one((older.number, &own(older)), (newer.number, &own(newer)), first(&before), first(&after));
+    let mut lines =
+        one((older.number, &own(older)), (newer.number, &own(newer)), first(&before), first(&after));
     for name in modules {
         lines += &one((older.number, name), (newer.number, name), text(&before, name), text(&after, name));
     }
@@ -79,7 +80,11 @@ fn one(older: (u64, &str), newer: (u64, &str), before: Option<String>, after: Op
     if before == after {
         return String::new();
     }
-    TextDiff::from_lines(&before, &after).unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()
+    TextDiff::from_lines(&before, &after)
+        .unified_diff()
+        .context_radius(CONTEXT)
+        .header(&from, &to)
+        .to_string()
 }
 
 #[cfg(test)]

@@ -59,9 +59,13 @@ pub(super) async fn list(app: &App, history: &History, as_json: bool) -> Result<
         }
     }
     if app.config.playbooks.folders.is_empty() && active.is_empty() {
-        render::note("there are no playbooks: `folders` under [playbooks] of mcrun.toml names where they lie");
+        render::note(
+            "there are no playbooks: `folders` under [playbooks] of mcrun.toml names where they lie",
+        );
     } else if !is_served {
-        render::note("no daemon serves this state directory: this is what the last one has left; `mcrun serve` starts one");
+        render::note(
+            "no daemon serves this state directory: this is what the last one has left; `mcrun serve` starts one",
+        );
     }
     Ok(Exit::Done)
 }
