@@ -7,6 +7,7 @@ use std::sync::Arc;
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
 use script::{Template, Worker};
+use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::config::Config;
@@ -15,7 +16,10 @@ use crate::kit::Kit;
 
 /// The opened installation.
 pub(crate) struct App {
+    /// As it was when this process started.
     pub(crate) config: Config,
+    /// As it is now: what the daemon takes over when it reads it again. Policy, secrets and retention come from here.
+    pub(crate) live: watch::Sender<Arc<Config>>,
     pub(crate) state: PathBuf,
     pub(crate) node: String,
     pub(crate) journal: Journal,
@@ -48,8 +52,10 @@ impl App {
         let journal = Journal::open(&state, clock.clone())?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
+        let live = watch::Sender::new(Arc::new(config.clone()));
         Ok(Self {
             config,
+            live,
             state,
             node,
             journal,
@@ -63,7 +69,17 @@ impl App {
     }
 }
 
-/// `--state` or `MCRUN_STATE`, else the XDG state directory.
+impl App {
+    /// The configuration as it is now.
+    pub(crate) fn live(&self) -> Arc<Config> {
+        self.live.borrow().clone()
+    }
+}
+
+/// The state directory of a machine that `mcrun setup` or a package has set up.
+pub(crate) const OF_THE_MACHINE: &str = "/var/lib/mcrun";
+
+/// `--state` or `MCRUN_STATE`; for root the machine's own where it is set up; else the XDG state directory.
 pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
     if let Some(state) = &global.state {
         return std::path::absolute(state).map_err(|error| {
@@ -71,6 +87,12 @@ pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
         });
     }
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let machine = PathBuf::from(OF_THE_MACHINE);
+    // What root deploys by hand and what the daemon runs are one and the same.
+    let is_roots = rustix::process::geteuid().is_root() && absolute("XDG_STATE_HOME").is_none();
+    if is_roots && machine.join("journal.db").exists() {
+        return Ok(machine);
+    }
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|folder| folder.join("mcrun"))

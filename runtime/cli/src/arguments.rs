@@ -8,6 +8,7 @@ pub(crate) mod routes;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 use effect::session::Patience;
 use effect::units::Span;
@@ -47,6 +48,12 @@ pub(crate) struct Global {
     /// Say more; twice for everything.
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// The forms of the log, for help and completions.
+fn log_form() -> impl TypedValueParser<Value = daemon::log::Form> {
+    let names = daemon::log::Form::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 /// How it is gone about.
@@ -361,7 +368,12 @@ pub(crate) enum Command {
     },
     /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
     /// their time has come.
-    Serve,
+    Serve {
+        /// The form of the log, whatever mcrun.toml says: systemd's journal where that reads the error stream, else text,
+        /// unless given.
+        #[arg(long, value_name = "FORM", value_parser = log_form())]
+        log: Option<daemon::log::Form>,
+    },
     /// Set mcrun up on this machine, which systemd runs: units, the group of the daemon's socket, the state directory
     /// (/var/lib/mcrun unless --state names another), a configuration where there is none. Shows the plan and asks;
     /// `mcrun undo` takes it back.

@@ -45,6 +45,7 @@ use crate::exit::Exit;
 pub(crate) use check::{Checker, Finding, Sources};
 pub(crate) use evaluate::{Given, Params, adapted, script_job};
 pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use serve::take_environment;
 pub(crate) use services::operation_job;
 pub(crate) use undo::undo_job;
 
@@ -115,7 +116,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             exec::exec(app, wanted).await
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
-        Command::Serve => serve::serve(app).await,
+        Command::Serve { .. } => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,

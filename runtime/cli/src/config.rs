@@ -40,9 +40,15 @@ pub(crate) struct Config {
     pub(crate) webhooks: Option<daemon::triggers::webhook::Settings>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
+    #[serde(default)]
+    pub(crate) monitors: daemon::monitors::Settings,
+    pub(crate) telemetry: Option<daemon::telemetry::Settings>,
     /// The file it came from.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
+    /// As it was written: what a later version of the file is compared with.
+    #[serde(skip)]
+    pub(crate) table: toml::Table,
 }
 
 /// This machine.
@@ -72,7 +78,8 @@ pub(crate) struct Drivers {
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
-    pub(crate) caddy: Option<routes::caddy::Settings>,
+    #[serde(default)]
+    pub(crate) caddy: routes::caddy::Settings,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]
@@ -157,6 +164,8 @@ impl Config {
             mistake(&format!("{shown}{place}"), error.message())
         })?;
         config.file = Some(file.to_owned());
+        // It was read as such above.
+        config.table = text.parse().unwrap_or_default();
         config.check().map_err(|error| {
             let wrong = Error::new(Code::Config, format!("{shown}: {}", error.message));
             error.hint.into_iter().fold(wrong, Error::hint)
@@ -175,6 +184,8 @@ impl Config {
         self.routes.check()?;
         self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
+        self.monitors.check()?;
+        self.telemetry.iter().try_for_each(daemon::telemetry::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -6,7 +6,7 @@ mod ending;
 mod errands;
 pub(crate) mod executor;
 mod freed;
-mod going;
+pub(crate) mod going;
 pub(crate) mod many;
 mod recorded;
 pub(crate) mod relay;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use self::ear::{Asked, Ear, Heard, Why};
 pub(crate) use self::ending::{recorded_arguments, sides};
-pub(crate) use self::recorded::{begin, new_run, past, recorded_job, seed};
+pub(crate) use self::recorded::{begin, event_of, new_run, past, recorded_job, seed};
 
 use crate::app::App;
 use crate::bridge::{Bridge, Stop};
@@ -63,6 +63,8 @@ pub(crate) struct Job {
     pub(crate) cause: Option<NewCause>,
     /// The leases that it holds already.
     pub(crate) kept: Kept,
+    /// Limits that are raised for the rest of it, as they were said.
+    pub(crate) raised: Vec<String>,
     pub(crate) past: Option<Past>,
 }
 
@@ -251,7 +253,7 @@ impl Evaluation {
 async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Result<Evaluation> {
     // Looking at runs is asked for by commands of ours, in the operator's name; what scripts are granted bounds them.
     let bound =
-        app.config.policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
+        app.live().policy.as_ref().map(|policy| [&policy.scripts[..], &["runs:read".to_owned()]].concat());
     let bound = bound.as_deref();
     let state = std::fs::canonicalize(&app.state).unwrap_or_else(|_| app.state.clone());
     let policy = Policy::new(bound, &job.grants)?.sealing_off(&[&state.to_string_lossy(), "/proc"])?;
@@ -285,8 +287,8 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
-    // What a limit on the whole time leaves is known to one worker only.
     let event = job.cause.as_ref().map(event_of).transpose()?.flatten();
+    // What a limit on the whole time leaves is known to one worker only.
     let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
@@ -360,19 +362,4 @@ async fn next_worker(app: &App) -> Result<Worker> {
         }
     }
     start_worker()
-}
-
-/// What the playbook's `run` is called with; nothing where the run is one of a script.
-pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
-    if cause.playbook.is_none() {
-        return Ok(None);
-    }
-    let event = match &cause.told["event"] {
-        event @ Value::Object(_) => event.to_string(),
-        _ => json!({ "kind": "manual" }).to_string(),
-    };
-    let encoded = RawValue::from_string(event);
-    encoded
-        .map(Some)
-        .map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }

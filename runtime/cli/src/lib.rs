@@ -12,9 +12,11 @@ mod config;
 mod demo;
 mod execute;
 mod exit;
+mod handover;
 mod health;
 mod init;
 mod kit;
+mod logs;
 mod passphrase;
 mod playbooks;
 mod private;
@@ -63,7 +65,13 @@ fn run(words: Vec<OsString>) -> Exit {
             return if failed { Exit::Usage } else { Exit::Done };
         }
     };
-    render::init_tracing(arguments.global.verbose);
+    match &arguments.command {
+        arguments::Command::Serve { log } => {
+            commands::take_environment();
+            logs::init(arguments.global.verbose, *log);
+        }
+        _ => render::init_tracing(arguments.global.verbose),
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

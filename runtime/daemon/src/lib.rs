@@ -10,6 +10,7 @@ pub mod events;
 pub mod feed;
 pub mod identity;
 pub mod listen;
+pub mod log;
 pub mod metrics;
 pub mod monitors;
 pub mod playbooks;

@@ -22,8 +22,14 @@ const MOST_QUEUED: usize = 1_000_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// `[daemon.api]`.
+    pub api: crate::api::Settings,
     workers: Option<usize>,
     queue: Option<usize>,
+    /// The form of the log.
+    pub log: crate::log::Form,
+    /// The page for Prometheus.
+    pub metrics: Option<crate::metrics::Settings>,
 }
 
 impl Settings {
@@ -51,7 +57,7 @@ impl Settings {
                 return Err(Error::new(Code::Config, message));
             }
         }
-        Ok(())
+        self.api.check()
     }
 }
 

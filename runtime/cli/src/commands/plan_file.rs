@@ -197,13 +197,14 @@ impl Frozen {
                 writes: Vec::new(),
             }),
             kept: Kept::default(),
+        raised: Vec::new(),
             past: None,
         }
     }
 }
 
 fn policy(app: &App) -> Option<Vec<String>> {
-    app.config.policy.as_ref().map(|policy| policy.scripts.clone())
+    app.live().policy.as_ref().map(|policy| policy.scripts.clone())
 }
 
 /// What a saved plan does is all known.

@@ -23,8 +23,8 @@ use super::spawn::Process;
 use super::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request};
 use crate::Limits;
 use crate::protocol::{
-    Asked, Failed, FrameError, HistoryItem, Mode, Module, Outcome, Place, ScriptError, Start, ToHost, ToWorker,
-    WhichLimit, arguments_hash,
+    Asked, Failed, FrameError, HistoryItem, Mode, Module, Outcome, Place, ScriptError, Start, ToHost,
+    ToWorker, WhichLimit, arguments_hash,
 };
 
 /// How many history items are asked for at once.

@@ -15,7 +15,8 @@ use super::random::Streams;
 use super::{pipe, stack, text};
 use crate::limits::nearest;
 use crate::protocol::{
-    Description, Failed, Frame, Level, LogLine, Outcome, Place, PlanEnd, Progress, ScriptError, ToHost, WhichLimit,
+    Description, Failed, Frame, Level, LogLine, Outcome, Place, PlanEnd, Progress, ScriptError, ToHost,
+    WhichLimit,
 };
 use crate::{Limits, protocol};
 

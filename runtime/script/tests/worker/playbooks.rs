@@ -44,10 +44,10 @@ fn a_playbook_is_described_with_its_line_and_its_modules() {
     let definition: Value = serde_json::from_str(read.description.definition.get()).unwrap();
     assert_eq!(definition, json!({ "name": "sweep", "on": { "every": "10m" } }));
     assert_eq!(read.description.line, 3);
-    assert_eq!(read.modules.into_iter().collect::<Vec<_>>(), [(
-        "lib.luau".to_owned(),
-        "return { name = 'sweep' }".to_owned()
-    )]);
+    assert_eq!(
+        read.modules.into_iter().collect::<Vec<_>>(),
+        [("lib.luau".to_owned(), "return { name = 'sweep' }".to_owned())]
+    );
 }
 
 #[test]
@@ -69,9 +69,18 @@ fn a_file_calls_playbook_itself() {
 
 #[test]
 fn effects_at_the_top_are_refused_with_their_place_and_where_they_belong() {
-    let calls = ["now()", "sleep('1s')", "test.echo { a = 1 }", "random()", "uuid()", "math.random(3)", "secrets.get('a')"];
+    let calls = [
+        "now()",
+        "sleep('1s')",
+        "test.echo { a = 1 }",
+        "random()",
+        "uuid()",
+        "math.random(3)",
+        "secrets.get('a')",
+    ];
     for call in calls {
-        let failure = refused(&format!("local a = 1\nlocal b = {call}\nreturn playbook {{ name = 'a', run = print }}"));
+        let failure =
+            refused(&format!("local a = 1\nlocal b = {call}\nreturn playbook {{ name = 'a', run = print }}"));
         assert_eq!(failure.error.code, Code::PlaybookEffect, "{call}: {:?}", failure.error);
         assert_eq!(failure.place.line, 2, "{call}");
         assert_eq!(failure.error.hint.as_deref(), Some("move the call into the function `run`"));
@@ -83,8 +92,8 @@ fn an_effect_at_the_top_that_is_caught_is_refused_all_the_same() {
     let caught = "pcall(now)\nreturn playbook { name = 'a', run = print }";
     assert_eq!(refused(caught).error.code, Code::PlaybookEffect);
     let in_a_module = [("lib.luau", "local ok = pcall(function()\n    return now()\nend)\nreturn ok")];
-    let failure =
-        reading_with("require('./lib')\nreturn playbook { name = 'a', run = print }", &in_a_module).unwrap_err();
+    let failure = reading_with("require('./lib')\nreturn playbook { name = 'a', run = print }", &in_a_module)
+        .unwrap_err();
     assert_eq!(failure.error.code, Code::PlaybookEffect);
     assert_eq!((failure.place.file.as_str(), failure.place.line), ("lib.luau", 2));
 }
@@ -98,12 +107,26 @@ fn what_is_no_plain_data_is_named() {
         ("playbook { name = 'a' }", "the field `run` is missing"),
         ("playbook { run = 'a' }", "the field `run` must be a function, not string"),
         ("playbook { on = { cron = print }, run = print }", "field `on.cron`: a function is no plain data"),
-        ("playbook { params = { a = { default = 0/0 } }, run = print }", "field `params.a.default`: NaN is no plain data"),
-        ("playbook { on = { cron = { [3] = 'x' } }, run = print }", "field `on.cron`: a list with holes is no plain data"),
-        ("playbook { name = coroutine.create(print), run = print }", "field `name`: a thread is no plain data"),
-        ("playbook { name = '\\xff', run = print }", "field `name`: a string that is not UTF-8 text is no plain data"),
-        ("(function() local t = {} t.t = t return playbook { on = t, run = print } end)()",
-         "field `on.t`: a table that contains itself is no plain data"),
+        (
+            "playbook { params = { a = { default = 0/0 } }, run = print }",
+            "field `params.a.default`: NaN is no plain data",
+        ),
+        (
+            "playbook { on = { cron = { [3] = 'x' } }, run = print }",
+            "field `on.cron`: a list with holes is no plain data",
+        ),
+        (
+            "playbook { name = coroutine.create(print), run = print }",
+            "field `name`: a thread is no plain data",
+        ),
+        (
+            "playbook { name = '\\xff', run = print }",
+            "field `name`: a string that is not UTF-8 text is no plain data",
+        ),
+        (
+            "(function() local t = {} t.t = t return playbook { on = t, run = print } end)()",
+            "field `on.t`: a table that contains itself is no plain data",
+        ),
     ];
     for (call, message) in cases {
         let failure = refused(&format!("return {call}"));
@@ -156,10 +179,12 @@ fn run_is_called_with_the_event_and_the_parameters() {
 
 #[test]
 fn a_resumed_run_sees_the_same_event_and_replays_what_it_did() {
-    let source = "return playbook { name = 'a', run = function(event) print(test.echo { n = event.n }.n) end }";
+    let source =
+        "return playbook { name = 'a', run = function(event) print(test.echo { n = event.n }.n) end }";
     let first = World::default();
     assert!(matches!(run_with(running(source, json!({ "n": 5 })), &first), Ended::Done { .. }));
-    let second = World { history: std::cell::RefCell::new(first.completed.take().into()), ..World::default() };
+    let second =
+        World { history: std::cell::RefCell::new(first.completed.take().into()), ..World::default() };
     let launch = Launch { event: Some(raw(json!({ "n": 5 }))), ..again(source) };
     assert!(matches!(run_with(launch, &second), Ended::Done { .. }));
     assert_eq!(second.asked(), Vec::<String>::new());
@@ -169,7 +194,8 @@ fn a_resumed_run_sees_the_same_event_and_replays_what_it_did() {
 #[test]
 fn effects_at_the_top_are_refused_in_a_run_too() {
     let world = World::default();
-    let ended = run_with(running("test.echo()\nreturn playbook { name = 'a', run = print }", json!({})), &world);
+    let ended =
+        run_with(running("test.echo()\nreturn playbook { name = 'a', run = print }", json!({})), &world);
     let Ended::Failed(failure) = ended else { panic!("{ended:?}") };
     assert_eq!(failure.error.code, Code::PlaybookEffect);
     assert_eq!(world.asked(), Vec::<String>::new());
@@ -218,10 +244,14 @@ fn what_strangers_wrote_into_an_event_means_nothing_else() {
 #[test]
 fn modules_may_hold_helpers_that_have_effects_when_called() {
     let world = World {
-        modules: HashMap::from([("./lib".to_owned(), "return function(n) return test.echo { n = n }.n end".to_owned())]),
+        modules: HashMap::from([(
+            "./lib".to_owned(),
+            "return function(n) return test.echo { n = n }.n end".to_owned(),
+        )]),
         ..World::default()
     };
-    let source = "local echo = require('./lib')\nreturn playbook { name = 'a', run = function() print(echo(3)) end }";
+    let source =
+        "local echo = require('./lib')\nreturn playbook { name = 'a', run = function() print(echo(3)) end }";
     assert!(matches!(run_with(running(source, json!({})), &world), Ended::Done { .. }));
     assert_eq!(world.messages(), ["3"]);
 }

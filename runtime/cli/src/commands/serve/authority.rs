@@ -15,9 +15,9 @@ use crate::{render, wiring};
 
 /// Publishes lists of revoked certificates and roots, where mcrun.toml has them published.
 pub(super) async fn publish(app: &App, listeners: &mut Listeners) -> Result<()> {
-    let Some(address) = app.config.certs.listen else { return Ok(()) };
+    let place = (app.config.certs.listen, listen::Limits::default());
     let publisher = Publisher::new(Arc::new(wiring::authority(app)));
-    let bound = listeners.listen((address, listen::Limits::default()), None, publisher).await?;
+    let Some(bound) = listeners.listen("certs", place, None, publisher).await? else { return Ok(()) };
     render::note(format_args!("lists of revoked certificates and roots: http://{bound}/ca/roots.pem"));
     Ok(())
 }
@@ -29,8 +29,9 @@ pub(super) async fn serve_acme(app: &App, listeners: &mut Listeners) -> Result<(
     let identity = Arc::new(Identity::new(wiring::authority(app), settings.host()?));
     identity.refresh().await?;
     let config = Arc::new(identity.config());
-    let place = (settings.listen, listen::Limits::default());
-    let bound = listeners.listen(place, Some(config), Acme(server.clone())).await?;
+    let place = (Some(settings.listen), listen::Limits::default());
+    let bound = listeners.listen("acme", place, Some(config), Acme(server.clone())).await?;
+    let Some(bound) = bound else { return Ok(()) };
     render::note(format_args!("ACME: {} (on {bound})", server.directory()));
     listeners.keep(identity);
     let mut over = listeners.shutdown();

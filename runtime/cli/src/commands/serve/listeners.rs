@@ -12,15 +12,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::handed::Handed;
+
 /// Tasks that end when the process is to.
 pub(super) struct Listeners {
     pub(super) tasks: JoinSet<()>,
+    /// Sockets that take the place of addresses.
+    pub(super) handed: Handed,
     stop: watch::Sender<bool>,
 }
 
 impl Listeners {
-    pub(super) fn new() -> Self {
-        Self { tasks: JoinSet::new(), stop: watch::Sender::new(false) }
+    pub(super) fn new(handed: Handed) -> Self {
+        Self { tasks: JoinSet::new(), handed, stop: watch::Sender::new(false) }
     }
 
     /// Whether they are to end.
@@ -34,17 +38,31 @@ impl Listeners {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Listens on an address.
+    /// Listens on the socket that was handed over as `name`, else on an address; where neither is there, on nothing.
     pub(super) async fn listen<H: Handler>(
         &mut self,
-        (address, limits): (SocketAddr, listen::Limits),
+        name: &'static str,
+        (address, limits): (Option<SocketAddr>, listen::Limits),
         tls: Option<Arc<ServerConfig>>,
         handler: H,
-    ) -> Result<SocketAddr> {
-        let (listener, bound) = bind(address).await?;
+    ) -> Result<Option<SocketAddr>> {
+        let Some((listener, bound)) = self.bind(name, address).await? else { return Ok(None) };
         let shutdown = self.shutdown();
         self.tasks.spawn(listen::serve(listener, tls, handler, limits, shutdown));
-        Ok(bound)
+        Ok(Some(bound))
+    }
+
+    /// The socket that was handed over as `name`, else one at an address, and the address that it really has.
+    pub(super) async fn bind(
+        &self,
+        name: &'static str,
+        address: Option<SocketAddr>,
+    ) -> Result<Option<(TcpListener, SocketAddr)>> {
+        let Some(listener) = self.handed.tcp(name, address).await? else { return Ok(None) };
+        let bound = listener
+            .local_addr()
+            .map_err(|error| Error::new(Code::Internal, "a socket has no address").because(error))?;
+        Ok(Some((listener, bound)))
     }
 
     /// Renews the certificate that a listener shows.
@@ -66,16 +84,4 @@ pub(super) async fn is_over_after(time: std::time::Duration, over: &mut watch::R
         () = tokio::time::sleep(time) => false,
         _ = over.wait_for(|is_over| *is_over) => true,
     }
-}
-
-/// A socket at an address, and the address that it really has.
-pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let failed = |error: std::io::Error| {
-        let occupied = error.kind() == std::io::ErrorKind::AddrInUse;
-        let code = if occupied { Code::PortOccupied } else { Code::Config };
-        Error::new(code, format!("`{address}` cannot be listened on")).because(error)
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }

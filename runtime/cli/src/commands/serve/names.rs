@@ -26,7 +26,8 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<()> {
     identity.refresh().await?;
     let limits = listen::Limits { body_bytes: dns::rest::server::LARGEST_BODY, ..listen::Limits::default() };
     let tls = Some(Arc::new(identity.config()));
-    let bound = listeners.listen((settings.listen, limits), tls, Calls(server)).await?;
+    let place = (Some(settings.listen), limits);
+    let Some(bound) = listeners.listen("mcns", place, tls, Calls(server)).await? else { return Ok(()) };
     render::note(format_args!(
         "calls of mcns: https://{}:{}/v1/zones (on {bound})",
         settings.host,

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use certs::Name;
 use daemon::identity::{self, Identity};
-use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls};
+use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls, tell_followers};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{Clock, Journal};
 use routes::remote::{Issuer, Rules, Server};
 use routes::settings::Api;
-use routes::{Hostname, Route};
+use routes::{Choice, Hostname, Route};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::listeners::{Listeners, bind, is_over_after};
+use super::listeners::{Listeners, is_over_after};
 use super::own::Own;
 use crate::app::App;
 use crate::execute::desk::Desk;
@@ -47,15 +47,29 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
     });
     let driver = crate::commands::routes::driver(app)?;
     let server = Server::new(driver, Rules::new(settings), &app.node, Some(issuer));
+    // Another proxy keeps its routes elsewhere, and is looked at now and then.
+    if app.config.drivers.routes == Choice::Embedded {
+        let (server, state, node, over) =
+            (server.clone(), app.state.clone(), app.node.clone(), listeners.shutdown());
+        listeners.tasks.spawn(async move {
+            if let Err(error) = tell_followers(server, &state, &node, over).await {
+                tracing::warn!(%error, "those who follow routes see changes by others a second late");
+            }
+        });
+    }
     if let Some(path) = &settings.socket {
-        let listener = open_socket(path, settings.group.as_deref()).await?;
+        let listener = match listeners.handed.unix("routes")? {
+            Some(listener) => listener,
+            None => open_socket(path, settings.group.as_deref()).await?,
+        };
         let shutdown = listeners.shutdown();
         listeners.tasks.spawn(serve_socket(listener, server.clone(), shutdown));
         render::note(format_args!("calls on routes: {}", path.display()));
     }
-    if let (Some(address), Some(host)) = (settings.listen, &settings.host) {
+    if let (Some(host), Some((listener, bound))) =
+        (&settings.host, listeners.bind("routes-tls", settings.listen).await?)
+    {
         let door = Arc::new(open_door(app, settings, host).await?);
-        let (listener, bound) = bind(address).await?;
         let shutdown = listeners.shutdown();
         listeners.tasks.spawn(serve_tls(listener, door.clone(), server, shutdown.clone()));
         listeners.tasks.spawn(keep_door(door, shutdown));
