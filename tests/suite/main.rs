@@ -36,6 +36,7 @@ mod packages;
 mod pebble;
 mod plan_equals_apply;
 mod playbook_files;
+mod playbooks;
 mod policy;
 mod processes;
 mod proofs;

@@ -3,6 +3,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod playbooks;
 pub(crate) mod routes;
 
 use std::ffi::OsString;
@@ -409,6 +410,15 @@ pub(crate) enum Command {
     /// Routes: where requests for host names go.
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// List playbooks: what is loaded, what cannot be and why.
+    #[command(args_conflicts_with_subcommands = true)]
+    Playbooks {
+        #[command(subcommand)]
+        command: Option<playbooks::Playbooks>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.

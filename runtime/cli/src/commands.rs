@@ -20,6 +20,7 @@ mod logs;
 mod names;
 mod new;
 mod plan_file;
+mod playbooks;
 mod releases;
 mod replay;
 mod resume;
@@ -121,6 +122,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,

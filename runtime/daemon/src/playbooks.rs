@@ -19,6 +19,7 @@ mod settings;
 mod shelf;
 mod state;
 mod table;
+mod versions;
 mod watching;
 mod ways;
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use daemon::api::{self, Api, Parameters, Rooms};
+use daemon::api::{self, Api, Parameters, Reload, Rooms};
 use daemon::feed::Feed;
-use daemon::playbooks::{Playbook, Table, params};
+use daemon::playbooks::{Playbook, Shelf, params};
+use daemon::triggers::schedule::Calendar;
 use effect::Result;
+use jiff::tz::TimeZone;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use crate::app::App;
@@ -18,20 +19,27 @@ use crate::render;
 pub(super) async fn serve(
     app: &App,
     desk: &Desk,
-    playbooks: watch::Receiver<Arc<Table>>,
+    shelf: &Shelf,
+    reload: Arc<dyn Reload>,
     listeners: &mut Listeners,
 ) -> Result<()> {
     let settings = &app.config.daemon.api;
     let opened = api::open_socket(settings, &app.state).await?;
+    let calendar = Calendar {
+        journal: app.journal.clone(),
+        node: app.node.clone(),
+        table: shelf.table(),
+        zone: TimeZone::system(),
+    };
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
         feed: Feed::start(app.journal.clone(), listeners.shutdown()),
-        playbooks,
+        playbooks: shelf.table(),
         parameters: Arc::new(Checked),
-        schedule: None,
-        versions: None,
-        reload: None,
+        schedule: Some(Arc::new(calendar)),
+        versions: Some(Arc::new(shelf.history().clone())),
+        reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),
     });

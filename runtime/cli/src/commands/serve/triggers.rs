@@ -121,10 +121,9 @@ impl Hooks {
         inbox: Inbox,
         listeners: &mut Listeners,
     ) -> Result<Self> {
-        let opened = listeners.bind("webhooks", Some(settings.listen)).await?;
-        let Some((listener, bound)) = opened else {
-            return Err(Error::new(Code::Internal, "an address was given and nothing listens"));
-        };
+        let socket = listeners.bind("webhooks", Some(settings.listen)).await?;
+        let (listener, bound) =
+            socket.ok_or_else(|| Error::new(Code::Internal, "nobody listens for webhooks"))?;
         let tls = match &settings.host {
             None => None,
             Some(host) => {
