@@ -51,6 +51,7 @@ mod service;
 mod strategies;
 mod terminal;
 mod traffic;
+mod triggers;
 mod undo;
 mod undo_containers;
 mod undo_trees;
