@@ -35,6 +35,7 @@ mod other_authorities;
 mod packages;
 mod pebble;
 mod plan_equals_apply;
+mod playbook_files;
 mod policy;
 mod processes;
 mod proofs;

@@ -41,7 +41,8 @@ use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
-pub(crate) use evaluate::script_job;
+pub(crate) use check::{Checker, Finding, Sources};
+pub(crate) use evaluate::{Given, Params, adapted, script_job};
 pub(crate) use resume::{check_resumable, decisions};
 pub(crate) use serve::take_environment;
 pub(crate) use services::operation_job;

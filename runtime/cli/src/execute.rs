@@ -286,6 +286,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     // What a limit on the whole time leaves is known to one worker only.
+    let event = job.cause.as_ref().map(event_of).transpose()?.flatten();
     let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
@@ -340,7 +341,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
 }
 
 /// This very program, whatever has become of its file.
-const PROGRAM: &str = "/proc/self/exe";
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
 /// Starts a worker of this very program.
 pub(crate) fn start_worker() -> Result<Worker> {
@@ -359,4 +360,17 @@ async fn next_worker(app: &App) -> Result<Worker> {
         }
     }
     start_worker()
+}
+
+/// What the playbook's `run` is called with; nothing where the run is one of a script.
+pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
+    if cause.playbook.is_none() {
+        return Ok(None);
+    }
+    let event = match &cause.told["event"] {
+        event @ Value::Object(_) => event.to_string(),
+        _ => json!({ "kind": "manual" }).to_string(),
+    };
+    let encoded = RawValue::from_string(event);
+    encoded.map(Some).map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }

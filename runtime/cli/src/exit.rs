@@ -46,7 +46,7 @@ impl Exit {
     /// The exit code that an error leads to.
     pub(crate) fn of(error: &Error) -> Self {
         match error.code {
-            Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
+            Code::Usage | Code::Config | Code::BadCapability | Code::Parameters => Exit::Usage,
             Code::Denied | Code::SecretPlace => Exit::Denied,
             Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken => Exit::Locked,
             Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,

@@ -17,6 +17,7 @@ mod init;
 mod kit;
 mod logs;
 mod passphrase;
+mod playbooks;
 mod private;
 mod proofs;
 mod proxies;

@@ -5,6 +5,7 @@ mod claims;
 mod definition;
 mod fields;
 mod folder;
+mod grants;
 pub mod history;
 mod keep;
 mod keeper;
@@ -18,7 +19,6 @@ mod settings;
 mod shelf;
 mod state;
 mod table;
-mod timing;
 mod watching;
 mod ways;
 
@@ -26,7 +26,7 @@ pub use self::definition::{
     At, CatchUp, Cron, Definition, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Overlap, Parameter,
     ParameterKind, Trigger,
 };
-pub use self::fields::Mistake as FieldMistake;
+pub use self::grants::grants;
 pub use self::keeper::Keeper;
 pub use self::loader::{Loader, Mistake, Parts, Text};
 pub use self::places::{Places, calls_playbook, names_playbook};

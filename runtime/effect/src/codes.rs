@@ -402,6 +402,9 @@ codes! {
     CheckerFailed "MC-K002" "the type checker failed"
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
+    TypeErrors "MC-K003" "a playbook does not pass the type check"
+        "What is loaded is checked like by `mcrun check` before, so that a misspelt field is found now and not when the playbook runs."
+        "Correct what the message and the lines beneath it name; `mcrun check FILE` shows the same.";
 
     // L: playbooks ("ledger of what is loaded").
     NotPlaybook "MC-L001" "the file is a script, not a playbook"

@@ -2,6 +2,7 @@
 //! analysis in a helper program.
 
 mod helper;
+mod kept;
 mod sources;
 
 use std::path::PathBuf;
@@ -9,8 +10,9 @@ use std::path::PathBuf;
 use effect::Result;
 use serde_json::json;
 
-use self::helper::Finding;
-use self::sources::Sources;
+pub(crate) use self::helper::Finding;
+pub(crate) use self::kept::Checker;
+pub(crate) use self::sources::Sources;
 pub(super) use self::sources::beneath as scripts_beneath;
 use crate::arguments::Global;
 use crate::exit::Exit;

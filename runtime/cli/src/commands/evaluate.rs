@@ -1,5 +1,7 @@
 //! Owns `run` and `plan`, and how a run is followed to its end.
 
+mod playbook;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
+pub(crate) use self::playbook::{Given, Params, adapted};
 pub(super) use crate::execute::Job;
 use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
@@ -24,7 +27,7 @@ use crate::stdlib;
 pub(super) type Sources = HashMap<String, String>;
 
 pub(super) async fn run(app: &App, script: &Script, patience: Patience, json: bool) -> Result<Exit> {
-    let job = Job { patience, ..job(app, script, Mode::Run)? };
+    let job = Job { patience, ..job_of(app, script, Mode::Run).await? };
     start(app, job, &script.file, json).await
 }
 
@@ -124,7 +127,7 @@ pub(super) struct Wish<'a> {
 }
 
 pub(super) async fn plan(app: &App, script: &Script, wish: Wish<'_>) -> Result<Exit> {
-    let job = job(app, script, Mode::Plan)?;
+    let job = job_of(app, script, Mode::Plan).await?;
     let Some(out) = wish.out else { return show_plan(app, job, wish.json, wish.detailed).await };
     let frozen = Frozen::new(app, &job, &script.file);
     let Shown { plan, modules, exit } = shown_plan(app, job, wish.json, wish.detailed).await?;
@@ -185,6 +188,13 @@ fn exit_of_plan(plan: &Plan, finished: &Finished, as_json: bool, detailed: bool)
         Exit::Done if detailed && plan.has_changes() => Exit::PlanHasChanges,
         exit => exit,
     }
+}
+
+/// What the command line asks for, of a script or a playbook.
+async fn job_of(app: &App, script: &Script, mode: Mode) -> Result<Job> {
+    let job = job(app, script, mode)?;
+    let grants = Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() };
+    adapted(app, job, Given { params: Params::Settings(&script.set), grants, event: None }).await
 }
 
 /// What the command line asks for.

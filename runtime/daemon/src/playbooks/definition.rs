@@ -104,7 +104,7 @@ pub struct At {
 /// `event = "container.exited"`, or `{ name = "container.*", where = { name = "web-*" }, at_most = "3/10m" }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OnEvent {
-    /// A pattern of names: `*` stands for a part between dots.
+    /// A pattern of names: `*` stands for anything between dots.
     pub pattern: String,
     /// What the event's data must be, by field; a text is a pattern in which `*` stands for anything.
     pub filter: Filter,

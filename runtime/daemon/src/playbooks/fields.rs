@@ -16,11 +16,11 @@ const SHOWN: usize = 64;
 
 /// Something that is wrong in a definition.
 #[derive(Debug, Clone)]
-pub struct Mistake {
+pub(super) struct Mistake {
     /// The field, `on.cron[2].zone`; empty for the whole.
-    pub path: String,
+    pub(super) path: String,
     /// What is wrong, and what is allowed.
-    pub error: Error,
+    pub(super) error: Error,
 }
 
 /// What is wrong in a definition, in the order of its fields.

@@ -8,8 +8,9 @@ use effect::policy::nearest;
 use serde_json::{Map, Value};
 
 use super::fields::{self, Mistakes, below};
-use super::{At, Cron, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Trigger, timing};
+use super::{At, Cron, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Trigger};
 use crate::events::{KNOWN, Known};
+use crate::triggers::{is_named, times};
 
 const KINDS: [&str; 7] = ["cron", "every", "at", "boot", "event", "file", "webhook"];
 const MOST_TRIGGERS: usize = 64;
@@ -52,7 +53,7 @@ fn add(kind: &str, value: &Value, path: &str, triggers: &mut Vec<Trigger>, mista
         _ => webhook(value, path, mistakes),
     };
     let Some(trigger) = trigger else { return };
-    if let Err(mut error) = timing::check(&trigger) {
+    if let Err(mut error) = times::check(&trigger) {
         error.message = format!("field `{path}`: {}", error.message);
         mistakes.add(path, error);
     } else if triggers.contains(&trigger) {
@@ -164,17 +165,17 @@ fn known_events(pattern: &str, path: &str, mistakes: &mut Mistakes) -> Option<Ve
     let shown = fields::quoted(pattern);
     let is_part = |part: &str| {
         let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        part == "*" || (!part.is_empty() && part.chars().all(of_name))
+        !part.is_empty() && part.chars().all(|c| of_name(c) || c == '*')
     };
     if !pattern.split('.').all(is_part) {
         mistakes.hinted(
             path,
             format_args!("is no pattern of events: {shown}"),
-            "names such as `container.exited`, with `*` for a whole part: `container.*`",
+            "names such as `container.exited`, with `*` for any part between dots: `container.*`",
         );
         return None;
     }
-    let known: Vec<&Known> = KNOWN.iter().filter(|known| matches(pattern, known.name)).collect();
+    let known: Vec<&Known> = KNOWN.iter().filter(|known| is_named(pattern, known.name)).collect();
     let family = |name: &str| name.split('.').next().map(str::to_owned);
     let is_ours = KNOWN.iter().any(|known| family(known.name) == family(pattern));
     if known.is_empty() && is_ours {
@@ -189,18 +190,6 @@ fn known_events(pattern: &str, path: &str, mistakes: &mut Mistakes) -> Option<Ve
         return None;
     }
     Some(known)
-}
-
-/// Whether an event of this name is one of the pattern's: `*` stands for a part between dots.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (mut patterns, mut parts) = (pattern.split('.'), name.split('.'));
-    loop {
-        match (patterns.next(), parts.next()) {
-            (None, None) => return true,
-            (Some(pattern), Some(part)) if pattern == "*" || pattern == part => {}
-            _ => return false,
-        }
-    }
 }
 
 fn filter(value: &Value, path: &str, known: &[&Known], mistakes: &mut Mistakes) -> Option<Filter> {
@@ -220,14 +209,26 @@ fn filter(value: &Value, path: &str, known: &[&Known], mistakes: &mut Mistakes) 
                 Some(near) => mistakes.hinted(&path, message, format!("did you mean `{near}`?")),
                 None => mistakes.wrong(&path, message),
             }
-        } else if matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
+        } else if is_condition(value) {
             filter.insert(field.clone(), value.clone());
         } else {
             let kind = fields::kind(value);
-            mistakes.wrong(&path, format_args!("must be a string, a number or a boolean, not {kind}"));
+            mistakes.wrong(
+                &path,
+                format_args!("must be a string, a number, a boolean or a list of these, not {kind}"),
+            );
         }
     }
     Some(filter)
+}
+
+/// One value, or a list of which any will do.
+fn is_condition(value: &Value) -> bool {
+    let is_plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+    match value {
+        Value::Array(any) => !any.is_empty() && any.len() <= MOST_CONDITIONS && any.iter().all(is_plain),
+        one => is_plain(one),
+    }
 }
 
 /// `3/10m`

@@ -1,6 +1,9 @@
 //! Owns parameters: how `params` is read from a file, and how what somebody gives is checked against it. All mistakes of a
 //! call are told at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use effect::policy::nearest;

@@ -1,5 +1,8 @@
 //! Owns how the table of `playbook { … }` becomes a [`Definition`]. Triggers are read in `on`, parameters in `params`.
 
+#[cfg(test)]
+mod tests;
+
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -23,12 +26,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
 pub struct Misread(Vec<Mistake>);
 
 impl Misread {
-    /// Everything that is wrong.
-    #[must_use]
-    pub fn mistakes(&self) -> &[Mistake] {
-        &self.0
-    }
-
     /// All of it as one error: the first mistake with what it advises, the others as details; and the line of the first.
     /// `source` is the text of the file.
     #[must_use]
