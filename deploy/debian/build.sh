@@ -30,8 +30,11 @@ for unit in mcrun.service mcrun.socket mcrun-edge.service; do
 done
 install -D -m 0644 "$deploy/systemd/sysusers.conf" "$root/usr/lib/sysusers.d/mcrun.conf"
 install -D -m 0644 "$deploy/systemd/tmpfiles.conf" "$root/usr/lib/tmpfiles.d/mcrun.conf"
-# dpkg asks before it overwrites one that was changed.
-install -D -m 0644 "$deploy/mcrun.toml" "$root/etc/mcrun/mcrun.toml"
+# With the socket that its unit listens at. dpkg asks before it overwrites one that was changed.
+mkdir -p "$root/etc/mcrun"
+sed '/^#\[daemon.api\]$/,/^#mode/ { s/^#\[/[/; s/^#socket /socket /; s/^#group /group / }' \
+    "$deploy/mcrun.toml" >"$root/etc/mcrun/mcrun.toml"
+chmod 0644 "$root/etc/mcrun/mcrun.toml"
 mkdir -p -m 0755 "$root/etc/mcrun/playbooks"
 
 # Playbooks that run as they are: `folders` in mcrun.toml names them, or a copy of one in /etc/mcrun/playbooks.

@@ -160,12 +160,8 @@ fn first_certificate(text: &str) -> Option<String> {
     rest.split_once("-----END CERTIFICATE-----").map(|(body, _)| body.trim().to_owned())
 }
 
-#[test]
-fn a_certificate_that_the_daemon_renews_is_shown_by_caddy() {
-    const OVERDUE: i64 = 90 * 60_000;
-    let routed = Routed::new();
-    let own = routed.at.ip();
-    let caddy = Caddy::start(&routed);
+/// Caddy with a route that shows a certificate, which is returned.
+fn shown_by_caddy(routed: &Routed, caddy: &Caddy) -> Option<String> {
     let backend = backend::start("one");
     routed.settle_for(&format!(
         "[drivers]\nroutes = \"caddy\"\n[drivers.caddy]\nadmin = \"{}\"\n",
@@ -176,9 +172,35 @@ fn a_certificate_that_the_daemon_renews_is_shown_by_caddy() {
          routes.ensure {{ listen = {LISTEN}, hostname = \"{HOST}\", cert = \"{HOST}\", backends = {{ \"{backend}\" }} }}\n"
     );
     routed.ends(0, &[&routed.script("first.lua", &script), "--allow", "*"]);
-    let first = shown(own);
+    let first = shown(routed.at.ip());
     assert!(first.is_some());
     assert_eq!(first, first_certificate(&routed.read("scripts/cert.pem")));
+    first
+}
+
+#[test]
+fn a_certificate_that_is_renewed_by_hand_is_shown_by_caddy() {
+    let routed = Routed::new();
+    let caddy = Caddy::start(&routed);
+    let first = shown_by_caddy(&routed, &caddy);
+    routed.ends(0, &["certs", "renew", HOST, "--plan"]);
+    assert_eq!(shown(routed.at.ip()), first, "a plan changes nothing");
+    routed.ends(0, &["certs", "renew", HOST]);
+    let second = shown(routed.at.ip());
+    assert!(second.is_some() && second != first);
+    assert_eq!(second, first_certificate(&routed.read("scripts/cert.pem")));
+    drop(caddy);
+    let seen = routed.run(&["certs", "renew", HOST]);
+    assert_eq!(seen.code, Some(0), "without Caddy it is renewed all the same: {seen}");
+}
+
+#[test]
+fn a_certificate_that_the_daemon_renews_is_shown_by_caddy() {
+    const OVERDUE: i64 = 90 * 60_000;
+    let routed = Routed::new();
+    let own = routed.at.ip();
+    let caddy = Caddy::start(&routed);
+    let first = shown_by_caddy(&routed, &caddy);
     let daemon = routed.start_with(&["serve"], &[("MCRUN_CLOCK_SKEW", &OVERDUE.to_string())]);
     let next = until("another one is shown", || {
         assert!(!daemon.stderr().contains("error["), "{}", daemon.stderr());

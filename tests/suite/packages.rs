@@ -15,7 +15,8 @@ const SERVICE: &str = r#"
 containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { HTTP_PORT = "8088" } }
 "#;
 /// The edge answers for names, the daemon is watched closely.
-const CONFIG: &str = "[drivers]\ncontainers = \"process\"\n[dns]\nlisten = [\"127.0.0.1:5353\"]\n";
+const CONFIG: &str = "[drivers]\ncontainers = \"process\"\n[dns]\nlisten = [\"127.0.0.1:5353\"]\n\
+    [daemon.api]\nsocket = \"/run/mcrun/api.sock\"\ngroup = \"mcrun\"\n";
 const WATCHED: &str = "[Service]\nWatchdogSec=5\n";
 const UNITS: [&str; 3] = ["mcrun.service", "mcrun.socket", "mcrun-edge.service"];
 

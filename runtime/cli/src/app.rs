@@ -76,7 +76,10 @@ impl App {
     }
 }
 
-/// `--state` or `MCRUN_STATE`, else the XDG state directory.
+/// The state directory of a machine that `mcrun setup` or a package has set up.
+pub(crate) const OF_THE_MACHINE: &str = "/var/lib/mcrun";
+
+/// `--state` or `MCRUN_STATE`; for root the machine's own where it is set up; else the XDG state directory.
 pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
     if let Some(state) = &global.state {
         return std::path::absolute(state).map_err(|error| {
@@ -84,6 +87,12 @@ pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
         });
     }
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let machine = PathBuf::from(OF_THE_MACHINE);
+    // What root deploys by hand and what the daemon runs are one and the same.
+    let is_roots = rustix::process::geteuid().is_root() && absolute("XDG_STATE_HOME").is_none();
+    if is_roots && machine.join("journal.db").exists() {
+        return Ok(machine);
+    }
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|folder| folder.join("mcrun"))

@@ -278,6 +278,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
     },
+    /// Show when playbooks start by themselves, and what became of the last times.
+    Schedule {
+        /// Only this playbook.
+        name: Option<String>,
+        /// So many times to come of each trigger.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        next: usize,
+        /// At most so many of what was.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        last: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
     Undo {
         /// The run's id or its beginning.

@@ -25,6 +25,7 @@ mod replay;
 mod resume;
 mod routes;
 mod runs;
+mod schedule;
 mod screen;
 mod serve;
 mod services;
@@ -99,6 +100,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
         Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Schedule { name, next, last, json } => {
+            schedule::schedule(app, schedule::Wish { name: name.as_deref(), next, last, json }).await
+        }
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) dns: dns::Settings,
     #[serde(default)]
     pub(crate) routes: routes::Settings,
+    pub(crate) webhooks: Option<daemon::triggers::webhook::Settings>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     #[serde(default)]
@@ -77,7 +78,8 @@ pub(crate) struct Drivers {
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
     pub(crate) vault: Option<certs::vault::Settings>,
-    pub(crate) caddy: Option<routes::caddy::Settings>,
+    #[serde(default)]
+    pub(crate) caddy: routes::caddy::Settings,
     #[serde(default)]
     pub(crate) podman: Podman,
     #[serde(default)]
@@ -180,6 +182,7 @@ impl Config {
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         self.monitors.check()?;
         self.telemetry.iter().try_for_each(daemon::telemetry::Settings::check)?;

@@ -6,7 +6,7 @@ mod ending;
 mod errands;
 pub(crate) mod executor;
 mod freed;
-mod going;
+pub(crate) mod going;
 pub(crate) mod many;
 mod recorded;
 pub(crate) mod relay;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use self::ear::{Asked, Ear, Heard, Why};
 pub(crate) use self::ending::{recorded_arguments, sides};
-pub(crate) use self::recorded::{begin, new_run, past, recorded_job, seed};
+pub(crate) use self::recorded::{begin, event_of, new_run, past, recorded_job, seed};
 
 use crate::app::App;
 use crate::bridge::{Bridge, Stop};
@@ -63,6 +63,8 @@ pub(crate) struct Job {
     pub(crate) cause: Option<NewCause>,
     /// The leases that it holds already.
     pub(crate) kept: Kept,
+    /// Limits that are raised for the rest of it, as they were said.
+    pub(crate) raised: Vec<String>,
     pub(crate) past: Option<Past>,
 }
 
@@ -286,7 +288,6 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
     // What a limit on the whole time leaves is known to one worker only.
-    let event = job.cause.as_ref().map(event_of).transpose()?.flatten();
     let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
         limits: job.limits,
@@ -360,17 +361,4 @@ async fn next_worker(app: &App) -> Result<Worker> {
         }
     }
     start_worker()
-}
-
-/// What the playbook's `run` is called with; nothing where the run is one of a script.
-pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
-    if cause.playbook.is_none() {
-        return Ok(None);
-    }
-    let event = match &cause.told["event"] {
-        event @ Value::Object(_) => event.to_string(),
-        _ => json!({ "kind": "manual" }).to_string(),
-    };
-    let encoded = RawValue::from_string(event);
-    encoded.map(Some).map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }

@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod execute;
 mod exit;
+mod handover;
 mod health;
 mod init;
 mod kit;

@@ -82,7 +82,8 @@ fn all(
             found.insert(module.name, source);
         }
         if found.len() > MOST_MODULES || text > MOST_TEXT {
-            let message = format!("`{name}` takes more than {MOST_MODULES} modules, or {MOST_TEXT} bytes of them");
+            let message =
+                format!("`{name}` takes more than {MOST_MODULES} modules, or {MOST_TEXT} bytes of them");
             return Err(Error::new(Code::PlaybookSize, message).into());
         }
     }

@@ -17,7 +17,7 @@ use crate::shown::Shown;
 pub(crate) struct Proxies {
     choice: Choice,
     settings: Settings,
-    caddy: Option<caddy::Settings>,
+    caddy: caddy::Settings,
     remote: Option<remote::Settings>,
     state: PathBuf,
 }
@@ -50,14 +50,14 @@ impl Maker for Proxies {
         match self.choice {
             Choice::Embedded => Ok(Arc::new(self.embedded(means))),
             Choice::Caddy => {
-                let settings = self.caddy.clone().ok_or_else(|| not_described("caddy"))?;
+                let settings = self.caddy.clone();
                 let secrets = Secrets::new(means.secrets.clone(), "routes:caddy");
                 let (certificates, routes) = (self.certificates(means), self.settings.clone());
                 let parts = caddy::Parts { secrets, certificates, routes };
                 Ok(Arc::new(caddy::Client::new(settings, parts)?))
             }
             Choice::Remote => {
-                let settings = self.remote.clone().ok_or_else(|| not_described("remote"))?;
+                let settings = self.remote.clone().ok_or_else(not_described)?;
                 Ok(Arc::new(remote::Client::new(&settings, Arc::new(Shown::from(means)))?))
             }
         }
@@ -90,7 +90,7 @@ impl Certificates for Elsewhere {
     }
 }
 
-fn not_described(driver: &str) -> Error {
-    let message = format!("mcrun.toml chooses the routes driver `{driver}`, and has no [drivers.{driver}]");
-    Error::new(Code::Config, message).hint(format!("add [drivers.{driver}] with the address of the proxy"))
+fn not_described() -> Error {
+    let message = "mcrun.toml chooses the routes driver `remote`, and has no [drivers.remote]";
+    Error::new(Code::Config, message).hint("add [drivers.remote] with the address of the other mcrun")
 }

@@ -5,7 +5,7 @@
 //! routes; and the caller's, which speaks with successors and operators.
 
 mod control;
-mod follow;
+pub(crate) mod follow;
 pub mod gateway;
 mod kept;
 mod metrics;
@@ -116,12 +116,13 @@ pub async fn run(
     })?;
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let mut predecessor = control::succeed(&folder).await;
+    let is_successor = predecessor.is_some();
     let given_routes = predecessor.as_mut().map(|predecessor| predecessor.sockets.take_routes());
     let given = predecessor.as_ref().map(|predecessor| &predecessor.sockets);
     let sockets = Sockets::open(&parts.listen, threads, given)?;
     let of_routes = parts.routes.take();
     let routes = of_routes
-        .map(|routes| Routes::start(&parts, routes, given_routes.unwrap_or_default(), threads))
+        .map(|routes| Routes::start(&parts, routes, given_routes, threads))
         .transpose()?;
 
     let (over, is_over) = watch::channel(false);
@@ -143,8 +144,16 @@ pub async fn run(
     if let (Some(routes), Some(following)) = (&edge.routes, following.last()) {
         routes.began(following.waker())?;
     }
-    if let Some(predecessor) = predecessor {
+    if let Some(predecessor) = predecessor
+        && let Some(mut predecessor) = predecessor.look_again().await
+    {
+        if let Some(routes) = &edge.routes {
+            routes.take_over(predecessor.sockets.take_routes()).await;
+        }
         predecessor.relieve().await;
+    }
+    if let Some(routes) = edge.routes.clone().filter(|_| is_successor) {
+        tokio::spawn(async move { routes.hurry().await });
     }
     let (ends, mut ended) = mpsc::channel(1);
     let control = control::listen(&folder)?;

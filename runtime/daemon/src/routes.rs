@@ -1,6 +1,8 @@
 //! Owns the sockets at which others drive this machine's proxy: one for a group on this machine, one by mutual TLS. What
 //! is answered there, and to whom, is left to `routes::remote`.
 
+mod tell;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,6 +22,8 @@ use tokio::sync::watch;
 
 use crate::identity::Identity;
 use crate::{accept, socket};
+
+pub use tell::tell_followers;
 
 /// For connections when the end has come: a little more than each has for its calls.
 const GRACE: Duration = Duration::from_secs(8);

@@ -22,6 +22,8 @@ const MOST_QUEUED: usize = 1_000_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// `[daemon.api]`.
+    pub api: crate::api::Settings,
     workers: Option<usize>,
     queue: Option<usize>,
     /// The form of the log.
@@ -55,7 +57,7 @@ impl Settings {
                 return Err(Error::new(Code::Config, message));
             }
         }
-        Ok(())
+        self.api.check()
     }
 }
 

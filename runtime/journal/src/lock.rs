@@ -85,9 +85,12 @@ pub struct DaemonLock {
     _file: LockFile,
 }
 
+/// The lock of the one process that stays.
+const DAEMON_FILE: &str = "daemon";
+
 /// Takes the right to be the one process that stays.
 pub(crate) fn lock_daemon(folder: &Path, holder: &Holder) -> Result<DaemonLock> {
-    let file = LockFile::take(folder, "daemon", holder, || "the state directory".to_owned())?;
+    let file = LockFile::take(folder, DAEMON_FILE, holder, || "the state directory".to_owned())?;
     Ok(DaemonLock { _file: file })
 }
 
@@ -99,6 +102,11 @@ pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -
 /// Who holds a run, if anybody does.
 pub(crate) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
     holder_of(&folder.join(run_file(run)))
+}
+
+/// The one process that stays, if there is one.
+pub(crate) fn holder_of_daemon(folder: &Path) -> Option<Holder> {
+    holder_of(&folder.join(DAEMON_FILE))
 }
 
 /// Who holds the lease of a service, if anybody does.

@@ -57,7 +57,7 @@ use self::shown::Wardrobe;
 use self::table::Table;
 
 /// How often it is seen whether the file of countries was changed.
-const REFRESH: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// The proxy. There is one in a process, and every thread that serves has it.
 pub struct Proxy {

@@ -9,6 +9,8 @@ use super::machine::{Machine, Said, text};
 use crate::harness::{PROGRAM, program};
 
 const PLACE: &str = "/usr/local/bin/mcrun";
+/// A configuration that is there before; systemd may listen at this socket.
+const CONFIG: &str = "[node]\nname = \"rift\"\n[daemon.api]\nsocket = \"/run/mcrun/api.sock\"\n";
 const STATE: &str = "/var/lib/mcrun";
 
 /// Runs `setup` on this machine, whose files it must not change.
@@ -77,7 +79,7 @@ fn a_machine_is_set_up_once_and_taken_back() {
     machine.write("/etc/systemd/system/mcrun.socket", "[Socket]\nListenStream=/run/other.sock\n");
     assert!(setup(&machine, 1, &["--yes"]).errors.contains("MC-M004"));
     machine.ends(0, &["rm", "/etc/systemd/system/mcrun.socket"]);
-    machine.write("/etc/mcrun/mcrun.toml", "[node]\nname = \"rift\"\n");
+    machine.write("/etc/mcrun/mcrun.toml", CONFIG);
     machine.ends(0, &["chmod", "0700", "/etc/mcrun"]);
 
     setup(&machine, 0, &["--yes"]);
@@ -86,10 +88,7 @@ fn a_machine_is_set_up_once_and_taken_back() {
         assert_eq!(machine.ends(0, &["systemctl", "is-enabled", unit]).text, "enabled");
     }
     machine.ends(0, &[PLACE, "--state", STATE, "doctor"]);
-    assert_eq!(
-        fs::read_to_string(machine.at("/etc/mcrun/mcrun.toml")).expect("it is there"),
-        "[node]\nname = \"rift\"\n"
-    );
+    assert_eq!(fs::read_to_string(machine.at("/etc/mcrun/mcrun.toml")).expect("it is there"), CONFIG);
     assert_eq!(machine.ends(0, &["stat", "--format=%a", "/etc/mcrun"]).text, "700");
 
     // Units that systemd takes without a word, and what it thinks of them.
@@ -122,10 +121,7 @@ fn a_machine_is_set_up_once_and_taken_back() {
     ] {
         assert!(!machine.at(path).exists(), "{path}");
     }
-    assert_eq!(
-        fs::read_to_string(machine.at("/etc/mcrun/mcrun.toml")).expect("it is there"),
-        "[node]\nname = \"rift\"\n"
-    );
+    assert_eq!(fs::read_to_string(machine.at("/etc/mcrun/mcrun.toml")).expect("it is there"), CONFIG);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! An edge hands its sockets to its successor: no request is lost on the way, and what runs goes on where it began.
 
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -51,6 +54,55 @@ fn a_successor_has_all_ports_of_its_predecessor() {
         assert_eq!(get(routed.port(9000 + port), HOST), Some((200, "one 0".into())), "port {port}");
     }
     routed.put(HOST, &[one]);
+}
+
+#[test]
+fn ports_that_are_opened_while_edges_take_turns_are_never_refused() {
+    const TURNS: usize = 4;
+    const FIRST: u16 = 9000;
+    let routed = Routed::new();
+    let one = backend::start("one");
+    let mut edges = vec![routed.edge()];
+    let opened = AtomicU16::new(0);
+    let open = || {
+        let number = opened.load(Ordering::Relaxed);
+        let mut other = route(HOST, &[one]);
+        other["listen"] = json!(FIRST + number);
+        // Where one edge leaves and another begins, a change may have to be made again.
+        if routed.try_put(other).is_ok() {
+            opened.store(number + 1, Ordering::Relaxed);
+        }
+    };
+    let is_over = AtomicBool::new(false);
+    let (at, number) = (|port| routed.port(port), || opened.load(Ordering::Relaxed));
+    let refused = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut refused = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                // The newest are those that the next edge may not know of yet.
+                let newest = FIRST + number().saturating_sub(8)..FIRST + number();
+                refused.extend(newest.filter(|port| get(at(*port), HOST) != Some((200, "one 0".into()))));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            refused
+        });
+        for _ in 0..TURNS {
+            open();
+            let next = routed.start(&["edge", "-v"]);
+            until("the next edge answers", || {
+                open();
+                (routed.process() == Some(next.pid())).then_some(())
+            });
+            edges.push(next);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(refused.is_empty(), "{refused:?} of {} ports", number());
+    for port in FIRST..FIRST + number() {
+        assert_eq!(get(routed.port(port), HOST), Some((200, "one 0".into())), "port {port}");
+    }
+    assert!(number() > 2 * u16::try_from(TURNS).unwrap(), "{} were opened meanwhile", number());
 }
 
 #[test]

@@ -131,6 +131,65 @@ fn two_services_cannot_both_have_a_host_name() {
     routed.try_put(of("mcp", "/")).unwrap();
 }
 
+#[test]
+fn a_back_end_that_a_route_does_not_have_is_not_drained() {
+    let routed = Routed::new();
+    let one = backend::start("one");
+    let _edge = routed.edge();
+    routed.put("a.test", &[one]);
+    let drain = |backend: &str| routed.run(&["routes", "drain", "a.test:8080", "--backend", backend, "--within", "1s"]);
+    let seen = drain("127.0.0.1:9");
+    assert_eq!(seen.code, Some(1), "{seen}");
+    seen.says(&["MC-G005", "`a.test:8080` has no back end `127.0.0.1:9`", &format!("it has {one}")]);
+    let seen = drain(&one.to_string());
+    assert_eq!(seen.code, Some(0), "{seen}");
+    let seen = routed.ends(1, &["routes", "drain", "b.test:8080", "--backend", "127.0.0.1:9"]);
+    seen.says(&["MC-G005", "b.test:8080"]);
+}
+
+/// Certificates that nobody asks for.
+struct Nobody;
+
+#[async_trait::async_trait]
+impl routes::Certificates for Nobody {
+    async fn material(&self, id: &str) -> effect::Result<routes::Material> {
+        Err(effect::Error::new(Code::CertificateUnknown, format!("there is no certificate `{id}`")))
+    }
+
+    async fn check(&self, _: &str, _: &routes::Hostname) -> effect::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn whoever_follows_routes_is_told_at_once_of_what_others_change() {
+    const CHANGES: usize = 12;
+    let routed = Routed::new();
+    let socket = routed.at("routes.sock");
+    routed.settle_for(&format!("[routes.api]\nsocket = \"{socket}\""));
+    let _daemon = routed.serve();
+    let settings = serde_json::from_value(json!({ "socket": socket })).unwrap();
+    let client = routes::remote::Client::new(&settings, std::sync::Arc::new(Nobody)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut watch = runtime.block_on(client.watch()).unwrap();
+    let mut next = || runtime.block_on(async { watch.next().await.unwrap() });
+    while next() != routes::remote::Change::Synced {}
+    let one = backend::start("one");
+    let mut took = Vec::new();
+    for number in 0..CHANGES {
+        let mut changed = route("a.test", &[one]);
+        changed["retries"] = json!(number);
+        routed.try_put(changed).unwrap();
+        let done = Instant::now();
+        let wanted = u8::try_from(number).unwrap();
+        while !matches!(next(), routes::remote::Change::Put(standing) if standing.route.retries == wanted) {}
+        took.push(done.elapsed());
+    }
+    // Who only looks each second finds each change after almost one: it comes right after the look that found the last.
+    took.sort();
+    assert!(took[CHANGES / 2] < std::time::Duration::from_millis(700), "{took:?}");
+}
+
 const CERTIFICATE: &str = r#"certs.ensure { hostnames = { "a.test" } }"#;
 
 /// The certificate that is shown for `a.test`.

@@ -38,8 +38,10 @@ pub(super) async fn certs(app: &App, command: Certs) -> Result<Exit> {
         Certs::Renew { id, how } => {
             let copies = if how.plan { None } else { Copies::of(app, &id).await };
             let exit = operate(app, "renew", json!({ "id": id }), &id, &how).await?;
-            if let (Exit::Done, Some(copies)) = (exit, copies) {
-                copies.refresh().await;
+            if exit == Exit::Done
+                && let Some(copies) = copies
+            {
+                copies.refresh_by_hand().await?;
             }
             Ok(exit)
         }

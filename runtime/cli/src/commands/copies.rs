@@ -4,22 +4,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use effect::Result;
+use effect::{Error, Result};
 use routes::effects::Means;
-use routes::{Choice, Driver, Standing};
+use routes::{Choice, Driver, Key, Standing};
 
 use crate::app::App;
 use crate::wiring;
 
 /// The routes that show a certificate at a proxy which has a copy of it.
-pub(super) struct Copies {
+pub(in crate::commands) struct Copies {
     driver: Arc<dyn Driver>,
     standings: Vec<Standing>,
 }
 
 impl Copies {
     /// Those of the certificate `id`. That they cannot be told is no reason not to renew it.
-    pub(super) async fn of(app: &App, id: &str) -> Option<Self> {
+    pub(in crate::commands) async fn of(app: &App, id: &str) -> Option<Self> {
         if app.config.drivers.routes != Choice::Caddy {
             return None;
         }
@@ -32,14 +32,31 @@ impl Copies {
         }
     }
 
-    /// Has the routes show what is recorded now.
+    /// Has the routes show what is recorded now. Those that do not yet are told in the log.
     pub(super) async fn refresh(self) {
+        for (key, error) in self.show().await {
+            tracing::warn!(route = %key, %error, "a route does not show its renewed certificate yet");
+        }
+    }
+
+    /// The same for an operator, who is told of the first one that does not.
+    pub(in crate::commands) async fn refresh_by_hand(self) -> Result<()> {
+        let Some((key, error)) = self.show().await.into_iter().next() else { return Ok(()) };
+        let message = format!("the certificate is renewed, and the route `{key}` still shows the one before");
+        Err(Error::new(error.code, message)
+            .because(error)
+            .hint(format!("`mcrun certs renew` again, or `mcrun routes show {key}` to see what is there")))
+    }
+
+    /// Has each route show it; those where that failed, and why.
+    async fn show(self) -> Vec<(Key, Error)> {
+        let mut failed = Vec::new();
         for standing in self.standings {
-            let key = standing.route.key();
             if let Err(error) = refresh(&*self.driver, &standing).await {
-                tracing::warn!(route = %key, %error, "a route does not show its renewed certificate yet");
+                failed.push((standing.route.key(), error));
             }
         }
+        failed
     }
 }
 

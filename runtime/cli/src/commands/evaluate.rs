@@ -10,17 +10,18 @@ use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
 use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result};
-use journal::RunState;
+use journal::{NewRun, RunLock, RunState};
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::playbook::{Given, Params, adapted};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
-pub(crate) use self::playbook::{Given, Params, adapted};
 pub(super) use crate::execute::Job;
 use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
+use crate::handover::{self, Following};
 use crate::render::{self, Live, Silent, Watch};
 use crate::stdlib;
 
@@ -34,16 +35,49 @@ pub(super) async fn run(app: &App, script: &Script, patience: Patience, json: bo
 /// Records and runs a new job.
 pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Result<Exit> {
     let lock = app.journal.lock_run(&job.id)?;
-    let begun = execute::begin(app, execute::new_run(app, &job, script));
-    follow(app, job, lock, begun, json).await
+    let new = execute::new_run(app, &job, script);
+    follow(app, job, lock, Beginning::New(Box::new(new)), json).await
+}
+
+/// What a run that is about to be gone on with begins with.
+pub(super) enum Beginning {
+    /// It is recorded.
+    New(Box<NewRun>),
+    /// It is recorded already.
+    Recorded,
+}
+
+/// Has a job whose run is locked executed: by the daemon, where one holds the state directory, else here.
+async fn execute(
+    app: &App,
+    job: Job,
+    lock: RunLock,
+    beginning: Beginning,
+    watch: Arc<dyn Watch>,
+) -> Result<Finished> {
+    let Some(client) = handover::daemon(app).await? else {
+        let id = job.id;
+        let begun = async {
+            match beginning {
+                Beginning::New(new) => execute::begin(app, *new).await,
+                Beginning::Recorded => app.journal.set_state(&id, RunState::Running, None, None).await,
+            }
+        };
+        return execute::run(app, job, watch, lock, begun).await;
+    };
+    if let Beginning::New(new) = beginning {
+        app.journal.create_run(*new).await?;
+    }
+    let (following, telling) = Following::begin(app, client, job, watch, lock).await?;
+    following.follow(telling).await
 }
 
 /// Runs a job whose run is locked, and tells how it ended.
 pub(super) async fn follow(
     app: &App,
     mut job: Job,
-    lock: journal::RunLock,
-    begun: impl Future<Output = journal::Result<()>>,
+    lock: RunLock,
+    beginning: Beginning,
     json: bool,
 ) -> Result<Exit> {
     let id = job.id;
@@ -52,14 +86,14 @@ pub(super) async fn follow(
     job.asks = !(json || app.global.no_input || app.global.yes);
     if json {
         let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-        let finished = execute::run(app, job, watch, lock, begun).await?;
+        let finished = execute(app, job, lock, beginning, watch).await?;
         render::json(&outcome_json(&id.to_string(), &finished));
         return Ok(finished.exit);
     }
     let started = app.clock.now();
     let name = job.name.clone();
     let live = Arc::new(Live::new(id.to_string()));
-    let finished = execute::run(app, job, live.clone(), lock, begun).await;
+    let finished = execute(app, job, lock, beginning, live.clone()).await;
     live.finish();
     let finished = finished?;
     if let Some(trouble) = &finished.trouble {
@@ -226,6 +260,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         planned: None,
         cause: None,
         kept: Kept::default(),
+        raised: Vec::new(),
         past: None,
     })
 }
@@ -305,6 +340,7 @@ pub(super) fn shipped_job(
         planned: None,
         cause: None,
         kept: Kept::default(),
+        raised: Vec::new(),
         past: None,
     })
 }

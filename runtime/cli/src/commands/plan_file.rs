@@ -197,6 +197,7 @@ impl Frozen {
                 writes: Vec::new(),
             }),
             kept: Kept::default(),
+        raised: Vec::new(),
             past: None,
         }
     }

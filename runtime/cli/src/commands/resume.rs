@@ -4,7 +4,7 @@ use effect::session::{Decision, Decisions, Patience};
 use effect::{Code, Error, Result};
 use journal::{Run, RunState};
 
-use super::evaluate::follow;
+use super::evaluate::{Beginning, follow};
 use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
 use crate::arguments::{Doubt, DoubtWord};
@@ -40,6 +40,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
     for limit in wish.limits {
         job.limits.set(limit)?;
     }
+    job.raised = wish.limits.to_vec();
     job.past = Some(past);
     job.patience = wish.patience;
     app.config.check_apart_from(&job.root)?;
@@ -51,8 +52,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
         app.journal.release_plan(&run.id).await?;
         job.planned = None;
     }
-    let begun = app.journal.set_state(&run.id, RunState::Running, None, None);
-    follow(app, job, lock, begun, wish.json).await
+    follow(app, job, lock, Beginning::Recorded, wish.json).await
 }
 
 /// Forgets what a run did from a step on. Whatever state it is in, it is to go on from there.

@@ -11,6 +11,7 @@ use daemon::edge::{Answer, Ask, Client};
 use effect::{Code, Error, Result};
 use routes::driver::BackendFigures;
 use routes::effects::{Means, said, unknown};
+use routes::route::Backend;
 use routes::{Driver, Feature, Figures, Key, Route, Standing};
 use serde_json::{Value, json};
 
@@ -46,6 +47,9 @@ pub(super) async fn routes(app: &App, command: Routes) -> Result<Exit> {
         Routes::Pause { key, how } => operate(app, "pause", "routes.pause", &key, &how).await,
         Routes::Resume { key, how } => operate(app, "resume", "routes.resume", &key, &how).await,
         Routes::Drain { key, backend, within, how } => {
+            if let Some(backend) = backend {
+                check_backend(app, &key, backend).await?;
+            }
             let mut params = params(&key);
             params["backend"] = json!(backend);
             params["within"] = json!(within.map(|within| within.to_string()));
@@ -57,6 +61,23 @@ pub(super) async fn routes(app: &App, command: Routes) -> Result<Exit> {
         Routes::Top { once, every, json } => figures::top(&*driver(app)?, once, every, json).await,
         Routes::Metrics => metrics(app),
     }
+}
+
+/// Refuses to drain a back end that the route does not have: nothing is under way there, and somebody mistook it for
+/// another. A script may drain one that has just left.
+async fn check_backend(app: &App, key: &Key, backend: Backend) -> Result<()> {
+    let standing = driver(app)?.get(key).await?.ok_or_else(|| unknown(key))?;
+    let known = &standing.route.backends;
+    if known.contains(&backend) {
+        return Ok(());
+    }
+    let message = format!("the route `{key}` has no back end `{backend}`");
+    let named: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let hint = match named.as_slice() {
+        [] => "it has none at all".to_owned(),
+        named => format!("it has {}", named.join(", ")),
+    };
+    Err(Error::new(Code::RouteUnknown, message).hint(hint))
 }
 
 /// What names a route in the parameters of an effect.

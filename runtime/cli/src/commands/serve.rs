@@ -4,6 +4,7 @@
 //! Each room is a file below `serve/` with one function that is called here; what a run does is left to
 //! [`crate::execute`].
 
+mod api;
 mod authority;
 mod edge;
 mod handed;
@@ -18,8 +19,11 @@ mod renewing;
 mod routes;
 mod signs;
 
+use std::sync::Arc;
+
 use daemon::renewals;
 use effect::Result;
+use tokio::sync::watch;
 
 pub(crate) use self::handed::take_environment;
 use self::handed::{Handed, environment};
@@ -44,6 +48,8 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     authority::serve_acme(app, &mut listeners).await?;
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
+    let (_playbooks, table) = watch::channel(Arc::default());
+    api::serve(app, &desk, table, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
     observe::tell(app, &mut listeners).await?;

@@ -13,17 +13,13 @@ use serde_json::json;
 
 use super::evaluate::{self, Job};
 use super::services::confirm;
-use crate::app::App;
+use crate::app::{App, OF_THE_MACHINE as STATE};
 use crate::arguments::Global;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::render;
 
 const SCRIPT: &str = include_str!("setup.luau");
-/// The example, every key of which is explained.
-const EXAMPLE: &str = include_str!("../../../../deploy/mcrun.toml");
-/// The state directory of a machine.
-const STATE: &str = "/var/lib/mcrun";
 /// Its configuration.
 const CONFIG: &str = "/etc/mcrun/mcrun.toml";
 /// Where an administrator's units lie; those of a package are elsewhere.
@@ -51,6 +47,8 @@ struct Places {
     state: PathBuf,
     config: PathBuf,
     user: String,
+    /// The socket of the API as the configuration that is there has it; none where setup writes one.
+    socket: Option<PathBuf>,
 }
 
 pub(super) async fn setup(global: &Global, wish: Wish) -> Result<Exit> {
@@ -121,12 +119,14 @@ fn places(global: &Global, wish: &Wish) -> Result<Places> {
             Error::new(Code::SetupProgram, "this program's own file cannot be found").because(error)
         })?,
     };
-    Ok(Places {
-        program,
-        state: absolute(global.state.as_deref().unwrap_or(Path::new(STATE)))?,
-        config: absolute(global.config.as_deref().unwrap_or(Path::new(CONFIG)))?,
-        user: wish.user.clone(),
-    })
+    let state = absolute(global.state.as_deref().unwrap_or(Path::new(STATE)))?;
+    let config = absolute(global.config.as_deref().unwrap_or(Path::new(CONFIG)))?;
+    // A daemon that cannot read it would not come up.
+    let socket = match config.exists() {
+        true => Some(Config::load(Some(&config))?.daemon.api.socket_in(&state)),
+        false => None,
+    };
+    Ok(Places { program, state, config, user: wish.user.clone(), socket })
 }
 
 fn job(app: &App, places: &Places, wish: &Wish, mode: Mode) -> Result<Job> {
@@ -134,10 +134,10 @@ fn job(app: &App, places: &Places, wish: &Wish, mode: Mode) -> Result<Job> {
     let config = places.config.display().to_string();
     let params = json!({
         "units": units.iter().map(|unit| json!({ "path": unit.path, "content": unit.text })).collect::<Vec<_>>(),
-        "enabled": units::ENABLED,
+        "enabled": units::enabled(places),
         "users": { "path": GROUP, "content": units::users(places) },
         "folders": { "path": FOLDERS, "content": units::FOLDERS },
-        "config": { "path": config, "content": EXAMPLE },
+        "config": { "path": config, "content": units::config() },
         "user": places.user,
         "booted": check::is_booted(),
         "start": !wish.no_start,

@@ -6,7 +6,8 @@ use std::path::Path;
 use effect::session::{Decisions, Kept, Patience};
 use effect::{Code, Error, Mode, Result};
 use journal::{NewCause, NewPlan, NewRun, Run, RunState};
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{Job, Past, Planned};
 use crate::app::App;
@@ -95,8 +96,22 @@ pub(crate) async fn recorded_job(app: &App, run: &Run) -> Result<Job> {
             writes: Vec::new(),
         }),
         kept: Kept::default(),
+        raised: Vec::new(),
         past: None,
     })
+}
+
+/// What the playbook's `run` is called with; nothing where the run is one of a script.
+pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
+    if cause.playbook.is_none() {
+        return Ok(None);
+    }
+    let event = match &cause.told["event"] {
+        event @ Value::Object(_) => event.to_string(),
+        _ => json!({ "kind": "manual" }).to_string(),
+    };
+    let encoded = RawValue::from_string(event);
+    encoded.map(Some).map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }
 
 /// The seed of a run's random numbers: different for every run, the same for every replay.

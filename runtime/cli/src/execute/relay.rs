@@ -161,6 +161,10 @@ impl Watch for Relay {
     }
 
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        self.line(0, level, scope, message, fields);
+    }
+
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
         let level = match level {
             Level::Debug => "debug",
             Level::Info => "info",
@@ -171,6 +175,7 @@ impl Watch for Relay {
         self.tell(Told::Log {
             level: level.to_owned(),
             scope: scope.to_owned(),
+            number,
             message: message.to_owned(),
             fields: fields.map(str::to_owned),
         });

@@ -134,7 +134,9 @@ impl Desk {
         let pinned = text.modules.iter().map(|(name, text)| (name.clone(), text.to_string())).collect();
         let modules = Modules::open(&text.root, stdlib::source, limit)?.with_pinned(pinned);
         let effects = self.effects.get_or_try_init(|| async {
-            Ok::<_, Error>(wiring::declarations(&self.global)?.names().map(|(name, _)| name.to_owned()).collect())
+            Ok::<_, Error>(
+                wiring::declarations(&self.global)?.names().map(|(name, _)| name.to_owned()).collect(),
+            )
         });
         let effects: Vec<String> = effects.await?.clone();
         let worker = self.worker().await?;

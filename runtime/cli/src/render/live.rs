@@ -23,6 +23,11 @@ use super::{
 pub(crate) trait Watch: Send + Sync {
     fn event(&self, event: Event<'_>);
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>);
+    /// The same of a line that is recorded under its `number` in the branch.
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        let _ = number;
+        self.log(level, scope, message, fields);
+    }
     fn progress(&self, scope: &str, value: &str);
     fn module(&self, module: &Module);
     /// `cancelled` tells that somebody gave the run up.

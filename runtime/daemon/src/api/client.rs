@@ -178,6 +178,7 @@ impl Client {
             patience: wish.patience.map(|patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
             asks: wish.asks,
             doubts: doubts(wish),
+            limits: wish.limits.clone(),
         };
         let mut calls = self.runs();
         self.call(calls.take_run(request(message))).await.map(drop)

@@ -28,7 +28,7 @@ const SLOWEST_DISK: Duration = Duration::from_secs(5);
 const FAR: Duration = Duration::from_millis(500);
 
 /// What is followed.
-pub(super) trait Follow: Send + 'static {
+pub(crate) trait Follow: Send + 'static {
     /// What it is called in the log.
     const WHAT: &'static str;
 
@@ -52,14 +52,14 @@ enum Wake {
 
 /// Wakes the thread.
 #[derive(Clone)]
-pub(super) struct Waker(Sender<Wake>);
+pub(crate) struct Waker(Sender<Wake>);
 
 impl Waker {
     /// Has the thread look, and waits until what was written before is taken.
     ///
     /// # Errors
     /// Where the database cannot be read, or nobody follows it any more.
-    pub(super) async fn look(&self) -> Result<()> {
+    pub(crate) async fn look(&self) -> Result<()> {
         let over = || Error::new(Code::ProxyUnavailable, "the edge ends").retryable();
         let (tell, told) = oneshot::channel();
         self.0.send(Wake::Tell(tell)).map_err(|_| over())?;
@@ -68,7 +68,7 @@ impl Waker {
 }
 
 /// The thread that follows.
-pub(super) struct Following {
+pub(crate) struct Following {
     waker: Waker,
     loaded: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
@@ -76,17 +76,17 @@ pub(super) struct Following {
 
 impl Following {
     /// Waits until what is known is answered from.
-    pub(super) async fn loaded(&mut self) {
+    pub(crate) async fn loaded(&mut self) {
         // Its end is as good: there is nothing more to wait for.
         let _ = (&mut self.loaded).await;
     }
 
-    pub(super) fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
     /// Has the thread look whether it is over, and waits until what it knows is kept.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         // It may have ended by itself; a panic was reported by it.
         let _ = self.waker.0.send(Wake::Written);
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
@@ -94,7 +94,7 @@ impl Following {
 }
 
 /// Starts to follow.
-pub(super) fn start<F: Follow>(followed: F, state: &Path, over: watch::Receiver<bool>) -> Result<Following> {
+pub(crate) fn start<F: Follow>(followed: F, state: &Path, over: watch::Receiver<bool>) -> Result<Following> {
     let (wake, woken) = mpsc::channel();
     let (told, loaded) = oneshot::channel();
     let waker = Waker(wake);

@@ -23,7 +23,7 @@ use routes::embedded::Proof;
 use routes::proxy::{self, Proxy};
 use routes::{Drained, Key, Material, Settings, Standing};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(super) use follow::Follower;
 
@@ -34,6 +34,9 @@ use super::sockets::Place;
 use known::{Known, Touched};
 use ports::Ports;
 
+/// For how long, after a predecessor was relieved, what it held is tried, and how often.
+const HURRIED: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_millis(20);
 /// Beyond the time that another edge was given, for its answer.
 const BEYOND: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,8 @@ pub(super) struct Routes {
     linger: watch::Sender<Duration>,
     /// Whether another edge serves in the place of this one.
     is_left: AtomicBool,
+    /// Whether what could not be served is tried at each look.
+    is_hurried: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -75,7 +80,7 @@ impl Routes {
     pub(super) fn start(
         edge: &super::Parts,
         parts: Parts,
-        given: Vec<(SocketAddr, OwnedFd)>,
+        given: Option<Vec<(SocketAddr, OwnedFd)>>,
         threads: usize,
     ) -> Result<Arc<Self>> {
         let proxy = Proxy::new(&parts.settings, parts.clock.clone())?;
@@ -96,6 +101,7 @@ impl Routes {
             waker: OnceLock::new(),
             linger,
             is_left: AtomicBool::new(false),
+            is_hurried: AtomicBool::new(false),
             threads: Mutex::new(threads),
         }))
     }
@@ -107,6 +113,30 @@ impl Routes {
         let mut ports = locked(&self.ports);
         ports.forget_given();
         self.parts.settings.http.map_or(Ok(()), |port| ports.serve(port))
+    }
+
+    /// Serves at what a predecessor has opened since it gave its sockets first.
+    pub(super) async fn take_over(&self, opened: Vec<(SocketAddr, OwnedFd)>) {
+        locked(&self.ports).give(opened);
+        self.try_now().await;
+        locked(&self.ports).forget_given();
+    }
+
+    /// Tries for a while, and often, what could not be served: a predecessor closes its last ports in these moments.
+    pub(super) async fn hurry(&self) {
+        locked(&self.ports).succeeded();
+        let until = Instant::now() + HURRIED;
+        while Instant::now() < until && !self.known().waiting().is_empty() {
+            self.try_now().await;
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+
+    async fn try_now(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+        // That the database cannot be read is told by whoever reads it.
+        let _ = self.look().await;
+        self.is_hurried.store(false, Ordering::Relaxed);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -122,10 +152,11 @@ impl Routes {
         }
         for key in &touched.routes {
             let problem = self.serve(key).err();
-            if let Some(error) = &problem {
+            let is_news = self.known().tell(key, problem.clone());
+            // What is tried again and again is told once.
+            if let Some(error) = problem.filter(|_| is_news) {
                 tracing::error!(%error, route = %key, "a route cannot be served as it is recorded");
             }
-            self.known().tell(key, problem);
             self.close_unwanted(key.listen);
         }
     }

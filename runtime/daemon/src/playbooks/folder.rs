@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use effect::{Code, Error, Result};
 use rustix::fs::OFlags;
@@ -44,10 +44,13 @@ impl Stamp {
     }
 }
 
-/// What tells one folder from another that takes its place.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+/// What tells one folder from another that takes its place. Its number alone does not: the next one may get it again.
+pub(super) type Identity = (u64, u64, Option<SystemTime>);
+
+/// The identity of a folder that is there.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 /// Whether a file of this name may hold a playbook: not what editors leave beside the files that they save, nor tests.

@@ -50,6 +50,8 @@ pub struct Keeper {
     settle: Duration,
     poll: Duration,
     looking: Option<JoinHandle<(Memory, Found)>>,
+    /// Whether something was heard since the last look.
+    is_moving: bool,
     /// When to look, since nothing has changed for a while; and when at the latest.
     quiet_at: Option<Instant>,
     latest_at: Option<Instant>,
@@ -90,6 +92,7 @@ impl Keeper {
             settle: settings.settle.0,
             poll: settings.poll.0,
             looking: None,
+            is_moving: false,
             quiet_at: None,
             latest_at: None,
             waiting: VecDeque::new(),
@@ -140,6 +143,7 @@ impl Keeper {
         self.commit_at = Some(Instant::now() + LONGEST_START);
         loop {
             let poll_at = Instant::now() + self.poll;
+            let mut is_due = false;
             tokio::select! {
                 _ = over.wait_for(|is_over| *is_over) => return,
                 () = self.heard.wake.notified() => self.heard_something(),
@@ -147,11 +151,11 @@ impl Keeper {
                 () = sleep_until(poll_at), if self.looking.is_none() => self.look(false),
                 found = looked(&mut self.looking) => self.found(found),
                 Some(outcome) = self.reading.next(), if !self.reading.is_empty() => self.read(outcome),
-                () = maybe(self.commit_at) => self.commit().await,
+                () = maybe(self.commit_at) => is_due = true,
             }
             self.go_on_reading();
-            let is_due = self.state.is_changed() || !*self.loaded.borrow();
-            if is_due && self.is_idle() {
+            let is_changed = self.state.is_changed() || !*self.loaded.borrow();
+            if is_due || (is_changed && self.is_idle()) {
                 self.commit().await;
             }
         }
@@ -163,6 +167,7 @@ impl Keeper {
 
     fn heard_something(&mut self) {
         let now = Instant::now();
+        self.is_moving = true;
         self.quiet_at = Some(now + self.settle);
         self.latest_at.get_or_insert(now + LONGEST_UNREST.max(self.settle));
     }
@@ -179,7 +184,7 @@ impl Keeper {
     /// Looks at everything, on a thread of its own.
     fn look(&mut self, is_restless: bool) {
         let Some(mut memory) = self.memory.take() else { return };
-        (self.quiet_at, self.latest_at) = (None, None);
+        (self.quiet_at, self.latest_at, self.is_moving) = (None, None, false);
         let ask = Ask { inputs: self.state.inputs(), hints: self.heard.take(), is_restless };
         self.state.is_restless = is_restless;
         self.looking = Some(tokio::task::spawn_blocking(move || {
@@ -228,8 +233,7 @@ impl Keeper {
     fn read(&mut self, (changed, result): Outcome) {
         let now = Instant::now();
         // What is being written to is read again before anybody is told that it is broken.
-        let is_moving = self.quiet_at.is_some();
-        if let Some(next) = self.state.read(changed, result, is_moving, now) {
+        if let Some(next) = self.state.read(changed, result, self.is_moving, now) {
             self.waiting.push_back(next);
         }
         if let Some(at) = self.state.look_again_at.take() {

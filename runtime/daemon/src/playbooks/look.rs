@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use effect::{Code, Error, Result};
 
-use super::folder::{self, Stamp, Tree};
+use super::folder::{self, Identity, Stamp, Tree};
 use super::loader::Text;
 use super::watching::{Hints, Watching};
 use super::ways::{self, Places};
@@ -55,6 +55,15 @@ pub(super) struct Changed {
     pub(super) text: Result<Text>,
     /// What it is loaded from, modules not yet known.
     pub(super) inputs: Inputs,
+    /// What it was last loaded from, as far as the look knew.
+    pub(super) before: Option<Arc<Inputs>>,
+}
+
+impl Changed {
+    /// Whether both read the same file with the same text.
+    pub(super) fn is_same_text(&self, other: &Inputs) -> bool {
+        self.inputs.main == other.main && self.inputs.real == other.real
+    }
 }
 
 /// A folder as it was found.
@@ -63,7 +72,7 @@ pub(super) struct Folder {
     /// Its path as it was configured.
     pub(super) path: PathBuf,
     /// What tells it from another in its place, or why it cannot be read.
-    pub(super) state: Result<Option<(u64, u64)>>,
+    pub(super) state: Result<Option<Identity>>,
 }
 
 /// What one look has found.
@@ -188,7 +197,7 @@ impl Look<'_> {
             Err(error) => {
                 let shown = path.display();
                 let error = Error::new(Code::Unreadable, format!("`{shown}` cannot be read")).because(error);
-                return self.unreadable(path.clone(), path, error, before.as_deref());
+                return self.unreadable(path.clone(), path, error, before);
             }
         };
         let root = real.parent().unwrap_or(Path::new("/")).to_owned();
@@ -200,9 +209,10 @@ impl Look<'_> {
                 // It can be read by now.
                 Ok(_) => return self.found.is_unsettled = true,
             };
-            return self.unreadable(path, real, error, before.as_deref());
+            return self.unreadable(path, real, error, before);
         };
-        if before.is_some_and(|before| before.real == real && before.main == main && self.is_same(&before)) {
+        let is_same = |before: &Arc<Inputs>| before.real == real && before.main == main;
+        if before.as_ref().is_some_and(|before| is_same(before) && self.is_same(before)) {
             return;
         }
         let Ok(source) = self.text(&real) else { return self.found.is_unsettled = true };
@@ -210,14 +220,14 @@ impl Look<'_> {
         let inputs = Inputs { real: real.clone(), main, modules: Vec::new(), tree };
         let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let text = Text { root, name, source, modules: BTreeMap::new() };
-        self.found.changed.push(Changed { path, text: Ok(text), inputs });
+        self.found.changed.push(Changed { path, text: Ok(text), inputs, before });
     }
 
-    fn unreadable(&mut self, path: PathBuf, real: PathBuf, error: Error, before: Option<&Inputs>) {
+    fn unreadable(&mut self, path: PathBuf, real: PathBuf, error: Error, before: Option<Arc<Inputs>>) {
         let main = blake3::hash(error.to_string().as_bytes());
         let inputs = Inputs { real, main, modules: Vec::new(), tree: None };
-        if before.is_none_or(|before| *before != inputs) {
-            self.found.changed.push(Changed { path, text: Err(error), inputs });
+        if before.as_ref().is_none_or(|before| **before != inputs) {
+            self.found.changed.push(Changed { path, text: Err(error), inputs, before });
         }
     }
 

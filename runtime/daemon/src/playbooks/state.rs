@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Definition;
 use super::claims::{Claim, Given, give};
+use super::folder::Identity;
 use super::history::Failed;
 use super::keep::{Change, Keep, Restored, version_of};
 use super::loader::{Mistake, Parts};
@@ -105,7 +106,7 @@ pub(super) struct State {
     /// Folders that cannot be read, and others since when they are back.
     lost: BTreeMap<PathBuf, Error>,
     back: BTreeMap<PathBuf, Instant>,
-    seen: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    seen: BTreeMap<PathBuf, Option<Identity>>,
     playbooks: BTreeMap<String, Arc<Playbook>>,
     failed: BTreeMap<PathBuf, Failed>,
     texts: HashMap<Print, Weak<str>>,
@@ -179,6 +180,13 @@ impl State {
         let mut changes = Vec::new();
         for changed in found.changed {
             let file = self.files.entry(changed.path.clone()).or_default();
+            if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
+                && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
+            {
+                // It was read while the look went on; the next one knows from what.
+                self.look_again_at = Some(now);
+                continue;
+            }
             let is_empty = changed.text.as_ref().is_ok_and(|text| text.source.trim().is_empty());
             if is_empty && file.active.is_some() && file.waits(now, EMPTY) {
                 self.look_again_at = Some(now + EMPTY);
@@ -254,7 +262,7 @@ impl State {
         if next.is_some() {
             self.look_again_at = Some(now);
         }
-        let next = next.filter(|next| next.inputs.main != inputs.main || next.inputs.real != inputs.real);
+        let next = next.filter(|next| !next.is_same_text(&inputs));
         match (result, text) {
             (Ok(parts), Ok(text)) => {
                 file.inputs = Some(Arc::new(inputs.with_modules(&text.root, &parts.modules)));
@@ -362,6 +370,12 @@ impl State {
                 }
             }
         }
+        // What is being read stays what it was until that is over.
+        let is_open = |path: &Path| self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some());
+        let open = self.failed.values().filter(|failed| is_open(&failed.file));
+        for before in open {
+            add(&before.file, &before.error, before.line, before.print.clone());
+        }
         for (path, (name, other)) in &given.refused {
             let message =
                 format!("`{}` and `{}` both hold the playbook `{name}`", other.display(), path.display());
@@ -428,6 +442,14 @@ impl State {
             table.broken.insert(playbook.file.clone(), broken);
         }
         table
+    }
+}
+
+fn is_same_inputs(one: Option<&Arc<Inputs>>, other: Option<&Arc<Inputs>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Config, EventKind, INotifyWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::folder::identity;
+use super::folder::{Identity, identity};
 use super::ways::Places;
 
 /// More changed files than this are not told apart: all are looked at.
@@ -35,6 +35,8 @@ impl Hints {
 pub(super) struct Heard {
     hints: Mutex<Hints>,
     places: Mutex<Arc<Places>>,
+    /// Watched folders that were taken away, and their watches with them.
+    gone: Mutex<HashSet<PathBuf>>,
     pub(super) wake: Notify,
 }
 
@@ -60,6 +62,10 @@ impl Heard {
             return;
         }
         let places = locked(&self.places).clone();
+        if matches!(event.kind, EventKind::Remove(_)) {
+            let watched = event.paths.iter().filter(|path| places.contains_key(*path)).cloned();
+            locked(&self.gone).extend(watched);
+        }
         let mut counting = event.paths.into_iter().filter(|path| counts(&places, path)).peekable();
         if counting.peek().is_none() {
             return;
@@ -95,7 +101,7 @@ pub(super) struct Watching {
     /// None where the system has none to give: then there is only the look from time to time.
     watcher: Option<INotifyWatcher>,
     /// Each with what tells it from another in its place.
-    watched: BTreeMap<PathBuf, (u64, u64)>,
+    watched: BTreeMap<PathBuf, Identity>,
     /// Whether it was said that something cannot be watched.
     has_warned: bool,
 }
@@ -122,18 +128,17 @@ impl Watching {
     pub(super) fn set(&mut self, places: Places) -> bool {
         let Some(mut watcher) = self.watcher.take() else { return false };
         let mut is_new = false;
+        let gone = std::mem::take(&mut *locked(&self.heard.gone));
         for folder in places.keys() {
-            let Some(identity) = identity(folder) else {
-                self.watched.remove(folder);
-                continue;
-            };
-            if self.watched.get(folder) == Some(&identity) {
+            let identity = identity(folder);
+            if identity.is_some() && self.watched.get(folder) == identity.as_ref() && !gone.contains(folder) {
                 continue;
             }
             if self.watched.remove(folder).is_some() {
                 // The one that lay there before; mostly its watch is gone with it.
                 let _ = watcher.unwatch(folder);
             }
+            let Some(identity) = identity else { continue };
             match watcher.watch(folder, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     is_new = true;

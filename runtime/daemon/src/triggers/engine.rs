@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use effect::{Result, Timestamp};
+use effect::{Code, Result, Timestamp};
 use jiff::tz::TimeZone;
 use journal::{Journal, RunId, Write};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::occurrence::{KIND_OF_TRIGGERS, Outcome, write};
-use super::wake::Written;
+use super::wake::{Written, ended};
 use crate::playbooks::Table;
 use crate::runs::Runs;
 
@@ -202,8 +202,17 @@ impl Engine {
         Ok(self.agenda.peek().map(|Reverse((at, _))| *at))
     }
 
-    /// Works until `shutdown` becomes true, or its sender is gone.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+    /// Works until `shutdown` becomes true, or its sender is gone; then at once, as what is not recorded by then is dealt
+    /// with after the next start.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = ended(&mut shutdown) => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(mut self) {
         let mut table = self.means.table.clone();
         let written = Written::watch(self.means.journal.folder());
         let mut calls = self.inbox.1.take().expect("an engine runs once");
@@ -217,7 +226,10 @@ impl Engine {
                     next.map_or(FAR, |next| next.since(now)).min(FAR).min(near)
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "triggers cannot go off; it is tried again in {pause:?}");
+                    // A daemon that ends leaves what is due to the next one.
+                    if error.code != Code::DaemonStops {
+                        tracing::warn!(%error, "triggers cannot go off; it is tried again in {pause:?}");
+                    }
                     let wait = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     wait
@@ -226,7 +238,6 @@ impl Engine {
             near = near.saturating_mul(2).min(FAR);
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|is_over| *is_over) => return,
                 call = calls.recv() => match call {
                     Some(call) => self.answer(call).await,
                     None => return,

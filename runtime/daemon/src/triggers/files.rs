@@ -20,6 +20,7 @@ use self::watching::Watching;
 use super::engine::{Call, Inbox, Verdict};
 use super::identity;
 use super::occurrence::write;
+use super::wake::ended;
 use crate::playbooks::{OnFile, Table, Trigger};
 
 /// The kind of the records that say what files were.
@@ -73,7 +74,15 @@ impl Files {
     }
 
     /// Watches until `shutdown` becomes true, or its sender is gone.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            () = ended(&mut shutdown) => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(mut self) {
         let mut table = self.table.clone();
         let mut watching = Watching::start();
         let mut look = Instant::now();
@@ -91,7 +100,6 @@ impl Files {
                 if self.followed.is_empty() { None } else { Some(settled.map_or(look, |at| at.min(look))) };
             tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|is_over| *is_over) => return,
                 Ok(()) = table.changed() => look = Instant::now(),
                 paths = watching.changed() => self.hear(&paths),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -185,7 +193,8 @@ impl Files {
         let (answer, answered) = oneshot::channel();
         let call = Call {
             trigger: name.to_owned(),
-            moment: format!("{:014}", at.0),
+            // What they are now belongs to it: a clock that is set back shows the same time twice.
+            moment: format!("{:014}-{}", at.0, print.mark()),
             at,
             event,
             beside: vec![self.record(name, &print)],

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// Tells of writes. Where the kernel does not, nobody is woken: whoever waits looks now and then all the same.
@@ -44,4 +44,10 @@ impl Written {
         sleep_until(earliest).await;
         self.heard.notified().await;
     }
+}
+
+/// Waits until it is over.
+pub(super) async fn ended(shutdown: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone, and nobody could say it any more.
+    let _ = shutdown.wait_for(|is_over| *is_over).await;
 }

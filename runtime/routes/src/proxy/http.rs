@@ -22,9 +22,10 @@ mod wire;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::arrival::Arrival;
+use super::rewind::Peered;
 
 /// Serves the requests of a connection, on a `LocalSet`: HTTP/2 where `h2` was agreed on, HTTP/1 otherwise.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Peered + Unpin + 'static>(
     stream: S,
     h2: bool,
     arrival: Arrival,

@@ -1,5 +1,5 @@
 //! Owns the log of requests: a line of JSON for each, written by a thread of its own. A disk that is slow or full costs
-//! lines, which are counted, and never a request.
+//! lines, which are counted, and never a request. A file that others renamed is opened anew.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -175,6 +175,8 @@ struct LogFile {
     file: File,
     size: u64,
     most: u64,
+    /// Whether the last line may not be whole.
+    is_cut: bool,
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -186,10 +188,22 @@ impl LogFile {
     fn open(path: &Path, most: u64) -> io::Result<Self> {
         let file = open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, size, most: most.max(1 << 20) })
+        Ok(Self { path: path.to_owned(), file, size, most: most.max(1 << 20), is_cut: false })
+    }
+
+    /// Whether others renamed the file or took it away, as programs do that keep logs in order.
+    fn is_elsewhere(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let of = |file: std::fs::Metadata| (file.dev(), file.ino());
+        self.file.metadata().is_ok_and(|own| std::fs::metadata(&self.path).map(of).ok() != Some(of(own)))
     }
 
     fn append(&mut self, batch: &[u8]) -> io::Result<()> {
+        if self.is_elsewhere()
+            && let Ok(anew) = Self::open(&self.path, self.most)
+        {
+            *self = anew;
+        }
         if self.size > 0 && self.size + batch.len() as u64 > self.most {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
@@ -197,12 +211,18 @@ impl LogFile {
             self.file = open(&self.path)?;
             self.size = 0;
         }
-        let written = self.file.write_all(batch);
+        let written = self.end_cut_line().and_then(|()| self.file.write_all(batch));
         // What a full disk took of it counts too: its last line may be cut, and the next must not follow on it.
+        self.is_cut |= written.is_err();
         self.size = self.file.metadata().map_or(self.size, |file| file.len());
-        if written.is_err() && self.size > 0 {
-            let _ = self.file.write_all(b"\n");
-        }
         written
+    }
+
+    fn end_cut_line(&mut self) -> io::Result<()> {
+        if self.is_cut && self.size > 0 {
+            self.file.write_all(b"\n")?;
+        }
+        self.is_cut = false;
+        Ok(())
     }
 }

@@ -1,11 +1,14 @@
-//! Owns reading the first octets of a connection without losing them for whoever gets it.
+//! Owns reading the first octets of a connection without losing them for whoever gets it, and asking whether its other
+//! end is still there while nothing is read.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// What is looked at is no longer: a ClientHello with every post-quantum share fits several times.
 pub(crate) const MOST: usize = 16 << 10;
@@ -67,6 +70,38 @@ impl Rewind {
 
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.stream, self.seen)
+    }
+}
+
+/// A connection that can be asked about its other end, whatever of it was not read.
+pub(crate) trait Peered {
+    /// Whether nothing more will come of it.
+    fn has_ended(&self) -> bool;
+}
+
+impl Peered for Rewind {
+    fn has_ended(&self) -> bool {
+        self.is(PollFlags::RDHUP)
+    }
+}
+
+impl Peered for TlsStream<Rewind> {
+    fn has_ended(&self) -> bool {
+        self.get_ref().0.has_ended()
+    }
+}
+
+impl Rewind {
+    /// Whether it was reset, or closed in both directions: one that still listens is not.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is(PollFlags::empty())
+    }
+
+    /// Whether one of `what` is so of the socket, or it is broken, which is always told.
+    fn is(&self, what: PollFlags) -> bool {
+        let mut asked = [PollFd::new(&self.stream, what)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut asked, Some(&at_once)).is_ok_and(|count| count > 0)
     }
 }
 

@@ -2,19 +2,26 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use effect::{Code, Error, Result};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 use super::countries::Countries;
 use super::gate::Shut;
 use super::kept::Kept;
+use super::log::{Entry, Line};
 use super::outward;
 use super::shown::Shown;
 use super::turn::Turn;
 use crate::driver::Standing;
 use crate::route::{Key, Mode};
+
+/// How often a client that waits is looked after.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One version of a route. Versions of one key share their counts and what is known of their back ends.
 #[derive(Debug)]
@@ -39,6 +46,30 @@ pub(crate) enum Refusal {
     Busy,
     /// The route is paused, and was for too long: 503.
     PausedTooLong,
+    /// Whoever sent it left while it waited.
+    Left,
+}
+
+impl Refusal {
+    /// The status of the answer; none where nobody is left to get one.
+    pub(crate) fn status(self) -> Option<u16> {
+        match self {
+            Self::Forbidden => Some(403),
+            Self::TooMany => Some(429),
+            Self::Busy | Self::PausedTooLong => Some(503),
+            Self::Left => None,
+        }
+    }
+
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Forbidden => "this address may not come",
+            Self::TooMany => "too many requests",
+            Self::Busy => "too much is under way",
+            Self::PausedTooLong => "this service is paused",
+            Self::Left => "the client left while the route was paused",
+        }
+    }
 }
 
 impl Served {
@@ -97,13 +128,38 @@ impl Served {
     }
 
     /// Admits a request, or a connection with `l4`; it waits while the route is paused. It counts as under way until what
-    /// is returned is dropped. What is returned has the version that is served by then.
-    pub(crate) async fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Turn, Refusal> {
-        let admitted = self.try_admit(client).await;
-        if admitted.is_err() {
-            self.kept.counts.failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    /// is returned is dropped. What is returned has the version that is served by then. While it waits, `has_left` is
+    /// asked now and then whether there is still somebody for whom it does.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        has_left: impl FnMut() -> bool,
+    ) -> Result<Turn, Refusal> {
+        let admitted = tokio::select! {
+            // Only what has to wait comes as far as the second.
+            biased;
+            admitted = self.try_admit(client) => admitted,
+            () = leaving(has_left) => Err(Refusal::Left),
+        };
+        if admitted.as_ref().is_err_and(|refusal| *refusal != Refusal::Left) {
+            self.kept.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
         admitted
+    }
+
+    /// Writes a request that was not admitted to the log of requests, where there is one.
+    pub(crate) fn log_refused(&self, client: IpAddr, status: Option<u16>, since: Instant, line: Line<'_>) {
+        let Some(log) = &self.kept.log else { return };
+        log.write(&Entry {
+            route: &self.key,
+            client,
+            status,
+            backend: None,
+            received: 0,
+            sent: 0,
+            micros: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+            line,
+        });
     }
 
     async fn try_admit(self: &Arc<Self>, client: IpAddr) -> Result<Turn, Refusal> {
@@ -130,6 +186,16 @@ impl Served {
             }
             let current = kept.current().ok_or(Refusal::Busy)?;
             return Ok(Turn::new(current, client, under_way));
+        }
+    }
+}
+
+/// Resolves once `has_left` says so.
+async fn leaving(mut has_left: impl FnMut() -> bool) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if has_left() {
+            return;
         }
     }
 }

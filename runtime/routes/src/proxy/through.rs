@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::Instant;
 
 use super::header;
 use super::log::Line;
 use super::pace::Pace;
 use super::pool::Chosen;
-use super::rewind::Rewind;
+use super::rewind::{Peered as _, Rewind};
 use super::served::Served;
 use super::turn::Turn;
 
@@ -55,7 +56,17 @@ pub(crate) async fn serve(
     local: SocketAddr,
     server_name: Option<&str>,
 ) {
-    let Ok(turn) = served.admit(client.ip()).await else { return };
+    let since = Instant::now();
+    // Who asked for a name waits for an answer that takes two; of what goes by in other protocols nothing is known, and
+    // who has said everything may still want to hear.
+    let has_left = || if server_name.is_some() { stream.has_ended() } else { stream.is_broken() };
+    let turn = match served.admit(client.ip(), has_left).await {
+        Ok(turn) => turn,
+        Err(refusal) => {
+            let line = Line { host: server_name, protocol: "l4", problem: Some(refusal.why()), ..Line::default() };
+            return served.log_refused(client.ip(), None, since, line);
+        }
+    };
     let (mut stream, seen) = stream.into_parts();
     let ended = tokio::select! {
         () = turn.cut() => Err("its time after a change of the route was over".to_owned()),

@@ -70,7 +70,9 @@ impl Server {
         self.0.locks[at as usize].lock().await
     }
 
-    fn has_changed(&self) {
+    /// Has whoever follows be told of what was changed by others than callers. It is found out by them all the same, a
+    /// little later.
+    pub fn has_changed(&self) {
         self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 

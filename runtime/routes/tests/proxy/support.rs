@@ -164,13 +164,17 @@ pub(crate) fn nobody() -> SocketAddr {
 
 /// Certificates of an authority of the test.
 pub(crate) struct Authority {
-    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    pub(crate) issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = rcgen::CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // Some take a certificate whose subject is its issuer's for one that is signed by itself.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("authority {} of a test", MADE.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = rcgen::KeyPair::generate().unwrap();
         Self { issuer: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
     }

@@ -1,6 +1,7 @@
 //! Owns `ports.allocate`.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use effect::{
@@ -21,8 +22,9 @@ const COUNT: u32 = (LAST - FIRST) as u32 + 1;
 
 /// Gives a service a port of its own, and returns the same number ever after.
 ///
-/// The number lies between 10000 and 60000. What another service has and what the system uses is skipped. It is chosen
-/// from node, service and name, so a plan names the number that the run will use.
+/// The number lies between 10000 and 60000. What another service has and what the system uses is skipped, and so are the
+/// numbers from which the system serves outgoing connections, as long as there are others. It is chosen from node,
+/// service and name, so a plan names the number that the run will use.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Allocate {
@@ -70,25 +72,28 @@ impl Allocate {
         self.node.as_deref().unwrap_or(&context.node)
     }
 
-    /// The numbers in the order in which they are tried.
-    fn candidates(&self, node: &str) -> impl Iterator<Item = u16> + use<> {
+    /// The numbers in the order in which they are tried: those of `outgoing` last, for a service that is stopped for a
+    /// moment may find such a one taken by some connection when it starts again.
+    fn candidates(&self, node: &str, outgoing: RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
         let hash = blake3::hash(format!("{node}\0{}\0{}", self.service, self.name).as_bytes());
         let seed = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let from_hash = (0..COUNT).map(move |step| {
             let offset = (seed % COUNT + step) % COUNT;
             FIRST + u16::try_from(offset).expect("the offset is below the count of ports, which fits")
         });
-        self.preferred.into_iter().chain(from_hash)
+        let excluded = outgoing.clone();
+        let listening = from_hash.clone().filter(move |port| !excluded.contains(port));
+        let rest = from_hash.filter(move |port| outgoing.contains(port));
+        self.preferred.into_iter().chain(listening).chain(rest)
     }
 
     async fn choose(&self, context: &Context) -> Result<u16> {
         let node = self.node(context);
         let taken: BTreeSet<u16> = allocations(context, node).await?.iter().map(|taken| taken.port).collect();
-        self.candidates(node).find(|port| !taken.contains(port) && system::is_free(*port)).ok_or_else(|| {
-            Error::new(
-                Code::NoPort,
-                format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject()),
-            )
+        let mut candidates = self.candidates(node, system::outgoing());
+        candidates.find(|port| !taken.contains(port) && system::is_free(*port)).ok_or_else(|| {
+            let message = format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject());
+            Error::new(Code::NoPort, message)
         })
     }
 }
@@ -168,5 +173,33 @@ impl Ensure for Allocate {
     ) -> Result<Applied<Allocation>> {
         let writes = now.into_iter().flat_map(|now| now.writes(self.node(context), &Expect::Any, false));
         Ok(Applied::gone().writing(writes.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(preferred: Option<u16>, outgoing: RangeInclusive<u16>) -> Vec<u16> {
+        let wanted = Allocate { service: "hello".into(), name: "web".into(), preferred, node: None };
+        wanted.candidates("rift", outgoing).collect()
+    }
+
+    #[test]
+    fn what_outgoing_connections_use_is_tried_last_and_everything_once() {
+        let all = tried(None, 32_768..=60_999);
+        let below = usize::from(32_768 - FIRST);
+        assert!(all[..below].iter().all(|port| (FIRST..32_768).contains(port)));
+        assert!(all[below..].iter().all(|port| (32_768..=LAST).contains(port)));
+        let distinct: BTreeSet<u16> = all.iter().copied().collect();
+        assert_eq!((all.len(), distinct.len()), (COUNT as usize, COUNT as usize));
+        assert_eq!(all, tried(None, 32_768..=60_999), "the same every time");
+    }
+
+    #[test]
+    fn a_range_that_leaves_nothing_is_used_and_what_is_preferred_comes_first() {
+        assert_eq!(tried(None, 1024..=65_535).len(), COUNT as usize);
+        assert_eq!(tried(Some(40_000), 32_768..=60_999)[0], 40_000);
+        assert!((20_001..=LAST).contains(&tried(None, 1024..=20_000)[0]), "above it is as good as below");
     }
 }

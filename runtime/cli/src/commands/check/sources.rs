@@ -40,7 +40,11 @@ impl Sources {
 
     /// A file of the folder `root` with the modules that it takes, which are not looked for again. The file is the first
     /// that is checked.
-    pub(crate) fn taken(root: &Path, (name, source): (&str, &str), modules: &BTreeMap<String, Arc<str>>) -> Self {
+    pub(crate) fn taken(
+        root: &Path,
+        (name, source): (&str, &str),
+        modules: &BTreeMap<String, Arc<str>>,
+    ) -> Self {
         let mut sources = Self::default();
         let texts = modules.iter().map(|(name, text)| (name.as_str(), &**text));
         for (name, text) in std::iter::once((name, source)).chain(texts) {

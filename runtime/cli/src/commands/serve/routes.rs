@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use certs::Name;
 use daemon::identity::{self, Identity};
-use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls};
+use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls, tell_followers};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{Clock, Journal};
 use routes::remote::{Issuer, Rules, Server};
 use routes::settings::Api;
-use routes::{Hostname, Route};
+use routes::{Choice, Hostname, Route};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::listeners::{Listeners, is_over_after};
@@ -47,6 +47,16 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
     });
     let driver = crate::commands::routes::driver(app)?;
     let server = Server::new(driver, Rules::new(settings), &app.node, Some(issuer));
+    // Another proxy keeps its routes elsewhere, and is looked at now and then.
+    if app.config.drivers.routes == Choice::Embedded {
+        let (server, state, node, over) =
+            (server.clone(), app.state.clone(), app.node.clone(), listeners.shutdown());
+        listeners.tasks.spawn(async move {
+            if let Err(error) = tell_followers(server, &state, &node, over).await {
+                tracing::warn!(%error, "those who follow routes see changes by others a second late");
+            }
+        });
+    }
     if let Some(path) = &settings.socket {
         let listener = match listeners.handed.unix("routes")? {
             Some(listener) => listener,

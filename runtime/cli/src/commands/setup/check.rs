@@ -9,7 +9,6 @@ use effect::{Code, Error, Result};
 
 use super::units::{self, MARK};
 use super::{FOLDERS, GROUP, Places, Wish};
-use crate::config::Config;
 
 /// Where a package has its units.
 const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system/mcrun.service", "/lib/systemd/system/mcrun.service"];
@@ -40,12 +39,7 @@ pub(super) fn all(places: &Places, wish: &Wish) -> Result<()> {
     systemd(wish)?;
     packaged()?;
     program(&places.program)?;
-    free(places)?;
-    // A daemon that cannot read it would not come up.
-    if places.config.exists() {
-        Config::load(Some(&places.config))?;
-    }
-    Ok(())
+    free(places)
 }
 
 /// Units take words, not quoted strings.
@@ -191,6 +185,7 @@ mod tests {
             state: state.into(),
             config: "/etc/mcrun/mcrun.toml".into(),
             user: user.to_owned(),
+            socket: None,
         };
         assert!(plain(&places("/var/lib/mcrun-2", "_mcrun-1")).is_ok());
         for (state, user) in [

@@ -11,7 +11,11 @@ const DAEMON: &str = include_str!("../../../../../deploy/systemd/mcrun.service")
 const SOCKET: &str = include_str!("../../../../../deploy/systemd/mcrun.socket");
 const EDGE: &str = include_str!("../../../../../deploy/systemd/mcrun-edge.service");
 /// The units that a boot starts.
-pub(super) const ENABLED: [&str; 3] = ["mcrun.socket", "mcrun-edge.service", "mcrun.service"];
+const ENABLED: [&str; 3] = [SOCKET_UNIT, "mcrun-edge.service", "mcrun.service"];
+const SOCKET_UNIT: &str = "mcrun.socket";
+/// The socket that its unit listens at.
+const LISTEN: &str = "/run/mcrun/api.sock";
+const EXAMPLE: &str = include_str!("../../../../../deploy/mcrun.toml");
 /// What the units of `deploy/systemd` start.
 const COMMAND: &str = "/usr/local/bin/mcrun --state /var/lib/mcrun --config /etc/mcrun/mcrun.toml";
 
@@ -22,9 +26,37 @@ pub(super) struct Unit {
     pub(super) text: String,
 }
 
+/// The configuration of a machine that has none: the example, with the socket that its unit listens at.
+pub(super) fn config() -> String {
+    let is_on = |line: &str| {
+        let key = line.split('=').next().unwrap_or_default();
+        ["#[daemon.api]", "#socket ", "#group "].contains(&key)
+    };
+    let mut within = false;
+    let switch = |line: &str| {
+        within = if line.starts_with("#[") { line == "#[daemon.api]" } else { within };
+        let line = if within && is_on(line) { &line[1..] } else { line };
+        format!("{line}\n")
+    };
+    EXAMPLE.lines().map(switch).collect()
+}
+
+/// Whether systemd listens for the daemon: only where the configuration names that very socket.
+fn has_socket(places: &Places) -> bool {
+    places.socket.as_deref().is_none_or(|socket| socket == std::path::Path::new(LISTEN))
+}
+
+/// The units that a boot starts on this machine.
+pub(super) fn enabled(places: &Places) -> Vec<&'static str> {
+    ENABLED.into_iter().filter(|unit| *unit != SOCKET_UNIT || has_socket(places)).collect()
+}
+
 /// Every unit.
 pub(super) fn all(places: &Places) -> Vec<Unit> {
-    let named = [("mcrun.service", DAEMON), ("mcrun.socket", SOCKET), ("mcrun-edge.service", EDGE)];
+    let mut named = vec![("mcrun.service", DAEMON), ("mcrun-edge.service", EDGE)];
+    if has_socket(places) {
+        named.insert(1, (SOCKET_UNIT, SOCKET));
+    }
     let unit = |(name, text)| Unit { path: format!("{UNITS}/{name}"), text: fitted(text, places) };
     named.into_iter().map(unit).collect()
 }
@@ -72,6 +104,7 @@ mod tests {
             state: state.into(),
             config: "/etc/mcrun/other.toml".into(),
             user: user.to_owned(),
+            socket: None,
         };
         let units = all(&places).try_into().unwrap();
         (places, units)
@@ -99,6 +132,22 @@ mod tests {
             assert!(!unit.text.contains("StateDirectory"), "{}", unit.text);
         }
         assert!(edge.text.contains("ReadWritePaths=/srv/mcrun"));
+    }
+
+    #[test]
+    fn systemd_listens_only_where_the_configuration_says_so() {
+        let (mut places, _) = units(STATE, "root");
+        places.socket = Some(format!("{STATE}/daemon.sock").into());
+        assert!(all(&places).iter().all(|unit| !unit.path.ends_with(".socket")));
+        assert!(!enabled(&places).contains(&SOCKET_UNIT));
+        places.socket = Some(LISTEN.into());
+        assert!(enabled(&places).contains(&SOCKET_UNIT));
+        let config = config();
+        assert!(
+            config.contains("\n[daemon.api]\n") && config.contains(&format!("\nsocket = \"{LISTEN}\"\n"))
+        );
+        assert!(config.contains("\ngroup = \"mcrun\"\n") && config.contains("\n#mode = "));
+        assert_eq!(config.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count(), 3);
     }
 
     #[test]

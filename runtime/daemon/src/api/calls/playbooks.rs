@@ -7,6 +7,7 @@ use api::v1;
 use api::v1::playbooks_server::Playbooks;
 use async_trait::async_trait;
 use effect::{Code, Error, Result, Timestamp};
+use journal::Write;
 use serde_json::Value;
 use tonic::Request;
 
@@ -14,29 +15,14 @@ use super::{Answer, answer, cause, failure, lacks};
 use crate::api::fields::{key, name, object, wrong};
 use crate::api::keys::Keyed;
 use crate::api::page::{Question, size};
-use crate::api::{Api, Occurrence, Versions};
-use crate::playbooks::{CatchUp, Overlap, ParameterKind, Playbook, Table, Trigger};
-use crate::runs::Order;
+use crate::api::{Api, Occurrence, Rooms, Versions};
+use crate::playbooks::{CatchUp, Overlap, ParameterKind, Playbook, Table};
+use crate::runs::{By, Order};
+use crate::triggers;
 
 /// Occurrences that are told of each trigger, and of what was.
 const MOST_NEXT: u32 = 100;
 const MOST_LAST: usize = 200;
-
-/// A trigger as it is shown: `cron 17 3 * * *`.
-fn trigger(trigger: &Trigger) -> String {
-    match trigger {
-        Trigger::Cron(cron) => match &cron.zone {
-            Some(zone) => format!("cron {} {zone}", cron.expression),
-            None => format!("cron {}", cron.expression),
-        },
-        Trigger::Every(every) => format!("every {}", effect::units::Span(every.every)),
-        Trigger::At(at) => format!("at {}", at.text),
-        Trigger::Boot => "boot".into(),
-        Trigger::Event(event) => format!("event {}", event.pattern),
-        Trigger::File(file) => format!("file {}", file.path.display()),
-        Trigger::Webhook(hook) => format!("webhook {}", hook.path),
-    }
-}
 
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -72,7 +58,7 @@ fn playbook(playbook: &Playbook, table: &Table, next: Option<Timestamp>) -> v1::
         version: playbook.version.clone(),
         number: playbook.number,
         loaded: playbook.loaded.0,
-        triggers: definition.on.iter().map(trigger).collect(),
+        triggers: definition.on.iter().map(triggers::text).collect(),
         params: parameters(playbook),
         allow: definition.allow.clone().unwrap_or_default(),
         overlap: match definition.overlap {
@@ -148,10 +134,17 @@ impl Api {
         let keyed = keyed.map(|key| {
             Keyed::new("StartPlaybook", key, &v1::StartPlaybookRequest { key: None, ..message.clone() })
         });
-        let begin = |writes| async {
+        let begin = |mut writes: Vec<Write>| async {
             let (playbook, _) = self.loaded(&message.name)?;
             let params = self.rooms().parameters.check(&playbook, given)?;
-            let order = Order { playbook, params, cause: cause(request), writes };
+            let cause = cause(request);
+            let Rooms { journal, node, .. } = self.rooms();
+            if let By::Caller { caller } = &cause.by {
+                let unique = journal.next_id()?;
+                let now = journal.clock().now();
+                writes.push(triggers::manual(node, &message.name, caller, now, unique.as_str()));
+            }
+            let order = Order { playbook, params, cause, writes };
             self.rooms().runs.start(order).await
         };
         let run = self.0.keys.once(keyed, begin).await?;

@@ -25,8 +25,6 @@ const MOST_DOUBTS: usize = 100;
 const MOST_MODULES: usize = 1000;
 /// A source: more than the compiler takes, which says so itself.
 const LARGEST_SOURCE: usize = 1 << 20;
-/// The longest that a run waits for services of another one: a day.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(86_400);
 
 fn doubts(given: &[v1::Doubt]) -> Result<Vec<(Option<String>, String)>> {
     if given.len() > MOST_DOUBTS {
@@ -116,12 +114,11 @@ impl Api {
 
     async fn take(&self, message: &v1::TakeRunRequest) -> Result<v1::TakeRunResponse> {
         let doubts = doubts(&message.doubts)?;
+        texts("limits", &message.limits, LIMITS)?;
         let patience = message.patience.map(Duration::from_millis);
-        if patience.is_some_and(|patience| patience > LONGEST_PATIENCE) {
-            return Err(wrong("patience", "it is a day at most"));
-        }
         let run = self.id_of(&message.run).await?;
-        let wish = Wish { patience, asks: message.asks, doubts, ..Wish::default() };
+        let limits = message.limits.clone();
+        let wish = Wish { patience, asks: message.asks, doubts, limits, ..Wish::default() };
         self.rooms().runs.go_on(&run, wish).await?;
         Ok(v1::TakeRunResponse {})
     }

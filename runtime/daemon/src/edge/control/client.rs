@@ -85,6 +85,18 @@ pub(in crate::edge) async fn succeed(folder: &Path) -> Option<Predecessor> {
 }
 
 impl Predecessor {
+    /// Takes what it has opened since: routes may have taken ports while this process began.
+    pub(in crate::edge) async fn look_again(mut self) -> Option<Self> {
+        let looking = tokio::task::spawn_blocking(move || {
+            match self.client.take_sockets() {
+                Ok(sockets) => self.sockets = sockets,
+                Err(error) => tracing::warn!(%error, "the edge before this one hands over no more sockets"),
+            }
+            self
+        });
+        looking.await.ok()
+    }
+
     /// Tells it that this process answers now.
     pub(in crate::edge) async fn relieve(mut self) {
         let relieving = tokio::task::spawn_blocking(move || self.client.ask(&Ask::Relieve).map(drop));

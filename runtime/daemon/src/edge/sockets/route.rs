@@ -25,6 +25,22 @@ pub(in super::super) fn open(address: SocketAddr) -> Result<OwnedFd> {
     opened.map_err(|error| failed(address, &error))
 }
 
+/// The same beside a predecessor, which mostly is who holds an address and is about to hand it over: to find out who it is
+/// takes longer than that.
+///
+/// # Errors
+/// `MC-G004`.
+pub(in super::super) fn open_soon(address: SocketAddr) -> Result<OwnedFd> {
+    let opened = bound(address).and_then(|socket| {
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    });
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => refused(address, "the edge before this one, or another program, listens there"),
+        _ => failed(address, &error),
+    })
+}
+
 /// Refuses an address that cannot be had, without listening there.
 ///
 /// # Errors
@@ -39,9 +55,12 @@ fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+fn refused(address: SocketAddr, why: &str) -> Error {
+    Error::new(Code::RoutePort, format!("routes cannot be served at `{address}`: {why}"))
+}
+
 fn failed(address: SocketAddr, error: &io::Error) -> Error {
-    let refused =
-        |why: &str| Error::new(Code::RoutePort, format!("routes cannot be served at `{address}`: {why}"));
+    let refused = |why: &str| refused(address, why);
     match error.kind() {
         io::ErrorKind::AddrInUse => refused(&format!("{} listens there", holder_of(Kind::Route, address)))
             .hint("stop it, choose another port, or name other `addresses` under [routes] in mcrun.toml"),

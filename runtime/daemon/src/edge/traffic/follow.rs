@@ -1,6 +1,7 @@
 //! Owns following routes: each look that finds something has the proxy serve what is recorded now.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use effect::Result;
@@ -105,7 +106,7 @@ impl Follow for Follower {
                 self.keeper.iter().for_each(Keeper::changed);
             }
         });
-        if self.tried.elapsed() >= AGAIN {
+        if self.tried.elapsed() >= AGAIN || self.routes.is_hurried.load(Ordering::Relaxed) {
             touched.routes.extend(self.routes.known().waiting());
             self.tried = Instant::now();
         }

@@ -123,11 +123,13 @@ impl Known {
         self.ports.contains_key(&port)
     }
 
-    /// Notes why a route is not served as it is recorded, or that it is.
-    pub(super) fn tell(&mut self, key: &Key, problem: Option<Error>) {
-        if let Some(row) = self.routes.get_mut(key) {
-            row.problem = problem;
-        }
+    /// Notes why a route is not served as it is recorded, or that it is. Whether that is another reason than before.
+    pub(super) fn tell(&mut self, key: &Key, problem: Option<Error>) -> bool {
+        let Some(row) = self.routes.get_mut(key) else { return true };
+        let said = |problem: &Option<Error>| problem.as_ref().map(|error| error.message.clone());
+        let is_news = said(&row.problem) != said(&problem);
+        row.problem = problem;
+        is_news
     }
 
     /// Routes whose port could not be had: it may be free by now.

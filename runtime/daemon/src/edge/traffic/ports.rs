@@ -34,6 +34,8 @@ pub(super) struct Ports {
     /// Those of a predecessor, until they are wanted.
     given: Vec<(SocketAddr, OwnedFd)>,
     threads: Vec<mpsc::UnboundedSender<Serve>>,
+    /// Whether a predecessor still listens.
+    is_succeeding: bool,
     /// Whether others listen in the place of this edge.
     is_over: bool,
 }
@@ -41,10 +43,11 @@ pub(super) struct Ports {
 impl Ports {
     pub(super) fn new(
         addresses: &[IpAddr],
-        given: Vec<(SocketAddr, OwnedFd)>,
+        given: Option<Vec<(SocketAddr, OwnedFd)>>,
         threads: Vec<mpsc::UnboundedSender<Serve>>,
     ) -> Self {
-        Self { addresses: addresses.to_vec(), open: BTreeMap::new(), given, threads, is_over: false }
+        let (addresses, open, is_succeeding) = (addresses.to_vec(), BTreeMap::new(), given.is_some());
+        Self { addresses, open, given: given.unwrap_or_default(), threads, is_succeeding, is_over: false }
     }
 
     fn places(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
@@ -80,6 +83,7 @@ impl Ports {
             let given = self.given.iter().position(|(place, _)| *place == address);
             let socket = match given {
                 Some(given) => self.given.swap_remove(given).1,
+                None if self.is_succeeding => route::open_soon(address)?,
                 None => route::open(address)?,
             };
             sockets.push((address, socket));
@@ -122,6 +126,17 @@ impl Ports {
         if self.open.get(&port).is_some_and(|open| !open.is_served) {
             self.open.remove(&port);
         }
+    }
+
+    /// Has what a predecessor opened later be used as well.
+    pub(super) fn give(&mut self, opened: Vec<(SocketAddr, OwnedFd)>) {
+        let open = &self.open;
+        self.given = opened.into_iter().filter(|(place, _)| !open.contains_key(&place.port())).collect();
+    }
+
+    /// The predecessor was told that it is no longer needed.
+    pub(super) fn succeeded(&mut self) {
+        self.is_succeeding = false;
     }
 
     /// Lets go of what a predecessor had and nobody wants any more.

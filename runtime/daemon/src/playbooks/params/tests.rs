@@ -28,7 +28,10 @@ fn words(given: &[&str]) -> Result<Value, String> {
 
 fn said(error: &effect::Error) -> String {
     let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    std::iter::once(format!("{}{hint}", error.message)).chain(error.details.clone()).collect::<Vec<_>>().join("; ")
+    std::iter::once(format!("{}{hint}", error.message))
+        .chain(error.details.clone())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[test]
@@ -44,7 +47,18 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn words_are_read_by_the_type_of_their_parameter() {
-    let given = ["--tag=7", "--force", "--no-dry-run", "--count", "-4", "--ratio", "1e3", "--within", "90s", "--room=1GiB"];
+    let given = [
+        "--tag=7",
+        "--force",
+        "--no-dry-run",
+        "--count",
+        "-4",
+        "--ratio",
+        "1e3",
+        "--within",
+        "90s",
+        "--room=1GiB",
+    ];
     let found = words(&given).unwrap();
     let expected = json!({
         "colour": "red", "count": -4, "dry_run": false, "force": true, "ratio": 1000.0, "room": "1GiB", "tag": "7",
@@ -53,7 +67,10 @@ fn words_are_read_by_the_type_of_their_parameter() {
     assert_eq!(found, expected);
     assert_eq!(words(&["--tag", "", "--force", "false"]).unwrap()["force"], json!(false));
     assert_eq!(words(&["--tag", "x", "--dry_run=false"]).unwrap()["dry_run"], json!(false));
-    assert_eq!(check_settings(&params(), [("tag", "true"), ("force", "true")]).unwrap()["tag"], json!("true"));
+    assert_eq!(
+        check_settings(&params(), [("tag", "true"), ("force", "true")]).unwrap()["tag"],
+        json!("true")
+    );
 }
 
 #[test]

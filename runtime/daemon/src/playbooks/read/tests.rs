@@ -74,7 +74,10 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
             on("cron", json!({ "at": "@daily", "tz": "UTC" })),
             "field `on.cron.tz` is unknown: `on.cron` has at, zone, jitter",
         ),
-        (on("cron", json!({ "at": "@daily", "jitter": "2d" })), "field `on.cron.jitter` must be between 0s and 1d, not 2d"),
+        (
+            on("cron", json!({ "at": "@daily", "jitter": "2d" })),
+            "field `on.cron.jitter` must be between 0s and 1d, not 2d",
+        ),
         (on("cron", json!(["@daily", "@daily"])), "field `on.cron[2]` is there twice"),
         (on("every", json!("soon")), "field `on.every` is no duration: `soon` is not a duration such as"),
         (on("every", json!("10ms")), "field `on.every` must be between 1s and 366d, not 10ms"),
@@ -89,11 +92,11 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
             on("event", json!("container.exitted")),
             "field `on.event` names no event of mcrun: `container.exitted` | did you mean `container.exited`?",
         ),
+        (on("event", json!("engine.*.x")), "field `on.event` names no event of mcrun: `engine.*.x` | "),
         (
-            on("event", json!("engine.*.x")),
-            "field `on.event` names no event of mcrun: `engine.*.x` | ",
+            on("event", json!("Container Exited")),
+            "field `on.event` is no pattern of events: `Container Exited` | names such as",
         ),
-        (on("event", json!("Container Exited")), "field `on.event` is no pattern of events: `Container Exited` | names such as"),
         (
             on("event", json!({ "name": "container.exited", "where": { "nam": "a" } })),
             "field `on.event.where.nam` is none of the event's, which has name, service, exit_code | did you mean `name`?",
@@ -106,7 +109,10 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
             on("event", json!({ "name": "a.b", "at_most": "often" })),
             "field `on.event.at_most` must be a number of starts in a time, such as \"3/10m\", not `often`",
         ),
-        (on("event", json!({ "name": "a.b", "at_most": "0/1s" })), "field `on.event.at_most` must be a number of starts"),
+        (
+            on("event", json!({ "name": "a.b", "at_most": "0/1s" })),
+            "field `on.event.at_most` must be a number of starts",
+        ),
         (on("file", json!("etc/app")), "field `on.file` must be an absolute path, not `etc/app`"),
         (on("file", json!("/etc/../app")), "field `on.file` must not hold `..`"),
         (
@@ -132,36 +138,72 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
             with("allow", json!(["certs", "contaners:write"])),
             "field `allow[2]`: capability `contaners:write`: no primitive is called `contaners`, did you mean `containers`?",
         ),
-        (with("overlap", json!("skp")), "field `overlap` must be one of \"skip\", \"queue\", \"replace\", not `skp` | did you mean \"skip\"?"),
-        (with("catch_up", json!(true)), "field `catch_up` must be one of \"skip\", \"once\", \"all\", not `true`"),
+        (
+            with("overlap", json!("skp")),
+            "field `overlap` must be one of \"skip\", \"queue\", \"replace\", not `skp` | did you mean \"skip\"?",
+        ),
+        (
+            with("catch_up", json!(true)),
+            "field `catch_up` must be one of \"skip\", \"once\", \"all\", not `true`",
+        ),
         (with("timeout", json!("0s")), "field `timeout` must be between 1ms and 366d, not 0s"),
         (with("timeout", json!(-1)), "field `timeout` is no duration"),
         (with("params", json!(["force"])), "field `params` must be a table with named fields, not a list"),
-        (param(json!("boolean")), "field `params.a` must be a table, not `boolean` | such as { type = \"boolean\" }"),
-        (param(json!({ "default": 1 })), "field `params.a` has no `type`, one of string, number, integer, boolean, duration, size"),
+        (
+            param(json!("boolean")),
+            "field `params.a` must be a table, not `boolean` | such as { type = \"boolean\" }",
+        ),
+        (
+            param(json!({ "default": 1 })),
+            "field `params.a` has no `type`, one of string, number, integer, boolean, duration, size",
+        ),
         (param(json!({ "type": "bool" })), "field `params.a.type` must be one of \"string\","),
         (
             param(json!({ "type": "boolean", "defualt": true })),
             "field `params.a.defualt` is unknown: `params.a` has type, description, default, choices | did you mean `default`?",
         ),
-        (param(json!({ "type": "boolean", "default": "yes" })), "field `params.a.default` must be `true` or `false`, not `yes`"),
-        (param(json!({ "type": "integer", "default": 1.5 })), "field `params.a.default` must be a whole number, not `1.5`"),
-        (param(json!({ "type": "duration", "default": "soon" })), "field `params.a.default` must be a duration such as"),
-        (param(json!({ "type": "size", "default": "big" })), "field `params.a.default` must be a size such as \"64MiB\", not `big`"),
+        (
+            param(json!({ "type": "boolean", "default": "yes" })),
+            "field `params.a.default` must be `true` or `false`, not `yes`",
+        ),
+        (
+            param(json!({ "type": "integer", "default": 1.5 })),
+            "field `params.a.default` must be a whole number, not `1.5`",
+        ),
+        (
+            param(json!({ "type": "duration", "default": "soon" })),
+            "field `params.a.default` must be a duration such as",
+        ),
+        (
+            param(json!({ "type": "size", "default": "big" })),
+            "field `params.a.default` must be a size such as \"64MiB\", not `big`",
+        ),
         (
             param(json!({ "type": "string", "choices": ["a", "b"], "default": "c" })),
             "field `params.a.default` must be one of a, b, not `c`",
         ),
         (param(json!({ "type": "string", "choices": [] })), "field `params.a.choices` is empty"),
-        (param(json!({ "type": "number", "choices": [1, "2"] })), "field `params.a.choices[2]` must be a number, not `2`"),
+        (
+            param(json!({ "type": "number", "choices": [1, "2"] })),
+            "field `params.a.choices[2]` must be a number, not `2`",
+        ),
         (param(json!({ "type": "number", "choices": [1, 1] })), "field `params.a.choices[2]` is there twice"),
-        (param(json!({ "type": "boolean", "choices": [true] })), "field `params.a.choices` has no meaning for a boolean"),
+        (
+            param(json!({ "type": "boolean", "choices": [true] })),
+            "field `params.a.choices` has no meaning for a boolean",
+        ),
         (
             with("params", json!({ "dry-run": { "type": "boolean" } })),
             "field `params[\"dry-run\"]` is no name of a parameter | names are lower-case letters, digits and underscores",
         ),
-        (with("params", json!({ "no_force": { "type": "boolean" } })), "field `params.no_force` cannot begin with `no_`"),
-        (with("params", json!({ "help": { "type": "boolean" } })), "field `params.help` is taken: `mcrun start` has an option of that name"),
+        (
+            with("params", json!({ "no_force": { "type": "boolean" } })),
+            "field `params.no_force` cannot begin with `no_`",
+        ),
+        (
+            with("params", json!({ "help": { "type": "boolean" } })),
+            "field `params.help` is taken: `mcrun start` has an option of that name",
+        ),
     ];
     for (definition, expected) in &table {
         let found = wrong(definition);
@@ -244,8 +286,12 @@ fn a_definition_is_what_its_file_says() {
     ];
     assert_eq!(read.on, expected);
     assert_eq!(read.allow.as_deref(), Some(&["certs:write:*".to_owned()][..]));
-    assert_eq!((read.overlap, read.catch_up, read.timeout), (Overlap::Queue, CatchUp::All, Some(seconds(3600))));
-    let parameter = |kind, default: Option<Value>| Parameter { kind, default, description: None, choices: Vec::new() };
+    assert_eq!(
+        (read.overlap, read.catch_up, read.timeout),
+        (Overlap::Queue, CatchUp::All, Some(seconds(3600)))
+    );
+    let parameter =
+        |kind, default: Option<Value>| Parameter { kind, default, description: None, choices: Vec::new() };
     assert_eq!(read.params["force"], parameter(ParameterKind::Boolean, Some(json!(false))));
     assert_eq!(read.params["within"], parameter(ParameterKind::Duration, Some(json!("90s"))));
     assert_eq!(read.params["tag"].choices, [json!("a"), json!("b")]);

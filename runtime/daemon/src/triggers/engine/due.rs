@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::armed::standing_value;
 use super::go::Happening;
 use super::{BOOT, Engine, Standing};
-use crate::playbooks::{CatchUp, Trigger};
+use crate::playbooks::{CatchUp, Overlap, Trigger};
 use crate::triggers::identity;
 use crate::triggers::occurrence::{Occurrence, Outcome};
 
@@ -43,14 +43,16 @@ impl Engine {
     async fn go_through(&mut self, name: &str, now: Timestamp) -> Result<()> {
         let Some(armed) = self.armed.get(name) else { return Ok(()) };
         let Some(times) = &armed.times else { return Ok(()) };
-        let catch_up = armed.playbook.definition.catch_up;
+        let definition = &armed.playbook.definition;
+        let catch_up = definition.catch_up;
+        let all_count = catch_up == CatchUp::All && definition.overlap == Overlap::Queue;
         let keep = if catch_up == CatchUp::All { MOST_CAUGHT_UP } else { 2 };
         let mut passed = times.passed(armed.standing.until, now, keep);
         let Some(last) = passed.last.back().copied() else { return Ok(()) };
         let is_late = now.since(times.goes_off(last)) > GRACE;
         let others = passed.before + passed.last.len() as u64 - 1;
         match catch_up {
-            _ if others == 0 && !is_late => self.time(name, last, 0, false).await,
+            _ if others == 0 && !is_late => self.time(name, last, 0, all_count).await,
             CatchUp::Once => self.time(name, last, others, false).await,
             CatchUp::Skip if is_late => self.missed(name, last, others, last, passed.is_more).await,
             CatchUp::Skip => {

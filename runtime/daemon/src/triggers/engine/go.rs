@@ -3,17 +3,19 @@
 
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Expect, Write};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::memory::Queued;
 use super::{Engine, Verdict};
-use crate::playbooks::{Definition, Overlap, Trigger};
+use crate::playbooks::{Overlap, Trigger, params};
 use crate::runs::{By, Cause, Order};
 use crate::triggers::identity;
-use crate::triggers::occurrence::{Occurrence, Outcome};
+use crate::triggers::occurrence::{KIND, Occurrence, Outcome};
 
-/// How many occurrences of a playbook wait; times that are made up for come on top.
+/// How many occurrences of a playbook wait.
 const MOST_WAITING: usize = 100;
+/// How many do where each counts.
+const MOST_WAITING_OF_ALL: usize = 2000;
 /// How often it is tried to start an occurrence where the reason may pass.
 const MOST_TRIES: u32 = 8;
 
@@ -85,13 +87,15 @@ impl Engine {
                 self.supersede(&playbook, &mut entry);
                 self.settle(entry, Outcome::Queued, before).await
             }
-            Overlap::Queue if waiting >= MOST_WAITING && !waits => {
+            Overlap::Skip if !waits => self.settle(entry, Outcome::Skipped, before).await,
+            Overlap::Queue | Overlap::Skip => {
+                let most = if waits { MOST_WAITING_OF_ALL } else { MOST_WAITING };
+                if waiting < most {
+                    return self.settle(entry, Outcome::Queued, before).await;
+                }
                 let why = format!("{waiting} others wait already");
                 self.settle(entry, Outcome::Skipped, why).await
             }
-            Overlap::Queue => self.settle(entry, Outcome::Queued, before).await,
-            Overlap::Skip if waits => self.settle(entry, Outcome::Queued, before).await,
-            Overlap::Skip => self.settle(entry, Outcome::Skipped, before).await,
         }
     }
 
@@ -130,7 +134,7 @@ impl Engine {
         let Some(playbook) = table.playbooks.get(&playbook).cloned() else {
             return self.settle(entry, Outcome::Skipped, format!("the playbook `{playbook}` is gone")).await;
         };
-        let params = match defaults(&playbook.definition) {
+        let params = match params::check(&playbook.definition.params, &Value::Null) {
             Ok(params) => params,
             Err(error) => return self.settle(entry, Outcome::Skipped, error.to_string()).await,
         };
@@ -153,7 +157,8 @@ impl Engine {
                 let (occurrence, outcome) = (entry.name, Outcome::Started);
                 Ok(Verdict::Recorded { occurrence, outcome, run: Some(run), reason: None })
             }
-            Err(error) if error.code == Code::OccurrenceTaken => self.taken(entry).await,
+            // Whatever it says: what counts is what is recorded.
+            Err(_) if self.is_taken(&entry).await? => self.taken(entry).await,
             Err(error) if self.may_pass(&entry.name, &error) => Err(error),
             Err(error) => {
                 tracing::warn!(playbook = recorded.playbook, trigger = recorded.trigger, %error, "a playbook cannot be started");
@@ -163,7 +168,16 @@ impl Engine {
         }
     }
 
-    /// Somebody else has dealt with it.
+    /// Whether what is recorded is not what an entry expects.
+    async fn is_taken(&self, entry: &Entry) -> Result<bool> {
+        let found = self.means.journal.record(KIND, &self.means.node, &entry.name).await?;
+        Ok(match &entry.expect {
+            Expect::Value(expected) => found.is_none_or(|found| *found.value != **expected),
+            _ => found.is_some(),
+        })
+    }
+
+    /// It was dealt with, by somebody else or by what seemed to have failed.
     async fn taken(&mut self, entry: Entry) -> Result<Verdict> {
         self.write(entry.advance.into_iter().collect()).await?;
         self.memory.remember(&entry.name, Outcome::Skipped, self.now());
@@ -210,7 +224,8 @@ impl Engine {
 
     /// Whether what prevents a start may be over soon; not for ever, where it is not known what it is.
     fn may_pass(&mut self, name: &str, error: &Error) -> bool {
-        if matches!(error.code, Code::DiskFull | Code::JournalBroken | Code::StateUnusable) {
+        use Code::{DaemonBusy, DaemonStops, DiskFull, JournalBroken, StateUnusable};
+        if matches!(error.code, DaemonBusy | DaemonStops | DiskFull | JournalBroken | StateUnusable) {
             return true;
         }
         let may = error.retryable || matches!(error.code, Code::Locked | Code::Internal);
@@ -242,19 +257,6 @@ impl Engine {
         let (missed, waits, advance) = (0, false, None);
         self.go_off(Happening { trigger, moment, at, event, missed, waits, advance, beside }).await
     }
-}
-
-/// The parameters of a run that nobody gives any.
-fn defaults(definition: &Definition) -> Result<Value> {
-    let mut params = Map::new();
-    for (name, parameter) in &definition.params {
-        let Some(default) = &parameter.default else {
-            let message = format!("the parameter `{name}` of `{}` has no default", definition.name);
-            return Err(Error::new(Code::Argument, message));
-        };
-        params.insert(name.clone(), default.clone());
-    }
-    Ok(Value::Object(params))
 }
 
 /// `3/10m`.

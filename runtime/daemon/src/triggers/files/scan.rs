@@ -24,6 +24,13 @@ const DEEPEST: usize = 16;
 pub(super) struct Print(BTreeMap<String, String>);
 
 impl Print {
+    /// What tells it from others.
+    pub(super) fn mark(&self) -> String {
+        let mut all = DefaultHasher::new();
+        self.0.hash(&mut all);
+        format!("{:016x}", all.finish())
+    }
+
     /// The paths that are not what they were.
     pub(super) fn differences(&self, before: &Self) -> Vec<String> {
         let is_other = |path: &&String| self.0.get(*path) != before.0.get(*path);
@@ -78,9 +85,8 @@ fn look(path: &Path) -> Result<Print> {
     if found.len() <= MOST_TOLD_APART {
         return Ok(Print(found));
     }
-    let mut all = DefaultHasher::new();
-    found.hash(&mut all);
-    Ok(Print(BTreeMap::from([(String::new(), format!("{:016x}", all.finish()))])))
+    let many = Print(found);
+    Ok(Print(BTreeMap::from([(String::new(), many.mark())])))
 }
 
 fn beneath(folder: &Path, depth: usize, found: &mut BTreeMap<String, String>) -> Result<()> {

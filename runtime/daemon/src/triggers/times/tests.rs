@@ -72,13 +72,15 @@ fn model(minutes: &[(i64, DateTime)], matches: Matches, names_hours: bool) -> Ve
             continue;
         }
         // What the clock has left out counts here.
-        let mut times = vec![*shown];
-        while let Some(before) = times.last().map(|time| *time - 1.minute())
-            && latest.is_some_and(|latest| before > latest)
-        {
-            times.push(before);
-        }
-        due.extend(times.iter().any(matches).then_some(*moment));
+        let left_out = latest.is_some_and(|latest| {
+            let is_moved = (shown.minute() + 59) % 60 != latest.minute() || shown.hour() - latest.hour() > 1;
+            is_moved
+                && (1..120).any(|minutes| {
+                    let before = *shown - minutes.minutes();
+                    before > latest && matches(&before)
+                })
+        });
+        due.extend((left_out || matches(shown)).then_some(*moment));
         latest = Some(*shown);
     }
     due

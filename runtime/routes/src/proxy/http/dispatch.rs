@@ -97,13 +97,22 @@ pub(super) async fn answer<C: Client>(
             return give(client, request, reply, &Own::line(404, "nothing is served here\n"), timer).await;
         }
     };
+    let since = Instant::now();
+    let came_from = arrival.client.ip();
     if let Some(own) = too_large(request, octets, &served.standing.route.limits) {
         request.keeps = false;
+        let why = str::from_utf8(own.text).map(str::trim_ascii_end).ok();
+        served.log_refused(came_from, Some(own.status), since, line::<C>(request, why));
         return give(client, request, reply, &own, timer).await;
     }
-    let turn = match served.admit(arrival.client.ip()).await {
+    let turn = match served.admit(came_from, || client.has_left()).await {
         Ok(turn) => turn,
-        Err(refusal) => return give(client, request, reply, &own_for(refusal), timer).await,
+        Err(refusal) => {
+            let line = line::<C>(request, Some(refusal.why()));
+            served.log_refused(came_from, refusal.status(), since, line);
+            let Some(status) = refusal.status() else { return Ended::Gone };
+            return give(client, request, reply, &own_for(refusal, status), timer).await;
+        }
     };
     let route = &turn.served().standing.route;
     let ended = if let Some(page) = &route.maintenance {
@@ -179,13 +188,9 @@ fn too_large(request: &Request, octets: usize, limits: &Limits) -> Option<Own<'s
     }
 }
 
-fn own_for(refusal: Refusal) -> Own<'static> {
-    match refusal {
-        Refusal::Forbidden => Own::line(403, "this address may not come\n"),
-        Refusal::TooMany => Own { fields: &[("retry-after", "1")], ..Own::line(429, "too many requests\n") },
-        Refusal::Busy => Own::line(503, "too much is under way\n"),
-        Refusal::PausedTooLong => Own::line(503, "this service is paused\n"),
-    }
+fn own_for(refusal: Refusal, status: u16) -> Own<'static> {
+    let fields: &[_] = if refusal == Refusal::TooMany { &[("retry-after", "1")] } else { &[] };
+    Own { fields, ..Own::line(status, refusal.why()) }
 }
 
 async fn maintenance<C: Client>(
@@ -238,15 +243,19 @@ async fn send_elsewhere<C: Client>(
 
 /// Writes the line of a request into the log of requests.
 pub(super) fn log<C: Client>(turn: &Turn, request: &Request, problem: Option<&str>) {
-    let path = request.target.split_once('?').map_or(&*request.target, |(path, _)| path);
-    turn.log(Line {
+    turn.log(line::<C>(request, problem));
+}
+
+/// What the log of requests says of a request.
+fn line<'a, C: Client>(request: &'a Request, problem: Option<&'a str>) -> Line<'a> {
+    Line {
         method: Some(request.method.as_str()),
         host: Some(&request.name),
-        path: Some(path),
+        path: Some(request.target.split_once('?').map_or(&*request.target, |(path, _)| path)),
         protocol: C::PROTOCOL,
         agent: request.fields.get("user-agent").and_then(|agent| str::from_utf8(agent).ok()),
         problem,
-    });
+    }
 }
 
 /// Answers without a back end. What of the request has not come is not waited for.

@@ -67,6 +67,8 @@ pub(super) trait Client: Source + Sink {
     fn is_kept(&self) -> bool;
     /// Resolves when nobody waits for the answer any more.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()>;
+    /// Whether nobody waits for the answer any more, where nothing is read of the request meanwhile.
+    fn has_left(&mut self) -> bool;
 }
 
 /// The side of the back end.

@@ -18,6 +18,7 @@ use super::request::{Length, Refused, Request};
 use super::watch::Timer;
 use super::wire::Wire;
 use crate::proxy::arrival::Arrival;
+use crate::proxy::rewind::Peered;
 
 /// No head is larger.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -44,7 +45,7 @@ pub(super) struct Connection<S> {
 }
 
 /// Serves the requests of a connection until one of both sides has enough.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, arrival: Arrival) {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Peered + Unpin + 'static>(stream: S, arrival: Arrival) {
     let mut connection = Connection {
         wire: Wire::new(stream),
         body: Reader::default(),
@@ -88,7 +89,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Peered + Unpin> Connection<S> {
     fn begin_request(&mut self, request: &Request) {
         match request.length {
             Length::None => self.body.length(0),
@@ -252,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Connection<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Peered + Unpin> Client for Connection<S> {
     const PROTOCOL: &'static str = "HTTP/1.1";
 
     fn begin(&mut self, answer: &Answer, keeps: bool) -> Result<(), Broken> {
@@ -304,6 +305,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client for Connection<S> {
             }
         }
         Poll::Pending
+    }
+
+    fn has_left(&mut self) -> bool {
+        self.wire.stream.has_ended()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -330,6 +330,11 @@ impl Client for Stream {
             Some(outgoing) => outgoing.poll_reset(context).map(drop),
             None => self.respond.poll_reset(context).map(drop),
         }
+    }
+
+    fn has_left(&mut self) -> bool {
+        // What reads the connection goes on meanwhile.
+        self.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::remote::listen::{Caller, Over};
 use crate::remote::watch::Change;
 use crate::route::Key;
 
-/// Between looks for what was changed by others than callers.
+/// Between looks for what was changed by others than callers, of which nobody told.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 pub(super) type Stream = Pin<Box<dyn futures_util::Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
