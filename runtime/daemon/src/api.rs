@@ -26,7 +26,7 @@ use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use caller::{Caller, Role};
-pub use listen::{Opened, open_socket, serve_socket, serve_tls};
+pub use listen::{Opened, handed_socket, open_socket, serve_socket, serve_tls};
 pub use rooms::{Occurrence, Parameters, Reload, Schedule, Version, Versions};
 pub use settings::Settings;
 

@@ -49,7 +49,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
     let (_playbooks, table) = watch::channel(Arc::default());
-    api::serve(app, &desk, table, &mut listeners).await?;
+    api::serve(app, &desk, table, signs.reloading(), &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
     observe::tell(app, &mut listeners).await?;

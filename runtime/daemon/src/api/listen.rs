@@ -13,10 +13,12 @@ use hyper::body::{Frame, Incoming};
 use peer::calls::{self, Bounds, Over};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::calls::Services;
 use super::{Api, Caller, Settings, status};
+use crate::metrics::Metrics;
 use crate::routes::Door;
 use crate::{accept, socket};
 
@@ -43,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Certificates are looked at when a connection begins: one that is revoked meanwhile is of no use for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// The status of a call that there is not.
+const UNIMPLEMENTED: &str = "12";
 /// For what is under way when the end has come, and a little more for the connections themselves.
 const GRACE: Duration = Duration::from_secs(5);
 const GRACE_OF_ALL: Duration = Duration::from_secs(8);
@@ -52,7 +56,8 @@ const GRACE_OF_ALL: Duration = Duration::from_secs(8);
 pub struct Opened {
     listener: UnixListener,
     path: PathBuf,
-    file: socket::Identity,
+    /// What is taken away at the end; nothing where somebody else made it.
+    file: Option<socket::Identity>,
     settings: Settings,
 }
 
@@ -73,7 +78,15 @@ pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
     let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
     let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
     let file = socket::identity(&path).ok_or_else(gone)?;
-    Ok(Opened { listener, path, file, settings: settings.clone() })
+    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
+}
+
+/// A socket that somebody else has opened and looks after: who may reach it is theirs to say.
+#[must_use]
+pub fn handed_socket(listener: UnixListener, settings: &Settings) -> Opened {
+    let local = listener.local_addr().ok();
+    let path = local.as_ref().and_then(|address| address.as_pathname()).unwrap_or(Path::new("handed over"));
+    Opened { path: path.to_owned(), listener, file: None, settings: settings.clone() }
 }
 
 /// Answers callers on this machine until `over` becomes true, and takes the socket away then.
@@ -86,7 +99,11 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
         connection(stream, caller, bounds, services.clone(), over)
     };
-    let closed = |listener| socket::close(listener, &path, file);
+    let closed = |listener| {
+        if let Some(file) = file {
+            socket::close(listener, &path, file);
+        }
+    };
     accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
 }
 
@@ -139,12 +156,28 @@ where
     let sending = Arc::new(Semaphore::new(MOST_SENDING));
     async move {
         let (end, shown) = (over.clone(), caller.shown());
-        let way =
-            move |request| answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+        let way = move |request: Request<Incoming>| {
+            let (call, begun) = (request.uri().path().to_owned(), Instant::now());
+            let answered = answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+            async move {
+                let response = answered.await;
+                count(&call, &response, begun.elapsed());
+                response
+            }
+        };
         if let Err(error) = calls::serve(stream, bounds, end, way).await {
             tracing::debug!(caller = shown, %error, "a caller's connection broke");
         }
     }
+}
+
+/// Counts a call by what it was answered with: one that went well says so behind its message.
+fn count(call: &str, response: &Response<Body>, took: Duration) {
+    let status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+    let status = status.unwrap_or("0");
+    let is_known = call.starts_with("/mcrun.v1.") && status != UNIMPLEMENTED;
+    let method = if is_known { call.trim_start_matches("/mcrun.v1.") } else { "other" };
+    Metrics::shared().call(method, status, took);
 }
 
 /// The way of one call.

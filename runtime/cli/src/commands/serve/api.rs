@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daemon::api::{self, Api, Parameters, Rooms};
+use daemon::api::{self, Api, Parameters, Reload, Rooms};
 use daemon::feed::Feed;
 use daemon::playbooks::{Playbook, Table, params};
 use effect::Result;
@@ -19,10 +19,14 @@ pub(super) async fn serve(
     app: &App,
     desk: &Desk,
     playbooks: watch::Receiver<Arc<Table>>,
+    reload: Arc<dyn Reload>,
     listeners: &mut Listeners,
 ) -> Result<()> {
     let settings = &app.config.daemon.api;
-    let opened = api::open_socket(settings, &app.state).await?;
+    let opened = match listeners.handed.unix("api")? {
+        Some(listener) => api::handed_socket(listener, settings),
+        None => api::open_socket(settings, &app.state).await?,
+    };
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
@@ -31,7 +35,7 @@ pub(super) async fn serve(
         parameters: Arc::new(Checked),
         schedule: None,
         versions: None,
-        reload: None,
+        reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),
     });
