@@ -287,6 +287,7 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let modules = Modules::open(&job.root, stdlib::source, job.limits.source)?.with_pinned(job.sources);
     let params = RawValue::from_string(job.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    let event = job.cause.as_ref().map(event_of).transpose()?.flatten();
     // What a limit on the whole time leaves is known to one worker only.
     let idle = job.limits.idle.filter(|_| job.mode == Mode::Run && job.limits.wall.is_none());
     let launch = Launch {
