@@ -13,10 +13,12 @@ use hyper::body::{Frame, Incoming};
 use peer::calls::{self, Bounds, Over};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::calls::Services;
 use super::{Api, Caller, Settings, status};
+use crate::metrics::Metrics;
 use crate::routes::Door;
 use crate::{accept, socket};
 
@@ -43,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Certificates are looked at when a connection begins: one that is revoked meanwhile is of no use for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// The status of a call that there is not.
+const UNIMPLEMENTED: &str = "12";
 /// For what is under way when the end has come, and a little more for the connections themselves.
 const GRACE: Duration = Duration::from_secs(5);
 const GRACE_OF_ALL: Duration = Duration::from_secs(8);
@@ -151,12 +155,28 @@ where
     let sending = Arc::new(Semaphore::new(MOST_SENDING));
     async move {
         let (end, shown) = (over.clone(), caller.shown());
-        let way =
-            move |request| answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+        let way = move |request: Request<Incoming>| {
+            let (call, begun) = (request.uri().path().to_owned(), Instant::now());
+            let answered = answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+            async move {
+                let response = answered.await;
+                count(&call, &response, begun.elapsed());
+                response
+            }
+        };
         if let Err(error) = calls::serve(stream, bounds, end, way).await {
             tracing::debug!(caller = shown, %error, "a caller's connection broke");
         }
     }
+}
+
+/// Counts a call by what it was answered with: one that went well says so behind its message.
+fn count(call: &str, response: &Response<Body>, took: Duration) {
+    let status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+    let status = status.unwrap_or("0");
+    let is_known = call.starts_with("/mcrun.v1.") && status != UNIMPLEMENTED;
+    let method = if is_known { call.trim_start_matches("/mcrun.v1.") } else { "other" };
+    Metrics::shared().call(method, status, took);
 }
 
 /// The way of one call.
