@@ -46,7 +46,13 @@ fn wrong_parameters_are_all_told_and_nothing_starts() {
     let place = Place::new();
     let file = place.script("greet.lua", GREET);
     let seen = place.ends(2, &[&file, "--set", "times=x", "--set", "lout=true"]);
-    seen.says(&["MC-L005", "parameter `lout` is unknown", "did you mean `loud`?", "`times` must be a whole number, not `x`", "`whom` is missing"]);
+    seen.says(&[
+        "MC-L005",
+        "parameter `lout` is unknown",
+        "did you mean `loud`?",
+        "`times` must be a whole number, not `x`",
+        "`whom` is missing",
+    ]);
     assert_eq!(place.runs(), Vec::<Value>::new());
 }
 
@@ -111,7 +117,10 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
     let place = Place::new();
     let table = [
         ("now()\nreturn playbook { name = \"a\", run = function() end }", &["MC-L003", "wrong.lua:1"][..]),
-        ("return playbook {\n    name = \"a\",\n    on = { corn = \"@daily\" },\n    run = function() end,\n}", &["MC-L002", "did you mean `cron`?", "wrong.lua:3"]),
+        (
+            "return playbook {\n    name = \"a\",\n    on = { corn = \"@daily\" },\n    run = function() end,\n}",
+            &["MC-L002", "did you mean `cron`?", "wrong.lua:3"],
+        ),
         ("return playbook { name = \"a\" }", &["MC-L002", "`run` is missing", "wrong.lua:1"]),
         ("while true do end\nreturn playbook { name = \"a\", run = function() end }", &["MC-L004"]),
         ("local p = playbook\nreturn (p { name = \"a\", on = { boot = 3 }, run = print })", &[]),
@@ -162,14 +171,26 @@ end)
 
 /// A mistake in a playbook, where it is found, and what is said of it.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    ("return playbook { name = \"a\", run = function() end, descriptoin = \"x\" }", "1:68", "this field is unknown"),
+    (
+        "return playbook { name = \"a\", run = function() end, descriptoin = \"x\" }",
+        "1:68",
+        "this field is unknown",
+    ),
     ("return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }", "1:", "corn"),
     ("return playbook { name = \"a\", run = function() end, overlap = \"skp\" }", "1:", "skp"),
     ("return playbook { name = \"a\" }", "1:", "run"),
     ("return playbook { name = 7, run = function() end }", "1:", "string"),
     ("return playbook { name = \"a\", run = function(event) print(event.kind + 1) end }", "1:", "number"),
-    ("return playbook { name = \"a\", run = function() end, params = { a = { type = \"bool\" } } }", "1:", "bool"),
-    ("return playbook { name = \"a\", run = function() end, on = { webhook = { path = \"a\" } } }", "1:", "secret"),
+    (
+        "return playbook { name = \"a\", run = function() end, params = { a = { type = \"bool\" } } }",
+        "1:",
+        "bool",
+    ),
+    (
+        "return playbook { name = \"a\", run = function() end, on = { webhook = { path = \"a\" } } }",
+        "1:",
+        "secret",
+    ),
 ];
 
 #[test]
@@ -212,7 +233,8 @@ return playbook {
         let file = place.script("wrong.lua", source);
         let seen = place.ends(1, &["check", &file]);
         let expected = format!("{file}:{at}");
-        let found = seen.stdout.lines().any(|line| line.starts_with(&expected)) && seen.stdout.contains(message);
+        let found =
+            seen.stdout.lines().any(|line| line.starts_with(&expected)) && seen.stdout.contains(message);
         assert!(found, "{source}\nexpected {expected}… {message}\n{seen}");
     }
 }

@@ -134,8 +134,12 @@ impl<'a> Following<'a> {
                     let place = place.map(|(file, line)| Place { file, line });
                     asking = self.approver.clone().map(|approver| -> Asking {
                         Box::pin(async move {
-                            let question =
-                                Question { effect: &effect, subject: &subject, place: place.as_ref(), missing: &missing };
+                            let question = Question {
+                                effect: &effect,
+                                subject: &subject,
+                                place: place.as_ref(),
+                                missing: &missing,
+                            };
                             (id, approver.ask(question).await)
                         })
                     });
@@ -230,9 +234,7 @@ impl<'a> Following<'a> {
                 self.client = client;
                 Ok(Some(telling))
             }
-            Err(error)
-                if matches!(error.code, Code::ApiUnavailable | Code::DaemonStops | Code::RunState) =>
-            {
+            Err(error) if matches!(error.code, Code::ApiUnavailable | Code::DaemonStops | Code::RunState) => {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -266,7 +268,8 @@ fn doubts(decisions: &Decisions) -> Vec<(Option<String>, String)> {
         Decision::Fail => "fail".to_owned(),
     };
     let named = decisions.named.iter();
-    let named = named.map(|((scope, counter), decision)| (Some(format!("{scope}#{counter}")), word(*decision)));
+    let named =
+        named.map(|((scope, counter), decision)| (Some(format!("{scope}#{counter}")), word(*decision)));
     decisions.only.iter().map(|decision| (None, word(*decision))).chain(named).collect()
 }
 
