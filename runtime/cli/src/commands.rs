@@ -22,6 +22,7 @@ mod logs;
 mod names;
 mod new;
 mod plan_file;
+mod playbooks;
 mod releases;
 mod replay;
 mod resume;
@@ -32,6 +33,7 @@ mod schedule;
 mod screen;
 mod serve;
 mod services;
+mod start;
 mod setup;
 mod test;
 mod top;
@@ -46,7 +48,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
 pub(crate) use check::{Checker, Finding, Sources};
-pub(crate) use evaluate::{Given, Params, adapted, script_job};
+pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
 pub(crate) use resume::{check_resumable, decisions};
 pub(crate) use serve::take_environment;
 pub(crate) use services::operation_job;
@@ -126,9 +128,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
-        Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
+        Command::Start(words) => start::start(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }

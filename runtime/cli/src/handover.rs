@@ -120,6 +120,20 @@ impl<'a> Following<'a> {
         Ok((Self { app, client, run, watch, wish, approver, stopping, interrupts: 0 }, telling))
     }
 
+    /// Follows a run that the daemon has begun by itself, from its beginning on.
+    pub(crate) async fn join(
+        app: &'a App,
+        client: Client,
+        run: RunId,
+        watch: Arc<dyn Watch>,
+    ) -> Result<(Self, Telling)> {
+        // Whatever was prepared for executing it here.
+        drop(app.worker.take());
+        let telling = client.watch(&run, true, false).await?;
+        let (stopping, wish) = (watch::Sender::new(false), Wish::default());
+        Ok((Self { app, client, run, watch, wish, approver: None, stopping, interrupts: 0 }, telling))
+    }
+
     /// Follows it until it is over or paused.
     ///
     /// # Errors

@@ -34,11 +34,13 @@ fn journal(place: &Place) -> String {
             ["/name", "/state", "/exit_code", "/effects", "/changed", "/resumable", "/outcome/error/code"];
         text.push_str(&format!("{:?}\n", part(&shown, &known)));
         for entry in shown["entries"].as_array().unwrap() {
-            let known =
-                ["/identity", "/scope", "/counter", "/name", "/kind", "/status", "/changed", "/place"];
+            let known = ["/identity", "/kind", "/status", "/changed", "/place"];
             text.push_str(&format!("    {:?}\n", part(entry, &known)));
         }
-        text.push_str(&place.run(&["logs", run]).stdout);
+        // Each line begins with its time.
+        for line in place.run(&["logs", run]).stdout.lines() {
+            text.push_str(&format!("{}\n", line.split_once(' ').map_or(line, |(_, said)| said)));
+        }
     }
     plain(place, &Seen { code: Some(0), stdout: String::new(), stderr: text })
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use daemon::metrics::Metrics;
+use daemon::monitors::{self, Monitor};
 use daemon::runs::{End, Told, Wish};
 use effect::session::Kept;
 use effect::{Code, Error, Result};
@@ -131,7 +133,7 @@ impl<'a> Executor<'a> {
             journal: app.journal.clone(),
             node: app.node.clone(),
             state: app.state.clone(),
-            bound: app.config.policy.as_ref().map(|policy| policy.scripts.clone()),
+            live: app.live.subscribe(),
             most: bounds.queue,
             messages: sender,
             shared: shared.clone(),
@@ -173,6 +175,7 @@ impl<'a> Executor<'a> {
                 return Ok(());
             }
             self.shared.queued.store(self.ready.len(), Ordering::Relaxed);
+            Metrics::shared().set_running(self.ready.len(), self.active.len());
             let stays = level == Interrupt::None;
             let (nap, next_try) = (self.waits.nap(self.app), self.next_try());
             tokio::select! {
@@ -493,7 +496,7 @@ async fn turn(
         wish: ready.wish.clone(),
         is_wanted: ready.is_wanted,
         is_again: ready.failures > 0,
-        watch: relay,
+        watch: relay.clone(),
         asked: Some(asked),
     };
     let step = going::go_on(app, going).await;
@@ -510,6 +513,9 @@ async fn turn(
         }
         Ok(Step::Over { name, finished }) => {
             let end = errands::end(app, &ready.run, Some(&finished)).await;
+            if let Some(end) = &end {
+                count(app, end, relay.is_alone()).await;
+            }
             (Ok(Step::Over { name, finished }), end)
         }
         Ok(Step::Left(finished)) => {
@@ -526,6 +532,18 @@ async fn turn(
         }
     };
     Settled { ready, step, end }
+}
+
+/// Counts a run that has come to its end or to a pause, and tells of one that failed while nobody watched.
+async fn count(app: &App, end: &End, is_alone: bool) {
+    let (metrics, run) = (Metrics::shared(), &end.run);
+    metrics.run_ended(run.playbook.as_deref(), run.state);
+    if !is_alone || !app.live().monitors.watches(Monitor::Runs) {
+        return;
+    }
+    if let Err(error) = monitors::runs::failed(&app.journal, metrics, run).await {
+        tracing::warn!(run = %run.id, %error, "it cannot be told that a run has failed");
+    }
 }
 
 #[cfg(test)]

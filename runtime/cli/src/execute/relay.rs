@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use daemon::metrics::Metrics;
 use daemon::runs::{Effect, End, Told};
 use effect::approval::{Approver, Question, Verdict};
 use effect::{Action, Code, Error, Event, Kind, Result};
@@ -146,7 +147,7 @@ impl Watch for Relay {
             kind: kind.map_or("", Kind::as_str),
             subject: subject.to_owned(),
         };
-        self.tell(match event {
+        let told = match event {
             Event::Started { identity, kind, subject } => {
                 Told::Started(effect(identity, Some(kind), subject))
             }
@@ -157,7 +158,9 @@ impl Watch for Relay {
                 error: error.cloned(),
                 millis,
             },
-        });
+        };
+        Metrics::shared().told(&told);
+        self.tell(told);
     }
 
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
