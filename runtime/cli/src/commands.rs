@@ -33,8 +33,8 @@ mod schedule;
 mod screen;
 mod serve;
 mod services;
-mod start;
 mod setup;
+mod start;
 mod test;
 mod top;
 mod transfer;
@@ -93,7 +93,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
-        Command::Resume { run: None, active, json, .. } => resume_all::resume_all(app, active.into(), json).await,
+        Command::Resume { run: None, active, json, .. } => {
+            resume_all::resume_all(app, active.into(), json).await
+        }
         Command::Fork { run, from, limit, wait, json } => {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await

@@ -168,8 +168,12 @@ impl<'a> Following<'a> {
                     let place = place.map(|(file, line)| Place { file, line });
                     asking = self.approver.clone().map(|approver| -> Asking {
                         Box::pin(async move {
-                            let question =
-                                Question { effect: &effect, subject: &subject, place: place.as_ref(), missing: &missing };
+                            let question = Question {
+                                effect: &effect,
+                                subject: &subject,
+                                place: place.as_ref(),
+                                missing: &missing,
+                            };
                             (id, approver.ask(question).await)
                         })
                     });
@@ -184,12 +188,10 @@ impl<'a> Following<'a> {
                     Again::There(there) => telling = there,
                     Again::Over(finished) => return Ok(finished),
                 },
-                Err(error) if is_away(&error) => {
-                    match self.find_again(Some(error)).await? {
-                        Again::There(there) => telling = there,
-                        Again::Over(finished) => return Ok(finished),
-                    }
-                }
+                Err(error) if is_away(&error) => match self.find_again(Some(error)).await? {
+                    Again::There(there) => telling = there,
+                    Again::Over(finished) => return Ok(finished),
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -301,7 +303,8 @@ fn doubts(decisions: &Decisions) -> Vec<(Option<String>, String)> {
         Decision::Fail => "fail".to_owned(),
     };
     let named = decisions.named.iter();
-    let named = named.map(|((scope, counter), decision)| (Some(format!("{scope}#{counter}")), word(*decision)));
+    let named =
+        named.map(|((scope, counter), decision)| (Some(format!("{scope}#{counter}")), word(*decision)));
     decisions.only.iter().map(|decision| (None, word(*decision))).chain(named).collect()
 }
 

@@ -35,7 +35,8 @@ fn a_daemon_that_is_killed_again_and_again_loses_nothing() {
         daemon.kill();
         daemon = serving(&place);
     }
-    let mut ids: Vec<String> = place.runs().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<String> =
+        place.runs().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), RUNS);

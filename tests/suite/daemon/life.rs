@@ -66,7 +66,8 @@ fn runs_stop_at_their_next_effect_and_go_on_after_the_start() {
         assert_eq!(seen.code, Some(0), "{seen}");
         seen.says(&["done ledger.lua"]);
     }
-    let expected: Vec<String> = (0..3).flat_map(|run| [format!("r{run} begin"), format!("r{run} end")]).collect();
+    let expected: Vec<String> =
+        (0..3).flat_map(|run| [format!("r{run} begin"), format!("r{run} end")]).collect();
     assert_eq!(ledger(&place), expected);
     stop(daemon);
 }
@@ -179,9 +180,9 @@ fn a_run_that_waits_has_no_worker_and_goes_on_with_its_event() {
     let run = place.start(&[&script, "--allow", "*", "--limit", "idle=100ms"]);
     until("the worker is gone", || {
         let waits = place.runs().first()?["state"] == "waiting";
-        let has_worker = processes::all()
-            .iter()
-            .any(|process| process.parent == daemon.pid() && process.words.get(1).is_some_and(|word| word == "worker"));
+        let has_worker = processes::all().iter().any(|process| {
+            process.parent == daemon.pid() && process.words.get(1).is_some_and(|word| word == "worker")
+        });
         (waits && !has_worker).then_some(())
     });
     place.ends(0, &["emit", "go", "--data", "{\"word\":\"now\"}"]);

@@ -96,7 +96,10 @@ fn a_run_that_ends_well_or_fails() {
              local seen = parallel { a = function() return files.read({ path = \"x\" }).content end, b = function() return 2 end }\n\
              print(seen.a, seen.b)\nfiles.write { path = \"x\", content = \"x\" }\nsleep(\"10ms\")\n",
         );
-        let bad = place.script("bad.lua", "local lib = require(\"./lib\")\nfiles.remove { path = \"x\" }\nlib(\"thing\")\n");
+        let bad = place.script(
+            "bad.lua",
+            "local lib = require(\"./lib\")\nfiles.remove { path = \"x\" }\nlib(\"thing\")\n",
+        );
         let fails = place.script("fails.lua", "fail(\"on purpose\")\n");
         let broken = place.script("broken.lua", "local = 1\n");
         vec![
@@ -115,7 +118,8 @@ fn a_run_that_ends_well_or_fails() {
 #[test]
 fn a_run_that_is_paused_goes_on() {
     same(|place| {
-        let limited = place.script("a.lua", "for index = 1, 5 do files.write { path = `{index}`, content = \"x\" } end\n");
+        let limited = place
+            .script("a.lua", "for index = 1, 5 do files.write { path = `{index}`, content = \"x\" } end\n");
         let paused = place.script(
             "b.lua",
             "if not files.stat({ path = \"ready\" }).exists then pause(\"not ready\") end\nprint(\"went on\")\n",
@@ -212,7 +216,8 @@ fn what_was_done_is_taken_back_copied_and_gone_back_in() {
 #[test]
 fn a_saved_plan_that_is_applied_once() {
     same(|place| {
-        let script = place.script("a.lua", "files.write { path = \"x\", content = \"1\" }\nprint(\"done\")\n");
+        let script =
+            place.script("a.lua", "files.write { path = \"x\", content = \"1\" }\nprint(\"done\")\n");
         let plan = place.at("a.plan");
         place.ends(0, &["plan", &script, "--allow", "files", "--out", &plan]);
         vec![place.run(&["apply", &plan])]
@@ -222,17 +227,22 @@ fn a_saved_plan_that_is_applied_once() {
 #[test]
 fn services_and_lines_of_one_effect() {
     same(|place| {
-        let script = place.script(
-            "a.lua",
-            "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n",
-        );
+        let script = place
+            .script("a.lua", "containers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" } }\n");
         // A process that is started anew has another number, which the journal tells.
         let mut seen = vec![place.run(&[&script, "--allow", "*", "--json"])];
-        for words in [&["stop", "web"][..], &["start", "nothing"], &["undeploy", "web", "--yes"], &["rollback", "web"]] {
+        for words in
+            [&["stop", "web"][..], &["start", "nothing"], &["undeploy", "web", "--yes"], &["rollback", "web"]]
+        {
             seen.push(place.run(words));
         }
         for seen in &mut seen {
-            seen.stderr = seen.stderr.lines().filter(|line| !line.contains("pid")).map(|line| format!("{line}\n")).collect();
+            seen.stderr = seen
+                .stderr
+                .lines()
+                .filter(|line| !line.contains("pid"))
+                .map(|line| format!("{line}\n"))
+                .collect();
         }
         seen.push(place.run(&["records", "set", "nowhere.test", "a", "A", "127.0.0.1"]));
         seen.truncate(6);

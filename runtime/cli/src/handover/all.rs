@@ -16,8 +16,7 @@ use crate::exit::Exit;
 pub(crate) async fn follow_all(app: &App, daemon: &Client, mut over: impl FnMut(&Outcome)) -> Result<usize> {
     let found = app.journal.runs_in(BY_THEMSELVES).await?;
     let count = found.len();
-    let mut following: FuturesUnordered<_> =
-        found.into_iter().map(|(run, _)| follow(daemon, run)).collect();
+    let mut following: FuturesUnordered<_> = found.into_iter().map(|(run, _)| follow(daemon, run)).collect();
     let mut signals = Signals::open().ok();
     loop {
         tokio::select! {

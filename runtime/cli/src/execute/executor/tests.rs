@@ -42,7 +42,11 @@ fn submission() -> Submission {
 }
 
 /// Does `what` while an executor listens that gives no run a worker.
-async fn with_executor<T>(app: &App, queue: usize, what: impl AsyncFnOnce(Desk, watch::Sender<Interrupt>) -> T) -> T {
+async fn with_executor<T>(
+    app: &App,
+    queue: usize,
+    what: impl AsyncFnOnce(Desk, watch::Sender<Interrupt>) -> T,
+) -> T {
     let leaving = watch::Sender::new(Interrupt::None);
     let (executor, desk) = Executor::new(app, Bounds { workers: 0, queue }, leaving.subscribe());
     tokio::select! {
