@@ -16,7 +16,8 @@ deploy.rollout(deploy.service {
 }, { strategy = "recreate" })
 "#;
 
-const QUICK: &str = "[drivers]\ncontainers = \"process\"\n[monitors]\nevery = \"200ms\"\ndrift_every = \"300ms\"\n";
+const QUICK: &str =
+    "[drivers]\ncontainers = \"process\"\n[monitors]\nevery = \"200ms\"\ndrift_every = \"300ms\"\n";
 
 fn deploy(place: &Place, restart: &str) {
     let script = place.script("web.lua", SERVICE);

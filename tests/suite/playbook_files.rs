@@ -137,13 +137,25 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
 #[test]
 fn a_playbook_may_take_the_whole_library() {
     let place = Place::new();
-    let modules = ["deploy", "data", "definition", "import", "ingress", "inventory", "placement", "services", "strategy"];
+    let modules = [
+        "deploy",
+        "data",
+        "definition",
+        "import",
+        "ingress",
+        "inventory",
+        "placement",
+        "services",
+        "strategy",
+    ];
     let required: String =
         modules.iter().map(|name| format!("local {name} = require(\"@std/{name}\")\n")).collect();
     let used = modules.join(", ");
     let file = place.script(
         "large.lua",
-        &format!("{required}return playbook {{ name = \"large\", run = function() print(#{{ {used} }}) end }}\n"),
+        &format!(
+            "{required}return playbook {{ name = \"large\", run = function() print(#{{ {used} }}) end }}\n"
+        ),
     );
     place.ends(0, &[&file]).says(&[&modules.len().to_string()]);
 }
@@ -269,7 +281,9 @@ fn with_folder() -> Place {
 #[test]
 fn a_playbook_is_started_by_its_name_with_parameters_as_options() {
     let place = with_folder();
-    place.ends(0, &["start", "greet", "--whom", "you", "--times=2", "--loud"]).says(&["manual\tyou\t2\ttrue"]);
+    place
+        .ends(0, &["start", "greet", "--whom", "you", "--times=2", "--loud"])
+        .says(&["manual\tyou\t2\ttrue"]);
     assert_eq!(place.read("scripts/greeting"), "you");
     let seen = place.run(&["start", "greet", "--whom=me", "--json", "--no-loud"]);
     let outcome: Value = serde_json::from_str(&seen.stdout).expect("JSON");
@@ -306,7 +320,9 @@ fn what_cannot_be_started_says_why() {
     let place = with_folder();
     place.ends(2, &["start", "greet"]).says(&["MC-L005", "`whom` is missing"]);
     place.ends(2, &["start", "greet", "--whom"]).says(&["MC-L005", "`whom` has no value"]);
-    place.ends(2, &["start", "greet", "--whom", "you", "now"]).says(&["MC-L005", "`now` belongs to no parameter"]);
+    place
+        .ends(2, &["start", "greet", "--whom", "you", "now"])
+        .says(&["MC-L005", "`now` belongs to no parameter"]);
     place.ends(2, &["start", "greet", "--whom", "you", "--detach"]).says(&["there is no daemon"]);
     place.ends(1, &["start", "playbook:sweep"]).says(&["MC-L008", "there is no playbook `sweep`"]);
     place.ends(1, &["start", "sweep"]).says(&["there is no service and no playbook `sweep`"]);
@@ -320,12 +336,12 @@ fn what_cannot_be_started_says_why() {
 #[test]
 fn a_name_that_a_service_has_too_must_say_which_is_meant() {
     let place = with_folder();
-    let record = place.script(
-        "record.lua",
-        "registry.put { service = \"greet\", spec = { exec = { \"/bin/true\" } } }\n",
-    );
+    let record = place
+        .script("record.lua", "registry.put { service = \"greet\", spec = { exec = { \"/bin/true\" } } }\n");
     place.ends(0, &[&record]);
-    place.ends(2, &["start", "greet", "--whom", "you"]).says(&["both a service and a playbook", "playbook:greet"]);
+    place
+        .ends(2, &["start", "greet", "--whom", "you"])
+        .says(&["both a service and a playbook", "playbook:greet"]);
     place.ends(0, &["start", "playbook:greet", "--whom", "you"]).says(&["manual\tyou"]);
 }
 

@@ -103,7 +103,11 @@ fn a_socket_that_is_handed_over_takes_the_place_of_an_address() {
     let port = socket.local_addr().unwrap().port();
     let served = handed(&place, socket, "metrics");
     ready(&served);
-    assert!(served.stderr().contains(&format!("figures: http://127.0.0.1:{port}/metrics")), "{}", served.stderr());
+    assert!(
+        served.stderr().contains(&format!("figures: http://127.0.0.1:{port}/metrics")),
+        "{}",
+        served.stderr()
+    );
     let page = until("the page", || crate::harness::visit_at(port.into(), "/metrics"));
     assert!(page.contains("mcrun_build_info"), "{page}");
     ends_well(served);
@@ -181,7 +185,10 @@ fn a_good_file_is_taken_over_as_a_whole_and_a_broken_one_not_at_all() {
     reload("mcrun.toml was read again");
     let said = served.stderr();
     let line = said.lines().find(|line| line.contains("takes effect after a restart")).unwrap();
-    assert!(line.contains("daemon.workers") && !line.contains("policy") && !line.contains("daemon.log"), "{line}");
+    assert!(
+        line.contains("daemon.workers") && !line.contains("policy") && !line.contains("daemon.log"),
+        "{line}"
+    );
     assert!(line.starts_with('{'), "the form of the log has changed: {line}");
     let refused = write("second");
     assert_eq!(refused.code, Some(4), "{refused}");

@@ -91,7 +91,11 @@ fn every_second_counts_once_however_often_the_daemon_is_killed() {
 #[test]
 fn an_event_starts_a_playbook_also_one_that_was_told_while_no_daemon_was_there() {
     let place = place("");
-    playbook(&place, "restored", "    on = { event = { name = \"db.restored\", where = { from = \"night*\" } } }, overlap = \"queue\",");
+    playbook(
+        &place,
+        "restored",
+        "    on = { event = { name = \"db.restored\", where = { from = \"night*\" } } }, overlap = \"queue\",",
+    );
     let mut daemon = serving(&place);
     place.ends(0, &["emit", "db.restored", "--data", "{ \"from\": \"nightly\" }"]);
     place.ends(0, &["emit", "db.restored", "--data", "{ \"from\": \"weekly\" }"]);
@@ -113,7 +117,11 @@ fn a_file_that_changes_starts_a_playbook() {
     let place = place("");
     let file = place.at("app.toml");
     std::fs::write(&file, "a = 1").unwrap();
-    playbook(&place, "changed", &format!("    on = {{ file = {{ path = \"{file}\", settle = \"100ms\" }} }},"));
+    playbook(
+        &place,
+        "changed",
+        &format!("    on = {{ file = {{ path = \"{file}\", settle = \"100ms\" }} }},"),
+    );
     let daemon = serving(&place);
     let database = rusqlite::Connection::open(place.database()).unwrap();
     until("the file is known", || {
@@ -156,12 +164,14 @@ fn a_signed_call_starts_a_playbook_once_and_a_forged_one_does_not() {
     std::fs::write(&secret, SECRET).unwrap();
     let text = std::fs::read_to_string(&config).unwrap().replace("FILE", &secret);
     std::fs::write(&config, text).unwrap();
-    let hook = |path: &str| format!("    on = {{ webhook = {{ path = \"{path}\", secret = \"ci/hook\" }} }},");
+    let hook =
+        |path: &str| format!("    on = {{ webhook = {{ path = \"{path}\", secret = \"ci/hook\" }} }},");
     playbook(&place, "deploy", &hook("deploy"));
     playbook(&place, "other", &hook("other"));
     let daemon = serving(&place);
     let said = daemon.stderr();
-    let address = said.split_once("/hooks/PATH (on ").map(|(_, rest)| rest).unwrap_or_else(|| panic!("{said}"));
+    let address =
+        said.split_once("/hooks/PATH (on ").map(|(_, rest)| rest).unwrap_or_else(|| panic!("{said}"));
     let address = address.split(')').next().unwrap();
     let now = jiff::Timestamp::now().as_second();
     let (status, answer) = call(&place, address, "deploy", now, SECRET);
@@ -181,7 +191,11 @@ fn a_signed_call_starts_a_playbook_once_and_a_forged_one_does_not() {
 #[test]
 fn schedule_tells_what_is_to_come_and_what_was_with_and_without_a_daemon() {
     let place = place("");
-    playbook(&place, "nightly", "    on = { cron = { at = \"30 2 * * *\", zone = \"Europe/Berlin\" }, event = \"db.restored\" },");
+    playbook(
+        &place,
+        "nightly",
+        "    on = { cron = { at = \"30 2 * * *\", zone = \"Europe/Berlin\" }, event = \"db.restored\" },",
+    );
     playbook(&place, "boots", "    on = { boot = true },");
     place.ends(0, &["schedule"]).says(&["no playbook starts by itself"]);
     let mut daemon = serving(&place);
@@ -198,7 +212,10 @@ fn schedule_tells_what_is_to_come_and_what_was_with_and_without_a_daemon() {
     let told = place.json(&["schedule", "boots", "--json"]);
     assert_eq!(told["daemon"], false);
     assert_eq!(told["next"][0]["trigger"], "boot");
-    assert_eq!((&told["last"][0]["outcome"], &told["last"][0]["playbook"]), (&json!("started"), &json!("boots")));
+    assert_eq!(
+        (&told["last"][0]["outcome"], &told["last"][0]["playbook"]),
+        (&json!("started"), &json!("boots"))
+    );
     place.run(&["schedule", "nigthly"]).says(&["MC-L008", "did you mean `nightly`?"]);
 }
 
@@ -207,7 +224,11 @@ fn an_idle_daemon_with_a_thousand_schedules_does_next_to_nothing() {
     let place = place("");
     let all: Vec<String> = (0..60).map(|minute| format!("\"{minute} 3 1 1 *\"")).collect();
     for number in 0..17 {
-        playbook(&place, &format!("yearly-{number}"), &format!("    on = {{ cron = {{ {} }} }},", all.join(", ")));
+        playbook(
+            &place,
+            &format!("yearly-{number}"),
+            &format!("    on = {{ cron = {{ {} }} }},", all.join(", ")),
+        );
     }
     let daemon = serving(&place);
     let stat = format!("/proc/{}/stat", daemon.pid());

@@ -51,14 +51,17 @@ pub(super) async fn start(app: &App, start: &Start) -> Result<Exit> {
         Some((kind @ ("playbook" | "service"), name)) => (Some(kind), name),
         _ => (None, name.as_str()),
     };
-    let is_service = kind != Some("playbook") && app.journal.record("service", &app.node, name).await?.is_some();
+    let is_service =
+        kind != Some("playbook") && app.journal.record("service", &app.node, name).await?.is_some();
     let playbook = match kind {
         Some("service") => None,
         _ => playbook(app, name).await?,
     };
     match playbook {
-        Some(_) if is_service => Err(Error::new(Code::Usage, format!("`{name}` is both a service and a playbook"))
-            .hint(format!("`mcrun start service:{name}` or `mcrun start playbook:{name}`"))),
+        Some(_) if is_service => {
+            Err(Error::new(Code::Usage, format!("`{name}` is both a service and a playbook"))
+                .hint(format!("`mcrun start service:{name}` or `mcrun start playbook:{name}`")))
+        }
         Some(playbook) if start.help => {
             help::of(&playbook);
             Ok(Exit::Done)
@@ -80,8 +83,10 @@ async fn service(app: &App, name: &str, start: &Start) -> Result<Exit> {
     }
     let started = services::operate(app, "start", name, start.wait.patience()).await;
     started.map_err(|error| match error.code {
-        Code::ServiceUnknown => Error::new(error.code, format!("there is no service and no playbook `{name}`"))
-            .hint("`mcrun status` lists services, `mcrun playbooks` playbooks"),
+        Code::ServiceUnknown => {
+            Error::new(error.code, format!("there is no service and no playbook `{name}`"))
+                .hint("`mcrun status` lists services, `mcrun playbooks` playbooks")
+        }
         _ => error,
     })
 }
@@ -150,8 +155,10 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
             let granted = &start.grants;
             if !(granted.allow.is_empty() && granted.deny.is_empty() && granted.limit.is_empty()) {
                 let message = "a playbook that the daemon starts has what the operator's policy grants";
-                return Err(Error::new(Code::Usage, message)
-                    .hint(format!("leave `--allow`, `--deny` and `--limit` out, or run its file: `mcrun {}`", playbook.file)));
+                return Err(Error::new(Code::Usage, message).hint(format!(
+                    "leave `--allow`, `--deny` and `--limit` out, or run its file: `mcrun {}`",
+                    playbook.file
+                )));
             }
             let params = params::check_words(&playbook.params, &start.params)?;
             let run = client.start(&playbook.name, &params, None).await?;
@@ -177,7 +184,8 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
             }
             let script = crate::arguments::Script::of(found.file.clone(), start.grants.clone());
             let grants = Grants { allow: start.grants.allow.clone(), deny: start.grants.deny.clone() };
-            let given = evaluate::Given { params: evaluate::Params::Words(&start.params), grants, event: None };
+            let given =
+                evaluate::Given { params: evaluate::Params::Words(&start.params), grants, event: None };
             let job = evaluate::job(app, &script, Mode::Run)?;
             let job = evaluate::adapted(app, job, given).await?;
             let job = evaluate::Job { patience: start.wait.patience(), ..job };

@@ -3,8 +3,8 @@
 use effect::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::times::Times;
 use super::identity;
+use super::times::Times;
 use crate::playbooks::{Playbook, Table, Trigger};
 
 /// A trigger, and when it goes off.

@@ -8,9 +8,9 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-channel = grpc.insecure_channel(
-    "unix:" + sys.argv[1], options=[("grpc.max_receive_message_length", 32 << 20)]
-)
+# Without a name of the host, grpcio gives the path of the socket as one, escaped in a way that is none (RFC 3986, section 3.2.2).
+options = [("grpc.max_receive_message_length", 32 << 20), ("grpc.default_authority", "localhost")]
+channel = grpc.insecure_channel("unix:" + sys.argv[1], options=options)
 database = ProtoReflectionDescriptorDatabase(channel)
 pool = descriptor_pool.DescriptorPool(database)
 

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use daemon::metrics::Metrics;
 use daemon::telemetry::{self, Parts, Settings};
 use effect::{Code, Error, Result, Secrets};
-use journal::{
-    Begin, End, Identity, Journal, Kind, NewRun, Outcome, RunId, RunState, SystemClock,
-};
+use journal::{Begin, End, Identity, Journal, Kind, NewRun, Outcome, RunId, RunState, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -103,7 +101,14 @@ impl Stage {
         self.journal.create_run(new).await.unwrap();
         self.journal.set_state(&id, RunState::Running, None, None).await.unwrap();
         let error = Error::new(Code::ImageMissing, "no image").because("secret words stay here");
-        self.effect(&id, "deploy/mcq", "containers.ensure", json!({ "name": "mcq" }), Outcome::Done("{}".into())).await;
+        self.effect(
+            &id,
+            "deploy/mcq",
+            "containers.ensure",
+            json!({ "name": "mcq" }),
+            Outcome::Done("{}".into()),
+        )
+        .await;
         let failed = Outcome::Failed(serde_json::to_string(&error).unwrap().into());
         let url = json!({ "url": "https://user:pass@api.example:8443/hook?token=abc" });
         self.effect(&id, "deploy", "http.post", url, failed).await;
@@ -201,9 +206,8 @@ async fn figures_are_sums_gauges_and_histograms() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::open(folder.path(), &collector.endpoint, "");
     stage.metrics.effect_ended("files.write", "done", 30);
-    let has_effects = |message: &Value| {
-        message["path"] == "/v1/metrics" && message.to_string().contains("files.write")
-    };
+    let has_effects =
+        |message: &Value| message["path"] == "/v1/metrics" && message.to_string().contains("files.write");
     let message = collector.next(has_effects);
     let metrics = &message["body"]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
     let of = |name: &str| {
@@ -235,9 +239,8 @@ async fn a_collector_that_is_busy_gets_every_run_later_and_only_once() {
     collector.answer("200");
     let stage = Stage::open(folder.path(), &collector.endpoint, "metrics = false\n");
     let is_taken = |message: &Value| is_traces(message) && message["status"] == 200;
-    let run_of = |message: &Value| {
-        attribute(named(&spans(message), "deploy.lua"), "mcrun.run")["stringValue"].clone()
-    };
+    let run_of =
+        |message: &Value| attribute(named(&spans(message), "deploy.lua"), "mcrun.run")["stringValue"].clone();
     assert_eq!(run_of(&collector.next(is_taken)), first.as_str());
     let second = stage.run().await;
     assert_eq!(run_of(&collector.next(is_taken)), second.as_str());

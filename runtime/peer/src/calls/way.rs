@@ -17,6 +17,10 @@ use tonic::body::Body;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A head of an answer, in octets.
 const LARGEST_HEAD: u32 = 32 << 10;
+/// What is taken of one answer that nobody reads. h2 ends a connection with more small frames in wait than half of the
+/// connection's window is worth: a stream that is read slowly must come nowhere near that.
+const WINDOW: u32 = 64 << 10;
+const WINDOW_OF_ALL: u32 = 4 << 20;
 
 /// Requests go over it; cheap to copy.
 #[derive(Debug, Clone)]
@@ -44,7 +48,12 @@ impl Way {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).keep_alive_interval(silence).max_header_list_size(LARGEST_HEAD);
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(silence)
+            .max_header_list_size(LARGEST_HEAD)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW_OF_ALL);
         if let Some(silence) = silence {
             builder.keep_alive_timeout(silence);
         }

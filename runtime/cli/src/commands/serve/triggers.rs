@@ -99,7 +99,8 @@ fn wrong(table: &Table, is_on: bool) -> Vec<Error> {
         playbook.definition.on.iter().any(is_hook).then(|| name.clone())
     };
     if !is_on && let Some(name) = table.playbooks.iter().find_map(has_hooks) {
-        let message = format!("`{name}` has a webhook, and mcrun.toml does not say where webhooks are answered");
+        let message =
+            format!("`{name}` has a webhook, and mcrun.toml does not say where webhooks are answered");
         wrong.push(Error::new(Code::WebhookSecret, message).hint("set `listen` under [webhooks]"));
     }
     wrong
@@ -137,7 +138,11 @@ impl Hooks {
         };
         let shown = Settings { listen: bound, ..settings.clone() };
         render::note(format_args!("webhooks: {} (on {bound})", shown.address("PATH")));
-        let keys = Arc::new(Known { sources: app.config.secrets.clone(), store: Mutex::default(), clock: app.clock.clone() });
+        let keys = Arc::new(Known {
+            sources: app.config.secrets.clone(),
+            store: Mutex::default(),
+            clock: app.clock.clone(),
+        });
         let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone(), app.node.clone());
         Ok(Self { listener, limits: settings.limits(), tls, webhooks })
     }
