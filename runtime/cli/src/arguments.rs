@@ -443,7 +443,10 @@ pub(crate) enum Command {
         wait: Waiting,
     },
     /// Start a playbook with its parameters, or a service that was stopped.
-    #[command(disable_help_flag = true, override_usage = "mcrun start [OPTIONS] <NAME> [--PARAMETER VALUE]...")]
+    #[command(
+        disable_help_flag = true,
+        override_usage = "mcrun start [OPTIONS] <NAME> [--PARAMETER VALUE]..."
+    )]
     Start(start::Start),
     /// Restart a service.
     Restart {

@@ -51,25 +51,28 @@ pub(super) async fn start(app: &App, start: &Start) -> Result<Exit> {
         Some((kind @ ("playbook" | "service"), name)) => (Some(kind), name),
         _ => (None, name.as_str()),
     };
-    let is_service = kind != Some("playbook") && app.journal.record("service", &app.node, name).await?.is_some();
+    let is_service =
+        kind != Some("playbook") && app.journal.record("service", &app.node, name).await?.is_some();
     let playbook = match kind {
-        Some("service") => None,
+        Some("service") => Err(unknown(app, name)),
         _ => playbook(app, name).await?,
     };
     match playbook {
-        Some(_) if is_service => Err(Error::new(Code::Usage, format!("`{name}` is both a service and a playbook"))
-            .hint(format!("`mcrun start service:{name}` or `mcrun start playbook:{name}`"))),
-        Some(playbook) if start.help => {
+        Ok(_) if is_service => {
+            Err(Error::new(Code::Usage, format!("`{name}` is both a service and a playbook"))
+                .hint(format!("`mcrun start service:{name}` or `mcrun start playbook:{name}`")))
+        }
+        Ok(playbook) if start.help => {
             help::of(&playbook);
             Ok(Exit::Done)
         }
-        Some(playbook) => begin(app, playbook, start).await,
-        None if kind == Some("playbook") => Err(unknown(app, name)),
-        None => service(app, name, start).await,
+        Ok(playbook) => begin(app, playbook, start).await,
+        Err(unknown) if kind == Some("playbook") => Err(unknown),
+        Err(unknown) => service(app, name, start, unknown).await,
     }
 }
 
-async fn service(app: &App, name: &str, start: &Start) -> Result<Exit> {
+async fn service(app: &App, name: &str, start: &Start, unknown: Error) -> Result<Exit> {
     if start.help {
         help::of_the_command();
         return Ok(Exit::Done);
@@ -80,8 +83,11 @@ async fn service(app: &App, name: &str, start: &Start) -> Result<Exit> {
     }
     let started = services::operate(app, "start", name, start.wait.patience()).await;
     started.map_err(|error| match error.code {
-        Code::ServiceUnknown => Error::new(error.code, format!("there is no service and no playbook `{name}`"))
-            .hint("`mcrun status` lists services, `mcrun playbooks` playbooks"),
+        Code::ServiceUnknown => {
+            let hint = "`mcrun status` lists services, `mcrun playbooks` playbooks".to_owned();
+            Error::new(error.code, format!("there is no service and no playbook `{name}`"))
+                .hint(unknown.hint.unwrap_or(hint))
+        }
         _ => error,
     })
 }
@@ -94,10 +100,10 @@ fn unknown(app: &App, name: &str) -> Error {
     error
 }
 
-/// The playbook of this name: as the daemon has it loaded, else as its file is.
-async fn playbook(app: &App, name: &str) -> Result<Option<Playbook>> {
+/// The playbook of this name: as the daemon has it loaded, else as its file is. Else why there is none.
+async fn playbook(app: &App, name: &str) -> Result<Result<Playbook>> {
     let Some(client) = handover::daemon(app).await? else {
-        let found = find(app, name).await?;
+        let found = find(app, name).await?.ok_or_else(|| unknown(app, name));
         return Ok(found.map(|found| {
             let definition = &found.parts.definition;
             Playbook {
@@ -115,10 +121,11 @@ async fn playbook(app: &App, name: &str) -> Result<Option<Playbook>> {
     let answer = match client.call(calls.get_playbook(request)).await {
         Ok(answer) => answer,
         // A service may have a name that no playbook can have.
-        Err(error) if matches!(error.code, Code::PlaybookUnknown | Code::ApiRequest) => return Ok(None),
+        Err(error) if error.code == Code::ApiRequest => return Ok(Err(unknown(app, name))),
+        Err(error) if error.code == Code::PlaybookUnknown => return Ok(Err(error)),
         Err(error) => return Err(error),
     };
-    Ok(answer.playbook.map(|found| Playbook {
+    Ok(answer.playbook.ok_or_else(|| unknown(app, name)).map(|found| Playbook {
         name: found.name,
         description: found.description,
         file: found.file,
@@ -150,8 +157,10 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
             let granted = &start.grants;
             if !(granted.allow.is_empty() && granted.deny.is_empty() && granted.limit.is_empty()) {
                 let message = "a playbook that the daemon starts has what the operator's policy grants";
-                return Err(Error::new(Code::Usage, message)
-                    .hint(format!("leave `--allow`, `--deny` and `--limit` out, or run its file: `mcrun {}`", playbook.file)));
+                return Err(Error::new(Code::Usage, message).hint(format!(
+                    "leave `--allow`, `--deny` and `--limit` out, or run its file: `mcrun {}`",
+                    playbook.file
+                )));
             }
             let params = params::check_words(&playbook.params, &start.params)?;
             let run = client.start(&playbook.name, &params, None).await?;
@@ -177,7 +186,8 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
             }
             let script = crate::arguments::Script::of(found.file.clone(), start.grants.clone());
             let grants = Grants { allow: start.grants.allow.clone(), deny: start.grants.deny.clone() };
-            let given = evaluate::Given { params: evaluate::Params::Words(&start.params), grants, event: None };
+            let given =
+                evaluate::Given { params: evaluate::Params::Words(&start.params), grants, event: None };
             let job = evaluate::job(app, &script, Mode::Run)?;
             let job = evaluate::adapted(app, job, given).await?;
             let job = evaluate::Job { patience: start.wait.patience(), ..job };

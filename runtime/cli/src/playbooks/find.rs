@@ -33,7 +33,8 @@ pub(crate) async fn find(app: &App, name: &str) -> Result<Option<Found>> {
     // Most files are called like their playbook.
     let bears_it = |file: &Path| file.file_stem().is_some_and(|stem| stem == name);
     files.sort_by_key(|file| !bears_it(file));
-    let effects: Vec<String> = wiring::declarations(&app.global)?.names().map(|(name, _)| name.to_owned()).collect();
+    let effects: Vec<String> =
+        wiring::declarations(&app.global)?.names().map(|(name, _)| name.to_owned()).collect();
     let mut template = None;
     for file in files {
         match one(&file, &effects, &mut template).await {

@@ -52,11 +52,5 @@ fn finding(title: &str, mistake: Mistake) -> Finding {
         message.push_str(&format!("\nhint: {hint}"));
     }
     error.details.iter().for_each(|detail| message.push_str(&format!("\n{detail}")));
-    Finding {
-        module: title.to_owned(),
-        line: mistake.line.unwrap_or(1),
-        column: 1,
-        warning: false,
-        message,
-    }
+    Finding { module: title.to_owned(), line: mistake.line.unwrap_or(1), column: 1, warning: false, message }
 }

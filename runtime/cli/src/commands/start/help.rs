@@ -33,9 +33,13 @@ fn text(playbook: &Playbook) -> Vec<String> {
     lines.push(format!("{} mcrun start {}{parameters} [OPTIONS]", styled(BOLD, "Usage:"), playbook.name));
     if !playbook.params.is_empty() {
         lines.extend([String::new(), styled(BOLD, "Parameters:")]);
-        let rows: Vec<_> = playbook.params.iter().map(|(name, found)| (option(name, found), meaning(found))).collect();
+        let rows: Vec<_> =
+            playbook.params.iter().map(|(name, found)| (option(name, found), meaning(found))).collect();
         let width = rows.iter().map(|(option, _)| option.chars().count()).max().unwrap_or(0);
-        lines.extend(rows.into_iter().map(|(option, meaning)| format!("  {option:width$}  {meaning}").trim_end().to_owned()));
+        lines.extend(
+            rows.into_iter()
+                .map(|(option, meaning)| format!("  {option:width$}  {meaning}").trim_end().to_owned()),
+        );
     }
     lines.extend([String::new(), styled(BOLD, "Starts by itself:")]);
     match playbook.triggers.as_slice() {
