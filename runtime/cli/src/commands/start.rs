@@ -54,25 +54,25 @@ pub(super) async fn start(app: &App, start: &Start) -> Result<Exit> {
     let is_service =
         kind != Some("playbook") && app.journal.record("service", &app.node, name).await?.is_some();
     let playbook = match kind {
-        Some("service") => None,
+        Some("service") => Err(unknown(app, name)),
         _ => playbook(app, name).await?,
     };
     match playbook {
-        Some(_) if is_service => {
+        Ok(_) if is_service => {
             Err(Error::new(Code::Usage, format!("`{name}` is both a service and a playbook"))
                 .hint(format!("`mcrun start service:{name}` or `mcrun start playbook:{name}`")))
         }
-        Some(playbook) if start.help => {
+        Ok(playbook) if start.help => {
             help::of(&playbook);
             Ok(Exit::Done)
         }
-        Some(playbook) => begin(app, playbook, start).await,
-        None if kind == Some("playbook") => Err(unknown(app, name)),
-        None => service(app, name, start).await,
+        Ok(playbook) => begin(app, playbook, start).await,
+        Err(unknown) if kind == Some("playbook") => Err(unknown),
+        Err(unknown) => service(app, name, start, unknown).await,
     }
 }
 
-async fn service(app: &App, name: &str, start: &Start) -> Result<Exit> {
+async fn service(app: &App, name: &str, start: &Start, unknown: Error) -> Result<Exit> {
     if start.help {
         help::of_the_command();
         return Ok(Exit::Done);
@@ -84,8 +84,9 @@ async fn service(app: &App, name: &str, start: &Start) -> Result<Exit> {
     let started = services::operate(app, "start", name, start.wait.patience()).await;
     started.map_err(|error| match error.code {
         Code::ServiceUnknown => {
+            let hint = "`mcrun status` lists services, `mcrun playbooks` playbooks".to_owned();
             Error::new(error.code, format!("there is no service and no playbook `{name}`"))
-                .hint("`mcrun status` lists services, `mcrun playbooks` playbooks")
+                .hint(unknown.hint.unwrap_or(hint))
         }
         _ => error,
     })
@@ -99,10 +100,10 @@ fn unknown(app: &App, name: &str) -> Error {
     error
 }
 
-/// The playbook of this name: as the daemon has it loaded, else as its file is.
-async fn playbook(app: &App, name: &str) -> Result<Option<Playbook>> {
+/// The playbook of this name: as the daemon has it loaded, else as its file is. Else why there is none.
+async fn playbook(app: &App, name: &str) -> Result<Result<Playbook>> {
     let Some(client) = handover::daemon(app).await? else {
-        let found = find(app, name).await?;
+        let found = find(app, name).await?.ok_or_else(|| unknown(app, name));
         return Ok(found.map(|found| {
             let definition = &found.parts.definition;
             Playbook {
@@ -120,10 +121,11 @@ async fn playbook(app: &App, name: &str) -> Result<Option<Playbook>> {
     let answer = match client.call(calls.get_playbook(request)).await {
         Ok(answer) => answer,
         // A service may have a name that no playbook can have.
-        Err(error) if matches!(error.code, Code::PlaybookUnknown | Code::ApiRequest) => return Ok(None),
+        Err(error) if error.code == Code::ApiRequest => return Ok(Err(unknown(app, name))),
+        Err(error) if error.code == Code::PlaybookUnknown => return Ok(Err(error)),
         Err(error) => return Err(error),
     };
-    Ok(answer.playbook.map(|found| Playbook {
+    Ok(answer.playbook.ok_or_else(|| unknown(app, name)).map(|found| Playbook {
         name: found.name,
         description: found.description,
         file: found.file,
