@@ -172,3 +172,84 @@ fn the_configuration_does_not_lie_where_playbooks_do() {
     assert_eq!(list["playbooks"].as_array().map(Vec::len), Some(0));
     terminate(served);
 }
+
+/// Runs of a playbook, the first first.
+fn runs_of(place: &Place, name: &str) -> Vec<Value> {
+    let mut runs = place.runs();
+    runs.retain(|run| run["playbook"] == name);
+    runs.reverse();
+    runs
+}
+
+#[test]
+fn a_run_goes_on_with_the_sources_that_it_was_started_with() {
+    let place = place();
+    write(&place, "lib/word.luau", "return \"the old word\"\n");
+    let slow = "local word = require(\"./lib/word\")\nreturn playbook {\n    name = \"slow\",\n    on = { event = \"slow.start\" },\n    \
+                run = function()\n        wait_for { event = \"slow.end\" }\n        print(word)\n    end,\n}\n";
+    write(&place, "slow.lua", slow);
+    let served = serve(&place);
+    let words = ["the old word", "the new word"];
+    for (round, word) in words.iter().enumerate() {
+        place.ends(0, &["emit", "slow.start"]);
+        let waiting = |run: &Value| run["state"] == "waiting";
+        until("its run waits", || runs_of(&place, "slow").get(round).filter(|run| waiting(run)).map(|_| ()));
+        if round == 0 {
+            write(&place, "lib/word.luau", "return \"the new word\"\n");
+            shown(&place, "slow", "the module counts", |playbook| playbook["number"] == 2);
+        }
+        place.ends(0, &["emit", "slow.end"]);
+        let done = |run: &Value| run["state"] == "done";
+        let run =
+            until("its run is done", || runs_of(&place, "slow").get(round).filter(|run| done(run)).cloned());
+        let log = place.ends(0, &["logs", run["id"].as_str().unwrap()]);
+        assert!(log.stdout.contains(word), "{log}");
+    }
+    terminate(served);
+}
+
+#[test]
+fn runs_go_on_while_their_playbook_is_saved_a_hundred_times_a_second() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::time::Duration;
+    let place = place();
+    let text = |round: u64| {
+        format!(
+            "return playbook {{\n    name = \"busy\",\n    on = {{ event = \"busy.start\" }},\n    overlap = \"queue\",\n    \
+             run = function()\n        sleep(\"10ms\")\n        print(\"round {round}\")\n    end,\n}}\n"
+        )
+    };
+    write(&place, "busy.lua", &text(0));
+    let served = serve(&place);
+    shown(&place, "busy", "it is loaded", |_| true);
+    let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    const STARTS: usize = 12;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let round = rounds.fetch_add(1, Ordering::Relaxed) + 1;
+                write(&place, "busy.lua", &text(round));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let before = shown(&place, "busy", "it is there", |_| true)["number"].as_u64();
+        for _ in 0..STARTS {
+            place.ends(0, &["emit", "busy.start"]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        shown(&place, "busy", "it is followed", |playbook| playbook["number"].as_u64() > before);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let last = format!("round {}\\\"", rounds.load(Ordering::Relaxed));
+    until("the last text is active", || {
+        let newest = place.json(&["playbooks", "diff", "busy", "--json"]).to_string();
+        newest.contains(&format!("+        print(\\\"{last}")).then_some(())
+    });
+    until("every run is done", || {
+        let runs = runs_of(&place, "busy");
+        (runs.len() == STARTS && runs.iter().all(|run| run["state"] == "done")).then_some(())
+    });
+    let list = place.json(&["playbooks", "--json"]);
+    assert_eq!((list["playbooks"][0]["state"].as_str(), list["broken"].as_array().map(Vec::len)), (Some("active"), Some(0)));
+    terminate(served);
+}

@@ -185,8 +185,8 @@ impl Keeper {
 
     /// Looks at everything, on a thread of its own.
     fn look(&mut self, is_restless: bool) {
-        let Some(mut memory) = self.memory.take() else { return };
         (self.quiet_at, self.latest_at, self.is_moving) = (None, None, false);
+        let Some(mut memory) = self.memory.take() else { return };
         {
             let settings = self.settings.borrow();
             memory.folders.clone_from(&settings.folders);

@@ -152,3 +152,20 @@ async fn a_file_that_takes_long_to_read_holds_no_other_up() {
     stage.reader.held.send_replace(None);
     kept.until_text("slow", "slow").await;
 }
+
+#[tokio::test]
+async fn other_folders_count_at_once_when_they_are_configured() {
+    let stage = Stage::new();
+    stage.write("a.lua", &playbook("a", "first"));
+    fs::create_dir(stage.beside("other")).unwrap();
+    fs::write(stage.beside("other/b.lua"), playbook("b", "first")).unwrap();
+    let kept = stage.keep().await;
+    kept.until_text("a", "first").await;
+    let mut settings = stage.settings.clone();
+    settings.folders = vec![stage.beside("other")];
+    kept.shelf.reconfigure(settings);
+    kept.until_text("b", "first").await;
+    kept.until("the others are out", |table| (!table.playbooks.contains_key("a")).then_some(())).await;
+    fs::write(stage.beside("other/b.lua"), playbook("b", "second")).unwrap();
+    kept.until_text("b", "second").await;
+}
