@@ -5,6 +5,7 @@ pub(crate) mod certs;
 pub(crate) mod dns;
 pub(crate) mod playbooks;
 pub(crate) mod routes;
+pub(crate) mod start;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -94,6 +95,13 @@ pub(crate) struct Script {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) grants: Grants,
+}
+
+impl Script {
+    /// A file with what it is granted.
+    pub(crate) fn of(file: PathBuf, grants: Grants) -> Self {
+        Self { file, grants, args: Vec::new(), set: Vec::new() }
+    }
 }
 
 /// How long a run waits for services that another run holds.
@@ -434,13 +442,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Waiting,
     },
-    /// Start a service that was stopped.
-    Start {
-        /// The service.
-        service: String,
-        #[command(flatten)]
-        wait: Waiting,
-    },
+    /// Start a playbook with its parameters, or a service that was stopped.
+    #[command(disable_help_flag = true, override_usage = "mcrun start [OPTIONS] <NAME> [--PARAMETER VALUE]...")]
+    Start(start::Start),
     /// Restart a service.
     Restart {
         /// The service.
@@ -601,7 +605,7 @@ impl Command {
                 | Self::Replay { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }
-                | Self::Start { .. }
+                | Self::Start(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
                 | Self::Certs(
@@ -671,7 +675,7 @@ pub(crate) fn with_run(mut words: Vec<OsString>) -> Vec<OsString> {
     if looks_like_file {
         words.insert(index, "run".into());
     }
-    words
+    start::with_parameters(words, index)
 }
 
 #[cfg(test)]

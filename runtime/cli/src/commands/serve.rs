@@ -48,7 +48,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
     let shelf = playbooks::keep(app, &mut listeners).await?;
-    api::serve(app, &desk, &shelf, signs.reloading(), &mut listeners).await?;
+    api::serve(app, &desk, shelf.table(), signs.reloading(), &mut listeners).await?;
     triggers::serve(app, &desk, &shelf, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;

@@ -63,7 +63,7 @@ fn counts(name: &str) -> bool {
 ///
 /// # Errors
 /// `MC-L006` where it cannot be read, `MC-L021` where it holds more.
-pub(super) fn list(folder: &Path, most: usize) -> Result<BTreeMap<PathBuf, bool>> {
+pub fn list(folder: &Path, most: usize) -> Result<BTreeMap<PathBuf, bool>> {
     let shown = folder.display();
     let failed = |error: io::Error| {
         Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read"))

@@ -2,58 +2,42 @@
 
 use std::sync::Arc;
 
-use daemon::api::{self, Api, Parameters, Reload, Rooms};
+use daemon::api::{Api, Doors, Reload, Rooms};
 use daemon::feed::Feed;
-use daemon::playbooks::{Playbook, Shelf, params};
-use daemon::triggers::schedule::Calendar;
+use daemon::playbooks::Table;
 use effect::Result;
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use crate::app::App;
 use crate::execute::desk::Desk;
-use crate::render;
+use crate::{render, wiring};
 
 /// Answers calls.
 pub(super) async fn serve(
     app: &App,
     desk: &Desk,
-    shelf: &Shelf,
+    playbooks: watch::Receiver<Arc<Table>>,
     reload: Arc<dyn Reload>,
     listeners: &mut Listeners,
 ) -> Result<()> {
     let settings = &app.config.daemon.api;
-    let opened = api::open_socket(settings, &app.state).await?;
-    let calendar = Calendar {
-        journal: app.journal.clone(),
-        node: app.node.clone(),
-        table: shelf.table(),
-        zone: TimeZone::system(),
-    };
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
         feed: Feed::start(app.journal.clone(), listeners.shutdown()),
-        playbooks: shelf.table(),
-        parameters: Arc::new(Checked),
-        schedule: Some(Arc::new(calendar)),
-        versions: Some(Arc::new(shelf.history().clone())),
+        playbooks,
+        zone: TimeZone::system(),
         reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),
     });
-    render::note(format_args!("calls: {}", opened.path().display()));
+    let handed = listeners.handed.unix("api")?;
+    let afar = listeners.handed.tcp("api-tls", settings.listen).await?;
+    let doors = Doors::open(settings, &app.state, (handed, afar), || wiring::authority(app)).await?;
+    render::note(format_args!("calls: {}", doors.places().join("; ")));
     let shutdown = listeners.shutdown();
-    listeners.tasks.spawn(api::serve_socket(opened, api, shutdown));
+    doors.serve(&api, &mut listeners.tasks, &shutdown);
     Ok(())
-}
-
-/// Parameters as playbooks declare them.
-struct Checked;
-
-impl Parameters for Checked {
-    fn check(&self, playbook: &Playbook, given: Value) -> Result<Value> {
-        params::check(&playbook.definition.params, &given)
-    }
 }
