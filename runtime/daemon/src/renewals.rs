@@ -7,9 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use certs::{Certificate, store};
 use effect::{Result, Timestamp};
-use journal::Journal;
-use serde_json::json;
+use journal::{Expect, Journal, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::metrics::Metrics;
 
 /// How often it is looked whether something is due.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
@@ -20,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 3600);
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(6 * 3600);
 /// How often it is told that a certificate is about to expire.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
+/// The kind of the records of what was told.
+const KIND: &str = "monitor";
 
 /// What renews a certificate: a run of its own.
 #[async_trait(?Send)]
@@ -37,13 +42,12 @@ pub trait Renewer {
     async fn window(&self, certificate: &Certificate) -> Result<Option<(Timestamp, Timestamp)>>;
 }
 
-/// What is remembered of certificates between two looks. Lost with the process: then everything is tried at once.
+/// What is remembered of certificates between two looks. Lost with the process: then everything is tried at once. What
+/// was told is kept in records.
 #[derive(Debug, Default)]
 struct Memory {
     /// How often in a row renewing failed, and when it is tried again.
     failed: BTreeMap<String, (u32, Timestamp)>,
-    /// When it was last told that one expires.
-    warned: BTreeMap<String, Timestamp>,
     /// When an authority was last asked about a certificate, and from when on it wants it renewed.
     windows: BTreeMap<String, (Timestamp, Option<Timestamp>)>,
 }
@@ -80,7 +84,7 @@ async fn look(
         if *shutdown.borrow() {
             return Ok(());
         }
-        memory.warn(journal, &certificate, now).await?;
+        memory.warn(journal, node, &certificate, now).await?;
         memory.ask(renewer, &certificate, now).await;
         if !memory.is_due(&certificate, now) {
             continue;
@@ -92,9 +96,13 @@ async fn look(
             }
             Err(error) => {
                 let again = memory.failed_again(&certificate, journal.clock().now());
-                let data =
-                    json!({ "id": certificate.id, "error": error.to_string(), "again": again.to_string() });
+                let mut data = described(&certificate);
+                data["code"] = json!(error.code);
+                data["message"] = json!(error.message);
+                data["error"] = json!(error.to_string());
+                data["again"] = json!(again.to_string());
                 journal.emit("certs.failed", &data.to_string()).await?;
+                Metrics::shared().event("certs.failed");
                 tracing::warn!(id = certificate.id, %error, %again, "a certificate could not be renewed");
             }
         }
@@ -135,18 +143,56 @@ impl Memory {
         *again
     }
 
-    /// Tells once a day that a certificate expires which should have been renewed by now.
-    async fn warn(&mut self, journal: &Journal, certificate: &Certificate, now: Timestamp) -> Result<()> {
-        let was_told = self.warned.get(&certificate.id).is_some_and(|at| now.since(*at) < BETWEEN_WARNINGS);
-        if !certificate.is_late(now) || was_told {
+    /// Tells once a day that a certificate expires which should have been renewed by now, whichever process does.
+    async fn warn(
+        &mut self,
+        journal: &Journal,
+        node: &str,
+        certificate: &Certificate,
+        now: Timestamp,
+    ) -> Result<()> {
+        if !certificate.is_late(now) {
             return Ok(());
         }
-        self.warned.insert(certificate.id.clone(), now);
-        let expires = Timestamp(certificate.not_after).to_string();
-        let data = json!({ "id": certificate.id, "serial": certificate.serial, "not_after": expires });
-        journal.emit("certs.expiring", &data.to_string()).await?;
+        let name = format!("certificate/{}", certificate.id);
+        let told = journal.record(KIND, node, &name).await?;
+        let told = told.and_then(|record| serde_json::from_str::<Warned>(&record.value).ok());
+        // A clock that was set back does not keep it from being told.
+        let is_told = told.is_some_and(|told| {
+            told.serial == certificate.serial && told.at <= now && now.since(told.at) < BETWEEN_WARNINGS
+        });
+        if is_told {
+            return Ok(());
+        }
+        let mut data = described(certificate);
+        data["serial"] = json!(certificate.serial);
+        data["not_after"] = data["expires"].clone();
+        let warned = Warned { serial: certificate.serial.clone(), at: now };
+        let write = Write {
+            kind: KIND.to_owned(),
+            node: node.to_owned(),
+            name,
+            value: serde_json::to_string(&warned).ok(),
+            expect: Expect::Any,
+        };
+        journal.tell(vec![("certs.expiring".to_owned(), data.to_string())], vec![write]).await?;
+        Metrics::shared().event("certs.expiring");
         Ok(())
     }
+}
+
+/// That it was told of a certificate, so that a restart does not tell it again.
+#[derive(Serialize, Deserialize)]
+struct Warned {
+    serial: String,
+    at: Timestamp,
+}
+
+/// What every event about a certificate says.
+fn described(certificate: &Certificate) -> Value {
+    let hostnames: Vec<String> = certificate.hostnames.as_slice().iter().map(ToString::to_string).collect();
+    let expires = Timestamp(certificate.not_after).to_string();
+    json!({ "id": certificate.id, "hostnames": hostnames, "expires": expires })
 }
 
 #[cfg(test)]

@@ -151,11 +151,15 @@ pub(super) async fn tell_renewed(
     before: &Certificate,
     certificate: &Certificate,
 ) -> Result<()> {
+    let hostnames: Vec<String> = certificate.hostnames.as_slice().iter().map(ToString::to_string).collect();
+    let expires = effect::Timestamp(certificate.not_after).to_string();
     let data = json!({
         "id": certificate.id,
+        "hostnames": hostnames,
+        "expires": expires,
         "serial": certificate.serial,
         "replaced": before.serial,
-        "not_after": effect::Timestamp(certificate.not_after).to_string(),
+        "not_after": expires,
     });
     Ok(context.journal.emit("certs.renewed", &data.to_string()).await?)
 }

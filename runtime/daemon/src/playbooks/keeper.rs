@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::state::State;
 use super::table::Table;
 use super::watching::Heard;
+use crate::metrics::Metrics;
 
 /// Where files never rest, they are looked at so long after the first change.
 const LONGEST_UNREST: Duration = Duration::from_secs(1);
@@ -269,7 +270,10 @@ impl Keeper {
         self.pause = FIRST_PAUSE;
         let changed = next.change.active.clone();
         let fresh = self.state.take_over(next);
-        self.table.send_replace(Arc::new(self.state.table()));
+        let table = self.state.table();
+        Metrics::shared().set_playbooks(table.playbooks.len(), table.broken.len());
+        Metrics::shared().reloaded("playbooks", table.broken.is_empty());
+        self.table.send_replace(Arc::new(table));
         self.loaded.send_replace(true);
         self.keep.tell(&fresh).await;
         let names = changed.iter().map(|playbook| playbook.definition.name.as_str());

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::logs;
 
 /// What changes at once: sections, or parts of them.
-const LIVE: [&str; 7] = ["daemon.log", "monitors", "playbooks", "policy", "retention", "secrets", "webhooks"];
+const LIVE: [&str; 6] = ["daemon.log", "monitors", "playbooks", "policy", "retention", "secrets"];
 /// Of more keys than this a warning only tells how many there are.
 const MOST_NAMED: usize = 20;
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::armed::standing_value;
 use super::go::Happening;
 use super::{BOOT, Engine, Standing};
+use crate::metrics::Metrics;
 use crate::playbooks::{CatchUp, Overlap, Trigger};
 use crate::triggers::identity;
 use crate::triggers::occurrence::{Occurrence, Outcome};
@@ -136,6 +137,7 @@ impl Engine {
         }
         writes.extend(self.memory.make_room(&self.means.node, name));
         self.write(writes).await?;
+        Metrics::shared().occurrence(&occurrence.playbook, Outcome::Missed.as_str());
         self.memory.remember(&record, Outcome::Missed, self.now());
         self.advanced(name, until);
         Ok(())

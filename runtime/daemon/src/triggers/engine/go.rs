@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::memory::Queued;
 use super::{Engine, Verdict};
+use crate::metrics::Metrics;
 use crate::playbooks::{Overlap, Trigger, params};
 use crate::runs::{By, Cause, Order};
 use crate::triggers::identity;
@@ -215,6 +216,7 @@ impl Engine {
     fn recorded(&mut self, entry: &Entry, outcome: Outcome) {
         let now = self.now();
         let playbook = &entry.occurrence.playbook;
+        Metrics::shared().occurrence(playbook, outcome.as_str());
         let replaced = entry.writes.iter().filter(|write| matches!(write.expect, Expect::Value(_)));
         for name in replaced.map(|write| write.name.clone()).chain([entry.name.clone()]) {
             self.memory.unqueue(playbook, &name);
