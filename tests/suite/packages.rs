@@ -129,3 +129,37 @@ fn a_package_comes_is_upgraded_and_goes_while_services_and_the_edge_go_on() {
     let left = machine.ends(0, &["find", "/", "-xdev", "-name", "*mcrun*", "-not", "-path", "/proc/*"]).text;
     assert_eq!(left, "", "left behind");
 }
+
+/// The lines of a unit's section that say something.
+fn settings(unit: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(deploy(&format!("systemd/{unit}"))).expect("the unit is there");
+    let section =
+        text.split("[Service]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("a section");
+    let lines = section.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_nixos_module_is_read_and_says_what_the_units_say() {
+    let module = deploy("nixos/module.nix");
+    done(&["nix-instantiate", "--parse", &module]);
+    let text = std::fs::read_to_string(&module).expect("the module is there");
+    // What NixOS has its own way for: paths of programs, and folders.
+    let own_way = [
+        "ExecStart",
+        "ExecReload",
+        "StateDirectory",
+        "StateDirectoryMode",
+        "ConfigurationDirectory",
+        "ConfigurationDirectoryMode",
+        "SuccessExitStatus",
+    ];
+    for unit in ["mcrun.service", "mcrun-edge.service"] {
+        for (key, _) in settings(unit) {
+            assert!(own_way.contains(&key.as_str()) || text.contains(&format!(" {key} = ")), "{unit}: {key}");
+        }
+    }
+}
