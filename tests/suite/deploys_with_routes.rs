@@ -2,7 +2,9 @@
 //! way, and what is taken away leaves nothing.
 
 mod failing;
+mod full_disk;
 mod killed;
+mod moments;
 mod place;
 mod removed;
 mod under_load;

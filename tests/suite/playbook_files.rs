@@ -46,7 +46,13 @@ fn wrong_parameters_are_all_told_and_nothing_starts() {
     let place = Place::new();
     let file = place.script("greet.lua", GREET);
     let seen = place.ends(2, &[&file, "--set", "times=x", "--set", "lout=true"]);
-    seen.says(&["MC-L005", "parameter `lout` is unknown", "did you mean `loud`?", "`times` must be a whole number, not `x`", "`whom` is missing"]);
+    seen.says(&[
+        "MC-L005",
+        "parameter `lout` is unknown",
+        "did you mean `loud`?",
+        "`times` must be a whole number, not `x`",
+        "`whom` is missing",
+    ]);
     assert_eq!(place.runs(), Vec::<Value>::new());
 }
 
@@ -111,7 +117,10 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
     let place = Place::new();
     let table = [
         ("now()\nreturn playbook { name = \"a\", run = function() end }", &["MC-L003", "wrong.lua:1"][..]),
-        ("return playbook {\n    name = \"a\",\n    on = { corn = \"@daily\" },\n    run = function() end,\n}", &["MC-L002", "did you mean `cron`?", "wrong.lua:3"]),
+        (
+            "return playbook {\n    name = \"a\",\n    on = { corn = \"@daily\" },\n    run = function() end,\n}",
+            &["MC-L002", "did you mean `cron`?", "wrong.lua:3"],
+        ),
         ("return playbook { name = \"a\" }", &["MC-L002", "`run` is missing", "wrong.lua:1"]),
         ("while true do end\nreturn playbook { name = \"a\", run = function() end }", &["MC-L004"]),
         ("local p = playbook\nreturn (p { name = \"a\", on = { boot = 3 }, run = print })", &[]),
@@ -123,6 +132,20 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
         assert_eq!(seen.code, Some(1), "{source}\n{seen}");
         seen.says(said);
     }
+}
+
+#[test]
+fn a_playbook_may_take_the_whole_library() {
+    let place = Place::new();
+    let modules = ["deploy", "data", "definition", "import", "ingress", "inventory", "placement", "services", "strategy"];
+    let required: String =
+        modules.iter().map(|name| format!("local {name} = require(\"@std/{name}\")\n")).collect();
+    let used = modules.join(", ");
+    let file = place.script(
+        "large.lua",
+        &format!("{required}return playbook {{ name = \"large\", run = function() print(#{{ {used} }}) end }}\n"),
+    );
+    place.ends(0, &[&file]).says(&[&modules.len().to_string()]);
 }
 
 #[test]
@@ -162,14 +185,26 @@ end)
 
 /// A mistake in a playbook, where it is found, and what is said of it.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    ("return playbook { name = \"a\", run = function() end, descriptoin = \"x\" }", "1:68", "this field is unknown"),
+    (
+        "return playbook { name = \"a\", run = function() end, descriptoin = \"x\" }",
+        "1:68",
+        "this field is unknown",
+    ),
     ("return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }", "1:", "corn"),
     ("return playbook { name = \"a\", run = function() end, overlap = \"skp\" }", "1:", "skp"),
     ("return playbook { name = \"a\" }", "1:", "run"),
     ("return playbook { name = 7, run = function() end }", "1:", "string"),
     ("return playbook { name = \"a\", run = function(event) print(event.kind + 1) end }", "1:", "number"),
-    ("return playbook { name = \"a\", run = function() end, params = { a = { type = \"bool\" } } }", "1:", "bool"),
-    ("return playbook { name = \"a\", run = function() end, on = { webhook = { path = \"a\" } } }", "1:", "secret"),
+    (
+        "return playbook { name = \"a\", run = function() end, params = { a = { type = \"bool\" } } }",
+        "1:",
+        "bool",
+    ),
+    (
+        "return playbook { name = \"a\", run = function() end, on = { webhook = { path = \"a\" } } }",
+        "1:",
+        "secret",
+    ),
 ];
 
 #[test]
@@ -212,7 +247,94 @@ return playbook {
         let file = place.script("wrong.lua", source);
         let seen = place.ends(1, &["check", &file]);
         let expected = format!("{file}:{at}");
-        let found = seen.stdout.lines().any(|line| line.starts_with(&expected)) && seen.stdout.contains(message);
+        let found =
+            seen.stdout.lines().any(|line| line.starts_with(&expected)) && seen.stdout.contains(message);
         assert!(found, "{source}\nexpected {expected}… {message}\n{seen}");
     }
+}
+
+/// A place whose playbooks lie in a folder of their own and may write beneath it.
+fn with_folder() -> Place {
+    let place = Place::new();
+    let folder = place.at("scripts");
+    place.configure(&format!(
+        "[drivers]\ncontainers = \"process\"\n[policy]\nscripts = [\"files:write:{folder}/**\", \"registry\"]\n\
+         [playbooks]\nfolders = [\"{folder}\"]\n"
+    ));
+    place.script("greet.lua", GREET);
+    place.script("lib.luau", "return {}\n");
+    place
+}
+
+#[test]
+fn a_playbook_is_started_by_its_name_with_parameters_as_options() {
+    let place = with_folder();
+    place.ends(0, &["start", "greet", "--whom", "you", "--times=2", "--loud"]).says(&["manual\tyou\t2\ttrue"]);
+    assert_eq!(place.read("scripts/greeting"), "you");
+    let seen = place.run(&["start", "greet", "--whom=me", "--json", "--no-loud"]);
+    let outcome: Value = serde_json::from_str(&seen.stdout).expect("JSON");
+    assert_eq!(outcome["state"], "done", "{seen}");
+    assert_eq!(place.newest_shown()["run"]["params"], json!({ "loud": false, "times": 1, "whom": "me" }));
+}
+
+#[test]
+fn a_playbook_may_have_another_name_than_its_file() {
+    let place = with_folder();
+    place.script("other.lua", &GREET.replace("\"greet\"", "\"welcome\""));
+    place.ends(0, &["start", "welcome", "--whom", "you"]).says(&["manual\tyou"]);
+}
+
+#[test]
+fn the_help_of_a_playbook_shows_what_it_takes_and_when_it_starts() {
+    let place = with_folder();
+    let seen = place.ends(0, &["start", "greet", "--help"]);
+    let expected = format!(
+        "Writes a greeting.\n\n\
+         Usage: mcrun start greet [PARAMETERS] [OPTIONS]\n\n\
+         Parameters:\n  --loud             [default: false]\n  --times <integer>  [default: 1]\n  --whom <string>    (required)\n\n\
+         Starts by itself:\n  cron 17 3 * * *\n  cron @daily Europe/Berlin\n  boot\n\n\
+         File: {}\n`mcrun start --help` shows the options of every start.\n",
+        place.at("scripts/greet.lua")
+    );
+    assert_eq!(seen.stdout, expected, "{seen}");
+    let seen = place.ends(0, &["start", "--help"]);
+    assert!(seen.stdout.contains("--detach") && seen.stdout.contains("<NAME>"), "{seen}");
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    let place = with_folder();
+    place.ends(2, &["start", "greet"]).says(&["MC-L005", "`whom` is missing"]);
+    place.ends(2, &["start", "greet", "--whom"]).says(&["MC-L005", "`whom` has no value"]);
+    place.ends(2, &["start", "greet", "--whom", "you", "now"]).says(&["MC-L005", "`now` belongs to no parameter"]);
+    place.ends(2, &["start", "greet", "--whom", "you", "--detach"]).says(&["there is no daemon"]);
+    place.ends(1, &["start", "playbook:sweep"]).says(&["MC-L008", "there is no playbook `sweep`"]);
+    place.ends(1, &["start", "sweep"]).says(&["there is no service and no playbook `sweep`"]);
+    place.ends(2, &["start", "sweep", "--tag", "x"]).says(&["a service takes no parameters such as `--tag`"]);
+    place.ends(2, &["start"]);
+    place.script("broken.lua", "return playbook { name = \"broken\" }\n");
+    place.ends(1, &["start", "broken"]).says(&["MC-L002", "`run` is missing", "broken.lua:1"]);
+    assert_eq!(place.runs(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_name_that_a_service_has_too_must_say_which_is_meant() {
+    let place = with_folder();
+    let record = place.script(
+        "record.lua",
+        "registry.put { service = \"greet\", spec = { exec = { \"/bin/true\" } } }\n",
+    );
+    place.ends(0, &[&record]);
+    place.ends(2, &["start", "greet", "--whom", "you"]).says(&["both a service and a playbook", "playbook:greet"]);
+    place.ends(0, &["start", "playbook:greet", "--whom", "you"]).says(&["manual\tyou"]);
+}
+
+#[test]
+fn a_check_tells_what_a_definition_means() {
+    let place = Place::new();
+    let source = GREET.replace("\"17 3 * * *\"", "\"0 0 30 2 *\"");
+    let file = place.script("greet.lua", &source);
+    let seen = place.ends(1, &["check", &file]);
+    assert!(seen.stdout.starts_with(&format!("{file}:5:1: error: MC-L")), "{seen}");
+    assert!(seen.stdout.contains("field `on.cron[1]`"), "{seen}");
 }

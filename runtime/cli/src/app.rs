@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use effect::{Code, Error, Result, Sealer};
-use journal::{Clock, Journal, SystemClock};
+use journal::{Clock, Journal, SystemClock, daemon_may_be_there};
 use script::{Template, Worker};
 use tokio::sync::watch;
 
@@ -37,8 +37,10 @@ pub(crate) struct App {
 impl App {
     /// Opens everything for a command that evaluates a script: its worker comes up meanwhile, on another core.
     pub(crate) fn open_to_evaluate(global: &Global) -> Result<Self> {
+        // A daemon that holds the directory executes the script with a worker of its own.
+        let is_alone = state_folder(global).is_ok_and(|state| !daemon_may_be_there(&state));
         // Whoever takes it starts another one, and says why that fails.
-        let worker = start_worker().ok();
+        let worker = is_alone.then(start_worker).and_then(Result::ok);
         Ok(Self { worker: Cell::new(worker), ..Self::open(global)? })
     }
 

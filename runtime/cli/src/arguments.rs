@@ -3,7 +3,9 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod playbooks;
 pub(crate) mod routes;
+pub(crate) mod start;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -93,6 +95,13 @@ pub(crate) struct Script {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) grants: Grants,
+}
+
+impl Script {
+    /// A file with what it is granted.
+    pub(crate) fn of(file: PathBuf, grants: Grants) -> Self {
+        Self { file, grants, args: Vec::new(), set: Vec::new() }
+    }
 }
 
 /// How long a run waits for services that another run holds.
@@ -409,6 +418,15 @@ pub(crate) enum Command {
     /// Routes: where requests for host names go.
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// List playbooks: what is loaded, what cannot be and why.
+    #[command(args_conflicts_with_subcommands = true)]
+    Playbooks {
+        #[command(subcommand)]
+        command: Option<playbooks::Playbooks>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -424,13 +442,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Waiting,
     },
-    /// Start a service that was stopped.
-    Start {
-        /// The service.
-        service: String,
-        #[command(flatten)]
-        wait: Waiting,
-    },
+    /// Start a playbook with its parameters, or a service that was stopped.
+    #[command(disable_help_flag = true, override_usage = "mcrun start [OPTIONS] <NAME> [--PARAMETER VALUE]...")]
+    Start(start::Start),
     /// Restart a service.
     Restart {
         /// The service.
@@ -591,7 +605,7 @@ impl Command {
                 | Self::Replay { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }
-                | Self::Start { .. }
+                | Self::Start(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
                 | Self::Certs(
@@ -661,7 +675,7 @@ pub(crate) fn with_run(mut words: Vec<OsString>) -> Vec<OsString> {
     if looks_like_file {
         words.insert(index, "run".into());
     }
-    words
+    start::with_parameters(words, index)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod cancel;
+mod cause;
 mod certs;
 mod check;
 mod copies;
@@ -20,15 +22,18 @@ mod logs;
 mod names;
 mod new;
 mod plan_file;
+mod playbooks;
 mod releases;
 mod replay;
 mod resume;
+mod resume_all;
 mod routes;
 mod runs;
 mod schedule;
 mod screen;
 mod serve;
 mod services;
+mod start;
 mod setup;
 mod test;
 mod top;
@@ -43,7 +48,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
 pub(crate) use check::{Checker, Finding, Sources};
-pub(crate) use evaluate::{Given, Params, adapted, script_job};
+pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
 pub(crate) use resume::{check_resumable, decisions};
 pub(crate) use serve::take_environment;
 pub(crate) use services::operation_job;
@@ -88,7 +93,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
-        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
+        Command::Resume { run: None, active, json, .. } => resume_all::resume_all(app, active.into(), json).await,
         Command::Fork { run, from, limit, wait, json } => {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await
@@ -99,7 +104,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
-        Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Cancel { run } => cancel::cancel(app, &run).await,
         Command::Schedule { name, next, last, json } => {
             schedule::schedule(app, schedule::Wish { name: name.as_deref(), next, last, json }).await
         }
@@ -121,9 +126,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
-        Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
+        Command::Start(words) => start::start(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }

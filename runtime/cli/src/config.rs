@@ -32,6 +32,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) daemon: daemon::runs::Settings,
     #[serde(default)]
+    pub(crate) playbooks: daemon::playbooks::Settings,
+    #[serde(default)]
     pub(crate) certs: certs::Settings,
     #[serde(default)]
     pub(crate) dns: dns::Settings,
@@ -179,6 +181,7 @@ impl Config {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
         self.daemon.check()?;
+        self.playbooks.check()?;
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;

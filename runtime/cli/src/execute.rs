@@ -226,6 +226,11 @@ async fn record(app: &App, id: &RunId, finished: Finished) -> Result<Finished> {
     Ok(finished)
 }
 
+/// Gives up a run that nobody executes. Whoever calls this holds its lock.
+pub(crate) async fn give_up(app: &App, id: &RunId) -> Result<()> {
+    record(app, id, ending::cancelled()).await.map(drop)
+}
+
 /// Evaluates a script without applying anything.
 pub(crate) async fn plan(app: &App, job: Job, watch: Arc<dyn Watch>) -> Result<(Plan, Finished)> {
     let Evaluation { session, ended, .. } = evaluate(app, job, watch, Ear::Signals).await?;

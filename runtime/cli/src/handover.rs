@@ -1,6 +1,7 @@
 //! Owns handing a run over to the daemon of the state directory, and following it there, so that what is seen of it is the
 //! same as if it were executed here. What a run does is left to [`crate::execute`], the calls to [`daemon::api::client`].
 
+mod all;
 mod show;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use effect::{Code, Error, Result};
 use journal::{Place, Run, RunId, RunLock, RunState};
 use tokio::sync::watch;
 
+pub(crate) use self::all::follow_all;
 use crate::app::App;
 use crate::execute::ear::Signals;
 use crate::execute::going::ENDLESS;
@@ -82,7 +84,7 @@ impl<'a> Following<'a> {
         job: Job,
         watch: Arc<dyn Watch>,
         lock: RunLock,
-    ) -> Result<(Self, Telling)> {
+    ) -> Result<(Self, Option<Telling>)> {
         // Whatever was prepared for executing it here.
         drop(app.worker.take());
         let stopping = watch::Sender::new(false);
@@ -99,19 +101,51 @@ impl<'a> Following<'a> {
             leave_plan: false,
         };
         let run = job.id;
-        let telling = client.watch(&run, false, false).await?;
+        let telling = client.watch(&run, false, false).await;
         // With the leases of a saved plan; the run takes them again.
         drop(job);
         drop(lock);
-        client.take(&run, &wish).await?;
+        let taken = match telling {
+            Ok(telling) => client.take(&run, &wish).await.map(|()| telling),
+            Err(error) => Err(error),
+        };
+        let telling = match taken {
+            Ok(telling) => Some(telling),
+            // It is recorded: the next daemon executes it.
+            Err(error) if is_away(&error) => None,
+            Err(error) => return Err(error),
+        };
+        // What was in doubt is decided now.
+        let wish = Wish { doubts: Vec::new(), ..wish };
         Ok((Self { app, client, run, watch, wish, approver, stopping, interrupts: 0 }, telling))
+    }
+
+    /// Follows a run that the daemon has begun by itself, from its beginning on.
+    pub(crate) async fn join(
+        app: &'a App,
+        client: Client,
+        run: RunId,
+        watch: Arc<dyn Watch>,
+    ) -> Result<(Self, Telling)> {
+        // Whatever was prepared for executing it here.
+        drop(app.worker.take());
+        let telling = client.watch(&run, true, false).await?;
+        let (stopping, wish) = (watch::Sender::new(false), Wish::default());
+        Ok((Self { app, client, run, watch, wish, approver: None, stopping, interrupts: 0 }, telling))
     }
 
     /// Follows it until it is over or paused.
     ///
     /// # Errors
     /// `MC-V010` where the daemon ends and does not come back.
-    pub(crate) async fn follow(mut self, mut telling: Telling) -> Result<Finished> {
+    pub(crate) async fn follow(mut self, telling: Option<Telling>) -> Result<Finished> {
+        let mut telling = match telling {
+            Some(telling) => telling,
+            None => match self.find_again(None).await? {
+                Again::There(there) => there,
+                Again::Over(finished) => return Ok(finished),
+            },
+        };
         let mut signals = Signals::open().ok();
         let mut asking: Option<Asking> = None;
         loop {
@@ -150,7 +184,7 @@ impl<'a> Following<'a> {
                     Again::There(there) => telling = there,
                     Again::Over(finished) => return Ok(finished),
                 },
-                Err(error) if error.code == Code::ApiUnavailable => {
+                Err(error) if is_away(&error) => {
                     match self.find_again(Some(error)).await? {
                         Again::There(there) => telling = there,
                         Again::Over(finished) => return Ok(finished),
@@ -230,11 +264,7 @@ impl<'a> Following<'a> {
                 self.client = client;
                 Ok(Some(telling))
             }
-            Err(error)
-                if matches!(error.code, Code::ApiUnavailable | Code::DaemonStops | Code::RunState) =>
-            {
-                Ok(None)
-            }
+            Err(error) if is_away(&error) || error.code == Code::RunState => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -244,6 +274,11 @@ impl<'a> Following<'a> {
             .because(format!("run {} goes on when the daemon is back", self.run))
             .hint(format!("start it again, or go on without it: `mcrun resume {}`", self.run))
     }
+}
+
+/// Whether the daemon is ending, or has ended.
+fn is_away(error: &Error) -> bool {
+    matches!(error.code, Code::ApiUnavailable | Code::DaemonStops)
 }
 
 /// What was found when the daemon did not tell any more.

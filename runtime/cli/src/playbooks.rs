@@ -1,6 +1,7 @@
 //! Owns how a playbook's file is read: evaluated in a worker, its definition understood, and every module that it or a
 //! module of it requires taken along. Which files are read, and when, is left to the daemon.
 
+mod find;
 mod loader;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use effect::{Code, Error};
 use script::modules::required;
 use script::{Modules, Worker};
 
+pub(crate) use self::find::{Found, find};
 pub(crate) use self::loader::Loader;
 
 /// No playbook takes more modules, or more text in them.

@@ -11,6 +11,7 @@ mod convert;
 mod fields;
 mod keys;
 mod listen;
+mod open;
 mod page;
 mod patterns;
 mod rooms;
@@ -22,12 +23,14 @@ mod watch_run;
 use std::sync::Arc;
 
 use effect::{Code, Error, Result, Timestamp};
+use jiff::tz::TimeZone;
 use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use caller::{Caller, Role};
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
-pub use rooms::{Occurrence, Parameters, Reload, Schedule, Version, Versions};
+pub use open::Doors;
+pub use rooms::Reload;
 pub use settings::Settings;
 
 use crate::feed::Feed;
@@ -47,12 +50,8 @@ pub struct Rooms {
     pub feed: Feed,
     /// What is loaded.
     pub playbooks: watch::Receiver<Arc<Table>>,
-    /// Checks what playbooks are told.
-    pub parameters: Arc<dyn Parameters>,
-    /// When playbooks start by themselves; nothing in a daemon that starts none.
-    pub schedule: Option<Arc<dyn Schedule>>,
-    /// What playbooks were.
-    pub versions: Option<Arc<dyn Versions>>,
+    /// The zone in which times are meant that name none.
+    pub zone: TimeZone,
     /// Reads the configuration again.
     pub reload: Option<Arc<dyn Reload>>,
     /// This node.

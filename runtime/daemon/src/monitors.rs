@@ -59,7 +59,9 @@ impl Settings {
         Ok(())
     }
 
-    fn watches(&self, monitor: Monitor) -> bool {
+    /// Whether something is watched.
+    #[must_use]
+    pub fn watches(&self, monitor: Monitor) -> bool {
         !self.off.contains(&monitor)
     }
 }

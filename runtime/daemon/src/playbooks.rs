@@ -19,6 +19,7 @@ mod settings;
 mod shelf;
 mod state;
 mod table;
+mod versions;
 mod watching;
 mod ways;
 
@@ -26,6 +27,7 @@ pub use self::definition::{
     At, CatchUp, Cron, Definition, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Overlap, Parameter,
     ParameterKind, Trigger,
 };
+pub use self::folder::list as files;
 pub use self::grants::grants;
 pub use self::keeper::Keeper;
 pub use self::loader::{Loader, Mistake, Parts, Text};

@@ -214,7 +214,7 @@ pub enum Told {
         /// The capabilities.
         missing: Vec<String>,
     },
-    /// It is over, paused, or waits without a worker.
+    /// It is over, paused, or was stopped by somebody.
     End(Box<End>),
 }
 
@@ -305,7 +305,8 @@ pub trait Runs: Send + Sync + fmt::Debug {
     /// Where nobody asked it, or somebody answered it before.
     async fn answer(&self, run: &RunId, question: u64, granted: bool) -> Result<()>;
 
-    /// What happens in a run from now on, until it is over, paused or waits; `until_over`: until it is over.
+    /// What happens in a run from now on, until it is over, paused, or stopped by somebody; `until_over`: until it is
+    /// over. That it waits without a worker is no end: it goes on by itself.
     ///
     /// # Errors
     /// Where there is no such run.

@@ -85,6 +85,8 @@ pub struct DaemonLock {
     _file: LockFile,
 }
 
+/// Where locks are, beneath the state directory.
+pub(crate) const FOLDER: &str = "locks";
 /// The lock of the one process that stays.
 const DAEMON_FILE: &str = "daemon";
 
@@ -112,6 +114,12 @@ pub(crate) fn holder_of_daemon(folder: &Path) -> Option<Holder> {
 /// Who holds the lease of a service, if anybody does.
 pub(crate) fn holder_of_lease(folder: &Path, node: &str, service: &str) -> Option<Holder> {
     holder_of(&folder.join(lease_file(node, service)))
+}
+
+/// Whether a process that stays may hold the state directory `folder`, for whoever only prepares for that.
+#[must_use]
+pub fn daemon_may_be_there(folder: &Path) -> bool {
+    folder.join(FOLDER).join(DAEMON_FILE).exists()
 }
 
 fn holder_of(path: &Path) -> Option<Holder> {

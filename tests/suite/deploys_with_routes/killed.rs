@@ -1,20 +1,16 @@
-//! A deploy with a name is killed while it is at work, at moments spread over all its effects, and resumed: the end is that
-//! of one that was left alone.
-
-use std::collections::BTreeSet;
+//! A deploy with a name is killed while it is at work, with each kind of its effects begun, applied and ended, and resumed:
+//! the end is that of one that was left alone.
 
 use serde_json::{Value, json};
 
+use super::moments::{Moment, to_die_at};
 use super::place::Served;
 use super::under_load::visitors;
 use crate::processes;
 use crate::traffic::load::Stream;
 
-/// How many of the moments are tried.
-const MOMENTS: usize = 12;
-
 /// What is to be the same however a deploy came to its end.
-fn end(served: &Served) -> Value {
+pub(super) fn end(served: &Served) -> Value {
     let containers = served.containers();
     let running = containers.iter().map(|made| json!([made["name"], made["state"], made["ports"]]));
     let routes = served.routes();
@@ -30,25 +26,9 @@ fn end(served: &Served) -> Value {
     })
 }
 
-/// The moments of a deploy that effects are begun, done or ended, spread evenly.
-fn moments(served: &Served, settings: &[&str]) -> Vec<String> {
-    let log = served.at("points");
-    let seen = served.deploying(settings, &[("MCRUN_CRASH_LOG", &log)]).end();
-    assert_eq!(seen.code, Some(0), "{seen}");
-    let passed = served.read("points");
-    let steady = |point: &&str| {
-        !point.contains('+')
-            && !["barrier:", "state:", "start@", "log:"].iter().any(|kind| point.starts_with(kind))
-    };
-    let mut seen = BTreeSet::new();
-    let passed: Vec<&str> = passed.lines().filter(steady).filter(|point| seen.insert(*point)).collect();
-    assert!(passed.len() > MOMENTS, "{passed:?}");
-    (0..MOMENTS).map(|number| passed[number * passed.len() / MOMENTS].to_owned()).collect()
-}
-
 /// Deploys, is killed at a moment, and is resumed. Whether it was killed.
-fn deploy_killed(served: &Served, settings: &[&str], moment: &str) -> bool {
-    let killed = served.deploying(settings, &[("MCRUN_CRASH_AT", moment)]).end();
+fn deploy_killed(served: &Served, settings: &[&str], moment: &Moment) -> bool {
+    let killed = served.deploying(settings, &[("MCRUN_CRASH_AT", &moment.point())]).end();
     let newest = served.newest();
     if newest["state"] == "done" {
         drop(served.deploy(0, settings));
@@ -67,7 +47,7 @@ fn a_first_deploy_killed_at_any_effect_is_resumed_to_the_same_end() {
     served.deploy(0, &settings);
     let usual = end(&served);
     served.ends(0, &["undeploy", "hello", "--yes"]);
-    let moments = moments(&served, &settings);
+    let moments = to_die_at(&served, &settings);
     assert_eq!(end(&served), usual);
     let (mut kills, mut issued) = (0, served.count("certificate-issued"));
     for moment in &moments {
@@ -80,7 +60,7 @@ fn a_first_deploy_killed_at_any_effect_is_resumed_to_the_same_end() {
         issued += 1;
         assert_eq!(served.count("certificate-issued"), issued, "killed at {moment}: one was issued");
     }
-    assert!(kills > MOMENTS * 3 / 4, "{kills} kills at {moments:?}");
+    assert!(kills * 4 >= moments.len() * 3 && moments.len() >= 12, "{kills} kills at {moments:?}");
 }
 
 /// Rolls versions out one after the other, kills each roll-out at another moment, and resumes it; visitors notice nothing.
@@ -96,7 +76,7 @@ fn rolls_out_killed(strategy: &str) {
         served.deploy(0, &settings(number));
         end(&served)
     });
-    let moments = moments(&served, &settings(3));
+    let moments = to_die_at(&served, &settings(3));
     let (mut kills, visitors) = (0, visitors(&served));
     for (number, moment) in (4..).zip(&moments) {
         kills += usize::from(deploy_killed(&served, &settings(number), moment));
@@ -108,7 +88,7 @@ fn rolls_out_killed(strategy: &str) {
     visitors.into_iter().for_each(Stream::ended);
     let releases = served.json(&["releases", "hello", "--json"]);
     assert_eq!(releases.as_array().expect("a list").len(), 4 + moments.len(), "each is recorded once");
-    assert!(kills > MOMENTS * 3 / 4, "{kills} kills at {moments:?}");
+    assert!(kills * 4 >= moments.len() * 3 && moments.len() >= 12, "{kills} kills at {moments:?}");
 }
 
 #[test]
@@ -124,4 +104,9 @@ fn rolling_killed_at_any_effect_is_resumed_without_a_lost_request() {
 #[test]
 fn blue_green_killed_at_any_effect_is_resumed_without_a_lost_request() {
     rolls_out_killed("blue_green");
+}
+
+#[test]
+fn canary_killed_at_any_effect_is_resumed_without_a_lost_request() {
+    rolls_out_killed("canary");
 }

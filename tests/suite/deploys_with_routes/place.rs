@@ -1,6 +1,7 @@
 //! Owns a place where a service is deployed under its name, and what can be seen of it from outside.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use journal::{Journal, SystemClock};
@@ -38,6 +39,30 @@ pub(super) struct Served {
     _edge: Started,
     script: String,
     routed: Routed,
+    // It goes when nobody uses it any more.
+    _disk: Option<Disk>,
+}
+
+/// A file system that is soon full, in the place of the state directory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(state: PathBuf) -> Self {
+        std::fs::create_dir(&state).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        let mounted = rustix::mount::mount("mcrun-test", &state, "tmpfs", flags, Some(c"size=16m"));
+        mounted.expect("this test mounts a small file system: run it as root");
+        Self(state)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A failed test must not fail again here; the file system goes with its last user.
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+        // The folder of the test could not be taken away while this was in it.
+        let _ = self.0.parent().map(std::fs::remove_dir_all);
+    }
 }
 
 impl Deref for Served {
@@ -51,21 +76,27 @@ impl Deref for Served {
 impl Served {
     /// With the daemon.
     pub(super) fn by_daemon() -> Self {
-        Self::by(Routed::serve)
+        Self::by(Routed::serve, false)
     }
 
     /// With an edge alone.
     pub(super) fn by_edge() -> Self {
-        Self::by(Routed::edge)
+        Self::by(Routed::edge, false)
     }
 
-    fn by(start: impl FnOnce(&Routed) -> Started) -> Self {
+    /// With an edge alone, and a state directory that has room for 16 MB.
+    pub(super) fn by_edge_on_a_small_disk() -> Self {
+        Self::by(Routed::edge, true)
+    }
+
+    fn by(start: impl FnOnce(&Routed) -> Started, is_small: bool) -> Self {
         let routed = Routed::new();
+        let _disk = is_small.then(|| Disk::mount(routed.state()));
         let names = routed.port(5353);
         routed.settle_for(&format!("[drivers]\ncontainers = \"process\"\n[dns]\nlisten = [\"{names}\"]"));
         routed.ends(0, &["zones", "set", ZONE]);
         let script = routed.script("deploy.lua", SCRIPT);
-        Self { _edge: start(&routed), script, routed }
+        Self { _edge: start(&routed), script, routed, _disk }
     }
 
     /// What deploys a version.

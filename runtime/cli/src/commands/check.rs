@@ -3,6 +3,7 @@
 
 mod helper;
 mod kept;
+mod playbooks;
 mod sources;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(super) async fn check(global: &Global, paths: &[PathBuf], as_json: bool) -> 
     let helper = helper::find()?;
     let mut findings = helper::check(&helper, &definitions, &sources).await?;
     findings.iter_mut().for_each(Finding::speak_plainly);
+    findings.extend(playbooks::mistakes(global, &sources, &findings).await?);
     let errors = findings.iter().filter(|finding| !finding.warning).count();
     if as_json {
         let listed: Vec<_> = findings.iter().map(to_json).collect();

@@ -10,7 +10,7 @@ use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
 use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result};
-use journal::{NewRun, RunLock, RunState};
+use journal::{NewRun, RunId, RunLock, RunState};
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
@@ -80,20 +80,29 @@ pub(super) async fn follow(
     beginning: Beginning,
     json: bool,
 ) -> Result<Exit> {
-    let id = job.id;
-    let main = (job.name.clone(), job.source.clone());
+    let (id, main) = (job.id, (job.name.clone(), job.source.clone()));
     // `--yes` answers questions about what was asked for; it grants nothing.
     job.asks = !(json || app.global.no_input || app.global.yes);
+    shown(app, id, main, json, |watch| execute(app, job, lock, beginning, watch)).await
+}
+
+/// Shows a run while somebody goes on with it, and tells how it ended. `main` is the script with its text.
+pub(super) async fn shown<F: Future<Output = Result<Finished>>>(
+    app: &App,
+    id: RunId,
+    main: (String, String),
+    json: bool,
+    going: impl FnOnce(Arc<dyn Watch>) -> F,
+) -> Result<Exit> {
     if json {
-        let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-        let finished = execute(app, job, lock, beginning, watch).await?;
+        let finished = going(Arc::new(Silent { logs: false, sources: Mutex::default() })).await?;
         render::json(&outcome_json(&id.to_string(), &finished));
         return Ok(finished.exit);
     }
     let started = app.clock.now();
-    let name = job.name.clone();
+    let name = main.0.clone();
     let live = Arc::new(Live::new(id.to_string()));
-    let finished = execute(app, job, lock, beginning, live.clone()).await;
+    let finished = going(live.clone()).await;
     live.finish();
     let finished = finished?;
     if let Some(trouble) = &finished.trouble {
@@ -232,7 +241,7 @@ async fn job_of(app: &App, script: &Script, mode: Mode) -> Result<Job> {
 }
 
 /// What the command line asks for.
-fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
+pub(super) fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let limits = limits(&script.grants)?;
     let config = app.live();
     let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
@@ -274,7 +283,7 @@ fn limits(grants: &arguments::Grants) -> Result<Limits> {
 }
 
 /// The folder that modules come from, and the script's name in it.
-pub(super) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
+pub(crate) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
     let unreadable = |cause: &dyn std::fmt::Display| {
         Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display()))
             .because(cause)

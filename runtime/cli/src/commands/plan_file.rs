@@ -197,7 +197,7 @@ impl Frozen {
                 writes: Vec::new(),
             }),
             kept: Kept::default(),
-        raised: Vec::new(),
+            raised: Vec::new(),
             past: None,
         }
     }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use daemon::playbooks::history::{Active, History};
-use daemon::playbooks::{Playbook, Table};
+use daemon::playbooks::Table;
+use daemon::playbooks::history::History;
 use daemon::triggers::schedule::{self, Next};
 use daemon::triggers::{self, Occurrence};
 use effect::policy::nearest;
@@ -69,19 +69,9 @@ async fn table(app: &App) -> Result<Table> {
     let mut table = Table::default();
     for active in History::new(app.journal.clone(), app.node.clone()).active().await? {
         // One of a version that said it otherwise is read again when a daemon starts.
-        let Some(definition) = active.definition() else { continue };
-        let Active { name, version, root, .. } = active;
-        let playbook = Playbook {
-            definition,
-            version: version.version,
-            number: version.number,
-            file: version.file,
-            root,
-            source: Arc::from(""),
-            modules: Default::default(),
-            loaded: version.loaded,
-        };
-        table.playbooks.insert(name, Arc::new(playbook));
+        if let Some(playbook) = active.outline() {
+            table.playbooks.insert(active.name, Arc::new(playbook));
+        }
     }
     Ok(table)
 }
@@ -132,7 +122,7 @@ fn zone_of(next: &Next, local: &TimeZone) -> TimeZone {
 }
 
 /// `2026-11-24 03:17:00 +01:00`.
-fn shown(at: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn shown(at: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(moment) => moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
         Err(_) => at.to_string(),

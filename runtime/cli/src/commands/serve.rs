@@ -14,16 +14,15 @@ mod names;
 mod notify;
 mod observe;
 mod own;
+mod playbooks;
 mod reload;
 mod renewing;
 mod routes;
 mod signs;
-
-use std::sync::Arc;
+mod triggers;
 
 use daemon::renewals;
 use effect::Result;
-use tokio::sync::watch;
 
 pub(crate) use self::handed::take_environment;
 use self::handed::{Handed, environment};
@@ -48,8 +47,9 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     authority::serve_acme(app, &mut listeners).await?;
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
-    let (_playbooks, table) = watch::channel(Arc::default());
-    api::serve(app, &desk, table, &mut listeners).await?;
+    let shelf = playbooks::keep(app, &mut listeners).await?;
+    api::serve(app, &desk, shelf.table(), signs.reloading(), &mut listeners).await?;
+    triggers::serve(app, &desk, &shelf, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
     observe::tell(app, &mut listeners).await?;

@@ -16,11 +16,12 @@ use effect::{Code, Error, Policy, Result};
 use journal::{Journal, NewCause, NewRun, Run, RunId, RunState};
 use script::Limits;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::going::TIMEOUT;
 use super::recorded::seed;
 use crate::commands::{check_resumable, decisions};
+use crate::config::Config;
 
 type Reply<T> = oneshot::Sender<Result<T>>;
 
@@ -50,8 +51,8 @@ pub(crate) struct Desk {
     pub(super) journal: Journal,
     pub(super) node: String,
     pub(super) state: PathBuf,
-    /// What `[policy] scripts` grants.
-    pub(super) bound: Option<Vec<String>>,
+    /// The configuration as it is now: what `[policy] scripts` grants.
+    pub(super) live: watch::Receiver<Arc<Config>>,
     /// How many runs may wait for their turn.
     pub(super) most: usize,
     pub(super) messages: mpsc::Sender<Message>,
@@ -140,12 +141,17 @@ impl Desk {
         })
     }
 
+    /// The operator's word, as it is now.
+    fn bound(&self) -> Option<Vec<String>> {
+        self.live.borrow().policy.as_ref().map(|policy| policy.scripts.clone())
+    }
+
     /// A playbook gets what the operator grants, narrowed by what it says it takes. Without an operator's word nothing
     /// is granted.
     fn granted(&self, allow: Option<&Vec<String>>) -> Grants {
-        let allow = match (&self.bound, allow) {
+        let allow = match (self.bound(), allow) {
             (None, _) => Vec::new(),
-            (Some(bound), None) => bound.clone(),
+            (Some(bound), None) => bound,
             (Some(_), Some(allow)) => allow.clone(),
         };
         Grants { allow, deny: Vec::new() }
@@ -203,8 +209,9 @@ impl Runs for Desk {
             limits.set(limit)?;
         }
         let grants = Grants { allow: submission.allow, deny: submission.deny };
-        let grants = grants.or_bound(self.bound.as_deref());
-        Policy::new(self.bound.as_deref(), &grants)?;
+        let bound = self.bound();
+        let grants = grants.or_bound(bound.as_deref());
+        Policy::new(bound.as_deref(), &grants)?;
         let new = self.new_run(submission.name, submission.source, &limits, &grants)?;
         let told = told(&submission.cause);
         self.begin(NewRun {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use daemon::metrics::Metrics;
+use daemon::monitors::{self, Monitor};
 use daemon::runs::{End, Told, Wish};
 use effect::session::Kept;
 use effect::{Code, Error, Result};
@@ -131,7 +133,7 @@ impl<'a> Executor<'a> {
             journal: app.journal.clone(),
             node: app.node.clone(),
             state: app.state.clone(),
-            bound: app.config.policy.as_ref().map(|policy| policy.scripts.clone()),
+            live: app.live.subscribe(),
             most: bounds.queue,
             messages: sender,
             shared: shared.clone(),
@@ -163,6 +165,8 @@ impl<'a> Executor<'a> {
         let mut looks = tokio::time::interval(BETWEEN_LOOKS);
         looks.reset();
         let mut leaving = self.leaving.clone();
+        // The end may have come before the beginning.
+        leaving.mark_changed();
         let mut level = Interrupt::None;
         loop {
             if level == Interrupt::None {
@@ -171,13 +175,16 @@ impl<'a> Executor<'a> {
                 return Ok(());
             }
             self.shared.queued.store(self.ready.len(), Ordering::Relaxed);
+            Metrics::shared().set_running(self.ready.len(), self.active.len());
             let stays = level == Interrupt::None;
             let (nap, next_try) = (self.waits.nap(self.app), self.next_try());
             tokio::select! {
                 biased;
                 Ok(()) = leaving.changed() => {
                     level = *leaving.borrow_and_update();
-                    self.leave(level);
+                    if level != Interrupt::None {
+                        self.leave(level);
+                    }
                 }
                 Some(settled) = self.active.next(), if !self.active.is_empty() => self.settle(settled)?,
                 Some(errand) = self.errands.next(), if !self.errands.is_empty() => self.run_errand(errand),
@@ -487,7 +494,7 @@ async fn turn(
         kept: std::mem::take(&mut ready.kept),
         wish: ready.wish.clone(),
         is_wanted: ready.is_wanted,
-        watch: relay,
+        watch: relay.clone(),
         asked: Some(asked),
     };
     let step = going::go_on(app, going).await;
@@ -504,6 +511,9 @@ async fn turn(
         }
         Ok(Step::Over { name, finished }) => {
             let end = errands::end(app, &ready.run, Some(&finished)).await;
+            if let Some(end) = &end {
+                count(app, end, relay.is_alone()).await;
+            }
             (Ok(Step::Over { name, finished }), end)
         }
         Ok(Step::Left(finished)) => {
@@ -521,3 +531,18 @@ async fn turn(
     };
     Settled { ready, step, end }
 }
+
+/// Counts a run that has come to its end or to a pause, and tells of one that failed while nobody watched.
+async fn count(app: &App, end: &End, is_alone: bool) {
+    let (metrics, run) = (Metrics::shared(), &end.run);
+    metrics.run_ended(run.playbook.as_deref(), run.state);
+    if !is_alone || !app.live().monitors.watches(Monitor::Runs) {
+        return;
+    }
+    if let Err(error) = monitors::runs::failed(&app.journal, metrics, run).await {
+        tracing::warn!(run = %run.id, %error, "it cannot be told that a run has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

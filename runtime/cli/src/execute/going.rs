@@ -68,6 +68,10 @@ pub(super) async fn go_on(app: &App, going: Going) -> Result<Step> {
         return over(record(app, &id, ending::timed_out()).await?);
     }
     let mut job = Job { kept: going.kept, ..recorded_job(app, &run).await? };
+    // Runs of our own scripts have the state directory for a folder.
+    if job.root != app.state {
+        app.config.check_apart_from(&job.root)?;
+    }
     job.asks = going.wish.asks;
     job.patience = patience(going.wish.patience);
     for limit in &going.wish.limits {

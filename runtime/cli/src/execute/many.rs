@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::render::Silent;
 
 /// The states of runs that go on by themselves.
-pub(super) const BY_THEMSELVES: &[RunState] = &[RunState::Pending, RunState::Running, RunState::Waiting];
+pub(crate) const BY_THEMSELVES: &[RunState] = &[RunState::Pending, RunState::Running, RunState::Waiting];
 
 /// What one run has come to, for whoever watches them all.
 pub(crate) struct Outcome {

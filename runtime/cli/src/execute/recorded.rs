@@ -111,7 +111,9 @@ pub(crate) fn event_of(cause: &NewCause) -> Result<Option<Box<RawValue>>> {
         _ => json!({ "kind": "manual" }).to_string(),
     };
     let encoded = RawValue::from_string(event);
-    encoded.map(Some).map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
+    encoded
+        .map(Some)
+        .map_err(|error| Error::new(Code::Internal, "the event cannot be encoded").because(error))
 }
 
 /// The seed of a run's random numbers: different for every run, the same for every replay.

@@ -139,8 +139,12 @@ impl Desk {
             )
         });
         let effects: Vec<String> = effects.await?.clone();
-        let worker = self.worker().await?;
-        let parts = read(worker, effects, &modules, (name, &text.source), limit).await?;
+        let mut parts = read(self.worker().await?, effects.clone(), &modules, (name, &text.source), limit).await;
+        // A worker that died says nothing of the file.
+        if parts.as_ref().is_err_and(|mistake| mistake.error.code == Code::WorkerLost) {
+            parts = read(start_worker()?, effects, &modules, (name, &text.source), limit).await;
+        }
+        let parts = parts?;
         self.check(text, &parts).await?;
         Ok(parts)
     }

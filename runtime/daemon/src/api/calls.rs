@@ -123,10 +123,14 @@ pub(super) fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(tonic::Response::new).map_err(|error| status::of(&error))
 }
 
+/// Who makes this call.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> String {
+    request.extensions().get::<Caller>().map_or_else(|| "somebody".to_owned(), Caller::shown)
+}
+
 /// Why a run is begun by this call.
 pub(super) fn cause<T>(request: &tonic::Request<T>) -> Cause {
-    let caller = request.extensions().get::<Caller>().map_or_else(|| "somebody".to_owned(), Caller::shown);
-    Cause { by: By::Caller { caller }, event: serde_json::Value::Null }
+    Cause { by: By::Caller { caller: caller(request) }, event: serde_json::Value::Null }
 }
 
 pub(super) fn failure(error: &Error) -> v1::Failure {

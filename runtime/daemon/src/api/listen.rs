@@ -13,10 +13,12 @@ use hyper::body::{Frame, Incoming};
 use peer::calls::{self, Bounds, Over};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::calls::Services;
 use super::{Api, Caller, Settings, status};
+use crate::metrics::Metrics;
 use crate::routes::Door;
 use crate::{accept, socket};
 
@@ -43,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Certificates are looked at when a connection begins: one that is revoked meanwhile is of no use for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// The status of a call that there is not.
+const UNIMPLEMENTED: &str = "12";
 /// For what is under way when the end has come, and a little more for the connections themselves.
 const GRACE: Duration = Duration::from_secs(5);
 const GRACE_OF_ALL: Duration = Duration::from_secs(8);
@@ -52,11 +56,20 @@ const GRACE_OF_ALL: Duration = Duration::from_secs(8);
 pub struct Opened {
     listener: UnixListener,
     path: PathBuf,
-    file: socket::Identity,
+    /// Which file it is, where it is ours to take away.
+    file: Option<socket::Identity>,
     settings: Settings,
 }
 
 impl Opened {
+    /// One that a service manager opened, and goes on to hold.
+    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Self {
+        let address = listener.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_else(|| settings.socket_in(state));
+        Self { listener, path, file: None, settings: settings.clone() }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -73,7 +86,7 @@ pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
     let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
     let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
     let file = socket::identity(&path).ok_or_else(gone)?;
-    Ok(Opened { listener, path, file, settings: settings.clone() })
+    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
 }
 
 /// Answers callers on this machine until `over` becomes true, and takes the socket away then.
@@ -86,7 +99,10 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
         connection(stream, caller, bounds, services.clone(), over)
     };
-    let closed = |listener| socket::close(listener, &path, file);
+    let closed = |listener| match file {
+        Some(file) => socket::close(listener, &path, file),
+        None => drop(listener),
+    };
     accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
 }
 
@@ -139,12 +155,28 @@ where
     let sending = Arc::new(Semaphore::new(MOST_SENDING));
     async move {
         let (end, shown) = (over.clone(), caller.shown());
-        let way =
-            move |request| answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+        let way = move |request: Request<Incoming>| {
+            let (call, begun) = (request.uri().path().to_owned(), Instant::now());
+            let answered = answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+            async move {
+                let response = answered.await;
+                count(&call, &response, begun.elapsed());
+                response
+            }
+        };
         if let Err(error) = calls::serve(stream, bounds, end, way).await {
             tracing::debug!(caller = shown, %error, "a caller's connection broke");
         }
     }
+}
+
+/// Counts a call by what it was answered with: one that went well says so behind its message.
+fn count(call: &str, response: &Response<Body>, took: Duration) {
+    let status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+    let status = status.unwrap_or("0");
+    let is_known = call.starts_with("/mcrun.v1.") && status != UNIMPLEMENTED;
+    let method = if is_known { call.trim_start_matches("/mcrun.v1.") } else { "other" };
+    Metrics::shared().call(method, status, took);
 }
 
 /// The way of one call.
@@ -176,7 +208,7 @@ async fn answer(
                 Err(error) => return refusal(&error),
             },
         };
-        services.call(Request::from_parts(head, body)).await
+        coded(services.call(Request::from_parts(head, body)).await, &call)
     };
     let mut response = match patience {
         None => answered.await,
@@ -216,6 +248,31 @@ async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> 
         Err(calls::Refused::Broken(why)) => {
             Err(Error::new(Code::ApiRequest, "the message of the call breaks off").because(why))
         }
+    }
+}
+
+/// The same answer, with a code of ours where a message could not be read or nobody knows the call.
+fn coded(response: Response<Body>, call: &str) -> Response<Body> {
+    if call.starts_with("/grpc.") || response.headers().contains_key(api::FAILURE) {
+        return response;
+    }
+    // Only an answer that is nothing but a failure has its status among the headers.
+    let Some(status) = tonic::Status::from_header_map(response.headers()) else { return response };
+    let error = match status.code() {
+        tonic::Code::Ok => return response,
+        tonic::Code::Unimplemented => {
+            let message =
+                format!("the daemon does not know `{call}`, or how its message is packed: it may be older");
+            Error::new(Code::ApiVersion, message).because(status.message())
+        }
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
+            Error::new(Code::ApiBusy, "a message of this call is too large").because(status.message())
+        }
+        _ => Error::new(Code::ApiRequest, "the message of the call cannot be read").because(status.message()),
+    };
+    match status.code() {
+        tonic::Code::Unimplemented => calls::status(tonic::Code::Unimplemented, &error).into_http(),
+        _ => refusal(&error),
     }
 }
 

@@ -18,17 +18,24 @@ fn code_of(error: &Error) -> tonic::Code {
         | Code::Syntax
         | Code::LimitSource
         | Code::DataTooLarge
+        | Code::Parameters
         | Code::Usage => Grpc::InvalidArgument,
-        Code::RunUnknown | Code::ServiceUnknown | Code::PlaybookUnknown => Grpc::NotFound,
+        Code::RunUnknown | Code::ServiceUnknown | Code::PlaybookUnknown | Code::PlaybookVersion => {
+            Grpc::NotFound
+        }
         Code::ApiKeyTaken => Grpc::AlreadyExists,
         Code::ApiUser | Code::ApiRole | Code::Denied => Grpc::PermissionDenied,
-        Code::ApiVersion | Code::RunState | Code::Locked | Code::PlanTaken | Code::NotUndoable => {
-            Grpc::FailedPrecondition
-        }
-        Code::ApiBusy => Grpc::ResourceExhausted,
+        Code::ApiVersion
+        | Code::RunState
+        | Code::Locked
+        | Code::PlanTaken
+        | Code::NotUndoable
+        | Code::NotExecuted
+        | Code::QuestionGone => Grpc::FailedPrecondition,
+        Code::ApiBusy | Code::DaemonBusy => Grpc::ResourceExhausted,
         Code::TimedOut => Grpc::DeadlineExceeded,
         Code::Unsupported => Grpc::Unimplemented,
-        Code::ApiUnavailable => Grpc::Unavailable,
+        Code::ApiUnavailable | Code::DaemonStops => Grpc::Unavailable,
         Code::JournalBroken => Grpc::DataLoss,
         Code::Internal => Grpc::Internal,
         _ if error.retryable => Grpc::Unavailable,

@@ -155,6 +155,7 @@ impl Spoken {
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut lines = BufReader::new(stream);
+        let mut handing = Handing { routes: self.edge.routes.as_deref(), times: 0 };
         loop {
             let mut line = String::new();
             if io::Read::take(&mut lines, LONGEST_LINE).read_line(&mut line)? == 0 {
@@ -162,7 +163,7 @@ impl Spoken {
             }
             match serde_json::from_str(&line) {
                 Ok(Ask::HandOver) => {
-                    tracing::info!("another edge takes over");
+                    handing.begin_or_end();
                     descriptors::send(stream, &self.every_socket()?)?;
                     stream.set_read_timeout(Some(SUCCESSION))?;
                 }
@@ -227,6 +228,34 @@ impl Spoken {
             listen: self.sockets.addresses(),
             zones,
             routes: self.edge.routes.as_ref().map(|routes| routes.addresses()).unwrap_or_default(),
+        }
+    }
+}
+
+/// How far a successor is that speaks on a line: it asks for the sockets at its beginning, and once more right before it
+/// answers. From then on ports are opened by it alone; where it goes away instead, by this edge again.
+struct Handing<'a> {
+    routes: Option<&'a super::Routes>,
+    times: u32,
+}
+
+impl Handing<'_> {
+    fn begin_or_end(&mut self) {
+        self.times += 1;
+        if self.times == 1 {
+            tracing::info!("another edge takes over");
+        } else if let Some(routes) = self.routes {
+            routes.open_no_more(true);
+        }
+    }
+}
+
+impl Drop for Handing<'_> {
+    fn drop(&mut self) {
+        if self.times > 1
+            && let Some(routes) = self.routes
+        {
+            routes.open_no_more(false);
         }
     }
 }

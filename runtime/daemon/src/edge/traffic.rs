@@ -22,6 +22,7 @@ use journal::Clock;
 use routes::embedded::Proof;
 use routes::proxy::{self, Proxy};
 use routes::{Drained, Key, Material, Settings, Standing};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -37,6 +38,8 @@ use ports::Ports;
 /// For how long, after a predecessor was relieved, what it held is tried, and how often.
 const HURRIED: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_millis(20);
+/// Between looks whether a successor listens.
+const SOON: Duration = Duration::from_millis(2);
 /// Beyond the time that another edge was given, for its answer.
 const BEYOND: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,8 @@ pub(super) struct Routes {
     is_left: AtomicBool,
     /// Whether what could not be served is tried at each look.
     is_hurried: AtomicBool,
+    /// Whether ports were left to a successor that did not come: the next look opens them.
+    is_back: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -102,6 +107,7 @@ impl Routes {
             linger,
             is_left: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
+            is_back: AtomicBool::new(false),
             threads: Mutex::new(threads),
         }))
     }
@@ -129,6 +135,26 @@ impl Routes {
         while Instant::now() < until && !self.known().waiting().is_empty() {
             self.try_now().await;
             tokio::time::sleep(BETWEEN).await;
+        }
+    }
+
+    /// Leaves it to a successor, or no longer, to listen at ports of new routes.
+    pub(super) fn open_no_more(&self, leaves: bool) {
+        let mut ports = locked(&self.ports);
+        ports.leave_open(leaves);
+        self.is_back.store(!leaves && !ports.are_over(), Ordering::Relaxed);
+    }
+
+    /// Waits, not for long, until a successor listens at a port that is left to it.
+    async fn is_listened_at(&self, port: u16) {
+        if locked(&self.ports).is_open(port) {
+            return;
+        }
+        let until = Instant::now() + HURRIED;
+        for address in &self.parts.settings.addresses {
+            while Instant::now() < until && TcpStream::connect((*address, port)).await.is_err() {
+                tokio::time::sleep(SOON).await;
+            }
         }
     }
 
@@ -280,6 +306,9 @@ impl Routes {
             if row.and_then(|row| row.read.as_ref().ok()) != wanted {
                 return Err(overtaken(&format!("the route `{key}`")));
             }
+        }
+        if wanted.is_some() {
+            self.is_listened_at(key.listen).await;
         }
         timeout(within, self.proxy.settled(key)).await.map_err(|_| {
             let message = format!("the route `{key}` is served, and what ran over it before still does");

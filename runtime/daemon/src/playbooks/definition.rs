@@ -1,10 +1,12 @@
 //! Owns what `playbook { … }` says: types only. How it is read from a script is left to its neighbours.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use effect::Timestamp;
+use effect::units::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,6 +72,24 @@ pub enum Trigger {
     File(OnFile),
     /// When somebody calls.
     Webhook(OnWebhook),
+}
+
+/// As it is shown: `cron 17 3 * * *`.
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(cron) => {
+                write!(f, "cron {}", cron.expression)?;
+                cron.zone.iter().try_for_each(|zone| write!(f, " {zone}"))
+            }
+            Self::Every(every) => write!(f, "every {}", Span(every.every)),
+            Self::At(at) => write!(f, "at {}", at.text),
+            Self::Boot => f.write_str("boot"),
+            Self::Event(event) => write!(f, "event {}", event.pattern),
+            Self::File(file) => write!(f, "file {}", file.path.display()),
+            Self::Webhook(hook) => write!(f, "webhook {}", hook.path),
+        }
+    }
 }
 
 /// `cron = "17 3 * * *"`, or `{ at = "17 3 * * *", zone = "Europe/Berlin", jitter = "5m" }`.

@@ -1,7 +1,7 @@
 //! Owns what lies in a folder of playbooks: which of its files count, where each really lies, and what it holds.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -59,29 +59,30 @@ fn counts(name: &str) -> bool {
     !(stem.is_empty() || stem.starts_with(['.', '#']) || stem.ends_with(".test") || stem.ends_with(".d"))
 }
 
-/// The files directly in a folder that may hold playbooks, at most `most`.
+/// The files directly in a folder that may hold playbooks, at most `most`, and whether each is a link.
 ///
 /// # Errors
 /// `MC-L006` where it cannot be read, `MC-L021` where it holds more.
-pub(super) fn list(folder: &Path, most: usize) -> Result<BTreeSet<PathBuf>> {
+pub fn list(folder: &Path, most: usize) -> Result<BTreeMap<PathBuf, bool>> {
     let shown = folder.display();
     let failed = |error: io::Error| {
         Error::new(Code::PlaybookFolder, format!("the folder `{shown}` cannot be read"))
             .because(error)
             .retryable()
     };
-    let mut files = BTreeSet::new();
+    let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder || !entry.file_name().to_str().is_some_and(counts) {
+        // The folder itself tells: nothing is asked of each file.
+        let kind = entry.file_type().map_err(failed)?;
+        if kind.is_dir() || !entry.file_name().to_str().is_some_and(counts) {
             continue;
         }
         if files.len() == most {
             let message = format!("the folder `{shown}` holds more than {most} files of playbooks");
             return Err(Error::new(Code::PlaybookMany, message));
         }
-        files.insert(entry.path());
+        files.insert(entry.path(), kind.is_symlink());
     }
     Ok(files)
 }
@@ -156,43 +157,41 @@ pub(super) fn before(name: &str) -> Vec<String> {
     ENDINGS[..index].iter().map(|ending| format!("{base}{ending}")).collect()
 }
 
-/// What lies beneath a folder: its folders, and what tells whether any source in there has changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Tree {
-    /// The folders, itself first.
-    pub(super) folders: Vec<PathBuf>,
-    /// Of every source.
-    pub(super) print: u64,
-}
-
-/// Walks what lies beneath a folder, as far as that makes sense.
-pub(super) fn tree(root: &Path) -> Tree {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut tree = Tree { folders: vec![root.to_owned()], print: 0 };
-    let mut depths = vec![0];
-    let (mut next, mut files) = (0, 0);
-    while let Some(folder) = tree.folders.get(next).cloned() {
-        let depth = depths[next];
+/// The folders beneath one, itself first, as far as it makes sense.
+pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![(root.to_owned(), 0)];
+    let mut next = 0;
+    while let Some((folder, depth)) = found.get(next).cloned() {
         next += 1;
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                if depth < DEEPEST && tree.folders.len() < MOST_FOLDERS {
-                    tree.folders.push(entry.path());
-                    depths.push(depth + 1);
-                }
-            } else if (name.ends_with(".lua") || name.ends_with(".luau")) && files < MOST_FILES {
-                files += 1;
-                let mut hasher = DefaultHasher::new();
-                (entry.path(), Stamp::of(&metadata)).hash(&mut hasher);
-                // Their order does not count.
-                tree.print = tree.print.wrapping_add(hasher.finish());
+        for entry in entries(&folder) {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && depth < DEEPEST && found.len() < MOST_FOLDERS {
+                found.push((entry.path(), depth + 1));
             }
         }
     }
-    tree
+    found.into_iter().map(|(folder, _)| folder).collect()
+}
+
+/// What tells whether any source in these folders has changed.
+pub(super) fn print(folders: &[PathBuf]) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let sources = folders.iter().flat_map(|folder| entries(folder)).filter(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.ends_with(".lua") || name.ends_with(".luau"))
+    });
+    // Their order does not count.
+    sources.take(MOST_FILES).fold(0, |print: u64, entry| {
+        let mut hasher = DefaultHasher::new();
+        (entry.path(), entry.metadata().ok().as_ref().map(Stamp::of)).hash(&mut hasher);
+        print.wrapping_add(hasher.finish())
+    })
+}
+
+/// What lies in a folder and is not hidden.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| !name.starts_with('.')))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Owns how kept playbooks are recorded and read back: the active version of each, the versions before it with their
 //! sources, and the files that cannot be loaded. Whoever has the database can read it; what is written is left to `keep`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Journal, Look, Record};
@@ -9,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Definition;
+use super::{Definition, Playbook};
 
 /// The kinds of records.
 pub(super) const ACTIVE: &str = "playbook";
@@ -63,6 +65,23 @@ impl Active {
     #[must_use]
     pub fn definition(&self) -> Option<Definition> {
         serde_json::from_value(self.definition.clone()).ok()
+    }
+}
+
+impl Active {
+    /// The playbook without its sources, where this program can read what is recorded.
+    #[must_use]
+    pub fn outline(&self) -> Option<Playbook> {
+        Some(Playbook {
+            definition: self.definition()?,
+            version: self.version.version.clone(),
+            number: self.version.number,
+            file: self.version.file.clone(),
+            root: self.root.clone(),
+            source: Arc::from(""),
+            modules: BTreeMap::new(),
+            loaded: self.version.loaded,
+        })
     }
 }
 

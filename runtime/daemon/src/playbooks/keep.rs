@@ -103,6 +103,11 @@ impl Keep {
         Ok(restored.collect())
     }
 
+    /// Keeps so many versions of each from now on.
+    pub(super) fn keeps(&mut self, most: u32) {
+        self.most = most.into();
+    }
+
     pub(super) fn history(&self) -> History {
         History::new(self.journal.clone(), self.node.clone())
     }

@@ -47,8 +47,7 @@ pub struct Keeper {
     heard: Arc<Heard>,
     table: watch::Sender<Arc<Table>>,
     loaded: watch::Sender<bool>,
-    settle: Duration,
-    poll: Duration,
+    settings: watch::Receiver<Settings>,
     looking: Option<JoinHandle<(Memory, Found)>>,
     /// Whether something was heard since the last look.
     is_moving: bool,
@@ -78,7 +77,7 @@ impl Keeper {
         heard: Arc<Heard>,
         table: watch::Sender<Arc<Table>>,
         loaded: watch::Sender<bool>,
-        settings: &Settings,
+        settings: watch::Receiver<Settings>,
     ) -> Self {
         Self {
             state: State::default(),
@@ -89,8 +88,7 @@ impl Keeper {
             heard,
             table,
             loaded,
-            settle: settings.settle.0,
-            poll: settings.poll.0,
+            settings,
             looking: None,
             is_moving: false,
             quiet_at: None,
@@ -142,7 +140,7 @@ impl Keeper {
         self.look(false);
         self.commit_at = Some(Instant::now() + LONGEST_START);
         loop {
-            let poll_at = Instant::now() + self.poll;
+            let poll_at = Instant::now() + self.settings.borrow().poll.0;
             let mut is_due = false;
             tokio::select! {
                 _ = over.wait_for(|is_over| *is_over) => return,
@@ -161,6 +159,10 @@ impl Keeper {
         }
     }
 
+    fn settle(&self) -> Duration {
+        self.settings.borrow().settle.0
+    }
+
     fn is_idle(&self) -> bool {
         self.reading.is_empty() && self.waiting.is_empty() && self.looking.is_none()
     }
@@ -168,8 +170,8 @@ impl Keeper {
     fn heard_something(&mut self) {
         let now = Instant::now();
         self.is_moving = true;
-        self.quiet_at = Some(now + self.settle);
-        self.latest_at.get_or_insert(now + LONGEST_UNREST.max(self.settle));
+        self.quiet_at = Some(now + self.settle());
+        self.latest_at.get_or_insert(now + LONGEST_UNREST.max(self.settle()));
     }
 
     fn look_at(&self) -> Option<Instant> {
@@ -185,6 +187,12 @@ impl Keeper {
     fn look(&mut self, is_restless: bool) {
         let Some(mut memory) = self.memory.take() else { return };
         (self.quiet_at, self.latest_at, self.is_moving) = (None, None, false);
+        {
+            let settings = self.settings.borrow();
+            memory.folders.clone_from(&settings.folders);
+            self.state.only_in(&settings.folders);
+            self.keep.keeps(settings.versions);
+        }
         let ask = Ask { inputs: self.state.inputs(), hints: self.heard.take(), is_restless };
         self.state.is_restless = is_restless;
         self.looking = Some(tokio::task::spawn_blocking(move || {
@@ -195,11 +203,13 @@ impl Keeper {
 
     fn found(&mut self, found: Option<(Memory, Found)>) {
         self.looking = None;
-        let Some((memory, found)) = found else { return };
+        let Some((memory, found)) = found else {
+            return tracing::error!("folders of playbooks are looked at no longer: a look has failed");
+        };
         self.memory = Some(memory);
         let now = Instant::now();
         if found.is_unsettled {
-            self.look_again_at(now + self.settle);
+            self.look_again_at(now + self.settle());
         }
         for change in self.state.found(found, now) {
             self.waiting.push_back(change);

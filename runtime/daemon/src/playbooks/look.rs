@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use effect::{Code, Error, Result};
 
-use super::folder::{self, Identity, Stamp, Tree};
+use super::folder::{self, Identity, Stamp};
 use super::loader::Text;
 use super::watching::{Hints, Watching};
 use super::ways::{self, Places};
@@ -156,7 +156,8 @@ struct Look<'a> {
     prints: HashMap<PathBuf, Option<Print>>,
     /// The texts that were read on the way.
     texts: HashMap<PathBuf, Result<Arc<str>>>,
-    trees: HashMap<PathBuf, u64>,
+    /// What lies beneath each folder that was walked, and its print where that was asked for.
+    trees: HashMap<PathBuf, (Vec<PathBuf>, Option<u64>)>,
     places: Places,
     found: Found,
 }
@@ -168,21 +169,15 @@ impl Look<'_> {
         let state = listed.as_ref().map(|_| folder::identity(path)).map_err(Clone::clone);
         self.found.folders.push(Folder { path: path.to_owned(), state });
         let (Ok(files), Ok(real)) = (listed, fs::canonicalize(path)) else { return };
-        let tree = self.tree(&real);
-        tree.folders.into_iter().for_each(|folder| ways::whole(&mut self.places, folder));
-        for file in files {
-            self.file(file, &real);
+        let folders = folder::folders(&real);
+        folders.iter().for_each(|folder| ways::whole(&mut self.places, folder.clone()));
+        self.trees.insert(real.clone(), (folders, None));
+        for (file, is_link) in files {
+            self.file(file, is_link, &real);
         }
     }
 
-    fn tree(&mut self, root: &Path) -> Tree {
-        let tree = folder::tree(root);
-        self.trees.insert(root.to_owned(), tree.print);
-        tree
-    }
-
-    fn file(&mut self, path: PathBuf, folder: &Path) {
-        let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+    fn file(&mut self, path: PathBuf, is_link: bool, folder: &Path) {
         let real = if is_link {
             ways::way(&mut self.places, &path);
             fs::canonicalize(&path)
@@ -201,7 +196,7 @@ impl Look<'_> {
             }
         };
         let root = real.parent().unwrap_or(Path::new("/")).to_owned();
-        self.places.entry(root.clone()).or_insert(None);
+        ways::whole(&mut self.places, root.clone());
         let Some(print) = self.print(&real) else { return };
         let Some(main) = print else {
             let error = match self.text(&real) {
@@ -235,8 +230,11 @@ impl Look<'_> {
     fn is_same(&mut self, before: &Inputs) -> bool {
         let mut is_same = true;
         for (path, print) in &before.modules {
-            if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
-                self.places.entry(folder.to_owned()).or_insert(None);
+            if let Some(folder) = path.parent()
+                && !matches!(self.places.get(folder), Some(None))
+                && folder.is_dir()
+            {
+                ways::whole(&mut self.places, folder.to_owned());
             }
             match self.print(path) {
                 Some(now) => is_same &= now == *print,
@@ -247,10 +245,9 @@ impl Look<'_> {
     }
 
     fn print_of_tree(&mut self, root: &Path) -> u64 {
-        match self.trees.get(root) {
-            Some(print) => *print,
-            None => self.tree(root).print,
-        }
+        let walked = self.trees.entry(root.to_owned()).or_insert_with(|| (folder::folders(root), None));
+        let (folders, print) = walked;
+        *print.get_or_insert_with(|| folder::print(folders))
     }
 
     /// What a path holds, nothing where it cannot be read; none where it does not hold still.

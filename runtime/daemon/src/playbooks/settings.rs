@@ -32,7 +32,7 @@ impl Default for Settings {
         Self {
             folders: Vec::new(),
             settle: Span(Duration::from_millis(25)),
-            poll: Span::seconds(5),
+            poll: Span::seconds(10),
             versions: 50,
         }
     }

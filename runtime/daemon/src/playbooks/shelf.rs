@@ -38,6 +38,7 @@ pub struct Options {
 pub struct Shelf {
     table: watch::Receiver<Arc<Table>>,
     is_loaded: watch::Receiver<bool>,
+    settings: Arc<watch::Sender<Settings>>,
     heard: Arc<Heard>,
     history: History,
 }
@@ -56,8 +57,10 @@ impl Shelf {
         let memory = Memory::new(settings.folders.clone(), MOST_FILES, Watching::new(heard.clone()));
         let (table, tables) = watch::channel(Arc::new(Table::default()));
         let (loaded, is_loaded) = watch::channel(false);
-        let shelf = Self { table: tables, is_loaded, heard: heard.clone(), history };
-        let mut keeper = Keeper::new(keep, loader, clock, memory, heard, table, loaded, &settings);
+        let (settings, live) = watch::channel(settings);
+        let settings = Arc::new(settings);
+        let shelf = Self { table: tables, is_loaded, settings, heard: heard.clone(), history };
+        let mut keeper = Keeper::new(keep, loader, clock, memory, heard, table, loaded, live);
         keeper.restore(restored).await;
         Ok((shelf, keeper))
     }
@@ -73,8 +76,9 @@ impl Shelf {
         let _ = self.is_loaded.clone().wait_for(|is_loaded| *is_loaded).await;
     }
 
-    /// Has every file read again, for whoever does not trust what is heard.
-    pub fn look_again(&self) {
+    /// Keeps playbooks by other settings from now on, and has every file read again.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.settings.send_replace(settings);
         self.heard.look_at_all();
     }
 

@@ -58,6 +58,8 @@ struct Fresh {
 struct File {
     present: Present,
     active: Option<Arc<Playbook>>,
+    /// Whether it is recorded that another program has read it.
+    is_of_other: bool,
     inputs: Option<Arc<Inputs>>,
     /// The text that is being read.
     reading: Option<Print>,
@@ -122,6 +124,13 @@ impl State {
         self.is_changed
     }
 
+    /// Forgets what was wrong with folders that playbooks come from no longer.
+    pub(super) fn only_in(&mut self, folders: &[PathBuf]) {
+        let before = self.lost.len();
+        self.lost.retain(|folder, _| folders.contains(folder));
+        self.is_changed |= self.lost.len() != before;
+    }
+
     pub(super) fn inputs(&self) -> BTreeMap<PathBuf, Arc<Inputs>> {
         let known = self.files.iter().filter_map(|(path, file)| Some((path.clone(), file.inputs.clone()?)));
         known.collect()
@@ -144,6 +153,8 @@ impl State {
             let inputs = Inputs { real: active.root.join(own), main, modules: Vec::new(), tree: None };
             file.inputs = Some(Arc::new(inputs.with_modules(&active.root, &modules)));
             file.present = Present::Active;
+        } else {
+            file.is_of_other = true;
         }
         let playbook = Arc::new(Playbook {
             definition,
@@ -302,7 +313,10 @@ impl State {
             let Some(file) = self.files.get(path) else { continue };
             let playbook = match (&file.present, &file.active) {
                 (Present::Fresh(fresh), active) if *is_present => match active {
-                    Some(active) if is_as_active(fresh, active, path) => active.clone(),
+                    Some(active) if is_as_active(fresh, active, path) => {
+                        change.active.extend(file.is_of_other.then(|| active.clone()));
+                        active.clone()
+                    }
                     _ => {
                         let playbook = Arc::new(self.made(name, path, fresh, keep, now));
                         change.active.push(playbook.clone());
@@ -371,7 +385,9 @@ impl State {
             }
         }
         // What is being read stays what it was until that is over.
-        let is_open = |path: &Path| self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some());
+        let is_open = |path: &Path| {
+            self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some())
+        };
         let open = self.failed.values().filter(|failed| is_open(&failed.file));
         for before in open {
             add(&before.file, &before.error, before.line, before.print.clone());
@@ -403,6 +419,7 @@ impl State {
             file.active = has.and_then(|(name, _)| playbooks.get(name).cloned());
             if has.is_some_and(|(_, is_present)| *is_present) {
                 file.present = Present::Active;
+                file.is_of_other = false;
             }
         }
         for playbook in &change.active {

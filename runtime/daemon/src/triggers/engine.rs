@@ -34,7 +34,7 @@ use self::memory::Memory;
 /// Between looks where nothing wakes us: clocks are set, and what the kernel tells may be lost.
 const FAR: Duration = Duration::from_secs(1);
 /// Between the first looks after somebody has written: the write is there a moment before it counts.
-const NEAR: Duration = Duration::from_millis(2);
+const NEAR: Duration = Duration::from_millis(4);
 /// After a pass that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);

@@ -33,6 +33,8 @@ const SHORTEST_SETTLE: Duration = Duration::from_millis(50);
 const LONGEST_SETTLE: u32 = 20;
 /// Between looks at what cannot be watched, or may have been missed.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+/// Between tries to look at what cannot be looked at.
+const BETWEEN_TRIES: Duration = Duration::from_secs(60);
 /// After something could not be recorded.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,7 +45,10 @@ pub struct Files {
     node: String,
     table: watch::Receiver<Arc<Table>>,
     inbox: Inbox,
+    adopted: Option<Arc<Table>>,
     followed: BTreeMap<String, Followed>,
+    /// What could not be looked at, and when it is tried again.
+    refused: HashMap<String, Instant>,
 }
 
 /// The files of one trigger.
@@ -70,7 +75,15 @@ impl Files {
     /// Follows what is loaded.
     #[must_use]
     pub fn new(journal: Journal, node: String, table: watch::Receiver<Arc<Table>>, inbox: Inbox) -> Self {
-        Self { journal, node, table, inbox, followed: BTreeMap::new() }
+        Self {
+            journal,
+            node,
+            table,
+            inbox,
+            adopted: None,
+            followed: BTreeMap::new(),
+            refused: HashMap::new(),
+        }
     }
 
     /// Watches until `shutdown` becomes true, or its sender is gone.
@@ -87,7 +100,8 @@ impl Files {
         let mut watching = Watching::start();
         let mut look = Instant::now();
         loop {
-            if let Err(error) = self.adopt().await {
+            let adopted = self.adopt().await;
+            if let Err(error) = &adopted {
                 tracing::warn!(%error, "the files of triggers cannot be followed yet");
             }
             self.settle(&mut watching).await;
@@ -96,8 +110,8 @@ impl Files {
                 look = Instant::now() + BETWEEN_LOOKS;
             }
             let settled = self.followed.values().filter_map(|followed| Some(followed.changing?.1)).min();
-            let wake =
-                if self.followed.is_empty() { None } else { Some(settled.map_or(look, |at| at.min(look))) };
+            let is_idle = self.followed.is_empty() && self.refused.is_empty() && adopted.is_ok();
+            let wake = if is_idle { None } else { Some(settled.map_or(look, |at| at.min(look))) };
             tokio::select! {
                 biased;
                 Ok(()) = table.changed() => look = Instant::now(),
@@ -109,36 +123,50 @@ impl Files {
 
     /// Takes over what is loaded now. What is new begins with what its files are now.
     async fn adopt(&mut self) -> Result<()> {
+        let table = self.table.borrow().clone();
+        let is_adopted = self.adopted.as_ref().is_some_and(|adopted| Arc::ptr_eq(adopted, &table));
+        if is_adopted && self.refused.is_empty() {
+            return Ok(());
+        }
         let mut wanted: HashMap<String, OnFile> = HashMap::new();
-        {
-            let table = self.table.borrow();
-            for playbook in table.playbooks.values() {
-                for trigger in &playbook.definition.on {
-                    if let Trigger::File(on) = trigger {
-                        wanted.insert(identity::name(&playbook.definition.name, trigger), on.clone());
-                    }
+        for playbook in table.playbooks.values() {
+            for trigger in &playbook.definition.on {
+                if let Trigger::File(on) = trigger {
+                    wanted.insert(identity::name(&playbook.definition.name, trigger), on.clone());
                 }
             }
         }
         self.followed.retain(|name, _| wanted.contains_key(name));
+        self.refused.retain(|name, _| wanted.contains_key(name));
         for (name, on) in wanted {
             if let Some(followed) = self.followed.get_mut(&name) {
                 followed.on = on;
                 continue;
             }
+            let now = Instant::now();
+            if self.refused.get(&name).is_some_and(|again| *again > now) {
+                continue;
+            }
             let recorded = self.journal.record(KIND, &self.node, &name).await?;
             let print = match recorded.and_then(|record| serde_json::from_str(&record.value).ok()) {
                 Some(print) => print,
-                None => {
-                    let print = scan(&on).await?;
-                    self.journal.write(vec![self.record(&name, &print)]).await?;
-                    print
-                }
+                None => match scan(&on).await {
+                    Ok(print) => {
+                        self.journal.write(vec![self.record(&name, &print)]).await?;
+                        print
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, path = %on.path.display(), "files of a trigger are not followed");
+                        self.refused.insert(name, now + BETWEEN_TRIES);
+                        continue;
+                    }
+                },
             };
-            let now = Instant::now();
+            self.refused.remove(&name);
             // What changed while nobody watched is seen at once.
             self.followed.insert(name, Followed { on, print, changing: Some((now, now)), is_told: false });
         }
+        self.adopted = Some(table);
         Ok(())
     }
 
@@ -171,8 +199,9 @@ impl Files {
             let on = followed.on.clone();
             if let Err(error) = self.tell(&name, &on).await {
                 tracing::warn!(%error, path = %on.path.display(), "a change of files cannot be told of yet");
+                let pause = if error.code == Code::FileWatch { BETWEEN_TRIES } else { PAUSE };
                 if let Some(followed) = self.followed.get_mut(&name) {
-                    let again = Instant::now() + PAUSE;
+                    let again = Instant::now() + pause;
                     followed.changing = Some((again, again));
                 }
             }

@@ -137,7 +137,8 @@ async fn the_newest_versions_are_kept_with_their_sources() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), pruned).await.expect("the oldest are taken out");
-    let numbers: Vec<u64> = history.versions("a").await.unwrap().iter().map(|version| version.number).collect();
+    let numbers: Vec<u64> =
+        history.versions("a").await.unwrap().iter().map(|version| version.number).collect();
     assert_eq!(numbers, [6, 5, 4]);
     let fourth = history.version("a", Some(4)).await.unwrap();
     let sources = history.sources(&fourth).await.unwrap();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use daemon::playbooks::{
-    Broken, CatchUp, Definition, Keeper, Loader, Mistake, Options, Overlap, Parts, Playbook, Settings, Shelf, Table, Text,
+    Broken, CatchUp, Definition, Keeper, Loader, Mistake, Options, Overlap, Parts, Playbook, Settings, Shelf,
+    Table, Text,
 };
 use effect::units::Span;
 use effect::{Code, Error};
@@ -88,13 +89,14 @@ fn required(
 ) -> Result<(), Mistake> {
     for line in source.lines() {
         let Some(base) = quoted(line, "require(\"./") else { continue };
-        let mut tried = [".luau", ".lua", "/init.luau", "/init.lua"].iter().map(|ending| format!("{base}{ending}"));
+        let mut tried =
+            [".luau", ".lua", "/init.luau", "/init.lua"].iter().map(|ending| format!("{base}{ending}"));
         let module = tried.find_map(|name| match pinned.get(&name) {
             Some(text) => Some((name, text.clone())),
             None => fs::read_to_string(root.join(&name)).ok().map(|text| (name, Arc::from(text))),
         });
-        let (name, text) = module
-            .ok_or_else(|| Error::new(Code::ModuleNotFound, format!("no module `./{base}`")))?;
+        let (name, text) =
+            module.ok_or_else(|| Error::new(Code::ModuleNotFound, format!("no module `./{base}`")))?;
         if text.contains("((") {
             return Err(Error::new(Code::Syntax, format!("`{name}` does not compile")).into());
         }
@@ -131,7 +133,14 @@ impl Stage {
         };
         fs::create_dir(stage.folder()).unwrap();
         // What is heard must be enough; the look from time to time has a test of its own.
-        Self { settings: Settings { folders: vec![stage.folder()], poll: Span::seconds(3600), ..Settings::default() }, ..stage }
+        Self {
+            settings: Settings {
+                folders: vec![stage.folder()],
+                poll: Span::seconds(3600),
+                ..Settings::default()
+            },
+            ..stage
+        }
     }
 
     /// The folder of playbooks.

@@ -105,7 +105,9 @@ async fn what_waits_for_a_playbook_that_is_gone_is_left_out() {
 async fn a_start_by_hand_is_shown_among_the_others() {
     let stage = minutely(Overlap::Skip);
     let write: Write = daemon::triggers::manual("rift", "p", "user root", stage.journal.clock().now(), "01");
-    stage.journal.write(vec![write]).await.unwrap();
+    stage.journal.write(vec![write.clone()]).await.unwrap();
+    let again = stage.journal.write(vec![write]).await.unwrap_err();
+    assert_eq!(effect::Error::from(again).code, effect::Code::OccurrenceTaken);
     let shown = stage.occurrences("p").await;
     assert_eq!((shown[0].trigger.as_str(), shown[0].outcome), ("manual", Outcome::Started));
     // It is no trigger that the engine would know of.

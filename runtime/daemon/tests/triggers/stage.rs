@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,7 +53,7 @@ impl Clock for Set {
 #[derive(Debug)]
 pub(crate) struct Recording {
     journal: Journal,
-    count: AtomicI64,
+    count: AtomicU32,
     /// Whether nothing can be started, as with a full disk.
     pub(crate) is_full: AtomicBool,
     /// Whether playbooks are refused for good.
@@ -70,7 +70,7 @@ impl Runs for Recording {
             return Err(Error::new(Code::BadCapability, "it may not"));
         }
         // Their clock stands still: by chance alone some would have one id.
-        let id = RunId::new(Timestamp(self.count.fetch_add(1, Ordering::SeqCst)), 0);
+        let id = RunId::new(BEGIN, self.count.fetch_add(1, Ordering::SeqCst));
         let playbook = Some(order.playbook.definition.name.clone());
         let told = serde_json::to_value(&order.cause).unwrap();
         let cause = Some(NewCause { playbook, told, writes: order.writes });

@@ -71,6 +71,6 @@ impl Journal {
     }
 
     pub(super) fn locks(&self) -> PathBuf {
-        self.inner.folder.join("locks")
+        self.inner.folder.join(lock::FOLDER)
     }
 }

@@ -2,50 +2,42 @@
 
 use std::sync::Arc;
 
-use daemon::api::{self, Api, Parameters, Rooms};
+use daemon::api::{Api, Doors, Reload, Rooms};
 use daemon::feed::Feed;
-use daemon::playbooks::{Playbook, Table, params};
+use daemon::playbooks::Table;
 use effect::Result;
-use serde_json::Value;
+use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use crate::app::App;
 use crate::execute::desk::Desk;
-use crate::render;
+use crate::{render, wiring};
 
 /// Answers calls.
 pub(super) async fn serve(
     app: &App,
     desk: &Desk,
     playbooks: watch::Receiver<Arc<Table>>,
+    reload: Arc<dyn Reload>,
     listeners: &mut Listeners,
 ) -> Result<()> {
     let settings = &app.config.daemon.api;
-    let opened = api::open_socket(settings, &app.state).await?;
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
         feed: Feed::start(app.journal.clone(), listeners.shutdown()),
         playbooks,
-        parameters: Arc::new(Checked),
-        schedule: None,
-        versions: None,
-        reload: None,
+        zone: TimeZone::system(),
+        reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),
     });
-    render::note(format_args!("calls: {}", opened.path().display()));
+    let handed = listeners.handed.unix("api")?;
+    let afar = listeners.handed.tcp("api-tls", settings.listen).await?;
+    let doors = Doors::open(settings, &app.state, (handed, afar), || wiring::authority(app)).await?;
+    render::note(format_args!("calls: {}", doors.places().join("; ")));
     let shutdown = listeners.shutdown();
-    listeners.tasks.spawn(api::serve_socket(opened, api, shutdown));
+    doors.serve(&api, &mut listeners.tasks, &shutdown);
     Ok(())
-}
-
-/// Parameters as playbooks declare them.
-struct Checked;
-
-impl Parameters for Checked {
-    fn check(&self, playbook: &Playbook, given: Value) -> Result<Value> {
-        params::check(&playbook.definition.params, &given)
-    }
 }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
-use super::listeners::{Listeners, bind};
+use super::listeners::Listeners;
 use crate::app::App;
 use crate::execute::desk::Desk;
 use crate::{render, wiring};
@@ -121,7 +121,9 @@ impl Hooks {
         inbox: Inbox,
         listeners: &mut Listeners,
     ) -> Result<Self> {
-        let (listener, bound) = bind(settings.listen).await?;
+        let socket = listeners.bind("webhooks", Some(settings.listen)).await?;
+        let (listener, bound) =
+            socket.ok_or_else(|| Error::new(Code::Internal, "nobody listens for webhooks"))?;
         let tls = match &settings.host {
             None => None,
             Some(host) => {

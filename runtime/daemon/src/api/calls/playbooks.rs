@@ -1,48 +1,37 @@
 //! Owns the calls about playbooks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::v1;
 use api::v1::playbooks_server::Playbooks;
 use async_trait::async_trait;
-use effect::{Code, Error, Result, Timestamp};
+use effect::{Error, Result, Timestamp};
 use journal::Write;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Request;
 
-use super::{Answer, answer, cause, failure, lacks};
+use super::{Answer, answer, caller, failure};
+use crate::api::Api;
 use crate::api::fields::{key, name, object, wrong};
 use crate::api::keys::Keyed;
 use crate::api::page::{Question, size};
-use crate::api::{Api, Occurrence, Rooms, Versions};
-use crate::playbooks::{CatchUp, Overlap, ParameterKind, Playbook, Table};
-use crate::runs::{By, Order};
-use crate::triggers;
+use crate::playbooks::history::{self, History};
+use crate::playbooks::{CatchUp, Overlap, Playbook, Table, params};
+use crate::runs::{By, Cause, Order};
+use crate::triggers::schedule::{self, Next};
+use crate::triggers::{self, Occurrence, occurrence};
 
 /// Occurrences that are told of each trigger, and of what was.
 const MOST_NEXT: u32 = 100;
 const MOST_LAST: usize = 200;
 
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 fn parameters(playbook: &Playbook) -> Vec<v1::PlaybookParameter> {
     let described = playbook.definition.params.iter().map(|(name, parameter)| v1::PlaybookParameter {
         name: name.clone(),
-        r#type: match parameter.kind {
-            ParameterKind::String => "string",
-            ParameterKind::Number => "number",
-            ParameterKind::Integer => "integer",
-            ParameterKind::Boolean => "boolean",
-            ParameterKind::Duration => "duration",
-            ParameterKind::Size => "size",
-        }
-        .into(),
+        r#type: parameter.kind.word().into(),
         description: parameter.description.clone(),
         default: parameter.default.as_ref().map(Value::to_string),
-        choices: parameter.choices.iter().map(text_of).collect(),
+        choices: parameter.choices.iter().map(params::plain).collect(),
         required: parameter.default.is_none(),
     });
     described.collect()
@@ -79,19 +68,31 @@ fn playbook(playbook: &Playbook, table: &Table, next: Option<Timestamp>) -> v1::
     }
 }
 
-fn occurrence(one: Occurrence) -> v1::Occurrence {
+fn went_off(one: Occurrence) -> v1::Occurrence {
     v1::Occurrence {
         playbook: one.playbook,
         trigger: one.trigger,
         at: one.at.0,
-        outcome: one.outcome.into(),
+        outcome: one.outcome.as_str().into(),
         run: one.run.map(|run| run.to_string()),
         reason: one.reason,
     }
 }
 
+fn due(one: Next) -> impl Iterator<Item = v1::Occurrence> {
+    let Next { playbook, trigger, times, .. } = one;
+    times.into_iter().map(move |(_, goes_off)| v1::Occurrence {
+        playbook: playbook.clone(),
+        trigger: trigger.clone(),
+        at: goes_off.0,
+        outcome: "due".into(),
+        run: None,
+        reason: None,
+    })
+}
+
 fn unknown(name: &str, table: &Table) -> Error {
-    let error = Error::new(Code::PlaybookUnknown, format!("there is no playbook `{name}`"));
+    let error = history::unknown(name);
     let is_of_that_name = |path: &&std::path::PathBuf| path.file_stem().is_some_and(|stem| stem == name);
     match table.broken.keys().find(is_of_that_name) {
         Some(file) => {
@@ -99,6 +100,11 @@ fn unknown(name: &str, table: &Table) -> Error {
         }
         None => error,
     }
+}
+
+/// Why a playbook is started by hand, and what it is told.
+fn manual<T>(request: &Request<T>) -> Cause {
+    Cause { by: By::Caller { caller: caller(request) }, event: json!({ "kind": "manual" }) }
 }
 
 impl Api {
@@ -112,19 +118,14 @@ impl Api {
         Ok((found.ok_or_else(|| unknown(wanted, &table))?, table))
     }
 
-    /// When playbooks go off next, by name.
-    async fn soonest(&self, playbook: Option<&str>) -> Result<BTreeMap<String, Timestamp>> {
-        let Some(schedule) = &self.rooms().schedule else { return Ok(BTreeMap::new()) };
-        let mut soonest = BTreeMap::new();
-        for one in schedule.next(playbook, 1).await? {
-            let at = soonest.entry(one.playbook).or_insert(one.at);
-            *at = one.at.min(*at);
-        }
-        Ok(soonest)
+    fn shown(&self, one: &Playbook, table: &Table) -> v1::Playbook {
+        let rooms = self.rooms();
+        let next = schedule::soonest(one, rooms.journal.clock().now(), &rooms.zone);
+        playbook(one, table, next)
     }
 
-    fn versions(&self) -> Result<&dyn Versions> {
-        lacks(self.rooms().versions.as_deref(), "keeps no versions of playbooks")
+    fn history(&self) -> History {
+        History::new(self.rooms().journal.clone(), self.rooms().node.clone())
     }
 
     async fn start(&self, request: &Request<v1::StartPlaybookRequest>) -> Result<v1::StartPlaybookResponse> {
@@ -136,16 +137,13 @@ impl Api {
         });
         let begin = |mut writes: Vec<Write>| async {
             let (playbook, _) = self.loaded(&message.name)?;
-            let params = self.rooms().parameters.check(&playbook, given)?;
-            let cause = cause(request);
-            let Rooms { journal, node, .. } = self.rooms();
-            if let By::Caller { caller } = &cause.by {
-                let unique = journal.next_id()?;
-                let now = journal.clock().now();
-                writes.push(triggers::manual(node, &message.name, caller, now, unique.as_str()));
-            }
-            let order = Order { playbook, params, cause, writes };
-            self.rooms().runs.start(order).await
+            let params = params::check(&playbook.definition.params, &given)?;
+            let rooms = self.rooms();
+            let (cause, now) = (manual(request), rooms.journal.clock().now());
+            // Two starts in the same millisecond are two.
+            let unique = rooms.journal.next_id()?.to_string();
+            writes.push(occurrence::manual(&rooms.node, &message.name, &caller(request), now, &unique));
+            rooms.runs.start(Order { playbook, params, cause, writes }).await
         };
         let run = self.0.keys.once(keyed, begin).await?;
         Ok(v1::StartPlaybookResponse { run: run.to_string() })
@@ -158,20 +156,19 @@ impl Api {
         let below = below.map(|below| below.parse::<u64>()).transpose();
         let below = below.map_err(|error| wrong("page_token", "it is none").because(error))?;
         let most = size(request.page_size);
-        let mut found = self.versions()?.list(wanted, below, most + 1).await?;
-        if found.is_empty() && below.is_none() {
-            return Err(unknown(wanted, &self.table()));
-        }
+        let versions = self.history().versions(wanted).await?.into_iter();
+        let mut found: Vec<_> =
+            versions.filter(|one| below.is_none_or(|below| one.number < below)).take(most + 1).collect();
         let has_more = found.len() > most;
         found.truncate(most);
         let next_page_token = match found.last() {
             Some(last) if has_more => question.token(&last.number.to_string()),
             _ => String::new(),
         };
-        let version = |one: crate::api::Version| v1::PlaybookVersion {
+        let version = |one: history::Version| v1::PlaybookVersion {
             number: one.number,
             version: one.version,
-            file: one.file,
+            file: one.file.display().to_string(),
             loaded: one.loaded.0,
         };
         Ok(v1::ListVersionsResponse { versions: found.into_iter().map(version).collect(), next_page_token })
@@ -188,21 +185,17 @@ impl Api {
                 let modules = active.modules.iter().map(|(name, text)| (name.clone(), text.to_string()));
                 std::iter::once(own).chain(modules).map(source).collect()
             }
-            None if request.number == 0 => return Err(unknown(wanted, &self.table())),
             None => {
-                let found = self.versions()?.sources(wanted, request.number).await?;
-                let unknown = || {
-                    let message = format!("there is no version {} of a playbook `{wanted}`", request.number);
-                    Error::new(Code::PlaybookUnknown, message)
-                };
-                found.ok_or_else(unknown)?.into_iter().map(source).collect()
+                let history = self.history();
+                let number = (request.number > 0).then_some(request.number);
+                let version = history.version(wanted, number).await?;
+                history.sources(&version).await?.into_iter().map(source).collect()
             }
         };
         Ok(v1::GetSourcesResponse { sources })
     }
 
     async fn occurrences(&self, request: &v1::ListOccurrencesRequest) -> Result<v1::ListOccurrencesResponse> {
-        let schedule = lacks(self.rooms().schedule.as_deref(), "starts no playbooks by itself")?;
         if request.next > MOST_NEXT {
             return Err(wrong("next", format!("it is {MOST_NEXT} at most")));
         }
@@ -210,10 +203,13 @@ impl Api {
         if let Some(wanted) = wanted {
             self.loaded(wanted)?;
         }
-        let next = schedule.next(wanted, request.next.max(1) as usize).await?;
-        let last = schedule.last(wanted, MOST_LAST).await?;
-        let told = |found: Vec<Occurrence>| found.into_iter().map(occurrence).collect();
-        Ok(v1::ListOccurrencesResponse { next: told(next), last: told(last) })
+        let (rooms, count) = (self.rooms(), request.next.max(1) as usize);
+        let now = rooms.journal.clock().now();
+        let next = schedule::next(&self.table(), wanted, now, &rooms.zone, count);
+        let mut next: Vec<v1::Occurrence> = next.into_iter().flat_map(due).collect();
+        next.sort_by_key(|one| one.at);
+        let last = occurrence::last(&rooms.journal, &rooms.node, wanted, MOST_LAST).await?;
+        Ok(v1::ListOccurrencesResponse { next, last: last.into_iter().map(went_off).collect() })
     }
 }
 
@@ -223,10 +219,8 @@ impl Playbooks for Api {
         &self,
         _: Request<v1::ListPlaybooksRequest>,
     ) -> Answer<v1::ListPlaybooksResponse> {
-        let listed = async {
-            let (table, soonest) = (self.table(), self.soonest(None).await?);
-            let shown =
-                |one: &Arc<Playbook>| playbook(one, &table, soonest.get(&one.definition.name).copied());
+        let listed = || {
+            let table = self.table();
             let broken = table.broken.iter().map(|(file, broken)| v1::BrokenPlaybook {
                 file: file.display().to_string(),
                 failure: Some(failure(&broken.error)),
@@ -234,24 +228,22 @@ impl Playbooks for Api {
                 since: broken.since.0,
             });
             Ok(v1::ListPlaybooksResponse {
-                playbooks: table.playbooks.values().map(shown).collect(),
+                playbooks: table.playbooks.values().map(|one| self.shown(one, &table)).collect(),
                 broken: broken.collect(),
             })
         };
-        answer(listed.await)
+        answer(listed())
     }
 
     async fn get_playbook(
         &self,
         request: Request<v1::GetPlaybookRequest>,
     ) -> Answer<v1::GetPlaybookResponse> {
-        let found = async {
-            let wanted = &request.get_ref().name;
-            let (found, table) = self.loaded(wanted)?;
-            let next = self.soonest(Some(wanted)).await?.get(wanted).copied();
-            Ok(v1::GetPlaybookResponse { playbook: Some(playbook(&found, &table, next)) })
-        };
-        answer(found.await)
+        let found = self.loaded(&request.get_ref().name);
+        answer(
+            found
+                .map(|(found, table)| v1::GetPlaybookResponse { playbook: Some(self.shown(&found, &table)) }),
+        )
     }
 
     async fn list_versions(

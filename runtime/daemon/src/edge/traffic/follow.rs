@@ -110,6 +110,9 @@ impl Follow for Follower {
             touched.routes.extend(self.routes.known().waiting());
             self.tried = Instant::now();
         }
+        if self.routes.is_back.swap(false, Ordering::Relaxed) {
+            touched.routes.extend(self.routes.known().keys().cloned());
+        }
         // Whatever begins there goes on in the runtime.
         let _inside = self.runtime.enter();
         self.routes.realize(&touched);

@@ -34,6 +34,8 @@ pub(super) struct Ports {
     /// Those of a predecessor, until they are wanted.
     given: Vec<(SocketAddr, OwnedFd)>,
     threads: Vec<mpsc::UnboundedSender<Serve>>,
+    /// Whether a successor opens what is not open yet.
+    leaves_open: bool,
     /// Whether a predecessor still listens.
     is_succeeding: bool,
     /// Whether others listen in the place of this edge.
@@ -47,7 +49,8 @@ impl Ports {
         threads: Vec<mpsc::UnboundedSender<Serve>>,
     ) -> Self {
         let (addresses, open, is_succeeding) = (addresses.to_vec(), BTreeMap::new(), given.is_some());
-        Self { addresses, open, given: given.unwrap_or_default(), threads, is_succeeding, is_over: false }
+        let given = given.unwrap_or_default();
+        Self { addresses, open, given, threads, leaves_open: false, is_succeeding, is_over: false }
     }
 
     fn places(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
@@ -74,7 +77,7 @@ impl Ports {
 
     /// Listens at a port, at all addresses or none. Connections wait until it is served.
     pub(super) fn open(&mut self, port: u16) -> Result<()> {
-        if self.is_over || self.open.contains_key(&port) {
+        if self.is_over || self.leaves_open || self.open.contains_key(&port) {
             return Ok(());
         }
         self.check_room()?;
@@ -132,6 +135,19 @@ impl Ports {
     pub(super) fn give(&mut self, opened: Vec<(SocketAddr, OwnedFd)>) {
         let open = &self.open;
         self.given = opened.into_iter().filter(|(place, _)| !open.contains_key(&place.port())).collect();
+    }
+
+    pub(super) fn is_open(&self, port: u16) -> bool {
+        self.open.contains_key(&port)
+    }
+
+    pub(super) fn are_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Leaves it to a successor to open what is not open yet, or no longer.
+    pub(super) fn leave_open(&mut self, leaves: bool) {
+        self.leaves_open = leaves;
     }
 
     /// The predecessor was told that it is no longer needed.

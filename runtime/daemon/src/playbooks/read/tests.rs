@@ -293,7 +293,7 @@ fn a_definition_is_what_its_file_says() {
     let parameter =
         |kind, default: Option<Value>| Parameter { kind, default, description: None, choices: Vec::new() };
     assert_eq!(read.params["force"], parameter(ParameterKind::Boolean, Some(json!(false))));
-    assert_eq!(read.params["within"], parameter(ParameterKind::Duration, Some(json!("90s"))));
+    assert_eq!(read.params["within"], parameter(ParameterKind::Duration, Some(json!("1m30s"))));
     assert_eq!(read.params["tag"].choices, [json!("a"), json!("b")]);
 }
 

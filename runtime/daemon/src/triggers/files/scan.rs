@@ -154,3 +154,40 @@ pub(super) fn folders(on: &OnFile) -> (PathBuf, Option<PathBuf>) {
 pub(super) fn is_there(on: &OnFile) -> bool {
     on.path.parent().is_none_or(Path::is_dir)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn on(path: PathBuf) -> OnFile {
+        OnFile { path, settle: Duration::ZERO }
+    }
+
+    #[tokio::test]
+    async fn of_many_files_it_is_known_that_one_has_changed_and_of_too_many_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=MOST_TOLD_APART {
+            std::fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        let on = on(folder.path().to_owned());
+        let before = scan(&on).await.unwrap();
+        std::fs::write(folder.path().join("7"), "more").unwrap();
+        let after = scan(&on).await.unwrap();
+        assert_ne!(before, after);
+        assert!(after.differences(&before).is_empty());
+        for number in MOST_TOLD_APART..=MOST_FILES {
+            std::fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        assert_eq!(scan(&on).await.unwrap_err().code, Code::FileWatch);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_leads_back_to_itself_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(scan(&on(folder.path().to_owned())).await.unwrap().0.len(), 2);
+    }
+}

@@ -1,6 +1,7 @@
 //! Calls that are not what they claim to be, in every format: none of them starts anything, or says more than that.
 
 use daemon::playbooks::Forge;
+use effect::Code;
 
 use super::stage::{Hooks, SECRET, json_type, ours, sign_one, webhook};
 use crate::stage::MINUTE;
@@ -152,6 +153,9 @@ async fn no_forgery_starts_anything() {
         let (found, answer) = hooks.call(method, path, &headers, &body).await;
         assert_eq!(found, status, "{what}: {answer}");
         assert!(!answer.contains("horse") && answer.len() < 300, "{what}: {answer}");
+        let code = if status == 503 { Code::WebhookSecret } else { Code::WebhookRefused };
+        // What is too large is refused before anybody looks at it.
+        assert!(status == 413 || answer.contains(code.as_str()), "{what}: {answer}");
     }
     for (path, _) in formats {
         assert!(hooks.stage.occurrences(path).await.is_empty(), "{path}");
