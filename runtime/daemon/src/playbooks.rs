@@ -19,7 +19,6 @@ mod settings;
 mod shelf;
 mod state;
 mod table;
-mod versions;
 mod watching;
 mod ways;
 

@@ -166,7 +166,7 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
             let main = (recorded.name, recorded.source.to_string());
             evaluate::shown(app, run, main, start.json, |watch: Arc<dyn render::Watch>| async move {
                 let (following, telling) = Following::join(app, client, run, watch).await?;
-                following.follow(telling).await
+                following.follow(Some(telling)).await
             })
             .await
         }

@@ -1,16 +1,10 @@
 //! Owns what is to come: the next times of what is loaded. What has been is told by `occurrence::last`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use effect::{Result, Timestamp};
+use effect::Timestamp;
 use jiff::tz::TimeZone;
-use journal::Journal;
-use tokio::sync::watch;
 
 use super::times::Times;
-use super::{identity, occurrence};
-use crate::api;
+use super::identity;
 use crate::playbooks::{Playbook, Table, Trigger};
 
 /// A trigger, and when it goes off.
@@ -67,51 +61,4 @@ fn of(playbook: &Playbook, now: Timestamp, local: &TimeZone, count: usize) -> Ve
         Next { playbook: name.clone(), trigger: identity::text(trigger), zone, times }
     };
     playbook.definition.on.iter().map(one).collect()
-}
-
-/// What the API tells of times.
-#[derive(Debug)]
-pub struct Calendar {
-    /// Where occurrences are recorded.
-    pub journal: Journal,
-    /// This machine.
-    pub node: String,
-    /// What is loaded.
-    pub table: watch::Receiver<Arc<Table>>,
-    /// The machine's time zone.
-    pub zone: TimeZone,
-}
-
-#[async_trait]
-impl api::Schedule for Calendar {
-    async fn next(&self, playbook: Option<&str>, each: usize) -> Result<Vec<api::Occurrence>> {
-        let table = self.table.borrow().clone();
-        let now = self.journal.clock().now();
-        let mut due = Vec::new();
-        for next in next(&table, playbook, now, &self.zone, each) {
-            due.extend(next.times.iter().map(|(_, goes_off)| api::Occurrence {
-                playbook: next.playbook.clone(),
-                trigger: next.trigger.clone(),
-                at: *goes_off,
-                outcome: "due",
-                run: None,
-                reason: None,
-            }));
-        }
-        due.sort_by_key(|one| one.at);
-        Ok(due)
-    }
-
-    async fn last(&self, playbook: Option<&str>, most: usize) -> Result<Vec<api::Occurrence>> {
-        let found = occurrence::last(&self.journal, &self.node, playbook, most).await?;
-        let told = |one: occurrence::Occurrence| api::Occurrence {
-            playbook: one.playbook,
-            trigger: one.trigger,
-            at: one.at,
-            outcome: one.outcome.as_str(),
-            run: one.run,
-            reason: one.reason,
-        };
-        Ok(found.into_iter().map(told).collect())
-    }
 }
