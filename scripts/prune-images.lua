@@ -17,7 +17,7 @@ end
 local function released(): ({ [string]: boolean }, { [string]: boolean })
     local needed, known = {}, {}
     for _, service in registry.list {} do
-        for index, release in registry.releases { service = service.service, limit = 1000 } do
+        for index, release: any in registry.releases { service = service.service, limit = 1000 } do
             for _, container in release.spec.containers or {} do
                 if container.image then
                     local tagged, repository = parts(container.image)
@@ -47,11 +47,11 @@ end
 return playbook {
     name = "prune-images",
     description = "Removes images of old releases that nothing uses",
-    on = { cron = { at = "41 4 * * 0", jitter = "1h" } },
+    on = { cron = { at = "41 4 * * 0", jitter = "1h" } } :: any,
     allow = { "images", "containers:read", "registry:read" },
     params = {
         keep = { type = "integer", default = 5, description = "How many of the newest releases of a service can be brought back" },
-    },
+    } :: any,
     overlap = "skip",
     catch_up = "once",
     timeout = "1h",

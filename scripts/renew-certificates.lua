@@ -7,7 +7,7 @@
 --     mcrun start renew-certificates --param id=hello.mcrun.test
 
 --- Whether half of the time between a certificate's renewal and its end has passed.
-local function is_late(certificate): boolean
+local function is_late(certificate: any): boolean
     local halfway = certificate.renew_at + (certificate.not_after - certificate.renew_at) / 2
     return not certificate.revoked and now() * 1000 >= halfway
 end
@@ -29,11 +29,11 @@ end
 return playbook {
     name = "renew-certificates",
     description = "Renews certificates that should have been renewed long ago",
-    on = { cron = { at = "17 3 * * *", jitter = "30m" } },
+    on = { cron = { at = "17 3 * * *", jitter = "30m" } } :: any,
     allow = { "certs" },
     params = {
         id = { type = "string", default = "", description = "This one alone, whether it is late or not" },
-    },
+    } :: any,
     overlap = "skip",
     catch_up = "once",
     timeout = "1h",

@@ -10,7 +10,7 @@
 -- ill is restarted three times within half an hour, and then left to you.
 
 --- Whether it answers, within the time that a probe may take.
-local function is_well(container): boolean
+local function is_well(container: any): boolean
     local answers, raised: any = pcall(function()
         containers.wait_healthy { name = container.name, within = params.patience }
     end)
@@ -21,9 +21,9 @@ local function is_well(container): boolean
 end
 
 --- Those that are to be looked at.
-local function suspects(event)
-    local data = if event.kind == "event" then event.data else {}
-    local service = if params.service ~= "" then params.service else data.service
+local function suspects(event: any)
+    local data: any = if event.kind == "event" then event.data else {}
+    local service: any = if params.service ~= "" then params.service else data.service
     local found = {}
     for _, container in containers.list { service = service } do
         local is_meant = data.container == nil or data.container == container.name
@@ -37,12 +37,12 @@ end
 return playbook {
     name = "restart-unhealthy",
     description = "Restarts containers that do not answer their health check",
-    on = { event = { name = "service.unhealthy", at_most = "3/30m" } },
+    on = { event = { name = "service.unhealthy", at_most = "3/30m" } } :: any,
     allow = { "containers" },
     params = {
         service = { type = "string", default = "", description = "This service alone" },
         patience = { type = "duration", default = "5s", description = "How long one may take to answer" },
-    },
+    } :: any,
     overlap = "queue",
     catch_up = "skip",
     timeout = "15m",

@@ -12,7 +12,7 @@ use crate::harness::PROGRAM;
 
 /// What the machine runs: a service that is there before and after everything that happens to the daemon.
 const SERVICE: &str = r#"
-containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { HTTP_PORT = "8088" } }
+containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { PORT = "8088" } }
 "#;
 /// The edge answers for names, the daemon is watched closely.
 const CONFIG: &str = "[drivers]\ncontainers = \"process\"\n[dns]\nlisten = [\"127.0.0.1:5353\"]\n\

@@ -9,7 +9,7 @@ use super::machine::{Said, done, text};
 use crate::harness::{PROGRAM, program, until};
 
 const SERVICE: &str = r#"
-containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { HTTP_PORT = "8088" } }
+containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { PORT = "8088" } }
 containers.remove { name = "hello" }
 "#;
 

@@ -74,6 +74,9 @@ fn fitted(text: &str, places: &Places) -> String {
     let (program, state, config) =
         (places.program.display(), places.state.display(), places.config.display());
     let mut text = text.replace(COMMAND, &format!("{program} --state {state} --config {config}"));
+    if !has_socket(places) {
+        text = without(&text, &["Also="]).replace(" mcrun.socket", "");
+    }
     if places.state.as_os_str() != STATE {
         // systemd makes folders beneath /var/lib only; this one is there by the time that the unit is.
         text = without(&text, &["StateDirectory=", "StateDirectoryMode="]);
@@ -140,6 +143,7 @@ mod tests {
         places.socket = Some(format!("{STATE}/daemon.sock").into());
         assert!(all(&places).iter().all(|unit| !unit.path.ends_with(".socket")));
         assert!(!enabled(&places).contains(&SOCKET_UNIT));
+        assert!(all(&places).iter().all(|unit| !unit.text.contains(SOCKET_UNIT)));
         places.socket = Some(LISTEN.into());
         assert!(enabled(&places).contains(&SOCKET_UNIT));
         let config = config();
