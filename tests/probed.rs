@@ -166,7 +166,8 @@ fn note(line: &str) {
 /// Has the file take what room there is.
 fn fill(file: &Path) {
     IS_FULL.store(true, Ordering::SeqCst);
-    let full = std::fs::File::create(file).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    let full =
+        std::fs::File::create(file).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
     // Where it is not the disk that ended it, whoever asked for this sees that nothing was full.
     let _ = full;
 }

@@ -121,9 +121,7 @@ pub async fn run(
     let given = predecessor.as_ref().map(|predecessor| &predecessor.sockets);
     let sockets = Sockets::open(&parts.listen, threads, given)?;
     let of_routes = parts.routes.take();
-    let routes = of_routes
-        .map(|routes| Routes::start(&parts, routes, given_routes, threads))
-        .transpose()?;
+    let routes = of_routes.map(|routes| Routes::start(&parts, routes, given_routes, threads)).transpose()?;
 
     let (over, is_over) = watch::channel(false);
     // What runs over routes is cut by what is recorded, also after another edge has taken over.

@@ -63,7 +63,9 @@ pub(super) fn all(served: &Served, settings: &[&str]) -> Vec<Moment> {
     let seen = served.deploying(settings, &[("MCRUN_CRASH_LOG", &log)]).end();
     assert_eq!(seen.code, Some(0), "{seen}");
     let passed = served.read("points");
-    let times = |point: &str| passed.lines().filter(|line| line.starts_with(&format!("{point}@")) && !line.contains('+')).count();
+    let times = |point: &str| {
+        passed.lines().filter(|line| line.starts_with(&format!("{point}@")) && !line.contains('+')).count()
+    };
     let run = served.newest_shown();
     let entries = run["entries"].as_array().expect("a list of entries");
     let of = |when: When, mut these: Vec<&Value>, by: &str| {
@@ -76,8 +78,10 @@ pub(super) fn all(served: &Served, settings: &[&str]) -> Vec<Moment> {
         });
         moments.collect::<Vec<_>>()
     };
-    let begun = of(When::Begun, entries.iter().filter(|entry| !entry["begun_at"].is_null()).collect(), "begun_at");
-    let applied = of(When::Applied, entries.iter().filter(|entry| entry["changed"] == true).collect(), "order");
+    let begun =
+        of(When::Begun, entries.iter().filter(|entry| !entry["begun_at"].is_null()).collect(), "begun_at");
+    let applied =
+        of(When::Applied, entries.iter().filter(|entry| entry["changed"] == true).collect(), "order");
     let ended = of(When::Ended, entries.iter().collect(), "ended_at");
     let counted = ["begin:after-commit", "apply:after", "end:after-commit"].map(times);
     assert_eq!([begun.len(), applied.len(), ended.len()], counted, "{passed}");

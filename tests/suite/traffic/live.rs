@@ -137,7 +137,9 @@ fn a_back_end_that_a_route_does_not_have_is_not_drained() {
     let one = backend::start("one");
     let _edge = routed.edge();
     routed.put("a.test", &[one]);
-    let drain = |backend: &str| routed.run(&["routes", "drain", "a.test:8080", "--backend", backend, "--within", "1s"]);
+    let drain = |backend: &str| {
+        routed.run(&["routes", "drain", "a.test:8080", "--backend", backend, "--within", "1s"])
+    };
     let seen = drain("127.0.0.1:9");
     assert_eq!(seen.code, Some(1), "{seen}");
     seen.says(&["MC-G005", "`a.test:8080` has no back end `127.0.0.1:9`", &format!("it has {one}")]);

@@ -63,7 +63,8 @@ pub(crate) async fn serve(
     let turn = match served.admit(client.ip(), has_left).await {
         Ok(turn) => turn,
         Err(refusal) => {
-            let line = Line { host: server_name, protocol: "l4", problem: Some(refusal.why()), ..Line::default() };
+            let line =
+                Line { host: server_name, protocol: "l4", problem: Some(refusal.why()), ..Line::default() };
             return served.log_refused(client.ip(), None, since, line);
         }
     };

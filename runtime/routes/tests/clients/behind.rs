@@ -93,7 +93,8 @@ fn a_back_end_learns_the_clients_address_by_either_version_of_the_proxy_protocol
     let (caddy, stage) = (Caddy::start(), Stage::new());
     for version in ["v1", "v2"] {
         let ask = |more: &[&str], url: &str| {
-            stage.curl(&[&["--interface", CLIENT, "--cacert", &stage.path("both.pem")], more, &[url]].concat())
+            stage
+                .curl(&[&["--interface", CLIENT, "--cacert", &stage.path("both.pem")], more, &[url]].concat())
         };
         let both = stage.authority.issuer.pem() + &caddy.ca();
         std::fs::write(stage.file("both.pem"), both).unwrap();
@@ -106,7 +107,8 @@ fn a_back_end_learns_the_clients_address_by_either_version_of_the_proxy_protocol
         let seen = ask(&["--http2"], &stage.url("https", "/"));
         assert_eq!(seen, format!("{CLIENT} HTTP/2.0 {CLIENT}"), "{version}");
         // What goes through as it is has TLS with the back end itself.
-        let through = json!({ "mode": "l4", "backends": [caddy.told_secure.to_string()], "send_proxy": version });
+        let through =
+            json!({ "mode": "l4", "backends": [caddy.told_secure.to_string()], "send_proxy": version });
         stage.running.put(HOST, through, None);
         let seen = ask(&["--http2"], &stage.url("https", "/"));
         assert_eq!(seen, format!("{CLIENT} HTTP/2.0 "), "{version}, through");

@@ -68,10 +68,7 @@ fn a_database_that_was_replaced_is_taken_and_garbage_is_not() {
     stage.plain(backend, json!({ "access": { "allow_countries": ["GB"] } }));
     assert_eq!(statuses(&stage), [200, 403, 403, 403]);
     write(&stage.path("countries.mmdb"), &["89.160.20.0/24=GB", "2001:218::/32=GB"]);
-    until(
-        || (statuses(&stage) == [403, 200, 200, 403]).then_some(()),
-        || format!("{:?}", statuses(&stage)),
-    );
+    until(|| (statuses(&stage) == [403, 200, 200, 403]).then_some(()), || format!("{:?}", statuses(&stage)));
     let whole = std::fs::read(stage.file("countries.mmdb")).unwrap();
     std::fs::write(stage.file("countries.mmdb"), &whole[..whole.len() / 2]).unwrap();
     // In that while it is looked at, perhaps twice.

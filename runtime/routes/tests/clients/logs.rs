@@ -44,8 +44,8 @@ fn a_line_says_what_came_and_what_became_of_it() {
     let line = wait(&stage, "access.log", 1).remove(0);
     let fields: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
     let wanted = [
-        "agent", "backend", "client", "host", "method", "path", "protocol", "received", "route", "sent", "status",
-        "time", "us",
+        "agent", "backend", "client", "host", "method", "path", "protocol", "received", "route", "sent",
+        "status", "time", "us",
     ];
     assert_eq!(fields, wanted.into_iter().collect());
     let said = json!({
@@ -69,7 +69,8 @@ fn what_is_refused_is_logged_as_well() {
     let mut told = |terms: Value, more: &[&str]| {
         stage.plain(backend, terms);
         let url = stage.url("http", "/there");
-        let seen = stage.curl(&[&["--output", "/dev/null", "--write-out", "%{http_code}", &url], more].concat());
+        let seen =
+            stage.curl(&[&["--output", "/dev/null", "--write-out", "%{http_code}", &url], more].concat());
         number += 1;
         let line = wait(&stage, "access.log", number).remove(number - 1);
         assert_eq!(line["status"].to_string(), seen, "{line}");
@@ -87,12 +88,14 @@ fn what_is_refused_is_logged_as_well() {
     assert_eq!(told(json!({ "maintenance": {} }), &[]), "503 ");
     stage.plain(backend, json!({ "limits": { "rate": 1 } }));
     let url = stage.url("http", "/often");
-    let asked = ["--output", "/dev/null", "--output", "/dev/null", "--write-out", "%{http_code} ", &url, &url];
+    let asked =
+        ["--output", "/dev/null", "--output", "/dev/null", "--write-out", "%{http_code} ", &url, &url];
     assert_eq!(stage.curl(&asked), "200 429 ");
     let line = wait(&stage, "access.log", number + 2).remove(number + 1);
     assert_eq!((&line["status"], &line["problem"]), (&json!(429), &json!("too many requests")));
     // Connections that only go through are logged by what is known of them.
-    let denied = json!({ "mode": "l4", "backends": [backend.to_string()], "access": { "deny": ["127.0.0.0/8"] } });
+    let denied =
+        json!({ "mode": "l4", "backends": [backend.to_string()], "access": { "deny": ["127.0.0.0/8"] } });
     stage.running.proxy.remove(&stage.running.key(HOST));
     stage.running.put("*", denied, None);
     crate::support::read_all(&mut stage.running.connect());
@@ -111,7 +114,8 @@ fn a_log_that_is_full_is_begun_anew_and_no_line_is_lost() {
     h2load.arg(format!("--connect-to={}", stage.running.address)).arg(stage.url("http", &path));
     assert!(run(&mut h2load).contains(&format!("{REQUESTS} 2xx")));
     let all = || lines(&stage.file("access.log.1")).len() + lines(&stage.file("access.log")).len();
-    let is_whole = || std::fs::read_to_string(stage.file("access.log")).is_ok_and(|text| text.ends_with('\n'));
+    let is_whole =
+        || std::fs::read_to_string(stage.file("access.log")).is_ok_and(|text| text.ends_with('\n'));
     until(|| (is_whole() && all() == REQUESTS).then_some(()), || "lines are missing".to_owned());
     let old = std::fs::metadata(stage.file("access.log.1")).unwrap().len();
     assert!(old <= 1 << 20 && old > 1 << 19, "{old}");
@@ -165,7 +169,9 @@ fn a_full_disk_costs_lines_and_no_request() {
     }
     let lost = || {
         let metrics = stage.running.proxy.metrics();
-        metrics.lines().find_map(|line| line.strip_prefix("mcrun_routes_log_lost_total ")?.parse::<u64>().ok())
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("mcrun_routes_log_lost_total ")?.parse::<u64>().ok())
     };
     until(|| lost().filter(|lost| *lost > 0), || format!("{:?} lines were lost", lost()));
     drop(junk);
@@ -173,11 +179,20 @@ fn a_full_disk_costs_lines_and_no_request() {
     assert!(ask("/after").ends_with(" 200"));
     let file = stage.file("small/access.log");
     let text = until(
-        || std::fs::read_to_string(&file).ok().filter(|text| text.contains("\"/after\"") && text.ends_with('\n')),
+        || {
+            std::fs::read_to_string(&file)
+                .ok()
+                .filter(|text| text.contains("\"/after\"") && text.ends_with('\n'))
+        },
         || std::fs::read_to_string(&file).unwrap_or_default(),
     );
-    let broken: Vec<&str> =
-        text.lines().filter(|line| !line.is_empty() && serde_json::from_str::<Value>(line).is_err()).collect();
-    assert!(broken.iter().all(|line| !line.contains("/after")), "no line follows on one that was cut: {broken:?}");
+    let broken: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.is_empty() && serde_json::from_str::<Value>(line).is_err())
+        .collect();
+    assert!(
+        broken.iter().all(|line| !line.contains("/after")),
+        "no line follows on one that was cut: {broken:?}"
+    );
     drop(small);
 }

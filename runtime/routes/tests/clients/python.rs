@@ -21,8 +21,10 @@ fn httpx_is_answered_over_http_1_and_2() {
     stage.secure(backend::start(), json!({}));
     let said = run(script("by_httpx.py").args([HOST, &stage.port(), &stage.path("ca.pem")]));
     let each = ["get", "head", "post", "streamed", "uploaded in pieces", "fifty at once"];
-    let steps: Vec<String> =
-        ["HTTP/1.1", "HTTP/2"].iter().flat_map(|version| each.map(|step| format!("{version} {step}"))).collect();
+    let steps: Vec<String> = ["HTTP/1.1", "HTTP/2"]
+        .iter()
+        .flat_map(|version| each.map(|step| format!("{version} {step}")))
+        .collect();
     took(&said, &steps.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
@@ -33,7 +35,17 @@ fn hyper_h2_finds_every_frame_as_it_should_be() {
     let said = run(script("by_hyper_h2.py").args([HOST, &stage.port(), &stage.path("ca.pem")]));
     took(
         &said,
-        &["settings", "ping", "interleaved", "windows", "taken back", "uploaded", "malformed", "too large", "goodbye"],
+        &[
+            "settings",
+            "ping",
+            "interleaved",
+            "windows",
+            "taken back",
+            "uploaded",
+            "malformed",
+            "too large",
+            "goodbye",
+        ],
     );
 }
 
@@ -52,7 +64,16 @@ fn websockets_are_carried_with_everything_that_they_say() {
     assert!(child.wait().unwrap().success(), "{said:#?}");
     took(
         &said.join("\n"),
-        &["compressed", "text", "binary", "fragments", "ping", "many", "closed by the client", "closed by the server"],
+        &[
+            "compressed",
+            "text",
+            "binary",
+            "fragments",
+            "ping",
+            "many",
+            "closed by the client",
+            "closed by the server",
+        ],
     );
     stage.running.until(HOST, |figures| figures.tunnels == 0 && figures.active == 0);
 }

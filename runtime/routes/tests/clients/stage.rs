@@ -88,9 +88,10 @@ pub(crate) fn script(name: &str) -> Command {
 
 /// What a program writes; it must be content.
 pub(crate) fn run(program: &mut Command) -> String {
-    let output = program.stdin(Stdio::null()).output().unwrap_or_else(|cause| {
-        panic!("{program:?}: {cause}; tests/install.sh installs what tests need")
-    });
+    let output = program
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|cause| panic!("{program:?}: {cause}; tests/install.sh installs what tests need"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program:?}: {}\n{said}\n{complained}", output.status);

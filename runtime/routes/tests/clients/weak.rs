@@ -19,18 +19,25 @@ fn testssl_finds_no_weak_protocol_cipher_or_flaw() {
     let findings: Vec<Value> = serde_json::from_slice(&std::fs::read(&found).unwrap()).unwrap();
     let of = |id: &str| {
         let found = findings.iter().find(|finding| finding["id"] == id);
-        found.and_then(|finding| finding["finding"].as_str()).unwrap_or_else(|| panic!("{id} is missing: {said}"))
+        found
+            .and_then(|finding| finding["finding"].as_str())
+            .unwrap_or_else(|| panic!("{id} is missing: {said}"))
     };
-    for (id, wanted) in
-        [("SSLv2", "not offered"), ("SSLv3", "not offered"), ("TLS1", "not offered"), ("TLS1_1", "not offered")]
-    {
+    for (id, wanted) in [
+        ("SSLv2", "not offered"),
+        ("SSLv3", "not offered"),
+        ("TLS1", "not offered"),
+        ("TLS1_1", "not offered"),
+    ] {
         assert!(of(id).starts_with(wanted), "{id}: {}", of(id));
     }
     for id in ["TLS1_2", "TLS1_3"] {
         assert!(of(id).starts_with("offered"), "{id}: {}", of(id));
     }
     let bad = ["MEDIUM", "HIGH", "CRITICAL", "FATAL"];
-    let weak: Vec<&Value> =
-        findings.iter().filter(|finding| bad.iter().any(|severity| finding["severity"] == *severity)).collect();
+    let weak: Vec<&Value> = findings
+        .iter()
+        .filter(|finding| bad.iter().any(|severity| finding["severity"] == *severity))
+        .collect();
     assert!(weak.is_empty() && findings.len() > 30, "{weak:#?}\n{said}");
 }

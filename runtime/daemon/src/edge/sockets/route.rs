@@ -36,7 +36,9 @@ pub(in super::super) fn open_soon(address: SocketAddr) -> Result<OwnedFd> {
         Ok(socket)
     });
     opened.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => refused(address, "the edge before this one, or another program, listens there"),
+        io::ErrorKind::AddrInUse => {
+            refused(address, "the edge before this one, or another program, listens there")
+        }
         _ => failed(address, &error),
     })
 }
