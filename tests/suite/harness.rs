@@ -133,7 +133,8 @@ impl Place {
         self.spawn(command)
     }
 
-    fn spawn(&self, mut command: Command) -> Started {
+    /// Starts a command of one's own in the same way.
+    pub(crate) fn spawn(&self, mut command: Command) -> Started {
         let output = tempfile::tempdir_in(self.path()).expect("the place is writable");
         let file = |name: &str| fs::File::create(output.path().join(name)).expect("the place is writable");
         command.stdout(file("stdout")).stderr(file("stderr"));
@@ -308,11 +309,17 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The answer of a service of this machine, or nothing when it does not answer.
 pub(crate) fn visit(port: u64) -> Option<String> {
+    visit_at(port, "/")
+}
+
+/// The same at a path.
+pub(crate) fn visit_at(port: u64, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let port = u16::try_from(port).expect("a port");
     let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    connection.write_all(head.as_bytes()).ok()?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).ok()?;
     answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned())

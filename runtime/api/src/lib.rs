@@ -13,3 +13,7 @@ pub mod v1 {
 pub const FAILURE: &str = "mcrun-failure-bin";
 /// The header in which a caller names its version.
 pub const VERSION: &str = "mcrun-version";
+/// What `proto/` describes, encoded, for whoever asks a server for it.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+/// Counts the changes of the daemon's calls that an older side does not understand.
+pub const PROTOCOL: u32 = 1;

@@ -74,15 +74,27 @@ fn mistakes(known: &str, now: &Numbers) -> Vec<String> {
     found
 }
 
-fn compile(folder: &Path, file: &str) -> FileDescriptorSet {
-    protox::compile([folder.join(file)], [folder]).unwrap()
+fn compile(folder: &Path) -> FileDescriptorSet {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().is_some_and(|end| end == "proto") {
+                true => files.push(path),
+                false if path.is_dir() => folders.push(path),
+                false => {}
+            }
+        }
+    }
+    protox::compile(files, [folder]).unwrap()
 }
 
 #[test]
 fn numbers_are_never_changed_or_reused() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let known = std::fs::read_to_string(folder.join("numbers.txt")).unwrap();
-    let found = mistakes(&known, &Numbers::of(&compile(&folder, "mcrun/v1/routes.proto")));
+    let found = mistakes(&known, &Numbers::of(&compile(&folder)));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -92,10 +104,7 @@ fn a_number_that_changes_its_meaning_is_found() {
     let with = |fields: &str| {
         let text = format!("syntax = \"proto3\";\npackage mcrun.v1;\nmessage Route {{ {fields} }}\n");
         std::fs::write(folder.path().join("a.proto"), text).unwrap();
-        mistakes(
-            "mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n",
-            &Numbers::of(&compile(folder.path(), "a.proto")),
-        )
+        mistakes("mcrun.v1.Route 1 name\nmcrun.v1.Route 2 port\n", &Numbers::of(&compile(folder.path())))
     };
     assert!(with("string name = 1; uint32 port = 2;").is_empty());
     assert!(with("string name = 1; reserved 2;").is_empty());

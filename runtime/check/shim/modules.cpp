@@ -125,6 +125,20 @@ void mcrun_checker_target(mcrun_checker* checker, const char* key, size_t key_le
     checker->modules.targets[std::string(key, key_length)] = std::string(name, name_length);
 }
 
+// What was found out about a module no longer holds, nor about those that require it.
+void mcrun_checker_dirty(mcrun_checker* checker, const char* name, size_t length)
+{
+    checker->frontend->markDirty(std::string(name, length));
+}
+
+// Forgets every module; the types of the globals stay.
+void mcrun_checker_clear(mcrun_checker* checker)
+{
+    checker->frontend->clear();
+    checker->modules.sources.clear();
+    checker->modules.targets.clear();
+}
+
 static void say(Report report, void* context, const std::string& module, const Luau::Location& location, bool warning, const std::string& message)
 {
     report(context, module.c_str(), location.begin.line + 1, location.begin.column + 1, warning ? 1 : 0, message.data(), message.size());

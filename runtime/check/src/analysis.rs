@@ -1,12 +1,14 @@
 //! Owns the way into the C++ of the shim and back.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_void};
+use std::hash::{Hash as _, Hasher as _};
 use std::ptr::NonNull;
 
 // Brings the libraries that the shim calls into.
 use luau_analyze as _;
 
-use crate::{Finding, Task};
+use crate::{Finding, Modules};
 
 #[repr(C)]
 struct Raw {
@@ -32,6 +34,8 @@ unsafe extern "C" {
         name: *const c_char,
         length: usize,
     );
+    fn mcrun_checker_dirty(checker: *mut Raw, name: *const c_char, length: usize);
+    fn mcrun_checker_clear(checker: *mut Raw);
     fn mcrun_checker_define(
         checker: *mut Raw,
         text: *const c_char,
@@ -49,6 +53,7 @@ unsafe extern "C" {
     );
 }
 
+/// One analysis, with all that it knows of globals and modules.
 struct Checker(NonNull<Raw>);
 
 impl Drop for Checker {
@@ -109,6 +114,17 @@ impl Checker {
         unsafe { mcrun_checker_target(self.0.as_ptr(), key, key_length, name, length) }
     }
 
+    fn dirty(&self, name: &str) {
+        let (name, length) = bytes(name);
+        // SAFETY: the checker lives, and the text is copied.
+        unsafe { mcrun_checker_dirty(self.0.as_ptr(), name, length) }
+    }
+
+    fn clear(&self) {
+        // SAFETY: the checker lives, and nothing of ours points into it.
+        unsafe { mcrun_checker_clear(self.0.as_ptr()) }
+    }
+
     fn define(&self, text: &str, findings: &mut Vec<Finding>) {
         let (text, length) = bytes(text);
         // SAFETY: the checker lives; `report` gets the list that it expects and is called before this returns.
@@ -133,23 +149,53 @@ impl Checker {
     }
 }
 
-/// What the analysis says of a task; nothing when it cannot be started.
-pub(crate) fn check(task: &Task) -> Option<Vec<Finding>> {
-    let checker = Checker::new()?;
-    let mut findings = Vec::new();
-    checker.define(&task.definitions, &mut findings);
-    for (name, source) in &task.sources {
-        checker.source(name, source);
+/// More modules than this are forgotten and looked at anew.
+const MOST_KEPT: usize = 256;
+
+/// An analysis that goes on from task to task: what has not changed is not looked at again.
+pub(crate) struct Analysis {
+    checker: Checker,
+    /// The hash of each source that it knows.
+    known: HashMap<String, u64>,
+}
+
+impl Analysis {
+    /// Knows the globals of `definitions`; nothing when it cannot be started. Mistakes in them are the first findings.
+    pub(crate) fn new(definitions: &str) -> Option<(Self, Vec<Finding>)> {
+        let checker = Checker::new()?;
+        let mut findings = Vec::new();
+        checker.define(definitions, &mut findings);
+        Some((Self { checker, known: HashMap::new() }, findings))
     }
-    for (module, targets) in &task.targets {
-        for (path, target) in targets {
-            checker.target(module, path, target);
+
+    /// What it says of some modules.
+    pub(crate) fn check(&mut self, modules: &Modules) -> Vec<Finding> {
+        if self.known.len() > MOST_KEPT {
+            self.checker.clear();
+            self.known.clear();
         }
+        // Before any source: a path may mean another module although its own module is what it was.
+        for (module, targets) in &modules.targets {
+            for (path, target) in targets {
+                self.checker.target(module, path, target);
+            }
+        }
+        for (name, source) in &modules.sources {
+            let targets = modules.targets.get(name);
+            let mut hasher = std::hash::DefaultHasher::new();
+            (source, targets).hash(&mut hasher);
+            let hash = hasher.finish();
+            if self.known.insert(name.clone(), hash) != Some(hash) {
+                self.checker.source(name, source);
+                self.checker.dirty(name);
+            }
+        }
+        let mut findings = Vec::new();
+        for module in &modules.check {
+            let first = findings.len();
+            self.checker.check(module, modules.seconds, &mut findings);
+            findings[first..].sort_by_key(|finding| (finding.line, finding.column));
+        }
+        findings
     }
-    for module in &task.check {
-        let first = findings.len();
-        checker.check(module, task.seconds, &mut findings);
-        findings[first..].sort_by_key(|finding| (finding.line, finding.column));
-    }
-    Some(findings)
 }

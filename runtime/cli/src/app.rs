@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use effect::{Code, Error, Result, Sealer};
-use journal::{Clock, Journal, SystemClock};
+use journal::{Clock, Journal, SystemClock, daemon_may_be_there};
 use script::{Template, Worker};
+use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::config::Config;
@@ -15,7 +16,10 @@ use crate::kit::Kit;
 
 /// The opened installation.
 pub(crate) struct App {
+    /// As it was when this process started.
     pub(crate) config: Config,
+    /// As it is now: what the daemon takes over when it reads it again. Policy, secrets and retention come from here.
+    pub(crate) live: watch::Sender<Arc<Config>>,
     pub(crate) state: PathBuf,
     pub(crate) node: String,
     pub(crate) journal: Journal,
@@ -33,20 +37,27 @@ pub(crate) struct App {
 impl App {
     /// Opens everything for a command that evaluates a script: its worker comes up meanwhile, on another core.
     pub(crate) fn open_to_evaluate(global: &Global) -> Result<Self> {
+        // A daemon that holds the directory executes the script with a worker of its own.
+        let is_alone = state_folder(global).is_ok_and(|state| !daemon_may_be_there(&state));
         // Whoever takes it starts another one, and says why that fails.
-        let worker = start_worker().ok();
+        let worker = is_alone.then(start_worker).and_then(Result::ok);
         Ok(Self { worker: Cell::new(worker), ..Self::open(global)? })
     }
 
     pub(crate) fn open(global: &Global) -> Result<Self> {
-        let config = Config::load(global.config.as_deref())?;
-        let state = state_folder(global)?;
+        Self::with(global, Config::load(global.config.as_deref())?, state_folder(global)?)
+    }
+
+    /// Opens everything with a configuration and a state directory that are not looked for.
+    pub(crate) fn with(global: &Global, config: Config, state: PathBuf) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Journal::open(&state, clock.clone())?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
+        let live = watch::Sender::new(Arc::new(config.clone()));
         Ok(Self {
             config,
+            live,
             state,
             node,
             journal,
@@ -60,7 +71,17 @@ impl App {
     }
 }
 
-/// `--state` or `MCRUN_STATE`, else the XDG state directory.
+impl App {
+    /// The configuration as it is now.
+    pub(crate) fn live(&self) -> Arc<Config> {
+        self.live.borrow().clone()
+    }
+}
+
+/// The state directory of a machine that `mcrun setup` or a package has set up.
+pub(crate) const OF_THE_MACHINE: &str = "/var/lib/mcrun";
+
+/// `--state` or `MCRUN_STATE`; for root the machine's own where it is set up; else the XDG state directory.
 pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
     if let Some(state) = &global.state {
         return std::path::absolute(state).map_err(|error| {
@@ -68,6 +89,12 @@ pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
         });
     }
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let machine = PathBuf::from(OF_THE_MACHINE);
+    // What root deploys by hand and what the daemon runs are one and the same.
+    let is_roots = rustix::process::geteuid().is_root() && absolute("XDG_STATE_HOME").is_none();
+    if is_roots && machine.join("journal.db").exists() {
+        return Ok(machine);
+    }
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|folder| folder.join("mcrun"))

@@ -3,11 +3,14 @@
 
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod playbooks;
 pub(crate) mod routes;
+pub(crate) mod start;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 use effect::session::Patience;
 use effect::units::Span;
@@ -49,6 +52,12 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
+/// The forms of the log, for help and completions.
+fn log_form() -> impl TypedValueParser<Value = daemon::log::Form> {
+    let names = daemon::log::Form::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
+}
+
 /// How it is gone about.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct How {
@@ -86,6 +95,13 @@ pub(crate) struct Script {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) grants: Grants,
+}
+
+impl Script {
+    /// A file with what it is granted.
+    pub(crate) fn of(file: PathBuf, grants: Grants) -> Self {
+        Self { file, grants, args: Vec::new(), set: Vec::new() }
+    }
 }
 
 /// How long a run waits for services that another run holds.
@@ -271,6 +287,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
     },
+    /// Show when playbooks start by themselves, and what became of the last times.
+    Schedule {
+        /// Only this playbook.
+        name: Option<String>,
+        /// So many times to come of each trigger.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        next: usize,
+        /// At most so many of what was.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        last: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring back what was there before a run that is over, the last change first. Shows the plan and asks.
     Undo {
         /// The run's id or its beginning.
@@ -347,7 +377,29 @@ pub(crate) enum Command {
     },
     /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
     /// their time has come.
-    Serve,
+    Serve {
+        /// The form of the log, whatever mcrun.toml says: systemd's journal where that reads the error stream, else text,
+        /// unless given.
+        #[arg(long, value_name = "FORM", value_parser = log_form())]
+        log: Option<daemon::log::Form>,
+    },
+    /// Set mcrun up on this machine, which systemd runs: units, the group of the daemon's socket, the state directory
+    /// (/var/lib/mcrun unless --state names another), a configuration where there is none. Shows the plan and asks;
+    /// `mcrun undo` takes it back.
+    Setup {
+        /// The user that the daemon and the edge run as, made where there is none; root unless given. Any other can neither
+        /// drive an engine of the machine nor start services of other users.
+        #[arg(long, value_name = "NAME", default_value = "root")]
+        user: String,
+        /// Where mcrun is installed: the units start PREFIX/bin/mcrun. The place of this very program unless given.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        prefix: Option<PathBuf>,
+        /// Write and enable everything and start nothing, as for the image of a machine.
+        #[arg(long)]
+        no_start: bool,
+        #[command(flatten)]
+        how: How,
+    },
     /// Answer questions for names and serve routes, until another edge does: what `serve` starts and looks after.
     #[command(hide = true)]
     Edge,
@@ -366,6 +418,15 @@ pub(crate) enum Command {
     /// Routes: where requests for host names go.
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// List playbooks: what is loaded, what cannot be and why.
+    #[command(args_conflicts_with_subcommands = true)]
+    Playbooks {
+        #[command(subcommand)]
+        command: Option<playbooks::Playbooks>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare what is recorded of services with what runs.
     Status {
         /// One service; all of them unless given.
@@ -381,13 +442,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Waiting,
     },
-    /// Start a service that was stopped.
-    Start {
-        /// The service.
-        service: String,
-        #[command(flatten)]
-        wait: Waiting,
-    },
+    /// Start a playbook with its parameters, or a service that was stopped.
+    #[command(disable_help_flag = true, override_usage = "mcrun start [OPTIONS] <NAME> [--PARAMETER VALUE]...")]
+    Start(start::Start),
     /// Restart a service.
     Restart {
         /// The service.
@@ -548,7 +605,7 @@ impl Command {
                 | Self::Replay { .. }
                 | Self::Undo { .. }
                 | Self::Stop { .. }
-                | Self::Start { .. }
+                | Self::Start(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
                 | Self::Certs(
@@ -618,7 +675,7 @@ pub(crate) fn with_run(mut words: Vec<OsString>) -> Vec<OsString> {
     if looks_like_file {
         words.insert(index, "run".into());
     }
-    words
+    start::with_parameters(words, index)
 }
 
 #[cfg(test)]

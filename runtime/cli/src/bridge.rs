@@ -130,7 +130,7 @@ impl script::Effects for Bridge<'_> {
             });
             self.session.masked(fields).to_string()
         });
-        self.watch.log(line.level, &line.scope, &message, fields.as_deref());
+        self.watch.line(line.number, line.level, &line.scope, &message, fields.as_deref());
         if self.planning {
             return;
         }

@@ -1,8 +1,11 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod cancel;
+mod cause;
 mod certs;
 mod check;
+mod copies;
 mod doctor;
 mod documents;
 mod edge;
@@ -19,14 +22,19 @@ mod logs;
 mod names;
 mod new;
 mod plan_file;
+mod playbooks;
 mod releases;
 mod replay;
 mod resume;
+mod resume_all;
 mod routes;
 mod runs;
+mod schedule;
 mod screen;
 mod serve;
 mod services;
+mod start;
+mod setup;
 mod test;
 mod top;
 mod transfer;
@@ -39,7 +47,12 @@ use crate::app::App;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
-pub(crate) use evaluate::script_job;
+pub(crate) use check::{Checker, Finding, Sources};
+pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
+pub(crate) use resume::{check_resumable, decisions};
+pub(crate) use serve::take_environment;
+pub(crate) use services::operation_job;
+pub(crate) use undo::undo_job;
 
 /// Carries out a command.
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
@@ -54,6 +67,10 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Check { paths, json } => check::check(&global, &paths, json).await,
         Command::Test { paths, filter, json } => test::test(&global, &paths, filter.as_deref(), json).await,
         Command::Doctor { json } => doctor::doctor(&global, json).await,
+        Command::Setup { user, prefix, no_start, how } => {
+            setup::setup(&global, setup::Wish { user, prefix, no_start, plan: how.plan, json: how.json })
+                .await
+        }
         // It answers without a state directory that can be used, too.
         Command::Edge => edge::edge(&global).await,
         // The one that answers is spoken to however the database is.
@@ -76,7 +93,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = resume::Wish { doubts: &doubt, from, limits: &limit, leave_plan, patience, json };
             resume::resume(app, &run, wish).await
         }
-        Command::Resume { run: None, active, json, .. } => runs::resume_all(app, active.into(), json).await,
+        Command::Resume { run: None, active, json, .. } => resume_all::resume_all(app, active.into(), json).await,
         Command::Fork { run, from, limit, wait, json } => {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await
@@ -87,7 +104,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
         Command::Show { run, json } => runs::show(app, &run, json).await,
-        Command::Cancel { run } => runs::cancel(app, &run).await,
+        Command::Cancel { run } => cancel::cancel(app, &run).await,
+        Command::Schedule { name, next, last, json } => {
+            schedule::schedule(app, schedule::Wish { name: name.as_deref(), next, last, json }).await
+        }
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {
@@ -101,14 +121,15 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             exec::exec(app, wanted).await
         }
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
-        Command::Serve => serve::serve(app).await,
+        Command::Serve { .. } => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
-        Command::Start { service, wait } => services::operate(app, "start", &service, wait.patience()).await,
+        Command::Start(words) => start::start(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }
@@ -129,6 +150,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Edge
+        | Command::Setup { .. }
         | Command::Dns(_)
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
     }

@@ -1,5 +1,8 @@
 //! Owns `mcrun.toml`: where it is looked for, what it may say, and errors that name file, line and key.
 
+#[cfg(test)]
+mod example;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read as _;
@@ -27,16 +30,27 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) retention: Retention,
     #[serde(default)]
+    pub(crate) daemon: daemon::runs::Settings,
+    #[serde(default)]
+    pub(crate) playbooks: daemon::playbooks::Settings,
+    #[serde(default)]
     pub(crate) certs: certs::Settings,
     #[serde(default)]
     pub(crate) dns: dns::Settings,
     #[serde(default)]
     pub(crate) routes: routes::Settings,
+    pub(crate) webhooks: Option<daemon::triggers::webhook::Settings>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
+    #[serde(default)]
+    pub(crate) monitors: daemon::monitors::Settings,
+    pub(crate) telemetry: Option<daemon::telemetry::Settings>,
     /// The file it came from.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
+    /// As it was written: what a later version of the file is compared with.
+    #[serde(skip)]
+    pub(crate) table: toml::Table,
 }
 
 /// This machine.
@@ -152,6 +166,8 @@ impl Config {
             mistake(&format!("{shown}{place}"), error.message())
         })?;
         config.file = Some(file.to_owned());
+        // It was read as such above.
+        config.table = text.parse().unwrap_or_default();
         config.check().map_err(|error| {
             let wrong = Error::new(Code::Config, format!("{shown}: {}", error.message));
             error.hint.into_iter().fold(wrong, Error::hint)
@@ -164,10 +180,15 @@ impl Config {
         if let Some(policy) = &self.policy {
             effect::Policy::new(Some(&policy.scripts), &effect::policy::Grants::default())?;
         }
+        self.daemon.check()?;
+        self.playbooks.check()?;
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
+        self.monitors.check()?;
+        self.telemetry.iter().try_for_each(daemon::telemetry::Settings::check)?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -43,13 +43,31 @@ impl Exit {
         }
     }
 
+    /// What a code means that another process ended a run with.
+    pub(crate) fn of_code(code: u8) -> Self {
+        match code {
+            0 => Exit::Done,
+            1 => Exit::Failed,
+            2 => Exit::Usage,
+            3 => Exit::PlanHasChanges,
+            4 => Exit::Denied,
+            5 => Exit::Locked,
+            6 => Exit::Waiting,
+            7 => Exit::RolledBack,
+            130 => Exit::Interrupted,
+            code => Exit::Program(code),
+        }
+    }
+
     /// The exit code that an error leads to.
     pub(crate) fn of(error: &Error) -> Self {
         match error.code {
-            Code::Usage | Code::Config | Code::BadCapability => Exit::Usage,
+            Code::Usage | Code::Config | Code::BadCapability | Code::Parameters => Exit::Usage,
             Code::Denied | Code::SecretPlace => Exit::Denied,
-            Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken => Exit::Locked,
-            Code::InDoubt | Code::Divergence | Code::Paused => Exit::Waiting,
+            Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken | Code::DaemonSilent => {
+                Exit::Locked
+            }
+            Code::InDoubt | Code::Divergence | Code::Paused | Code::DaemonGone => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,
             _ => Exit::Failed,
         }

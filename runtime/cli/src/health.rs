@@ -2,10 +2,11 @@
 //! probed and what a service said last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use containers::effects::{Prober, World};
-use containers::{Driver, Exec, Health, LogQuery};
+use containers::{Driver, Exec, Health, LogQuery, Observed};
 use effect::{Code, Error, Result};
 use system::ServiceLogs;
 use system::health::{HttpProbe, Probe, TcpProbe, Timing};
@@ -35,6 +36,20 @@ impl Prober for Probes {
         let lines = driver.logs(name, &LogQuery::tail(LAST_LINES)).await.unwrap_or_default();
         error.details = lines.into_iter().map(|line| line.line).collect();
         Err(error)
+    }
+}
+
+/// Probes the health check of a container once; why it is not well.
+pub(crate) async fn once(
+    driver: &Arc<dyn Driver>,
+    container: &Observed,
+    patience: Duration,
+) -> Result<(), String> {
+    let Some(health) = &container.health else { return Ok(()) };
+    let port = health.port.or_else(|| container.ports.first().map(|port| port.host));
+    match probe(health, port, &container.name).map_err(|error| error.to_string())? {
+        Some(probe) => probe.once(patience).await.map(drop),
+        None => attempt(&**driver, &container.name, health, patience).await.map(drop),
     }
 }
 
@@ -78,18 +93,25 @@ async fn inside(
     health: &Health,
     timing: Timing,
 ) -> Result<(String, u32), system::health::Failure> {
+    system::health::wait_until(timing, || attempt(driver, name, health, timing.timeout)).await
+}
+
+/// Once.
+async fn attempt(
+    driver: &dyn Driver,
+    name: &str,
+    health: &Health,
+    patience: Duration,
+) -> Result<String, String> {
     let mut exec = Exec::new(health.exec.clone().unwrap_or_default());
-    exec.timeout = timing.timeout;
-    system::health::wait_until(timing, || async {
-        match driver.exec(name, &exec).await {
-            Ok(output) if output.code == 0 => Ok("exit code 0".to_owned()),
-            Ok(output) => {
-                Err(format!("exit code {}: {}", output.code, last_line(&output.stderr, &output.stdout)))
-            }
-            Err(error) => Err(error.to_string()),
+    exec.timeout = patience;
+    match driver.exec(name, &exec).await {
+        Ok(output) if output.code == 0 => Ok("exit code 0".to_owned()),
+        Ok(output) => {
+            Err(format!("exit code {}: {}", output.code, last_line(&output.stderr, &output.stdout)))
         }
-    })
-    .await
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn last_line(stderr: &str, stdout: &str) -> String {

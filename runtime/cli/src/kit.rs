@@ -88,8 +88,10 @@ impl Kit {
         let journal = journal::Journal::open(&state, self.clock.clone())?;
         let sealer = Arc::new(effect::Sealer::open(&state)?);
         let certs = certs::Settings { everything: true, ..certs::Settings::default() };
+        let config = Config { certs, ..Config::default() };
         Ok(App {
-            config: Config { certs, ..Config::default() },
+            live: tokio::sync::watch::Sender::new(Arc::new(config.clone())),
+            config,
             state,
             node: NODE.to_owned(),
             journal,

@@ -12,9 +12,13 @@ mod config;
 mod demo;
 mod execute;
 mod exit;
+mod handover;
 mod health;
+mod init;
 mod kit;
+mod logs;
 mod passphrase;
+mod playbooks;
 mod private;
 mod proofs;
 mod proxies;
@@ -37,6 +41,9 @@ use crate::exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if init::is_first() {
+        return init::main(&words);
+    }
     // Children of the same binary start before anything else is set up: they must stay small and quick.
     match words.get(1).and_then(|word| word.to_str()) {
         Some("worker") => return script::worker_main(),
@@ -58,7 +65,13 @@ fn run(words: Vec<OsString>) -> Exit {
             return if failed { Exit::Usage } else { Exit::Done };
         }
     };
-    render::init_tracing(arguments.global.verbose);
+    match &arguments.command {
+        arguments::Command::Serve { log } => {
+            commands::take_environment();
+            logs::init(arguments.global.verbose, *log);
+        }
+        _ => render::init_tracing(arguments.global.verbose),
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

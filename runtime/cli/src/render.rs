@@ -41,6 +41,10 @@ pub(crate) fn out(line: impl std::fmt::Display) {
 
 /// Writes one line for people.
 pub(crate) fn note(line: impl std::fmt::Display) {
+    // The daemon's log has it, in its form.
+    if crate::logs::say(&line) {
+        return;
+    }
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 

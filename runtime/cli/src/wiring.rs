@@ -137,7 +137,7 @@ fn assemble(
 }
 
 /// A number from 0 to 1, by which attempts of several machines do not stay in step.
-fn chance() -> f64 {
+pub(crate) fn chance() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness they would only be less evenly spread.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
@@ -148,6 +148,6 @@ fn chance() -> f64 {
 pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
     match &app.kit {
         Some(_) => Ok(Arc::new(crate::kit::AnySecret)),
-        None => Ok(Arc::new(SecretStore::new(&app.config.secrets, root)?)),
+        None => Ok(Arc::new(SecretStore::new(&app.live().secrets, root)?)),
     }
 }

@@ -6,13 +6,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use effect::{Error, Result};
+use effect::{Code, Error, Result};
 use journal::{Run, RunId, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::playbooks::Playbook;
+
+/// No process executes more runs at once, and none has more of them wait.
+const MOST_WORKERS: usize = 256;
+const MOST_QUEUED: usize = 1_000_000;
+
+/// `[daemon]` in mcrun.toml.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `[daemon.api]`.
+    pub api: crate::api::Settings,
+    workers: Option<usize>,
+    queue: Option<usize>,
+    /// The form of the log.
+    pub log: crate::log::Form,
+    /// The page for Prometheus.
+    pub metrics: Option<crate::metrics::Settings>,
+}
+
+impl Settings {
+    /// How many runs have a worker at once: 8 unless given.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or(8)
+    }
+
+    /// How many runs may wait for a worker: 10,000 unless given.
+    #[must_use]
+    pub fn queue(&self) -> usize {
+        self.queue.unwrap_or(10_000)
+    }
+
+    /// Refuses numbers that make no sense.
+    ///
+    /// # Errors
+    /// `MC-U002`.
+    pub fn check(&self) -> Result<()> {
+        let bounds = [("workers", self.workers(), MOST_WORKERS), ("queue", self.queue(), MOST_QUEUED)];
+        for (name, value, most) in bounds {
+            if !(1..=most).contains(&value) {
+                let message = format!("[daemon] {name} = {value} is not between 1 and {most}");
+                return Err(Error::new(Code::Config, message));
+            }
+        }
+        self.api.check()
+    }
+}
 
 /// Why a run is started. It is recorded with the run, and its event is what the playbook's `run` is given, in every
 /// resume the same.
@@ -126,6 +173,8 @@ pub enum Told {
         level: String,
         /// From where.
         scope: String,
+        /// Its number in there, from 1; 0 where it is not recorded. Whoever lost lines finds these again by it.
+        number: u64,
         /// Its words.
         message: String,
         /// JSON.
@@ -165,7 +214,7 @@ pub enum Told {
         /// The capabilities.
         missing: Vec<String>,
     },
-    /// It is over, paused, or waits without a worker.
+    /// It is over, paused, or was stopped by somebody.
     End(Box<End>),
 }
 
@@ -256,7 +305,8 @@ pub trait Runs: Send + Sync + fmt::Debug {
     /// Where nobody asked it, or somebody answered it before.
     async fn answer(&self, run: &RunId, question: u64, granted: bool) -> Result<()>;
 
-    /// What happens in a run from now on, until it is over, paused or waits; `until_over`: until it is over.
+    /// What happens in a run from now on, until it is over, paused, or stopped by somebody; `until_over`: until it is
+    /// over. That it waits without a worker is no end: it goes on by itself.
     ///
     /// # Errors
     /// Where there is no such run.

@@ -402,6 +402,26 @@ codes! {
     CheckerFailed "MC-K002" "the type checker failed"
         "The program `mcrun-check` ended without an answer, or with one that cannot be read."
         "The cause is what it said. Use the one that belongs to this version of mcrun.";
+    TypeErrors "MC-K003" "a playbook does not pass the type check"
+        "What is loaded is checked like by `mcrun check` before, so that a misspelt field is found now and not when the playbook runs."
+        "Correct what the message and the lines beneath it name; `mcrun check FILE` shows the same.";
+
+    // L: playbooks ("ledger of what is loaded").
+    NotPlaybook "MC-L001" "the file is a script, not a playbook"
+        "A playbook's file ends with `return playbook { … }`; this one returns something else, or nothing."
+        "End it with `return playbook { name = \"…\", run = function(event) … end }`, or run it as a script with `mcrun FILE`.";
+    PlaybookField "MC-L002" "a field of a playbook is wrong"
+        "What `playbook { … }` is given has a field that is missing, unknown, of another type, or whose value cannot be."
+        "Correct the field that the message names; `mcrun types` has what each of them takes.";
+    PlaybookEffect "MC-L003" "a playbook has effects while it is only read"
+        "A playbook's file is evaluated to learn what it is, whenever it changes. That must not touch the world, wait, or depend on time or chance."
+        "Move the call into the function `run`.";
+    PlaybookSize "MC-L004" "reading a playbook takes too much"
+        "A playbook's file is read with little memory, in little time, and what it says of itself is short."
+        "Build tables and compute in the function `run`; leave constants at the top.";
+    Parameters "MC-L005" "the parameters of a playbook are wrong"
+        "A parameter is missing, unknown, or has a value that it does not take. Nothing was started."
+        "`mcrun start NAME --help` shows the parameters, their types and what they are unless given.";
 
     // Q: questions, and the records that answer them.
     DnsName "MC-Q001" "a name cannot stand in DNS"
@@ -474,6 +494,127 @@ codes! {
     BackendUnreachable "MC-G020" "no back end of a route answers"
         "Before requests are sent to back ends, one of them has to take a connection (and answer the probe, where the route has one). Requests go as before."
         "See that the service runs and listens at the address; `probe = false` takes the route as it is.";
+
+    // V010 to V019: the daemon executes runs, and commands hand theirs over.
+    DaemonGone "MC-V010" "the daemon ended while a run was followed"
+        "The run had been handed over to the daemon of this state directory, which has ended or does not answer any more. What the run did is recorded; it goes on when the daemon is back."
+        "Start the daemon again: it goes on with the run by itself. `mcrun show RUN` tells where it stands; without a daemon `mcrun resume RUN` goes on with it.";
+    DaemonSilent "MC-V011" "the daemon does not answer"
+        "A daemon holds this state directory, and commands hand their runs over to it. Its socket is not there or nobody answers on it. Nothing was executed: two that execute runs side by side would get in each other's way."
+        "See what the process that the message names does, and end or restart it.";
+    DaemonStops "MC-V012" "the daemon is stopping"
+        "It takes no further runs. What is recorded is executed after its next start."
+        "Try again when it is back.";
+    NotExecuted "MC-V013" "the run is not executed by this daemon"
+        "Only a run that is under way or queued here can be stopped here: this one is over, paused, or executed by another process."
+        "`mcrun show RUN` tells where it stands; `mcrun cancel RUN` gives it up wherever it is.";
+    QuestionGone "MC-V014" "nobody waits for this answer"
+        "The question was answered before, its run has gone on, or it was never asked."
+        "`mcrun show RUN` tells where the run stands.";
+    DaemonBusy "MC-V015" "the daemon has too much to do"
+        "More runs wait to be executed, or more callers follow runs, than it takes. Nothing was recorded."
+        "Try again later. `mcrun runs --only pending` lists what waits; `[daemon] queue` in mcrun.toml bounds it.";
+    // V: the daemon's API ("voice").
+    ApiUnavailable "MC-V001" "no daemon answers"
+        "Nobody listens at the daemon's socket or address, the connection broke, or it took too long. What was asked for may have been done."
+        "`mcrun serve` starts the daemon, `mcrun doctor` shows whether one owns the state directory; ask again, with the same `key` where a call takes one.";
+    ApiStranger "MC-V002" "what answers is no daemon of mcrun"
+        "Something listens at the socket or address and does not speak as mcrun does."
+        "Compare the path or the port with `[daemon.api]` in the mcrun.toml of the daemon.";
+    ApiUser "MC-V003" "the daemon does not know the caller"
+        "The socket is for root, for the user that the daemon runs as, and for the group that mcrun.toml names; by TLS, for certificates whose names it lists."
+        "Name a group that the user is in with `group` under [daemon.api], or the certificate's name under `operators` or `readers`.";
+    ApiRole "MC-V004" "the caller may read only"
+        "Names under `readers` may list, get and watch. Nothing was changed."
+        "Ask somebody who may, or move the name to `operators` under [daemon.api].";
+    ApiRequest "MC-V005" "a call is malformed"
+        "A field of the call is missing, too long, of another form than it has, or does not go with another one. Nothing was done."
+        "Correct the field that the message names; `proto/mcrun/v1` says what each of them takes.";
+    ApiVersion "MC-V006" "the two sides are of versions that do not understand one another"
+        "The command line and the daemon, or two daemons, count the changes of the API differently, or one of them says what the other does not know."
+        "Bring the older side that the message names up to date; a daemon is of the new version once it is started again.";
+    ApiBusy "MC-V007" "the daemon does not take more of this"
+        "A call is larger or slower than the daemon's bounds allow, or so many are under way that no further one is taken. Nothing was done."
+        "Send less at once, or try again later.";
+    ApiKeyTaken "MC-V009" "the key belongs to another call"
+        "A key makes a call safe to repeat: the same call under the same key gives the run that it gave before. This call says something else than the one before it."
+        "Take a new key for each new call.";
+    // L: playbooks in folders.
+    PlaybookFolder "MC-L006" "a folder of playbooks cannot be read"
+        "A folder of `[playbooks] folders` is not there, is no folder, or may not be read. What was loaded from it stays active."
+        "Bring the folder back, or take it out of `folders`; it is watched, and its playbooks come back by themselves.";
+    PlaybookTwice "MC-L007" "two files hold playbooks of one name"
+        "A playbook is known by its name alone. The one that was loaded first stays; the other is left out."
+        "Rename one of the two that the message names, or remove its file.";
+    PlaybookUnknown "MC-L008" "there is no such playbook"
+        "No playbook of this name is loaded, and none was."
+        "`mcrun playbooks` lists them, with the files that cannot be loaded.";
+    PlaybookVersion "MC-L009" "the playbook has no such version"
+        "Versions are counted from 1, and the newest of each playbook are kept (`versions` under [playbooks])."
+        "`mcrun playbooks history NAME` lists those that there are.";
+    PlaybookNotKept "MC-L020" "a playbook cannot be kept"
+        "A new version becomes active once it is written down, so that a restart finds it. That failed; the version before stays active, and it is tried again."
+        "The cause says why: mostly a disk that is full.";
+    PlaybookMany "MC-L021" "there are more playbooks than are loaded"
+        "A folder holds more files of playbooks than mcrun looks after. None beyond those is loaded."
+        "Spread them over several machines, or move what is no playbook into a subfolder.";
+    // L010–L019: triggers.
+    TriggerTime "MC-L010" "a time of a trigger is not understood"
+        "A cron expression has five or six fields or is one of `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`; `every` is a second or more; a jitter is no longer than a day."
+        "Correct the trigger; `mcrun schedule` shows when it goes off next.";
+    CronNever "MC-L011" "a cron expression never comes true"
+        "No day has this date: the playbook would never start."
+        "Correct the day or the month; the last day of every month is `L`.";
+    ZoneUnknown "MC-L012" "a time zone is not known"
+        "The name is not in the time zone database."
+        "Names read `Europe/Berlin` or `UTC`; leave it out for the machine's own.";
+    WebhookSecret "MC-L013" "a webhook has no secret to check callers with"
+        "The secret that the trigger names is not configured, cannot be read, or may not go there: nobody can call it."
+        "Configure it in mcrun.toml with `to = [\"webhooks:PATH\"]`.";
+    WebhookTwice "MC-L014" "two triggers answer the same webhook"
+        "Each address belongs to one playbook, the first by name. The other is not started by calls."
+        "Give one of them another `path`.";
+    FileWatch "MC-L015" "files of a trigger cannot be watched"
+        "The folder is not there, is too large, or the kernel gives no more watches. It is looked at again now and then; what changes until then is seen late."
+        "The cause says which; watches are raised by `sysctl fs.inotify.max_user_watches`.";
+    WebhookRefused "MC-L016" "a call of a webhook is refused"
+        "Nobody answers at this address, or the call is not signed as its trigger wants, is too old, was made before, is too large, or comes too often. Nothing was started."
+        "The answer says which; compare path, secret, format and clock of both sides.";
+    OccurrenceTaken "MC-L017" "an occurrence has been dealt with already"
+        "Somebody else has recorded what became of it: it does not start twice."
+        "Nothing is to be done; `mcrun schedule` shows what became of it.";
+    // I: the life of the daemon, and what it tells of itself.
+    HandedSocket "MC-I001" "a socket that was handed over cannot be used"
+        "systemd, or whoever started the daemon, handed it a listening socket (`LISTEN_FDS`). Its name is not one that mcrun knows, two have the same name, it is of another kind than what answers there, or nothing is configured to answer there."
+        "Correct `FileDescriptorName=` in the socket unit: `systemctl cat mcrun.socket` shows it.";
+    LogTarget "MC-I002" "the log cannot be written there"
+        "The log is to go to the system's journal, and the journal does not take it."
+        "Say `log = \"text\"` under [daemon] in mcrun.toml, or `--log text`, where there is no systemd-journald.";
+    CollectorRefused "MC-I003" "telemetry is not taken"
+        "The collector that `[telemetry]` names does not answer, refuses what it is sent, or answers with something else. Runs go on; what does not fit into the queue meanwhile is dropped and counted."
+        "Check `endpoint` and `headers` under [telemetry] in mcrun.toml, and the collector's own log.";
+    // M: machines that mcrun is set up on.
+    SetupRoot "MC-M001" "setting mcrun up takes root"
+        "`mcrun setup` writes units, a user and a state directory that belong to the whole machine. Nothing was changed."
+        "Run it as root: `sudo mcrun setup --plan` first. Without root, `mcrun serve` runs as it is, with the state directory of your own.";
+    SetupSystemd "MC-M002" "there is no systemd here that runs services"
+        "The units that `mcrun setup` writes are for systemd, and this machine was not started by it (`/run/systemd/system` is not there), or one of its programs is missing."
+        "Start `mcrun serve` from whatever starts services here; `deploy/container` and `deploy/quadlet` are for containers. With `--no-start` the files are written all the same, for an image that boots later.";
+    SetupProgram "MC-M003" "the program lies where services must not be started from"
+        "Units would start this file as root at every boot, and somebody other than root can change it or a folder above it, or it is not there."
+        "Install it first: `install -m 0755 mcrun /usr/local/bin/mcrun`, then `/usr/local/bin/mcrun setup`.";
+    SetupTaken "MC-M004" "something else lies where setup writes"
+        "A unit of that name that mcrun did not write is there, or a path that has to be a folder is a file or a link. Nothing was changed."
+        "Move it out of the way, or name another place with `--state` or `--config`; own settings of a unit belong into a drop-in: `systemctl edit mcrun.service`.";
+    SetupPackage "MC-M005" "mcrun is here by a package"
+        "The package has brought the units, the group and the configuration, and looks after them."
+        "`systemctl enable --now mcrun.service` starts it. To set it up by hand, remove the package first: `apt remove mcrun` keeps the state.";
+    SetupPath "MC-M006" "a path or a name cannot stand in a unit"
+        "Units take absolute paths without `..`, white space, quotes, `%`, `$` and control characters, and names of users as `useradd` takes them."
+        "Choose a plainer path or name.";
+    InitChild "MC-M007" "as the first process, mcrun cannot start its own self"
+        "As process 1 of a container mcrun looks after its child: reaps what is left behind and hands signals on. That child could not be started or waited for."
+        "The cause is the kernel's; the container's limits on processes and memory are the first place to look.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

@@ -210,6 +210,25 @@ impl Capability {
             && (!need.subtree || pattern.matches(&format!("{}/any/thing", need.name.trim_end_matches('/'))))
     }
 
+    /// Whether all that `other` grants is granted by this one too, as far as that can be told from the patterns.
+    fn covers(&self, other: &Capability) -> bool {
+        let access = match (self.access, other.access) {
+            (None, _) if self.primitive.is_none() => true,
+            (None, Some(Access::Extra(_))) => false,
+            (None | Some(Access::Write), _) => !matches!(other.access, Some(Access::Extra(_))),
+            (granted, needed) => granted == needed,
+        };
+        let primitive = self.primitive.is_none() || self.primitive == other.primitive;
+        let name = match (&self.pattern, &other.pattern) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => {
+                own.text == other.text || (other.literal_prefix() == other.text && own.matches(&other.text))
+            }
+        };
+        access && primitive && name
+    }
+
     fn denies(&self, need: &Need) -> bool {
         let access = match (self.access, need.access) {
             (None, _) => true,
@@ -245,6 +264,24 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, known)| *distance <= 1 + known.len().max(given.len()) / 4)
         .min()
         .map(|(_, known)| known)
+}
+
+/// What both lists grant: of two that overlap the narrower one. Where it cannot be told which one that is, neither.
+///
+/// # Errors
+/// `MC-P002` for a malformed or unknown capability.
+pub fn narrowed(left: &[String], right: &[String]) -> Result<Vec<String>> {
+    let parse = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Capability>>>();
+    let (left, right) = (parse(left)?, parse(right)?);
+    let within = |inner: &[Capability], outer: &[Capability]| {
+        let covered = |capability: &&Capability| outer.iter().any(|wider| wider.covers(capability));
+        inner.iter().filter(covered).map(Capability::to_string).collect::<Vec<_>>()
+    };
+    let mut both = within(&left, &right);
+    both.extend(within(&right, &left));
+    both.sort();
+    both.dedup();
+    Ok(both)
 }
 
 /// What a run may do: its grants, within the operator's upper bound, without what was denied.

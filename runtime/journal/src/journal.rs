@@ -1,9 +1,11 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
 mod locks;
+mod observed;
 mod sweep;
 mod transfer;
 
+pub use self::observed::LastLease;
 pub use self::sweep::{Retention, Swept};
 pub use self::transfer::{Part, Span};
 
@@ -31,7 +33,7 @@ use crate::log::{Log, LogLine};
 use crate::probe;
 use crate::reader::{self, Reader};
 use crate::record::{Look, Record, Write};
-use crate::run::{Filter, NewRun, Run, RunState};
+use crate::run::{Filter, NewRun, PageOfRuns, Run, RunState};
 use crate::schema;
 use crate::writer::{self, Change, Request};
 
@@ -202,6 +204,11 @@ impl Journal {
         self.read(move |connection| reader::runs::runs(connection, &filter)).await
     }
 
+    /// One page of runs, newest first.
+    pub async fn page_of_runs(&self, page: PageOfRuns) -> Result<Vec<Run>> {
+        self.read(move |connection| reader::runs::page(connection, &page)).await
+    }
+
     /// The runs in one of `states`, the first first, without loading what they run.
     pub async fn runs_in(&self, states: &'static [RunState]) -> Result<Vec<(RunId, RunState)>> {
         self.read(move |connection| reader::runs::in_states(connection, states)).await
@@ -345,6 +352,12 @@ impl Journal {
     pub async fn logs(&self, run: &RunId, after: u64, limit: usize) -> Result<Vec<Log>> {
         let run = *run;
         self.read(move |connection| reader::entries::logs(connection, &run, after, limit)).await
+    }
+
+    /// The place of the last line of a run's log, 0 where it has none.
+    pub async fn last_log(&self, run: &RunId) -> Result<u64> {
+        let run = *run;
+        self.read(move |connection| reader::entries::last_log(connection, &run)).await
     }
 }
 

@@ -85,21 +85,45 @@ pub struct DaemonLock {
     _file: LockFile,
 }
 
+/// Where locks are, beneath the state directory.
+pub(crate) const FOLDER: &str = "locks";
+/// The lock of the one process that stays.
+const DAEMON_FILE: &str = "daemon";
+
 /// Takes the right to be the one process that stays.
 pub(crate) fn lock_daemon(folder: &Path, holder: &Holder) -> Result<DaemonLock> {
-    let file = LockFile::take(folder, "daemon", holder, || "the state directory".to_owned())?;
+    let file = LockFile::take(folder, DAEMON_FILE, holder, || "the state directory".to_owned())?;
     Ok(DaemonLock { _file: file })
 }
 
 /// Takes the lease of a service.
 pub(crate) fn lease(folder: &Path, holder: &Holder, node: &str, service: &str) -> Result<LockFile> {
-    let name = format!("lease-{}-{}", escaped(node), escaped(service));
-    LockFile::take(folder, &name, holder, || format!("service {service}"))
+    LockFile::take(folder, &lease_file(node, service), holder, || format!("service {service}"))
 }
 
 /// Who holds a run, if anybody does.
 pub(crate) fn holder_of_run(folder: &Path, run: &RunId) -> Option<Holder> {
-    let mut file = File::open(folder.join(run_file(run))).ok()?;
+    holder_of(&folder.join(run_file(run)))
+}
+
+/// The one process that stays, if there is one.
+pub(crate) fn holder_of_daemon(folder: &Path) -> Option<Holder> {
+    holder_of(&folder.join(DAEMON_FILE))
+}
+
+/// Who holds the lease of a service, if anybody does.
+pub(crate) fn holder_of_lease(folder: &Path, node: &str, service: &str) -> Option<Holder> {
+    holder_of(&folder.join(lease_file(node, service)))
+}
+
+/// Whether a process that stays may hold the state directory `folder`, for whoever only prepares for that.
+#[must_use]
+pub fn daemon_may_be_there(folder: &Path) -> bool {
+    folder.join(FOLDER).join(DAEMON_FILE).exists()
+}
+
+fn holder_of(path: &Path) -> Option<Holder> {
+    let mut file = File::open(path).ok()?;
     let holder = read_holder(&mut file)?;
     // A shared lock is refused exactly while somebody holds the exclusive one; ours is gone with `file`.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -170,6 +194,10 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+fn lease_file(node: &str, service: &str) -> String {
+    format!("lease-{}-{}", escaped(node), escaped(service))
 }
 
 fn run_file(run: &RunId) -> String {

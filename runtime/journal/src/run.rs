@@ -220,3 +220,16 @@ impl Default for Filter {
         Self { state: None, limit: 100 }
     }
 }
+
+/// One page of a listing, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageOfRuns {
+    /// Only runs in this state.
+    pub state: Option<RunState>,
+    /// Only runs of this playbook.
+    pub playbook: Option<String>,
+    /// Only runs that were recorded before this one.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}

@@ -213,6 +213,9 @@ ALTER TABLE runs ADD COLUMN cause TEXT;
 -- Only those that are not over: how many there were ever does not count.
 CREATE INDEX runs_of_playbooks ON runs (playbook, number)
 WHERE playbook IS NOT NULL AND state NOT IN ('done', 'failed', 'cancelled');
+", "
+-- Whoever follows the ends of runs does not walk through all of them.
+CREATE INDEX runs_by_end ON runs (ended, id) WHERE ended IS NOT NULL;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

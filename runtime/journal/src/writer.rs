@@ -221,6 +221,10 @@ impl Writer {
             Change::Fork { from, until, run, origin } => self.fork(from, *until, run, origin, at),
             Change::Fold { run, fold } => self.fold(run, fold),
             Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
+            Change::Tell { events, writes } => {
+                self.write_records(writes, None, at)?;
+                events.iter().try_for_each(|(name, data)| event::emit(&self.connection, name, data, at))
+            }
             Change::Write(writes) => self.write_records(writes, None, at),
             Change::Barrier => self.lost.check_all(),
             Change::Settle => Ok(()),

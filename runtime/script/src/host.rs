@@ -23,7 +23,7 @@ pub use forked::Template;
 
 use crate::Limits;
 use crate::protocol::{
-    Divergence, Frame, HistoryItem, LogLine, Mode, Module, Place, PlanEnd, Progress, WhichLimit,
+    Description, Divergence, Frame, HistoryItem, LogLine, Mode, Module, Place, PlanEnd, Progress, WhichLimit,
 };
 
 /// What one run is started with.
@@ -47,6 +47,9 @@ pub struct Launch {
     pub name: String,
     /// The script's text.
     pub source: String,
+    /// What a playbook's `run` is called with, a JSON object that is the same in every replay. Where there is none, the
+    /// source is a script, which returns no playbook.
+    pub event: Option<Box<RawValue>>,
     /// Whether there is a history to replay; without, [`Effects::next_history`] is never called.
     pub resumed: bool,
 }
@@ -110,6 +113,11 @@ pub trait Effects {
 
     /// How far the script says it is.
     fn progress(&self, progress: Progress);
+
+    /// The file that is read is a playbook's. Called at most once, before the end.
+    fn described(&self, description: Description) {
+        let _ = description;
+    }
 
     /// A branch's plan ends here.
     fn plan_ended(&self, end: PlanEnd);

@@ -11,6 +11,7 @@ mod host;
 mod limits;
 pub mod modules;
 mod protocol;
+pub mod read;
 pub mod types;
 mod worker;
 
@@ -20,7 +21,7 @@ pub use host::{
 pub use limits::{LIMIT_NAMES, Limits};
 pub use modules::Modules;
 pub use protocol::{
-    Divergence, Frame as StackFrame, HistoryItem, Level, LogLine, Mode, Module, Outcome, Place, PlanEnd,
-    Progress, Recorded, WhichLimit, arguments_hash,
+    Description, Divergence, Frame as StackFrame, HistoryItem, Level, LogLine, Mode, Module, Outcome, Place,
+    PlanEnd, Progress, Recorded, WhichLimit, arguments_hash,
 };
 pub use worker::worker_main;

@@ -191,6 +191,32 @@ fn shown(path: &str) -> String {
     path.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
+/// The names that `path` may mean in the module `from`, in the order in which they are tried; none where it is refused.
+#[must_use]
+pub fn meant(from: &str, path: &str) -> Vec<String> {
+    if path.starts_with("@std/") {
+        return vec![path.to_owned()];
+    }
+    if !(path.starts_with("./") || path.starts_with("../")) || from.starts_with('@') {
+        return Vec::new();
+    }
+    match joined(from, path) {
+        Ok(base) => ENDINGS.map(|ending| format!("{base}{ending}")).to_vec(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The paths of every `require("…")`. One in a comment is found too, which does no harm.
+pub fn required(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("require").filter_map(|(at, word)| {
+        let rest = text[at + word.len()..].trim_start();
+        let rest = rest.strip_prefix('(').map_or(rest, str::trim_start);
+        let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        let (path, _) = rest[1..].split_once(quote)?;
+        (path.len() <= 1024 && !path.contains(['\n', '\\'])).then_some(path)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -281,5 +307,11 @@ mod tests {
         assert_eq!(modules.resolve("main.luau", "@std/deploy").unwrap().name, "@std/deploy");
         assert_eq!(code(&modules, "main.luau", "@std/depoly"), Code::ModuleNotFound);
         assert_eq!(code(&modules, "@std/deploy", "./a"), Code::ModuleRefused);
+    }
+
+    #[test]
+    fn required_paths_are_found_in_each_spelling() {
+        let text = "local a = require(\"./a\")\nlocal b = require './b'\nrequire ( '@std/c' )\nrequire(name)";
+        assert_eq!(required(text).collect::<Vec<_>>(), ["./a", "./b", "@std/c"]);
     }
 }

@@ -22,6 +22,8 @@ pub enum Mode {
     Run,
     /// Effects are read and compared only; results may hold sealed values.
     Plan,
+    /// A playbook's file is only read: it has no effects, and its `run` is not called.
+    Read,
 }
 
 /// A line of a script.
@@ -130,6 +132,15 @@ pub struct Progress {
     pub value: Box<RawValue>,
 }
 
+/// What a playbook's file says that it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Description {
+    /// The fields of `playbook { … }` without `run`, JSON.
+    pub definition: Box<RawValue>,
+    /// The line that calls `playbook`.
+    pub line: u32,
+}
+
 /// A branch touched what nobody can know yet, so its plan ends here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEnd {
@@ -228,6 +239,7 @@ pub(crate) struct Start {
     pub(crate) params: Box<RawValue>,
     pub(crate) seed: u64,
     pub(crate) script: Module,
+    pub(crate) event: Option<Box<RawValue>>,
     pub(crate) resumed: bool,
 }
 
@@ -300,6 +312,7 @@ pub(crate) enum ToHost {
         count: u64,
     },
     PlanEnded(PlanEnd),
+    Described(Description),
     Diverged(Box<Divergence>),
     Limit {
         which: WhichLimit,

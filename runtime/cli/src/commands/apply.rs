@@ -11,7 +11,7 @@ use effect::{Code, Error, Mode, Result};
 use journal::{RunId, RunState};
 use serde_json::json;
 
-use super::evaluate::follow;
+use super::evaluate::{Beginning, follow};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::execute::{self, Finished, Planned};
@@ -42,12 +42,12 @@ pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: b
     job.patience = patience;
     job.planned = Some(Planned { name: frozen.id.to_string(), steps: frozen.steps.clone() });
     job.kept = leases;
-    match execute::begin(app, execute::new_run(app, &job, &frozen.script)).await {
+    match app.journal.create_run(execute::new_run(app, &job, &frozen.script)).await {
         // Another apply was faster.
         Err(journal::Error::Conflict { .. }) => check_untaken(app, &frozen.id).await?,
         begun => begun?,
     }
-    follow(app, job, lock, std::future::ready(Ok(())), as_json).await
+    follow(app, job, lock, Beginning::Recorded, as_json).await
 }
 
 async fn check_untaken(app: &App, plan: &RunId) -> Result<()> {

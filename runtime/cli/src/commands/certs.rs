@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use effect::{Code, Error, Result};
 use serde_json::{Map, Value, json};
 
+use super::copies::Copies;
 use super::line::{Line, carry_out};
-use super::serve::copies::Copies;
 use super::services::confirm;
 use crate::app::App;
 use crate::arguments::How;

@@ -2,6 +2,8 @@
 //! analysis in a helper program.
 
 mod helper;
+mod kept;
+mod playbooks;
 mod sources;
 
 use std::path::PathBuf;
@@ -9,8 +11,9 @@ use std::path::PathBuf;
 use effect::Result;
 use serde_json::json;
 
-use self::helper::Finding;
-use self::sources::Sources;
+pub(crate) use self::helper::Finding;
+pub(crate) use self::kept::Checker;
+pub(crate) use self::sources::Sources;
 pub(super) use self::sources::beneath as scripts_beneath;
 use crate::arguments::Global;
 use crate::exit::Exit;
@@ -22,6 +25,7 @@ pub(super) async fn check(global: &Global, paths: &[PathBuf], as_json: bool) -> 
     let helper = helper::find()?;
     let mut findings = helper::check(&helper, &definitions, &sources).await?;
     findings.iter_mut().for_each(Finding::speak_plainly);
+    findings.extend(playbooks::mistakes(global, &sources, &findings).await?);
     let errors = findings.iter().filter(|finding| !finding.warning).count();
     if as_json {
         let listed: Vec<_> = findings.iter().map(to_json).collect();

@@ -1,5 +1,7 @@
 //! Owns `run` and `plan`, and how a run is followed to its end.
 
+mod playbook;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,55 +10,99 @@ use effect::plan::Plan;
 use effect::policy::{Grants, allow_arguments};
 use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result};
-use journal::RunState;
+use journal::{NewRun, RunId, RunLock, RunState};
 use script::{Limits, Modules};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::playbook::{Given, Params, adapted};
 use super::plan_file::Frozen;
 use crate::app::App;
 use crate::arguments::{self, Script};
 pub(super) use crate::execute::Job;
-use crate::execute::{self, Finished};
+use crate::execute::{self, Finished, seed};
 use crate::exit::Exit;
+use crate::handover::{self, Following};
 use crate::render::{self, Live, Silent, Watch};
 use crate::stdlib;
 
 pub(super) type Sources = HashMap<String, String>;
 
 pub(super) async fn run(app: &App, script: &Script, patience: Patience, json: bool) -> Result<Exit> {
-    let job = Job { patience, ..job(app, script, Mode::Run)? };
+    let job = Job { patience, ..job_of(app, script, Mode::Run).await? };
     start(app, job, &script.file, json).await
 }
 
 /// Records and runs a new job.
 pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Result<Exit> {
     let lock = app.journal.lock_run(&job.id)?;
-    let begun = execute::begin(app, execute::new_run(app, &job, script));
-    follow(app, job, lock, begun, json).await
+    let new = execute::new_run(app, &job, script);
+    follow(app, job, lock, Beginning::New(Box::new(new)), json).await
+}
+
+/// What a run that is about to be gone on with begins with.
+pub(super) enum Beginning {
+    /// It is recorded.
+    New(Box<NewRun>),
+    /// It is recorded already.
+    Recorded,
+}
+
+/// Has a job whose run is locked executed: by the daemon, where one holds the state directory, else here.
+async fn execute(
+    app: &App,
+    job: Job,
+    lock: RunLock,
+    beginning: Beginning,
+    watch: Arc<dyn Watch>,
+) -> Result<Finished> {
+    let Some(client) = handover::daemon(app).await? else {
+        let id = job.id;
+        let begun = async {
+            match beginning {
+                Beginning::New(new) => execute::begin(app, *new).await,
+                Beginning::Recorded => app.journal.set_state(&id, RunState::Running, None, None).await,
+            }
+        };
+        return execute::run(app, job, watch, lock, begun).await;
+    };
+    if let Beginning::New(new) = beginning {
+        app.journal.create_run(*new).await?;
+    }
+    let (following, telling) = Following::begin(app, client, job, watch, lock).await?;
+    following.follow(telling).await
 }
 
 /// Runs a job whose run is locked, and tells how it ended.
 pub(super) async fn follow(
     app: &App,
     mut job: Job,
-    lock: journal::RunLock,
-    begun: impl Future<Output = journal::Result<()>>,
+    lock: RunLock,
+    beginning: Beginning,
     json: bool,
 ) -> Result<Exit> {
-    let id = job.id;
-    let main = (job.name.clone(), job.source.clone());
+    let (id, main) = (job.id, (job.name.clone(), job.source.clone()));
     // `--yes` answers questions about what was asked for; it grants nothing.
     job.asks = !(json || app.global.no_input || app.global.yes);
+    shown(app, id, main, json, |watch| execute(app, job, lock, beginning, watch)).await
+}
+
+/// Shows a run while somebody goes on with it, and tells how it ended. `main` is the script with its text.
+pub(super) async fn shown<F: Future<Output = Result<Finished>>>(
+    app: &App,
+    id: RunId,
+    main: (String, String),
+    json: bool,
+    going: impl FnOnce(Arc<dyn Watch>) -> F,
+) -> Result<Exit> {
     if json {
-        let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-        let finished = execute::run(app, job, watch, lock, begun).await?;
+        let finished = going(Arc::new(Silent { logs: false, sources: Mutex::default() })).await?;
         render::json(&outcome_json(&id.to_string(), &finished));
         return Ok(finished.exit);
     }
     let started = app.clock.now();
-    let name = job.name.clone();
+    let name = main.0.clone();
     let live = Arc::new(Live::new(id.to_string()));
-    let finished = execute::run(app, job, live.clone(), lock, begun).await;
+    let finished = going(live.clone()).await;
     live.finish();
     let finished = finished?;
     if let Some(trouble) = &finished.trouble {
@@ -124,7 +170,7 @@ pub(super) struct Wish<'a> {
 }
 
 pub(super) async fn plan(app: &App, script: &Script, wish: Wish<'_>) -> Result<Exit> {
-    let job = job(app, script, Mode::Plan)?;
+    let job = job_of(app, script, Mode::Plan).await?;
     let Some(out) = wish.out else { return show_plan(app, job, wish.json, wish.detailed).await };
     let frozen = Frozen::new(app, &job, &script.file);
     let Shown { plan, modules, exit } = shown_plan(app, job, wish.json, wish.detailed).await?;
@@ -187,10 +233,18 @@ fn exit_of_plan(plan: &Plan, finished: &Finished, as_json: bool, detailed: bool)
     }
 }
 
+/// What the command line asks for, of a script or a playbook.
+async fn job_of(app: &App, script: &Script, mode: Mode) -> Result<Job> {
+    let job = job(app, script, mode)?;
+    let grants = Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() };
+    adapted(app, job, Given { params: Params::Settings(&script.set), grants, event: None }).await
+}
+
 /// What the command line asks for.
-fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
+pub(super) fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let limits = limits(&script.grants)?;
-    let bound = app.config.policy.as_ref().map(|policy| policy.scripts.as_slice());
+    let config = app.live();
+    let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
     let grants =
         Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() }.or_bound(bound);
     effect::Policy::new(bound, &grants)?;
@@ -215,6 +269,7 @@ fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
         planned: None,
         cause: None,
         kept: Kept::default(),
+        raised: Vec::new(),
         past: None,
     })
 }
@@ -228,7 +283,7 @@ fn limits(grants: &arguments::Grants) -> Result<Limits> {
 }
 
 /// The folder that modules come from, and the script's name in it.
-pub(super) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
+pub(crate) fn split(file: &Path) -> Result<(std::path::PathBuf, String)> {
     let unreadable = |cause: &dyn std::fmt::Display| {
         Error::new(Code::Unreadable, format!("the script `{}` cannot be read", file.display()))
             .because(cause)
@@ -255,12 +310,6 @@ fn params(settings: &[String]) -> Result<Value> {
         params.insert(key.to_owned(), value);
     }
     Ok(Value::Object(params))
-}
-
-/// The seed of a run's random numbers: different for every run, the same for every replay.
-fn seed(id: &str) -> u64 {
-    id.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A job for a script in the world of a test.
@@ -300,6 +349,7 @@ pub(super) fn shipped_job(
         planned: None,
         cause: None,
         kept: Kept::default(),
+        raised: Vec::new(),
         past: None,
     })
 }

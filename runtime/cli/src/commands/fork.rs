@@ -4,10 +4,9 @@ use std::path::Path;
 
 use effect::Result;
 use effect::session::Patience;
-use journal::RunState;
 use serde_json::json;
 
-use super::evaluate::follow;
+use super::evaluate::{Beginning, follow};
 use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
 use crate::execute::{self, Job};
@@ -46,6 +45,5 @@ pub(super) async fn fork(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Exit
     drop(old_lock);
     let run = app.journal.run(id.as_str()).await?;
     job.past = Some(execute::past(app, &run).await?);
-    let begun = app.journal.set_state(&id, RunState::Running, None, None);
-    follow(app, job, lock, begun, wish.json).await
+    follow(app, job, lock, Beginning::Recorded, wish.json).await
 }

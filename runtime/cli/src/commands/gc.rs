@@ -10,7 +10,8 @@ use crate::exit::Exit;
 use crate::render;
 
 pub(super) async fn gc(app: &App, dry: bool, as_json: bool) -> Result<Exit> {
-    let kept = &app.config.retention;
+    let config = app.live();
+    let kept = &config.retention;
     let age = i64::try_from(kept.age.0.as_millis()).unwrap_or(i64::MAX);
     let since = journal::Timestamp(app.clock.now().0.saturating_sub(age));
     let swept = app.journal.sweep(Retention { since, runs: kept.runs }, dry).await?;

@@ -11,7 +11,7 @@ use effect::policy::Grants;
 use effect::saved::Saved;
 use effect::session::{Kept, Patience};
 use effect::{Code, Error, Mode, Result, Sealer};
-use journal::{RunId, Timestamp};
+use journal::{NewCause, RunId, Timestamp};
 use script::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +57,9 @@ pub(super) struct Frozen {
     /// The policy that bounds what was granted.
     policy: Option<Vec<String>>,
     seed: u64,
+    /// Of a playbook: its name, and why it is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    playbook: Option<(String, Value)>,
     pub(super) steps: Saved,
 }
 
@@ -79,6 +82,10 @@ impl Frozen {
             grants: job.grants.clone(),
             policy: policy(app),
             seed: job.seed,
+            playbook: job
+                .cause
+                .as_ref()
+                .and_then(|cause| Some((cause.playbook.clone()?, cause.told.clone()))),
             steps: Saved::default(),
         }
     }
@@ -184,15 +191,20 @@ impl Frozen {
             patience: Patience::None,
             sources: self.modules.clone().into_iter().collect(),
             planned: None,
-            cause: None,
+            cause: self.playbook.clone().map(|(name, told)| NewCause {
+                playbook: Some(name),
+                told,
+                writes: Vec::new(),
+            }),
             kept: Kept::default(),
+            raised: Vec::new(),
             past: None,
         }
     }
 }
 
 fn policy(app: &App) -> Option<Vec<String>> {
-    app.config.policy.as_ref().map(|policy| policy.scripts.clone())
+    app.live().policy.as_ref().map(|policy| policy.scripts.clone())
 }
 
 /// What a saved plan does is all known.

@@ -97,6 +97,12 @@ async fn evaluate(
     let registry = wiring::registry(app, Path::new("/"))?;
     let params = RawValue::from_string(run.params.to_string())
         .map_err(|error| Error::new(Code::Internal, "the parameters cannot be encoded").because(error))?;
+    let cause = run.cause.clone().map(|told| journal::NewCause {
+        playbook: run.playbook.clone(),
+        told,
+        writes: Vec::new(),
+    });
+    let event = cause.as_ref().map(execute::event_of).transpose()?.flatten();
     let launch = Launch {
         limits,
         mode: script::Mode::Run,
@@ -107,6 +113,7 @@ async fn evaluate(
         seed: run.seed,
         name,
         source,
+        event,
         resumed: true,
     };
     let worker = app.worker.take().map_or_else(start_worker, Ok)?;

@@ -4,7 +4,7 @@ use effect::session::{Decision, Decisions, Patience};
 use effect::{Code, Error, Result};
 use journal::{Run, RunState};
 
-use super::evaluate::follow;
+use super::evaluate::{Beginning, follow};
 use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
 use crate::arguments::{Doubt, DoubtWord};
@@ -35,11 +35,12 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
     };
     check_resumable(&run)?;
     let mut past = execute::past(app, &run).await?;
-    past.decisions = decisions(&past.open, wish.doubts)?;
+    past.decisions = decided(&past.open, wish.doubts)?;
     let mut job = execute::recorded_job(app, &run).await?;
     for limit in wish.limits {
         job.limits.set(limit)?;
     }
+    job.raised = wish.limits.to_vec();
     job.past = Some(past);
     job.patience = wish.patience;
     app.config.check_apart_from(&job.root)?;
@@ -51,8 +52,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
         app.journal.release_plan(&run.id).await?;
         job.planned = None;
     }
-    let begun = app.journal.set_state(&run.id, RunState::Running, None, None);
-    follow(app, job, lock, begun, wish.json).await
+    follow(app, job, lock, Beginning::Recorded, wish.json).await
 }
 
 /// Forgets what a run did from a step on. Whatever state it is in, it is to go on from there.
@@ -65,8 +65,20 @@ async fn forget_from(app: &App, run: &Run, step: &str) -> Result<Run> {
     Ok(app.journal.run(run.id.as_str()).await?)
 }
 
+/// The operator's words as another process told them: the effect, `deploy/web#3`, and what became of it.
+pub(crate) fn decisions(open: &[journal::Open], told: &[(Option<String>, String)]) -> Result<Decisions> {
+    let doubts = told.iter().map(|(effect, word)| {
+        let text = match effect {
+            Some(effect) => format!("{effect}={word}"),
+            None => word.clone(),
+        };
+        text.parse().map_err(|why: String| Error::new(Code::Usage, why))
+    });
+    decided(open, &doubts.collect::<Result<Vec<Doubt>>>()?)
+}
+
 /// The operator's words, each on an act that is in doubt.
-fn decisions(open: &[journal::Open], doubts: &[Doubt]) -> Result<Decisions> {
+fn decided(open: &[journal::Open], doubts: &[Doubt]) -> Result<Decisions> {
     let acts: Vec<&journal::Identity> =
         open.iter().filter(|entry| entry.kind == journal::Kind::Act).map(|entry| &entry.identity).collect();
     let wrong = |message: String| {
@@ -100,7 +112,8 @@ fn decisions(open: &[journal::Open], doubts: &[Doubt]) -> Result<Decisions> {
     Ok(decisions)
 }
 
-fn check_resumable(run: &Run) -> Result<()> {
+/// Refuses a run that is over.
+pub(crate) fn check_resumable(run: &Run) -> Result<()> {
     match run.state {
         RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused => Ok(()),
         RunState::Done | RunState::Failed | RunState::Cancelled => Err(Error::new(

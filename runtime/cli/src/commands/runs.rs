@@ -1,14 +1,12 @@
-//! Owns `runs`, `show` and `cancel`.
+//! Owns `runs` and `show`.
 
-use effect::{Code, Error, Result};
+use effect::Result;
 use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
-use super::evaluate;
-use super::history::check_own;
+use super::cause;
 use crate::app::App;
 use crate::arguments::State;
-use crate::execute::many::{Many, Outcome};
 use crate::exit::Exit;
 use crate::render::{self, Table};
 
@@ -28,67 +26,22 @@ pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json:
         render::json(&shown);
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["run", "script", "state", "effects", "changed", "started", "outcome"]);
+    let mut table =
+        Table::new(&["run", "script", "state", "effects", "changed", "started", "cause", "outcome"]);
     for run in &runs {
         table.row([
             run.id.to_string(),
-            run.name.clone(),
+            run.playbook.clone().unwrap_or_else(|| run.name.clone()),
             shown_state(app, run),
             run.effects.to_string(),
             run.changed.to_string(),
             render::ago(run.created, app.clock.now()),
+            cause::short(run),
             outcome_line(run),
         ]);
     }
     table.print();
     Ok(Exit::Done)
-}
-
-/// Goes on with every run that can go on by itself.
-pub(super) async fn resume_all(app: &App, active: usize, as_json: bool) -> Result<Exit> {
-    let many = Many::of(app, active).await?;
-    let found = many.len() as u64;
-    let mut exit = Exit::Done;
-    let mut shown = Vec::new();
-    many.run(|outcome| {
-        exit = worse(exit, outcome.finished.exit);
-        if as_json {
-            shown.push(evaluate::outcome_json(outcome.run.as_str(), &outcome.finished));
-        } else {
-            render::note(resumed_line(outcome));
-        }
-    })
-    .await?;
-    match as_json {
-        true => render::json(&shown),
-        false if found == 0 => render::note("no run waits to go on"),
-        false => {}
-    }
-    let waits = !app.journal.runs_in(&[RunState::Waiting]).await?.is_empty();
-    Ok(if exit == Exit::Done && waits { Exit::Waiting } else { exit })
-}
-
-/// The exit code for both: a failure counts more than a pause.
-fn worse(one: Exit, other: Exit) -> Exit {
-    match (one, other) {
-        (Exit::Done, other) | (Exit::Waiting, other @ (Exit::Failed | Exit::Denied)) => other,
-        (one, _) => one,
-    }
-}
-
-fn resumed_line(outcome: &Outcome) -> String {
-    let error = outcome.finished.trouble.as_ref();
-    let why = error
-        .map(|trouble| format!("  [{}] {}", trouble.error.code, render::printable(&trouble.error.message)));
-    let state = outcome.finished.state;
-    let style = if state == RunState::Done { render::GREEN } else { render::YELLOW };
-    format!(
-        "{} {}{}  {}",
-        render::styled(style, state),
-        outcome.name,
-        why.unwrap_or_default(),
-        render::styled(render::DIM, format_args!("run {}", outcome.run))
-    )
 }
 
 /// A run that counts as running although nobody holds it was killed.
@@ -121,7 +74,7 @@ fn run_json(app: &App, run: &Run) -> Value {
     shown
 }
 
-fn is_resumable(run: &Run) -> bool {
+pub(super) fn is_resumable(run: &Run) -> bool {
     !run.imported
         && matches!(run.state, RunState::Pending | RunState::Running | RunState::Waiting | RunState::Paused)
 }
@@ -169,6 +122,12 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
         shown_state(app, &run)
     ));
     render::out(format_args!("script   {}", run.script));
+    if let Some(playbook) = &run.playbook {
+        render::out(format_args!("playbook {playbook}"));
+    }
+    for line in cause::lines(&run) {
+        render::out(line);
+    }
     render::out(format_args!("started  {}", render::rfc3339(run.created)));
     if let Some(ended) = run.ended {
         render::out(format_args!("ended    {}", render::rfc3339(ended)));
@@ -265,38 +224,4 @@ fn show_outcome(run: &Run) {
     let place: Option<journal::Place> = place;
     let source = place.as_ref().filter(|place| place.file == run.name).map(|_| &*run.source);
     render::out(render::trouble(&error, place.as_ref(), &stack, source));
-}
-
-pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
-    let run = app.journal.run(prefix).await?;
-    check_own(&run)?;
-    if !is_resumable(&run) {
-        return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
-    }
-    app.journal.request_cancel(&run.id).await?;
-    match app.journal.lock_run(&run.id) {
-        Ok(_lock) => {
-            // Read again under the lock: its former holder may have come to an end meanwhile.
-            let run = app.journal.run(run.id.as_str()).await?;
-            if !is_resumable(&run) {
-                return Err(Error::new(Code::RunState, format!("run {} is already {}", run.id, run.state)));
-            }
-            app.journal.set_state(&run.id, RunState::Cancelled, None, Some(1)).await?;
-            render::note(format_args!("run {} is cancelled", run.id));
-        }
-        Err(_) => {
-            if let Some(holder) = app.journal.holder_of_run(&run.id) {
-                signal(holder.pid)?;
-            }
-            render::note(format_args!("run {} stops at its next effect", run.id));
-        }
-    }
-    Ok(Exit::Done)
-}
-
-fn signal(pid: u32) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    let Some(pid) = pid else { return Ok(()) };
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-        .map_err(|error| Error::new(Code::RunState, "the run's process cannot be signalled").because(error))
 }

@@ -14,6 +14,20 @@ use crate::exit::Exit;
 use crate::{render, wiring};
 
 pub(super) async fn operate(app: &App, operation: &str, service: &str, patience: Patience) -> Result<Exit> {
+    let job = operation_job(app, operation, service).await?;
+    if operation == "undeploy" {
+        confirm(app, &format!("Remove `{service}`: its containers, ports and record?"))?;
+    }
+    let name = job.name.clone();
+    evaluate::start(app, evaluate::Job { patience, ..job }, Path::new(&name), false).await
+}
+
+/// The script that stops, starts, restarts or removes a service.
+pub(crate) async fn operation_job(app: &App, operation: &str, service: &str) -> Result<evaluate::Job> {
+    if !["stop", "start", "restart", "undeploy"].contains(&operation) {
+        let message = format!("`{operation}` is nothing that can be done to a service");
+        return Err(Error::new(Code::Usage, message).hint("stop, start, restart or undeploy"));
+    }
     let record = app.journal.record("service", &app.node, service).await?;
     let (body, grants) = match record {
         Some(record) => (
@@ -22,13 +36,8 @@ pub(super) async fn operate(app: &App, operation: &str, service: &str, patience:
         ),
         None => (container_body(app, operation, service).await?, own_container(service)),
     };
-    if operation == "undeploy" {
-        confirm(app, &format!("Remove `{service}`: its containers, ports and record?"))?;
-    }
     let name = format!("{operation} {service}");
-    let job = evaluate::shipped_job(app, &name, &format!("{body}\n"), vec![service.to_owned()], grants)?;
-    let job = evaluate::Job { patience, ..job };
-    evaluate::start(app, job, Path::new(&name), false).await
+    evaluate::shipped_job(app, &name, &format!("{body}\n"), vec![service.to_owned()], grants)
 }
 
 /// The one line for a container that a script made without a record.

@@ -35,22 +35,9 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
     // Held to the end, so that nobody goes on with what is being taken back.
     let lock = app.journal.lock_run(&run.id)?;
     let run = app.journal.run(run.id.as_str()).await?;
-    check_own(&run)?;
-    check_over(&run)?;
-    let job = |mode| -> Result<Job> {
-        let mut words = vec![run.id.to_string()];
-        words.extend(wish.force.then(|| "force".to_owned()));
-        let name = format!("undo {}", run.id);
-        // Relative paths mean what they meant.
-        let root = Path::new(&run.root);
-        let root = if root.is_dir() { root } else { &app.state }.to_owned();
-        let patience = wish.patience;
-        Ok(Job {
-            mode,
-            root,
-            patience,
-            ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(&run, &wish.more))?
-        })
+    let job = |mode| {
+        let job = undo_job(app, &run, (wish.force, &wish.more), mode)?;
+        Ok::<_, Error>(Job { patience: wish.patience, ..job })
     };
     if wish.plan || !wish.json {
         let shown = evaluate::show_plan(app, job(Mode::Plan)?, wish.json, false).await?;
@@ -67,6 +54,19 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
     let ended = evaluate::start(app, job, Path::new(&name), wish.json).await;
     drop(lock);
     ended
+}
+
+/// The script that takes back what a run changed.
+pub(crate) fn undo_job(app: &App, run: &Run, (force, more): (bool, &Grants), mode: Mode) -> Result<Job> {
+    check_own(run)?;
+    check_over(run)?;
+    let mut words = vec![run.id.to_string()];
+    words.extend(force.then(|| "force".to_owned()));
+    let name = format!("undo {}", run.id);
+    // Relative paths mean what they meant.
+    let root = Path::new(&run.root);
+    let root = if root.is_dir() { root } else { &app.state }.to_owned();
+    Ok(Job { mode, root, ..evaluate::shipped_job(app, &name, SCRIPT, words, grants(run, more))? })
 }
 
 /// What the run was granted, what the operator adds, and a look at what it did.

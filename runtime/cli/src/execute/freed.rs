@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use effect::{Result, Session};
-use journal::{Open, RunId, RunState, Timestamp};
+use journal::{Open, RunState, Timestamp};
 use script::Interrupt;
 use tokio::sync::watch;
 
-use super::{CANCEL_CHECK, Job, Signals, past, recorded_job};
+use super::ear::asked_to_stop;
+use super::{Job, past, recorded_job};
 use crate::app::App;
 use crate::render::Watch;
 
@@ -74,19 +75,4 @@ async fn due(app: &App, session: &Session, open: &[Open]) -> Result<()> {
         tokio::time::sleep(left.min(BETWEEN_LOOKS)).await;
     }
     Ok(())
-}
-
-async fn asked_to_stop(app: &App, run: &RunId) {
-    let Ok(mut signals) = Signals::open() else { return std::future::pending().await };
-    let mut looks = tokio::time::interval(CANCEL_CHECK);
-    loop {
-        tokio::select! {
-            () = signals.next() => return,
-            _ = looks.tick() => {
-                if matches!(app.journal.cancel_requested(run).await, Ok(true)) {
-                    return;
-                }
-            }
-        }
-    }
 }

@@ -199,6 +199,8 @@ pub(super) struct Run {
     /// What `--set` gives.
     #[serde(default)]
     params: BTreeMap<String, Value>,
+    /// What the `run` of a playbook is told; unless given `{ kind = "manual" }`.
+    event: Option<Map<String, Value>>,
     /// What is granted; everything unless given.
     allow: Option<Vec<String>>,
     /// What is denied.
@@ -234,6 +236,7 @@ impl Act for Run {
                 allow: self.allow.clone().unwrap_or_else(|| vec!["*".to_owned()]),
                 deny: self.deny.clone(),
             },
+            event: self.event.clone().map(Value::Object),
             plan: self.plan,
         };
         nested::run(kit, nested).await

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Kit, Recorder, Seen};
-use crate::commands::script_job;
+use crate::commands::{Given, Params, adapted, script_job};
 use crate::execute;
 
 /// A script that a test runs.
@@ -20,6 +20,8 @@ pub(super) struct Nested {
     pub(super) args: Vec<String>,
     pub(super) params: Value,
     pub(super) grants: Grants,
+    /// What a playbook's `run` is told.
+    pub(super) event: Option<Value>,
     pub(super) plan: bool,
 }
 
@@ -73,9 +75,13 @@ pub(super) async fn run(kit: Arc<Kit>, nested: Nested) -> Result<Ended> {
 async fn execute(kit: &Arc<Kit>, nested: Nested) -> Result<Ended> {
     let app = kit.app()?;
     let mode = if nested.plan { Mode::Plan } else { Mode::Run };
-    let mut job = script_job(&app, &nested.file, mode, nested.grants)?;
+    let mut job = script_job(&app, &nested.file, mode, nested.grants.clone())?;
     job.args = nested.args;
-    job.params = nested.params;
+    let given = Given { params: Params::Values(&nested.params), grants: nested.grants, event: nested.event };
+    let mut job = adapted(&app, job, given).await?;
+    if job.cause.is_none() {
+        job.params = nested.params;
+    }
     let watch = Arc::new(Recorder::default());
     let (finished, effects) = if nested.plan {
         let (plan, finished) = execute::plan(&app, job, watch.clone()).await?;

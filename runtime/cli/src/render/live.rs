@@ -5,12 +5,16 @@ use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use effect::approval::Approver;
 use effect::{Action, Event, Kind, Observer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use journal::Identity;
 use script::{Level, Module};
+use tokio::sync::watch;
 
 use super::tree::{End, Frame, Tree};
+use crate::approve::Terminal;
+
 use super::{
     BOLD, CYAN, DIM, GREEN, RED, YELLOW, duration, note, out, printable, styled, waiting_line, waits,
 };
@@ -19,6 +23,11 @@ use super::{
 pub(crate) trait Watch: Send + Sync {
     fn event(&self, event: Event<'_>);
     fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>);
+    /// The same of a line that is recorded under its `number` in the branch.
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        let _ = number;
+        self.log(level, scope, message, fields);
+    }
     fn progress(&self, scope: &str, value: &str);
     fn module(&self, module: &Module);
     /// `cancelled` tells that somebody gave the run up.
@@ -26,6 +35,11 @@ pub(crate) trait Watch: Send + Sync {
     /// Somebody else writes to the terminal until `release`: what happens meanwhile is shown then.
     fn hold(&self) {}
     fn release(&self) {}
+    /// Who may be asked for capabilities that the run lacks, if anybody can be.
+    fn approver(self: Arc<Self>, stopping: watch::Receiver<bool>) -> Option<Arc<dyn Approver>> {
+        let _ = stopping;
+        None
+    }
 }
 
 /// Hands the corridor's events on.
@@ -296,6 +310,11 @@ impl Watch for Live {
         if let Some(screen) = &self.screen {
             screen.release();
         }
+    }
+
+    fn approver(self: Arc<Self>, stopping: watch::Receiver<bool>) -> Option<Arc<dyn Approver>> {
+        let watch: Arc<dyn Watch> = self;
+        Terminal::open(&watch, stopping)
     }
 }
 

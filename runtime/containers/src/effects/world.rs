@@ -128,10 +128,16 @@ impl World {
         self.drivers().find(|driver| driver.name() == name)
     }
 
-    /// The drivers that may have containers.
-    fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
+    /// The drivers that may have containers: that of native programs first.
+    pub fn drivers(&self) -> impl Iterator<Item = &Arc<dyn Driver>> {
         let engine = (self.choice != Choice::Process && self.engine_is_plausible).then_some(&self.engine);
         std::iter::once(&self.process).chain(engine)
+    }
+
+    /// Whether an engine that does not answer is missed: where one was chosen, and not merely looked for.
+    #[must_use]
+    pub fn is_engine_chosen(&self) -> bool {
+        self.choice != Choice::Auto
     }
 
     /// Goes on without an engine that does not answer, unless it was chosen.

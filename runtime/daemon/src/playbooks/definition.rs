@@ -1,14 +1,17 @@
 //! Owns what `playbook { … }` says: types only. How it is read from a script is left to its neighbours.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use effect::Timestamp;
+use effect::units::Span;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A playbook as its file declares it, checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// Its name: lower-case letters, digits and dashes.
     pub name: String,
@@ -29,7 +32,7 @@ pub struct Definition {
 }
 
 /// What happens when a playbook is to start while a run of it is not over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Overlap {
     /// It is left out.
     #[default]
@@ -41,7 +44,7 @@ pub enum Overlap {
 }
 
 /// What happens about times that passed while nobody could start a playbook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum CatchUp {
     /// They are left out.
     Skip,
@@ -53,7 +56,7 @@ pub enum CatchUp {
 }
 
 /// When a playbook starts by itself.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Trigger {
     /// At the times of a cron expression.
     Cron(Cron),
@@ -71,8 +74,26 @@ pub enum Trigger {
     Webhook(OnWebhook),
 }
 
+/// As it is shown: `cron 17 3 * * *`.
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(cron) => {
+                write!(f, "cron {}", cron.expression)?;
+                cron.zone.iter().try_for_each(|zone| write!(f, " {zone}"))
+            }
+            Self::Every(every) => write!(f, "every {}", Span(every.every)),
+            Self::At(at) => write!(f, "at {}", at.text),
+            Self::Boot => f.write_str("boot"),
+            Self::Event(event) => write!(f, "event {}", event.pattern),
+            Self::File(file) => write!(f, "file {}", file.path.display()),
+            Self::Webhook(hook) => write!(f, "webhook {}", hook.path),
+        }
+    }
+}
+
 /// `cron = "17 3 * * *"`, or `{ at = "17 3 * * *", zone = "Europe/Berlin", jitter = "5m" }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cron {
     /// Five or six fields, or `@daily`.
     pub expression: String,
@@ -83,7 +104,7 @@ pub struct Cron {
 }
 
 /// `every = "10m"`, or `{ every = "10m", jitter = "30s" }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Every {
     /// The time between two starts, counted from 1970 so that a restart does not move it.
     pub every: Duration,
@@ -92,7 +113,7 @@ pub struct Every {
 }
 
 /// `at = "2026-12-24T18:00:00+01:00"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
     /// The moment.
     pub at: Timestamp,
@@ -101,9 +122,9 @@ pub struct At {
 }
 
 /// `event = "container.exited"`, or `{ name = "container.*", where = { name = "web-*" }, at_most = "3/10m" }`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OnEvent {
-    /// A pattern of names: `*` stands for a part between dots.
+    /// A pattern of names: `*` stands for anything between dots.
     pub pattern: String,
     /// What the event's data must be, by field; a text is a pattern in which `*` stands for anything.
     pub filter: Filter,
@@ -115,7 +136,7 @@ pub struct OnEvent {
 pub type Filter = BTreeMap<String, Value>;
 
 /// `file = "/etc/app/*.toml"`, or `{ path = "/etc/app", settle = "1s" }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnFile {
     /// Absolute; the last part may be a pattern; a folder stands for what lies in it.
     pub path: PathBuf,
@@ -124,7 +145,7 @@ pub struct OnFile {
 }
 
 /// `webhook = { path = "deploy", secret = "forge/hook", format = "github" }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnWebhook {
     /// The last part of its address: `/hooks/PATH`.
     pub path: String,
@@ -141,7 +162,7 @@ pub struct OnWebhook {
 }
 
 /// How callers of webhooks sign and tell what happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Forge {
     /// Ours: `Mcrun-Signature: t=SECONDS,v1=HEX` over `SECONDS.BODY`, HMAC with SHA-256.
     #[default]
@@ -155,7 +176,7 @@ pub enum Forge {
 }
 
 /// What a playbook can be told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Which values it takes.
     pub kind: ParameterKind,
@@ -168,7 +189,7 @@ pub struct Parameter {
 }
 
 /// Which values a parameter takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParameterKind {
     /// Text.
     String,

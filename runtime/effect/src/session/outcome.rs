@@ -37,6 +37,9 @@ pub fn journal_error(error: journal::Error) -> Error {
         journal::Error::Fenced { .. } => Code::Fenced,
         journal::Error::Unfit(_) => Code::ExportUnusable,
         journal::Error::UnknownRun { .. } | journal::Error::AmbiguousRun { .. } => Code::RunUnknown,
+        journal::Error::Conflict { kind, .. } if matches!(&**kind, "occurrence" | "delivery") => {
+            Code::OccurrenceTaken
+        }
         journal::Error::Conflict { .. } => Code::Internal,
         _ => Code::JournalBroken,
     };

@@ -54,6 +54,12 @@ impl Journal {
         lock::holder_of_run(&self.locks(), run)
     }
 
+    /// The one process that stays with this state directory, if there is one.
+    #[must_use]
+    pub fn holder_of_daemon(&self) -> Option<Holder> {
+        lock::holder_of_daemon(&self.locks())
+    }
+
     fn holder(&self, run: &RunId, what: &str) -> Holder {
         Holder {
             pid: std::process::id(),
@@ -64,7 +70,7 @@ impl Journal {
         }
     }
 
-    fn locks(&self) -> PathBuf {
-        self.inner.folder.join("locks")
+    pub(super) fn locks(&self) -> PathBuf {
+        self.inner.folder.join(lock::FOLDER)
     }
 }

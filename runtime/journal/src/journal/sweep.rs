@@ -138,7 +138,8 @@ fn candidates(connection: &Connection, retention: Retention) -> Result<Vec<Candi
 fn needed(connection: &Connection) -> Result<HashSet<RunId>> {
     let mut needed = HashSet::new();
     let mut statement = connection.prepare(
-        "SELECT DISTINCT run FROM records WHERE run IS NOT NULL AND kind <> ? AND kind NOT IN ('port', 'port-number')",
+        "SELECT DISTINCT run FROM records WHERE run IS NOT NULL AND kind <> ?
+         AND kind NOT IN ('port', 'port-number', 'occurrence', 'delivery', 'trigger')",
     )?;
     let recorded = statement.query_map([KIND_OF_PLANS], |row| row.get::<_, String>(0))?;
     for run in recorded {

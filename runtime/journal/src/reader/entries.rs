@@ -264,6 +264,14 @@ pub(crate) fn logs(connection: &Connection, run: &RunId, after: u64, limit: usiz
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The place of the last line of a run's log, 0 where it has none.
+pub(crate) fn last_log(connection: &Connection, run: &RunId) -> Result<u64> {
+    let keys = schema::logged(number(connection, run)?, 0);
+    let mut statement = connection.prepare_cached("SELECT max(key) FROM logs WHERE key BETWEEN ? AND ?")?;
+    let last: Option<i64> = statement.query_row((keys.start(), keys.end()), |row| row.get(0))?;
+    Ok(last.map_or(0, |key| schema::place(key).into()))
+}
+
 fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

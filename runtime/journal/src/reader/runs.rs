@@ -9,7 +9,8 @@ use super::text::{blob, json, moment, optional_json, word};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::run::{Filter, Run, RunState};
+use crate::journal::LastLease;
+use crate::run::{Filter, PageOfRuns, Run, RunState};
 use crate::schema;
 use crate::writer::{KIND_OF_PLANS, number};
 
@@ -39,6 +40,23 @@ pub(crate) fn runs(connection: &Connection, filter: &Filter) -> Result<Vec<Run>>
         .prepare_cached("SELECT * FROM runs WHERE ?1 IS NULL OR state = ?1 ORDER BY number DESC LIMIT ?2")?;
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![filter.state.map(|state| state.as_str()), limit], Found::read)?;
+    let mut sources = HashMap::new();
+    rows.map(|found| found?.complete(connection, &mut sources)).collect()
+}
+
+const PAGE: &str = "
+SELECT * FROM runs
+WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR playbook = ?2)
+    AND (?3 IS NULL OR number < (SELECT number FROM runs WHERE id = ?3))
+ORDER BY number DESC LIMIT ?4";
+
+/// One page of runs, newest first. Nothing lies behind a run that is gone.
+pub(crate) fn page(connection: &Connection, page: &PageOfRuns) -> Result<Vec<Run>> {
+    let mut statement = connection.prepare_cached(PAGE)?;
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let state = page.state.map(RunState::as_str);
+    let before = page.before.as_ref().map(RunId::as_str);
+    let rows = statement.query_map(params![state, page.playbook, before, limit], Found::read)?;
     let mut sources = HashMap::new();
     rows.map(|found| found?.complete(connection, &mut sources)).collect()
 }
@@ -184,4 +202,44 @@ fn last_entry(connection: &Connection, number: i64) -> Result<Option<(u64, u64, 
     let Some(row) = rows.next()? else { return Ok(None) };
     let place = schema::place(row.get(0)?);
     Ok(Some((u64::from(place), row.get::<_, u32>(1)?.into(), Timestamp(row.get(2)?))))
+}
+
+/// How many runs there are in each state.
+pub(crate) fn count(connection: &Connection) -> Result<Vec<(RunState, u64)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT state, count(*) AS found FROM runs WHERE imported = 0 GROUP BY state")?;
+    let rows = statement
+        .query_map([], |row| Ok((word(row, "state")?, row.get::<_, i64>("found")?.unsigned_abs())))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The runs that ended after the moment and run given, by the time of their end.
+pub(crate) fn ended_after(
+    connection: &Connection,
+    moment: Timestamp,
+    run: Option<&RunId>,
+    limit: usize,
+) -> Result<Vec<(RunId, Timestamp)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, ended FROM runs WHERE ended >= ?1 AND (ended > ?1 OR id > ?2) AND imported = 0
+         ORDER BY ended, id LIMIT ?3",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let run = run.map_or("", RunId::as_str);
+    let rows = statement.query_map(params![moment.0, run, limit], |row| {
+        Ok((word(row, "id")?, Timestamp(row.get("ended")?)))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Who took the lease of each service of a node last.
+pub(crate) fn last_leases(connection: &Connection, node: &str) -> Result<Vec<(String, LastLease)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT service, epoch, run, at FROM leases WHERE node = ? ORDER BY service")?;
+    let rows = statement.query_map([node], |row| {
+        let epoch = row.get::<_, i64>("epoch")?.unsigned_abs();
+        let lease = LastLease { epoch, run: row.get("run")?, at: Timestamp(row.get("at")?) };
+        Ok((row.get("service")?, lease))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

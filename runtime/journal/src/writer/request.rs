@@ -79,6 +79,10 @@ pub(crate) enum Change {
         name: String,
         data: String,
     },
+    Tell {
+        events: Vec<(String, String)>,
+        writes: Vec<Write>,
+    },
     /// Nothing but the commit, and the news of lost ends.
     Barrier,
     /// Nothing but the commit.
@@ -119,7 +123,7 @@ impl Request {
                 Change::Forget { .. } => ("forget:before-commit", "forget:after-commit"),
                 Change::Fork { .. } => ("fork:before-commit", "fork:after-commit"),
                 Change::Fold { .. } => ("fold:before-commit", "fold:after-commit"),
-                Change::Emit { .. } => ("event:before-commit", "event:after-commit"),
+                Change::Emit { .. } | Change::Tell { .. } => ("event:before-commit", "event:after-commit"),
                 Change::Write(_) => ("write:before-commit", "write:after-commit"),
                 Change::Barrier | Change::Settle => ("barrier:before-commit", "barrier:after-commit"),
             },

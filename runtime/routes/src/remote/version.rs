@@ -1,15 +1,9 @@
 //! Owns what is said where the two sides are of different versions.
 
 use effect::{Code, Error};
-use semver::Version;
+pub(super) use peer::calls::{OURS, skew};
 
 use super::convert::Misfit;
-
-/// This one.
-pub(super) const OURS: &str = env!("CARGO_PKG_VERSION");
-
-/// No version is longer.
-const LONGEST: usize = 40;
 
 /// What came from a peer that calls itself `theirs` is more than this version understands.
 pub(super) fn misfit(code: Code, wrong: Misfit, place: &str, theirs: Option<&str>) -> Error {
@@ -21,22 +15,6 @@ pub(super) fn misfit(code: Code, wrong: Misfit, place: &str, theirs: Option<&str
             theirs,
         ),
         Misfit::Wrong(why) => Error::new(code, format!("{place} says what is no route: {why}")),
-    }
-}
-
-/// An error that names both versions and says which is to be brought up to date.
-pub(super) fn skew(code: Code, message: String, place: &str, theirs: Option<&str>) -> Error {
-    let shown: String =
-        theirs.unwrap_or("of a version that it does not tell").chars().take(LONGEST).collect();
-    let error = Error::new(code, message).because(format!("{place} is mcrun {shown}; this is mcrun {OURS}"));
-    match (theirs.and_then(|text| Version::parse(text).ok()), Version::parse(OURS)) {
-        (Some(theirs), Ok(ours)) if theirs > ours => {
-            error.hint(format!("this side is the older one: bring mcrun up to date here, to {theirs}"))
-        }
-        (Some(theirs), Ok(ours)) if theirs < ours => {
-            error.hint(format!("the other side is the older one: bring mcrun up to date there, to {ours}"))
-        }
-        _ => error.hint("have both sides run the same version of mcrun"),
     }
 }
 

@@ -55,6 +55,7 @@ fn take_in(checks: &mut Checks, word: ToHost) -> Result<(), String> {
             Ok(())
         }
         ToHost::Ready { .. }
+        | ToHost::Described(_)
         | ToHost::Diverged(_)
         | ToHost::Limit { .. }
         | ToHost::Unconfined { .. }

@@ -23,8 +23,8 @@ use super::spawn::Process;
 use super::{Effects, Ended, Failure, Interrupt, Launch, LimitHit, Lost, Reply, Request};
 use crate::Limits;
 use crate::protocol::{
-    Asked, Failed, FrameError, HistoryItem, Module, Outcome, Place, ScriptError, Start, ToHost, ToWorker,
-    WhichLimit, arguments_hash,
+    Asked, Failed, FrameError, HistoryItem, Mode, Module, Outcome, Place, ScriptError, Start, ToHost,
+    ToWorker, WhichLimit, arguments_hash,
 };
 
 /// How many history items are asked for at once.
@@ -72,6 +72,7 @@ pub(super) struct Session<'a, E: Effects> {
     wall: Option<Instant>,
     history: History,
     replayed_all: bool,
+    described: bool,
     tasks: FuturesUnordered<Task<'a, E::Stop>>,
     /// The conversation is over: no further effect is started.
     over: Rc<Cell<bool>>,
@@ -93,6 +94,7 @@ impl<'a, E: Effects> Session<'a, E> {
             wall: launch.limits.wall.map(|wall| Instant::now() + wall),
             history: if launch.resumed { History::Wanted } else { History::Ended },
             replayed_all: true,
+            described: false,
             launch,
             effects,
             worker,
@@ -129,6 +131,7 @@ impl<'a, E: Effects> Session<'a, E> {
                 name: self.launch.name.clone(),
                 source: std::mem::take(&mut self.launch.source),
             },
+            event: self.launch.event.clone(),
             resumed: self.launch.resumed,
         };
         self.outgoing.push(&ToWorker::Start(Box::new(start)))
@@ -236,6 +239,13 @@ impl<'a, E: Effects> Session<'a, E> {
             ToHost::PlanEnded(end) => {
                 self.checks.plan_end()?;
                 self.effects.plan_ended(end);
+            }
+            ToHost::Described(description) => {
+                if self.launch.mode != Mode::Read || self.described {
+                    return Err(Rule("a description that nobody asked for".to_owned()));
+                }
+                self.described = true;
+                self.effects.described(description);
             }
             last => return Ok(Break(self.last_word(last))),
         }

@@ -19,8 +19,17 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn value(&self, lua: &Lua, json: &RawValue) -> mlua::Result<Value> {
+        self.decode(lua, json, false)
+    }
+
+    /// The same for what strangers wrote: no object in it means anything but itself.
+    pub(super) fn foreign(&self, lua: &Lua, json: &RawValue) -> mlua::Result<Value> {
+        self.decode(lua, json, true)
+    }
+
+    fn decode(&self, lua: &Lua, json: &RawValue, foreign: bool) -> mlua::Result<Value> {
         let failure = std::cell::Cell::new(None);
-        let seed = Seed { lua, decoder: self, failure: &failure };
+        let seed = Seed { lua, decoder: self, foreign, failure: &failure };
         let mut deserializer = serde_json::Deserializer::from_str(json.get());
         let decoded = seed.deserialize(&mut deserializer).map(Decoded::into_value);
         match (decoded, failure.take()) {
@@ -52,6 +61,7 @@ impl Decoded {
 struct Seed<'a> {
     lua: &'a Lua,
     decoder: &'a Decoder,
+    foreign: bool,
     /// serde's errors cannot carry the VM's.
     failure: &'a std::cell::Cell<Option<mlua::Error>>,
 }
@@ -143,13 +153,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut notes: Vec<(String, String)> = Vec::new();
         while let Some(key) = fields.next_key::<std::borrow::Cow<'de, str>>()? {
             match key.as_ref() {
-                "$secret" | "$sealed" => {
+                "$secret" | "$sealed" if !self.foreign => {
                     let json: Box<RawValue> = fields.next_value()?;
                     let decoded = self.opaque(&key, &json);
                     while fields.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
                     return decoded;
                 }
-                "$unknown" => {
+                "$unknown" if !self.foreign => {
                     let names: Vec<String> = fields.next_value()?;
                     notes.extend(
                         names.into_iter().map(|name| (name.clone(), format!("`{name}` is not known yet"))),

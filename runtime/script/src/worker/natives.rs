@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use effect::Code;
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Thread, Value};
 use serde_json::value::RawValue;
 
@@ -14,7 +15,8 @@ use super::random::Streams;
 use super::{pipe, stack, text};
 use crate::limits::nearest;
 use crate::protocol::{
-    Failed, Frame, Level, LogLine, Outcome, Place, PlanEnd, Progress, ScriptError, ToHost, WhichLimit,
+    Description, Failed, Frame, Level, LogLine, Outcome, Place, PlanEnd, Progress, ScriptError, ToHost,
+    WhichLimit,
 };
 use crate::{Limits, protocol};
 
@@ -53,6 +55,12 @@ impl Natives {
         decoder.as_ref().expect("the prelude is loaded before anything is decoded").value(lua, json)
     }
 
+    /// The same for what strangers wrote.
+    pub(super) fn decode_foreign(&self, lua: &Lua, json: &RawValue) -> mlua::Result<Value> {
+        let decoder = self.decoder.borrow();
+        decoder.as_ref().expect("the prelude is loaded before anything is decoded").foreign(lua, json)
+    }
+
     /// The table of all natives.
     pub(super) fn table(self: &Rc<Self>, lua: &Lua) -> mlua::Result<Table> {
         let table = lua.create_table()?;
@@ -67,6 +75,7 @@ impl Natives {
         add("random_stream", self.native(lua, Self::random_stream))?;
         add("random", self.native(lua, Self::random))?;
         add("uuid", self.native(lua, Self::uuid))?;
+        add("described", self.native(lua, Self::described))?;
         add("done", self.native(lua, Self::done))?;
         add("failed", self.native(lua, Self::failed))?;
         add("compile", lua.create_function(compile))?;
@@ -225,6 +234,27 @@ impl Natives {
 
     fn uuid(&self, _: &Lua, stream: usize) -> mlua::Result<String> {
         Ok(self.streams.borrow_mut().uuid(stream))
+    }
+
+    /// `(fields, line)`: the file is a playbook's; nothing, or a code and a message.
+    fn described(&self, lua: &Lua, (fields, line): (Value, u32)) -> mlua::Result<MultiValue> {
+        match self.encoder.value(&fields, Manner::Strict) {
+            Ok(text) => {
+                let definition = RawValue::from_string(text).expect("the encoder writes JSON");
+                pipe::send(&ToHost::Described(Description { definition, line }));
+                Ok(MultiValue::new())
+            }
+            Err(Refusal::Vm(error)) => Err(error),
+            Err(Refusal::Sealed(note)) => (Code::PlaybookField.as_str(), note).into_lua_multi(lua),
+            Err(Refusal::Error { code, reason, path }) => {
+                let code = match code {
+                    Code::LimitArgument | Code::LimitDepth => Code::PlaybookSize,
+                    _ => Code::PlaybookField,
+                };
+                let reason = reason.replace("cannot leave the script", "is no plain data");
+                (code.as_str(), encode::message(&reason, &path)).into_lua_multi(lua)
+            }
+        }
     }
 
     fn done(&self, _: &Lua, plan_ended: bool) -> mlua::Result<()> {

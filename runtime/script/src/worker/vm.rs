@@ -23,6 +23,7 @@ const EFFECTS: &str = include_str!("../prelude/effects.luau");
 const DATA: &str = include_str!("../prelude/data.luau");
 const DURABLE: &str = include_str!("../prelude/durable.luau");
 const TRANSACTION: &str = include_str!("../prelude/transaction.luau");
+const PLAYBOOK: &str = include_str!("../prelude/playbook.luau");
 const MODULES: &str = include_str!("../prelude/modules.luau");
 const GLOBALS: &str = include_str!("../prelude/globals.luau");
 const MAIN: &str = include_str!("../prelude/main.luau");
@@ -48,7 +49,7 @@ pub(super) struct Blank {
     lua: Lua,
     errors: Function,
     values: Function,
-    others: [Function; 5],
+    others: [Function; 6],
     globals: Function,
     data: Function,
     main: Function,
@@ -62,7 +63,9 @@ impl Blank {
         }
         let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(true))?;
         let load = |source: &str| lua.load(source).set_name(format!("={}", stack::RUNTIME)).into_function();
-        let others = [load(SCHEDULER)?, load(EFFECTS)?, load(DURABLE)?, load(TRANSACTION)?, load(MODULES)?];
+        let others = [SCHEDULER, EFFECTS, DURABLE, TRANSACTION, MODULES, PLAYBOOK].map(load);
+        let [scheduler, effects, durable, transaction, modules, playbook] = others;
+        let others = [scheduler?, effects?, durable?, transaction?, modules?, playbook?];
         let (errors, values) = (load(ERRORS)?, load(VALUES)?);
         let (globals, data, main) = (load(GLOBALS)?, load(DATA)?, load(MAIN)?);
         Ok(Self { lua, errors, values, others, globals, data, main })
@@ -77,6 +80,9 @@ pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
     runtime.raw_set("sources", lua.create_table()?)?;
     runtime.raw_set("own_sources", lua.create_table()?)?;
     runtime.raw_set("plan", plan)?;
+    runtime.raw_set("reads", start.mode == Mode::Read)?;
+    // A playbook's file has effects only in its `run`.
+    runtime.raw_set("at_top", start.mode == Mode::Read || start.event.is_some())?;
     runtime.raw_set("rewinds", rewinds(&lua, start)?)?;
     let (secrets, seals, unknowns) = (weak_table(&lua)?, weak_table(&lua)?, weak_table(&lua)?);
     let encoder = Encoder::new(secrets.clone(), seals.clone(), unknowns.clone(), &start.limits);
@@ -96,6 +102,9 @@ pub(super) fn prepare(blank: Blank, start: &Start) -> mlua::Result<Prepared> {
         chunk.call::<()>((&native, &runtime))?;
     }
     let params = natives.decode(&lua, &start.params)?;
+    if let Some(event) = &start.event {
+        runtime.raw_set("event", natives.decode_foreign(&lua, event)?)?;
+    }
     let args = lua.create_sequence_from(start.args.iter().map(String::as_str))?;
     let names = lua.create_sequence_from(start.effects.iter().map(String::as_str))?;
     blank.globals.call::<()>((&native, &runtime, lua.globals(), args, params, names))?;
@@ -120,7 +129,7 @@ fn compiler(mode: Mode) -> Compiler {
         ["next", "pairs", "ipairs", "rawget", "rawset", "rawlen", "rawequal", "unpack", "tonumber", "table"];
     let compiler = Compiler::new().set_mutable_globals(always);
     match mode {
-        Mode::Run => compiler,
+        Mode::Run | Mode::Read => compiler,
         Mode::Plan => guarded_in_plans.into_iter().fold(compiler, Compiler::add_mutable_global),
     }
 }

@@ -12,6 +12,7 @@ mod effects;
 mod ends;
 mod hostile;
 mod plan;
+mod playbooks;
 mod replay;
 mod require;
 mod secrets;

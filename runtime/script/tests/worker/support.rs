@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 /// Every effect that the tests know; what each does is in [`World::answer`].
-const EFFECTS: [&str; 21] = [
+pub(crate) const EFFECTS: [&str; 21] = [
     "now",
     "sleep",
     "pause",
@@ -257,6 +257,7 @@ pub(crate) fn launch(source: &str) -> Launch {
         seed: 42,
         name: "test.luau".to_owned(),
         source: source.to_owned(),
+        event: None,
         resumed: false,
     }
 }

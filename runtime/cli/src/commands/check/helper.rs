@@ -14,19 +14,19 @@ use super::sources::Sources;
 
 const NAME: &str = "mcrun-check";
 /// The longest that one file, and all of them together, may take.
-const FILE: Duration = Duration::from_secs(20);
+pub(super) const FILE: Duration = Duration::from_secs(20);
 const ALL: Duration = Duration::from_secs(300);
 /// The most that it may answer.
-const LONGEST_ANSWER: u64 = 64 << 20;
+pub(super) const LONGEST_ANSWER: u64 = 64 << 20;
 
 /// One thing that the analysis says.
 #[derive(Debug, Deserialize)]
-pub(super) struct Finding {
-    pub(super) module: String,
-    pub(super) line: u32,
-    pub(super) column: u32,
-    pub(super) warning: bool,
-    pub(super) message: String,
+pub(crate) struct Finding {
+    pub(crate) module: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) warning: bool,
+    pub(crate) message: String,
 }
 
 impl Finding {
@@ -42,7 +42,7 @@ impl Finding {
 }
 
 /// The helper: named by `MCRUN_CHECKER`, beside this program, or in the path.
-pub(super) fn find() -> Result<PathBuf> {
+pub(crate) fn find() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("MCRUN_CHECKER") {
         return Ok(named.into());
     }
@@ -74,10 +74,15 @@ pub(super) async fn check(program: &Path, definitions: &str, sources: &Sources) 
         .map_err(failed)?;
     let findings: Vec<Finding> = serde_json::from_slice(&answer)
         .map_err(|error| failed(format!("its answer cannot be read: {error}")))?;
+    check_definitions(&findings)?;
+    Ok(findings)
+}
+
+pub(super) fn check_definitions(findings: &[Finding]) -> Result<()> {
     match findings.iter().find(|finding| finding.module == "definitions") {
         Some(finding) => Err(Error::new(Code::Internal, "the type definitions are wrong")
             .because(format!("{}:{}: {}", finding.line, finding.column, finding.message))),
-        None => Ok(findings),
+        None => Ok(()),
     }
 }
 

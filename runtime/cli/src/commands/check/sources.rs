@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use effect::{Code, Error, Result};
+use script::modules::required;
 use script::{Limits, Modules};
 
 use crate::stdlib;
@@ -14,7 +16,7 @@ const DEEPEST: usize = 32;
 
 /// Sources by the path under which they are shown; modules of the library by `@std/NAME`.
 #[derive(Debug, Default)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// What findings are wanted of, in order.
     pub(super) checked: Vec<String>,
     pub(super) texts: BTreeMap<String, String>,
@@ -34,6 +36,33 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// A file of the folder `root` with the modules that it takes, which are not looked for again. The file is the first
+    /// that is checked.
+    pub(crate) fn taken(
+        root: &Path,
+        (name, source): (&str, &str),
+        modules: &BTreeMap<String, Arc<str>>,
+    ) -> Self {
+        let mut sources = Self::default();
+        let texts = modules.iter().map(|(name, text)| (name.as_str(), &**text));
+        for (name, text) in std::iter::once((name, source)).chain(texts) {
+            let mut targets = BTreeMap::new();
+            for path in required(text) {
+                let found = script::modules::meant(name, path);
+                if let Some(module) = found.into_iter().find(|module| modules.contains_key(module)) {
+                    targets.insert(path.to_owned(), shown(root, &module));
+                }
+            }
+            let title = shown(root, name);
+            if !name.starts_with('@') {
+                sources.checked.push(title.clone());
+            }
+            sources.targets.insert(title.clone(), targets);
+            sources.texts.insert(title, text.to_owned());
+        }
+        sources
     }
 
     fn file(&mut self, path: &Path) -> Result<()> {
@@ -127,26 +156,4 @@ fn gather(root: &Path, beneath: &str, depth: usize, names: &mut Vec<String>) -> 
         }
     }
     Ok(())
-}
-
-/// The paths of every `require("…")`. One in a comment is found too, which does no harm.
-fn required(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices("require").filter_map(|(at, word)| {
-        let rest = text[at + word.len()..].trim_start();
-        let rest = rest.strip_prefix('(').map_or(rest, str::trim_start);
-        let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-        let (path, _) = rest[1..].split_once(quote)?;
-        (path.len() <= 1024 && !path.contains(['\n', '\\'])).then_some(path)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::required;
-
-    #[test]
-    fn required_paths_are_found_in_each_spelling() {
-        let text = "local a = require(\"./a\")\nlocal b = require './b'\nrequire ( '@std/c' )\nrequire(name)";
-        assert_eq!(required(text).collect::<Vec<_>>(), ["./a", "./b", "@std/c"]);
-    }
 }

@@ -1,0 +1,196 @@
+//! Owns that playbooks start by themselves: the engine, what watches files, and the listener of webhooks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use daemon::identity::Identity;
+use daemon::listen;
+use daemon::playbooks::{Shelf, Table, Trigger};
+use daemon::triggers::files::Files;
+use daemon::triggers::webhook::{self, Keys, Settings, Webhooks};
+use daemon::triggers::{Engine, Inbox, Means};
+use effect::{Code, Error, Result, Secrets as _};
+use jiff::tz::TimeZone;
+use journal::Clock;
+use rustls::ServerConfig;
+use system::SecretStore;
+use system::secrets::SecretSource;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use zeroize::Zeroizing;
+
+use super::listeners::Listeners;
+use crate::app::App;
+use crate::execute::desk::Desk;
+use crate::{render, wiring};
+
+/// A secret that was changed counts after so long.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Starts playbooks by their triggers, from when every folder was looked at once.
+pub(super) async fn serve(app: &App, desk: &Desk, shelf: &Shelf, listeners: &mut Listeners) -> Result<()> {
+    let means = Means {
+        journal: app.journal.clone(),
+        node: app.node.clone(),
+        runs: Arc::new(desk.clone()),
+        table: shelf.table(),
+        zone: TimeZone::system(),
+        boot: boot()?,
+    };
+    let engine = Engine::load(means).await?;
+    let files = Files::new(app.journal.clone(), app.node.clone(), shelf.table(), engine.inbox());
+    let hooks = match &app.config.webhooks {
+        Some(settings) => Some(Hooks::open(app, settings, shelf, engine.inbox(), listeners).await?),
+        None => None,
+    };
+    let (shelf, mut over, is_on) = (shelf.clone(), listeners.shutdown(), hooks.is_some());
+    listeners.tasks.spawn(async move {
+        tokio::select! {
+            () = shelf.loaded() => {}
+            _ = over.wait_for(|is_over| *is_over) => return,
+        }
+        let hooks = async {
+            if let Some(hooks) = hooks {
+                hooks.serve(over.clone()).await;
+            }
+        };
+        tokio::join!(
+            engine.run(over.clone()),
+            files.run(over.clone()),
+            hooks,
+            warn(shelf.table(), is_on, over.clone()),
+        );
+    });
+    Ok(())
+}
+
+/// What tells one boot of the machine from another.
+fn boot() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let id = std::fs::read_to_string(path)
+        .map_err(|error| Error::new(Code::Internal, format!("`{path}` cannot be read")).because(error))?;
+    Ok(id.trim().to_owned())
+}
+
+/// Says what nobody will hear of, whenever that changes.
+async fn warn(mut table: watch::Receiver<Arc<Table>>, is_on: bool, mut over: watch::Receiver<bool>) {
+    let mut said = Vec::new();
+    loop {
+        let wrong = wrong(&table.borrow_and_update(), is_on);
+        for error in wrong.iter().filter(|error| !said.contains(*error)) {
+            tracing::warn!(%error, "a webhook is not answered");
+        }
+        said = wrong;
+        tokio::select! {
+            Ok(()) = table.changed() => {}
+            _ = over.wait_for(|is_over| *is_over) => return,
+        }
+    }
+}
+
+fn wrong(table: &Table, is_on: bool) -> Vec<Error> {
+    let mut wrong = webhook::doubled(table);
+    let has_hooks = |(name, playbook): (&String, &Arc<daemon::playbooks::Playbook>)| {
+        let is_hook = |trigger: &Trigger| matches!(trigger, Trigger::Webhook(_));
+        playbook.definition.on.iter().any(is_hook).then(|| name.clone())
+    };
+    if !is_on && let Some(name) = table.playbooks.iter().find_map(has_hooks) {
+        let message = format!("`{name}` has a webhook, and mcrun.toml does not say where webhooks are answered");
+        wrong.push(Error::new(Code::WebhookSecret, message).hint("set `listen` under [webhooks]"));
+    }
+    wrong
+}
+
+/// The listener of webhooks. Callers wait until playbooks are loaded: before, none would be known.
+struct Hooks {
+    listener: TcpListener,
+    limits: listen::Limits,
+    tls: Option<Arc<ServerConfig>>,
+    webhooks: Webhooks,
+}
+
+impl Hooks {
+    async fn open(
+        app: &App,
+        settings: &Settings,
+        shelf: &Shelf,
+        inbox: Inbox,
+        listeners: &mut Listeners,
+    ) -> Result<Self> {
+        let socket = listeners.bind("webhooks", Some(settings.listen)).await?;
+        let (listener, bound) =
+            socket.ok_or_else(|| Error::new(Code::Internal, "nobody listens for webhooks"))?;
+        let tls = match &settings.host {
+            None => None,
+            Some(host) => {
+                let names = certs::Names::parse(std::slice::from_ref(host))?;
+                let identity = Arc::new(Identity::new(wiring::authority(app), names));
+                identity.refresh().await?;
+                let config = Arc::new(identity.config());
+                listeners.keep(identity);
+                Some(config)
+            }
+        };
+        let shown = Settings { listen: bound, ..settings.clone() };
+        render::note(format_args!("webhooks: {} (on {bound})", shown.address("PATH")));
+        let keys = Arc::new(Known { sources: app.config.secrets.clone(), store: Mutex::default(), clock: app.clock.clone() });
+        let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone(), app.node.clone());
+        Ok(Self { listener, limits: settings.limits(), tls, webhooks })
+    }
+
+    async fn serve(self, over: watch::Receiver<bool>) {
+        listen::serve(self.listener, self.tls, self.webhooks, self.limits, over).await;
+    }
+}
+
+/// The secrets of mcrun.toml, read again now and then: they are changed while the daemon stays.
+struct Known {
+    sources: BTreeMap<String, SecretSource>,
+    store: Mutex<Option<(journal::Timestamp, Arc<SecretStore>)>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Known")
+    }
+}
+
+impl Known {
+    async fn store(&self) -> Result<Arc<SecretStore>> {
+        let now = self.clock.now();
+        let mut store = self.store.lock().await;
+        if let Some((since, store)) = &*store
+            && now.since(*since) < KEPT
+            && *since <= now
+        {
+            return Ok(store.clone());
+        }
+        // No script lies in this folder, so nothing is kept from secrets.
+        let fresh = Arc::new(SecretStore::new(&self.sources, Path::new("/dev/null"))?);
+        *store = Some((now, fresh.clone()));
+        Ok(fresh)
+    }
+}
+
+#[async_trait]
+impl Keys for Known {
+    async fn key(&self, secret: &str, path: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let store = self.store().await?;
+        let destination = format!("webhooks:{path}");
+        let unusable = |why: &dyn fmt::Display| {
+            Error::new(Code::WebhookSecret, format!("the secret `{secret}` cannot check who calls `{path}`"))
+                .because(why)
+                .hint(format!("[secrets.\"{secret}\"] in mcrun.toml takes `to = [\"{destination}\"]`"))
+        };
+        match store.may_go(secret, &destination) {
+            Ok(true) => store.reveal(secret).await.map_err(|error| unusable(&error)),
+            Ok(false) => Err(unusable(&format!("its `to` does not list `{destination}`"))),
+            Err(error) => Err(unusable(&error)),
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! Owns the execution of every run of a state directory by the process that stays: who has a worker, who waits for one,
+//! for a time or an event, and who is tried again because the disk was full. What a run does is left to [`super::attempt`].
+//!
+//! A run is in one place at a time: in the queue, active, waiting, or put off. What is recorded is what counts: whatever
+//! this process forgets is found again by looking at the journal, at the start and every now and then.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use daemon::metrics::Metrics;
+use daemon::monitors::{self, Monitor};
+use daemon::runs::{End, Told, Wish};
+use effect::session::Kept;
+use effect::{Code, Error, Result};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use journal::{RunId, RunLock, RunState};
+use script::Interrupt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::desk::{Desk, Message, Shared};
+use super::ear::{Asked, Why};
+use super::errands::{self, Errand};
+use super::going::{self, Going, Step};
+use super::many::{BY_THEMSELVES, prepare_copies};
+use super::relay::Relay;
+use super::waiting::{Waiting, Waits};
+use crate::app::App;
+
+/// How many runs have a worker at once, and how many wait for one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) workers: usize,
+    pub(crate) queue: usize,
+}
+
+/// How often it is looked for runs that nobody goes on with.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
+/// How long after a first failure a run is tried again; twice as long after each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Messages that were sent and not read.
+const MOST_MESSAGES: usize = 256;
+
+/// A run that waits for its turn.
+pub(super) struct Ready {
+    pub(super) run: RunId,
+    kept: Kept,
+    wish: Wish,
+    is_wanted: bool,
+    /// The run that it takes back, which nobody goes on with meanwhile.
+    _undone: Option<RunLock>,
+    /// How often in a row the disk was full.
+    failures: u32,
+}
+
+impl Ready {
+    fn new(run: RunId) -> Self {
+        let (kept, wish) = (Kept::default(), Wish::default());
+        Self { run, kept, wish, is_wanted: false, _undone: None, failures: 0 }
+    }
+
+    fn pause(&self) -> Duration {
+        FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE)
+    }
+}
+
+impl From<Waiting> for Ready {
+    fn from(waiting: Waiting) -> Self {
+        Self { kept: waiting.kept, wish: waiting.wish, ..Self::new(waiting.run) }
+    }
+}
+
+/// Where a run is.
+enum Stage {
+    /// Not here: somebody only watches it.
+    Watched,
+    Queued,
+    Active(watch::Sender<Asked>),
+    Waiting,
+    /// Until the disk has room again.
+    PutOff,
+}
+
+struct Known {
+    relay: Arc<Relay>,
+    stage: Stage,
+    /// Who waits to be told that it was given up.
+    cancelling: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// What came of a turn.
+struct Settled {
+    ready: Ready,
+    step: Result<Step>,
+    /// For whoever watches.
+    end: Option<End>,
+}
+
+type Active<'a> = Pin<Box<dyn Future<Output = Settled> + 'a>>;
+type Errands<'a> = Pin<Box<dyn Future<Output = Errand> + 'a>>;
+
+/// Executes runs.
+pub(crate) struct Executor<'a> {
+    app: &'a App,
+    bounds: Bounds,
+    messages: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+    /// How soon this process is to end.
+    leaving: watch::Receiver<Interrupt>,
+    known: HashMap<RunId, Known>,
+    ready: VecDeque<Ready>,
+    waits: Waits,
+    put_off: Vec<(Instant, Ready)>,
+    active: FuturesUnordered<Active<'a>>,
+    errands: FuturesUnordered<Errands<'a>>,
+    /// Runs that cannot be gone on with, whatever is tried.
+    hopeless: HashSet<RunId>,
+    /// Runs that were not started when it was last looked: somebody may be about to hand them over, with what belongs to
+    /// them.
+    fresh: HashSet<RunId>,
+}
+
+impl<'a> Executor<'a> {
+    /// An executor, and where it is asked.
+    pub(crate) fn new(app: &'a App, bounds: Bounds, leaving: watch::Receiver<Interrupt>) -> (Self, Desk) {
+        let (sender, messages) = mpsc::channel(MOST_MESSAGES);
+        let shared = Arc::new(Shared::default());
+        let desk = Desk {
+            journal: app.journal.clone(),
+            node: app.node.clone(),
+            state: app.state.clone(),
+            live: app.live.subscribe(),
+            most: bounds.queue,
+            messages: sender,
+            shared: shared.clone(),
+        };
+        let executor = Self {
+            app,
+            bounds,
+            messages,
+            shared,
+            leaving,
+            known: HashMap::new(),
+            ready: VecDeque::new(),
+            waits: Waits::default(),
+            put_off: Vec::new(),
+            active: FuturesUnordered::new(),
+            errands: FuturesUnordered::new(),
+            hopeless: HashSet::new(),
+            fresh: HashSet::new(),
+        };
+        (executor, desk)
+    }
+
+    /// Executes what there is and what comes, until the process is to end and every run has stopped.
+    ///
+    /// # Errors
+    /// Where the journal is out of use: this process must end.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        self.find(true).await?;
+        let mut looks = tokio::time::interval(BETWEEN_LOOKS);
+        looks.reset();
+        let mut leaving = self.leaving.clone();
+        // The end may have come before the beginning.
+        leaving.mark_changed();
+        let mut level = Interrupt::None;
+        loop {
+            if level == Interrupt::None {
+                self.fill().await;
+            } else if self.active.is_empty() && self.errands.is_empty() {
+                return Ok(());
+            }
+            self.shared.queued.store(self.ready.len(), Ordering::Relaxed);
+            Metrics::shared().set_running(self.ready.len(), self.active.len());
+            let stays = level == Interrupt::None;
+            let (nap, next_try) = (self.waits.nap(self.app), self.next_try());
+            tokio::select! {
+                biased;
+                Ok(()) = leaving.changed() => {
+                    level = *leaving.borrow_and_update();
+                    if level != Interrupt::None {
+                        self.leave(level);
+                    }
+                }
+                Some(settled) = self.active.next(), if !self.active.is_empty() => self.settle(settled)?,
+                Some(errand) = self.errands.next(), if !self.errands.is_empty() => self.run_errand(errand),
+                Some(message) = self.messages.recv() => self.hear(message),
+                () = tokio::time::sleep(nap), if stays && !self.waits.is_empty() => {
+                    self.take_due().await?;
+                }
+                () = tokio::time::sleep_until(next_try), if stays && !self.put_off.is_empty() => {
+                    self.try_again();
+                }
+                _ = looks.tick(), if stays => self.find(false).await?,
+            }
+        }
+    }
+
+    /// Queues every run that can go on by itself and that nobody goes on with.
+    async fn find(&mut self, is_start: bool) -> Result<()> {
+        let app = self.app;
+        self.known.retain(|_, known| !matches!(known.stage, Stage::Watched) || !known.relay.is_alone());
+        let found = match app.journal.runs_in(BY_THEMSELVES).await {
+            Err(error) if going::passes(app, &Error::from(error.clone())) => return Ok(()),
+            found => found?,
+        };
+        self.notice_ends(&found);
+        let before = std::mem::take(&mut self.fresh);
+        for (run, state) in found {
+            let is_here = self.known.get(&run).is_some_and(|known| !matches!(known.stage, Stage::Watched));
+            if is_here || self.hopeless.contains(&run) || app.journal.holder_of_run(&run).is_some() {
+                continue;
+            }
+            if state == RunState::Pending && !is_start && !before.contains(&run) {
+                self.fresh.insert(run);
+                continue;
+            }
+            let open = match state {
+                RunState::Waiting => app.journal.open_entries(&run).await?,
+                _ => Vec::new(),
+            };
+            match open.is_empty() {
+                true => self.queue(Ready::new(run)),
+                false => self.wait(Waiting::new(run, open)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that wait here and were ended by somebody else meanwhile.
+    fn notice_ends(&mut self, going: &[(RunId, RunState)]) {
+        let going: HashSet<&RunId> = going.iter().map(|(run, _)| run).collect();
+        let waits = |(run, known): (&RunId, &Known)| {
+            (matches!(known.stage, Stage::Waiting) && !going.contains(run)).then_some(*run)
+        };
+        let ended: Vec<RunId> = self.known.iter().filter_map(waits).collect();
+        for run in ended {
+            if let Some(ready) = self.take_out(&run) {
+                self.begin(ready, Asked::NOTHING);
+            }
+        }
+    }
+
+    fn place(&mut self, run: RunId, stage: Stage) {
+        match self.known.get_mut(&run) {
+            Some(known) => known.stage = stage,
+            None => {
+                let known = Known { relay: Arc::default(), stage, cancelling: Vec::new() };
+                self.known.insert(run, known);
+            }
+        }
+    }
+
+    fn queue(&mut self, ready: Ready) {
+        self.place(ready.run, Stage::Queued);
+        self.ready.push_back(ready);
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        self.place(waiting.run, Stage::Waiting);
+        self.waits.put(waiting);
+    }
+
+    /// Gives workers to those whose turn it is.
+    async fn fill(&mut self) {
+        if self.ready.len() + self.active.len() > 1 {
+            prepare_copies(self.app).await;
+        }
+        while self.active.len() < self.bounds.workers
+            && let Some(ready) = self.ready.pop_front()
+        {
+            self.begin(ready, Asked::NOTHING);
+        }
+    }
+
+    /// Begins a run's turn; one that is `asked` to stop takes no worker.
+    fn begin(&mut self, ready: Ready, asked: Asked) {
+        let (asks, hears) = watch::channel(asked);
+        self.place(ready.run, Stage::Active(asks));
+        let relay = self.known[&ready.run].relay.clone();
+        let leaving = self.leaving.clone();
+        self.active.push(Box::pin(turn(self.app, ready, relay, hears, leaving)));
+    }
+
+    fn settle(&mut self, settled: Settled) -> Result<()> {
+        let Settled { mut ready, step, end } = settled;
+        let run = ready.run;
+        if self.app.journal.broken() {
+            return Err(Error::new(Code::JournalBroken, "the journal is out of use, and this process ends"));
+        }
+        let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
+        if let Some(end) = end {
+            known.relay.end(end);
+        }
+        for cancelling in known.cancelling.drain(..) {
+            // Whoever has gone need not know.
+            let _ = cancelling.send(Ok(()));
+        }
+        let leaves = *self.leaving.borrow() != Interrupt::None;
+        match step {
+            Ok(Step::Waits(waiting)) => self.wait(waiting),
+            Ok(Step::Left(_)) if leaves => self.forget(&run),
+            Ok(Step::Left(_)) => {
+                ready.failures += 1;
+                self.put_off(ready);
+            }
+            Err(error) if going::passes(self.app, &error) && !leaves => {
+                tracing::warn!(%run, %error, "a run is tried again later");
+                ready.failures += 1;
+                self.put_off(ready);
+            }
+            Err(error) => {
+                tracing::warn!(%run, %error, "a run cannot be gone on with");
+                self.hopeless.insert(run);
+                self.forget(&run);
+            }
+            Ok(Step::Over { .. } | Step::Passed(_)) => self.forget(&run),
+        }
+        Ok(())
+    }
+
+    fn put_off(&mut self, ready: Ready) {
+        self.place(ready.run, Stage::PutOff);
+        self.put_off.push((Instant::now() + ready.pause(), ready));
+    }
+
+    /// Leaves a run to those who watch it.
+    fn forget(&mut self, run: &RunId) {
+        let Some(known) = self.known.get_mut(run) else { return };
+        known.stage = Stage::Watched;
+        if known.relay.is_alone() {
+            self.known.remove(run);
+        }
+    }
+
+    async fn take_due(&mut self) -> Result<()> {
+        match self.waits.due(self.app).await {
+            Ok(due) => due.into_iter().for_each(|due| self.queue(due.into())),
+            Err(error) if going::passes(self.app, &error) => {
+                tracing::warn!(%error, "it is not known which runs are due");
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn next_try(&self) -> Instant {
+        self.put_off.iter().map(|(at, _)| *at).min().unwrap_or_else(Instant::now)
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.put_off).into_iter().partition(|(at, _)| *at <= now);
+        self.put_off = later;
+        let due: Vec<_> = due;
+        due.into_iter().for_each(|(_, ready)| self.queue(ready));
+    }
+
+    /// Has every run stop, to be gone on with by the next process.
+    fn leave(&mut self, level: Interrupt) {
+        self.shared.leaves.store(true, Ordering::Relaxed);
+        for known in self.known.values() {
+            if let Stage::Active(asks) = &known.stage {
+                asks.send_replace(Asked { level, why: Why::Leaving });
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        // Nobody waits any more for an answer that cannot be given.
+        match message {
+            Message::Take { run, wish, is_wanted, reply } => {
+                let _ = reply.send(self.take(run, wish, is_wanted));
+            }
+            Message::Undo { run, force, more, reply } => {
+                self.errands.push(Box::pin(errands::undo(self.app, run, (force, more), reply)));
+            }
+            Message::Operate { operation, service, cause, reply } => {
+                self.errands.push(Box::pin(errands::operate(self.app, operation, service, cause, reply)));
+            }
+            Message::Interrupt { run, hard, reply } => {
+                let _ = reply.send(self.interrupt(run, hard));
+            }
+            Message::Cancel { run, reply } => self.cancel(run, reply),
+            Message::Answer { run, question, granted, reply } => {
+                let answered = match self.known.get(&run) {
+                    Some(known) => known.relay.answer(question, granted),
+                    None => Err(not_here(&run)),
+                };
+                let _ = reply.send(answered);
+            }
+            Message::Watch { run, until_over, reply } => {
+                let _ = reply.send(self.watch(run, until_over));
+            }
+        }
+    }
+
+    fn watch(&mut self, run: RunId, until_over: bool) -> Result<mpsc::Receiver<Told>> {
+        if !self.known.contains_key(&run) {
+            self.place(run, Stage::Watched);
+        }
+        self.known[&run].relay.join(until_over)
+    }
+
+    fn take(&mut self, run: RunId, wish: Wish, is_wanted: bool) -> Result<()> {
+        if self.shared.leaves.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::DaemonStops, "the daemon is stopping").retryable());
+        }
+        self.hopeless.remove(&run);
+        let taken = self.take_out(&run);
+        match self.known.get(&run).map(|known| &known.stage) {
+            // Whoever hands it over after a restart finds it under way.
+            Some(Stage::Active(_)) => {}
+            _ => {
+                let kept = taken.unwrap_or_else(|| Ready::new(run));
+                self.queue(Ready { wish, is_wanted, ..kept });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a run that has no worker out of where it waits.
+    fn take_out(&mut self, run: &RunId) -> Option<Ready> {
+        match self.known.get(run)?.stage {
+            Stage::Queued => {
+                let place = self.ready.iter().position(|ready| ready.run == *run)?;
+                self.ready.remove(place)
+            }
+            Stage::Waiting => self.waits.take(run).map(Ready::from),
+            Stage::PutOff => {
+                let place = self.put_off.iter().position(|(_, ready)| ready.run == *run)?;
+                Some(self.put_off.swap_remove(place).1)
+            }
+            Stage::Watched | Stage::Active(_) => None,
+        }
+    }
+
+    fn interrupt(&mut self, run: RunId, hard: bool) -> Result<()> {
+        let level = if hard { Interrupt::Hard } else { Interrupt::Soft };
+        let asked = Asked { level, why: Why::Operator };
+        match self.known.get(&run).map(|known| &known.stage) {
+            None | Some(Stage::Watched) => return Err(not_here(&run)),
+            Some(Stage::Active(asks)) => drop(asks.send_replace(asked)),
+            Some(Stage::Queued | Stage::Waiting | Stage::PutOff) => {
+                if let Some(ready) = self.take_out(&run) {
+                    self.begin(ready, asked);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, run: RunId, reply: oneshot::Sender<Result<()>>) {
+        let asked = Asked { level: Interrupt::Soft, why: Why::Operator };
+        if let Some(Known { stage: Stage::Active(asks), .. }) = self.known.get(&run) {
+            asks.send_replace(asked);
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        let ready = self.take_out(&run).unwrap_or_else(|| Ready::new(run));
+        self.begin(Ready { is_wanted: true, ..ready }, asked);
+        if let Some(known) = self.known.get_mut(&run) {
+            known.cancelling.push(reply);
+        }
+    }
+
+    fn run_errand(&mut self, errand: Errand) {
+        let Errand { queued, undone } = errand;
+        if let Some(run) = queued {
+            self.queue(Ready { _undone: undone, ..Ready::new(run) });
+        }
+    }
+}
+
+fn not_here(run: &RunId) -> Error {
+    Error::new(Code::NotExecuted, format!("run {run} is not executed by this daemon"))
+}
+
+/// One run's turn, and what those who watch it are told about its end.
+async fn turn(
+    app: &App,
+    mut ready: Ready,
+    relay: Arc<Relay>,
+    asked: watch::Receiver<Asked>,
+    leaving: watch::Receiver<Interrupt>,
+) -> Settled {
+    let going = Going {
+        run: ready.run,
+        kept: std::mem::take(&mut ready.kept),
+        wish: ready.wish.clone(),
+        is_wanted: ready.is_wanted,
+        watch: relay.clone(),
+        asked: Some(asked),
+    };
+    let step = going::go_on(app, going).await;
+    let leaves = *leaving.borrow() != Interrupt::None;
+    let (step, end) = match step {
+        Ok(Step::Waits(waiting)) => (Ok(Step::Waits(waiting)), None),
+        Ok(Step::Left(finished)) if leaves => (Ok(Step::Left(finished)), None),
+        // The sleep goes on, although whoever watched it has gone.
+        Ok(Step::Over { finished, .. }) if finished.state == RunState::Waiting => {
+            let end = errands::end(app, &ready.run, Some(&finished)).await;
+            let open = app.journal.open_entries(&ready.run).await;
+            let waiting = open.map(|open| Waiting::new(ready.run, open));
+            (waiting.map(Step::Waits).map_err(Error::from), end)
+        }
+        Ok(Step::Over { name, finished }) => {
+            let end = errands::end(app, &ready.run, Some(&finished)).await;
+            if let Some(end) = &end {
+                count(app, end, relay.is_alone()).await;
+            }
+            (Ok(Step::Over { name, finished }), end)
+        }
+        Ok(Step::Left(finished)) => {
+            let end = errands::end(app, &ready.run, Some(&finished)).await;
+            (Ok(Step::Left(finished)), end)
+        }
+        Ok(Step::Passed(why)) => {
+            let finished = why.clone().map(going::broken);
+            (Ok(Step::Passed(why)), errands::end(app, &ready.run, finished.as_ref()).await)
+        }
+        Err(error) => {
+            let end = errands::end(app, &ready.run, Some(&going::broken(error.clone()))).await;
+            (Err(error), end)
+        }
+    };
+    Settled { ready, step, end }
+}
+
+/// Counts a run that has come to its end or to a pause, and tells of one that failed while nobody watched.
+async fn count(app: &App, end: &End, is_alone: bool) {
+    let (metrics, run) = (Metrics::shared(), &end.run);
+    metrics.run_ended(run.playbook.as_deref(), run.state);
+    if !is_alone || !app.live().monitors.watches(Monitor::Runs) {
+        return;
+    }
+    if let Err(error) = monitors::runs::failed(&app.journal, metrics, run).await {
+        tracing::warn!(run = %run.id, %error, "it cannot be told that a run has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! Owns what those are told who watch a run that is executed among many: everything, in order, each at its own pace.
+//! One that is slow delays neither the run nor the others: it loses its place, and the journal knows what it missed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use daemon::metrics::Metrics;
+use daemon::runs::{Effect, End, Told};
+use effect::approval::{Approver, Question, Verdict};
+use effect::{Action, Code, Error, Event, Kind, Result};
+use futures_util::future::join_all;
+use journal::Identity;
+use script::{Level, Module};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::render::Watch;
+
+/// How far a watcher may fall behind.
+const MOST_UNREAD: usize = 8192;
+/// How many watch one run.
+const MOST_WATCHERS: usize = 1024;
+
+/// The watchers of one run.
+#[derive(Default)]
+pub(crate) struct Relay {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    watchers: Vec<Watcher>,
+    /// The sources that were told of.
+    modules: HashSet<String>,
+    /// Questions that nobody has answered.
+    questions: BTreeMap<u64, Asking>,
+    last_question: u64,
+}
+
+struct Watcher {
+    told: mpsc::Sender<Told>,
+    /// Whether it watches on beyond pauses.
+    until_over: bool,
+}
+
+struct Asking {
+    told: Told,
+    answer: oneshot::Sender<bool>,
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Relay").field("watchers", &self.inner().watchers.len()).finish()
+    }
+}
+
+impl Relay {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another watcher, told what happens from now on and what is being asked.
+    ///
+    /// # Errors
+    /// `MC-V015` where there are too many.
+    pub(super) fn join(&self, until_over: bool) -> Result<mpsc::Receiver<Told>> {
+        let mut inner = self.inner();
+        inner.watchers.retain(|watcher| !watcher.told.is_closed());
+        if inner.watchers.len() >= MOST_WATCHERS {
+            let message = format!("the run is watched by {MOST_WATCHERS} others already");
+            return Err(Error::new(Code::DaemonBusy, message).retryable());
+        }
+        let (told, telling) = mpsc::channel(MOST_UNREAD);
+        for asking in inner.questions.values() {
+            // There is room: nothing was told yet.
+            let _ = told.try_send(asking.told.clone());
+        }
+        inner.watchers.push(Watcher { told, until_over });
+        Ok(telling)
+    }
+
+    /// Whether nobody watches.
+    pub(super) fn is_alone(&self) -> bool {
+        let mut inner = self.inner();
+        inner.watchers.retain(|watcher| !watcher.told.is_closed());
+        inner.watchers.is_empty()
+    }
+
+    fn tell(&self, told: Told) {
+        self.inner().tell(&told);
+    }
+
+    /// What the run has come to, for now or for good.
+    pub(super) fn end(&self, end: End) {
+        let is_over = end.run.state.is_final();
+        let mut inner = self.inner();
+        inner.tell(&Told::End(Box::new(end)));
+        inner.watchers.retain(|watcher| watcher.until_over && !is_over);
+        inner.questions.clear();
+        // The next attempt tells of its sources again.
+        inner.modules.clear();
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// `MC-V014` where nobody waits for it.
+    pub(super) fn answer(&self, question: u64, granted: bool) -> Result<()> {
+        let asking = self.inner().questions.remove(&question);
+        // The run may have gone on without an answer.
+        asking.and_then(|asking| asking.answer.send(granted).ok()).ok_or_else(|| {
+            Error::new(Code::QuestionGone, format!("nobody waits for the answer to question {question}"))
+        })
+    }
+
+    /// Waits until the last watcher has gone.
+    async fn abandoned(&self) {
+        loop {
+            let telling: Vec<_> = self.inner().watchers.iter().map(|watcher| watcher.told.clone()).collect();
+            if telling.iter().all(mpsc::Sender::is_closed) {
+                return;
+            }
+            join_all(telling.iter().map(mpsc::Sender::closed)).await;
+        }
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, told: &Told) {
+        self.watchers.retain(|watcher| match watcher.told.try_send(told.clone()) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, "a watcher of a run is gone, or too slow");
+                false
+            }
+        });
+    }
+}
+
+impl Watch for Relay {
+    fn event(&self, event: Event<'_>) {
+        let effect = |identity: &Identity, kind: Option<Kind>, subject: &str| Effect {
+            scope: identity.scope.clone(),
+            counter: identity.counter,
+            name: identity.name.clone(),
+            kind: kind.map_or("", Kind::as_str),
+            subject: subject.to_owned(),
+        };
+        let told = match event {
+            Event::Started { identity, kind, subject } => {
+                Told::Started(effect(identity, Some(kind), subject))
+            }
+            Event::Held { identity, reason } => Told::Held(effect(identity, None, ""), reason.to_owned()),
+            Event::Ended { identity, kind, subject, action, error, millis } => Told::Ended {
+                effect: effect(identity, Some(kind), subject),
+                action: word(action),
+                error: error.cloned(),
+                millis,
+            },
+        };
+        Metrics::shared().told(&told);
+        self.tell(told);
+    }
+
+    fn log(&self, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        self.line(0, level, scope, message, fields);
+    }
+
+    fn line(&self, number: u64, level: Level, scope: &str, message: &str, fields: Option<&str>) {
+        let level = match level {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Print => "print",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        self.tell(Told::Log {
+            level: level.to_owned(),
+            scope: scope.to_owned(),
+            number,
+            message: message.to_owned(),
+            fields: fields.map(str::to_owned),
+        });
+    }
+
+    fn progress(&self, scope: &str, value: &str) {
+        self.tell(Told::Progress { scope: scope.to_owned(), value: value.to_owned() });
+    }
+
+    fn module(&self, module: &Module) {
+        let mut inner = self.inner();
+        if inner.modules.insert(module.name.clone()) {
+            let source = Arc::from(module.source.as_str());
+            inner.tell(&Told::Module { name: module.name.clone(), source });
+        }
+    }
+
+    fn interrupted(&self, hard: bool, cancelled: bool) {
+        self.tell(Told::Interrupted { hard, cancelled });
+    }
+
+    fn approver(self: Arc<Self>, stopping: watch::Receiver<bool>) -> Option<Arc<dyn Approver>> {
+        Some(Arc::new(Asker { relay: self, stopping }))
+    }
+}
+
+fn word(action: Action) -> String {
+    let word = serde_json::to_value(action).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Asks whoever watches.
+struct Asker {
+    relay: Arc<Relay>,
+    stopping: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Approver for Asker {
+    async fn ask(&self, question: Question<'_>) -> Verdict {
+        if self.relay.is_alone() {
+            return Verdict::Refused;
+        }
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut inner = self.relay.inner();
+            inner.last_question += 1;
+            let id = inner.last_question;
+            let told = Told::Question {
+                id,
+                effect: question.effect.to_owned(),
+                subject: question.subject.to_owned(),
+                place: question.place.map(|place| (place.file.clone(), place.line)),
+                missing: question.missing.to_vec(),
+            };
+            inner.tell(&told);
+            inner.questions.insert(id, Asking { told, answer });
+            id
+        };
+        let mut stopping = self.stopping.clone();
+        let verdict = tokio::select! {
+            answered = answered => match answered {
+                Ok(true) => Verdict::Granted,
+                Ok(false) => Verdict::Refused,
+                Err(_) => Verdict::Stopped,
+            },
+            Ok(_) = stopping.wait_for(|stopping| *stopping) => Verdict::Stopped,
+            // Whoever could have answered is gone: nothing is decided.
+            () = self.relay.abandoned() => Verdict::Stopped,
+        };
+        self.relay.inner().questions.remove(&id);
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::Place;
+
+    use super::*;
+
+    fn says(relay: &Relay, line: &str) {
+        relay.line(1, Level::Info, "", line, None);
+    }
+
+    fn lines(told: &mut mpsc::Receiver<Told>) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(told) = told.try_recv() {
+            if let Told::Log { message, .. } = told {
+                lines.push(message);
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn a_watcher_that_is_slow_loses_its_place_and_delays_nobody() {
+        let relay = Relay::default();
+        let (mut slow, mut quick) = (relay.join(false).unwrap(), relay.join(false).unwrap());
+        let mut heard = 0;
+        for number in 0..=MOST_UNREAD {
+            says(&relay, &number.to_string());
+            heard += lines(&mut quick).len();
+        }
+        assert_eq!(heard, MOST_UNREAD + 1);
+        assert_eq!(lines(&mut slow).len(), MOST_UNREAD, "what it was told in time is not taken back");
+        says(&relay, "more");
+        assert_eq!((lines(&mut slow).len(), slow.is_closed()), (0, true));
+        assert_eq!(lines(&mut quick), ["more"]);
+    }
+
+    #[test]
+    fn there_are_not_more_watchers_than_bounds_allow() {
+        let relay = Relay::default();
+        let mut watchers: Vec<_> = (0..MOST_WATCHERS).map(|_| relay.join(true).unwrap()).collect();
+        assert_eq!(relay.join(true).unwrap_err().code, Code::DaemonBusy);
+        watchers.pop();
+        relay.join(true).unwrap();
+    }
+
+    fn asker(relay: &Arc<Relay>) -> (watch::Sender<bool>, Arc<dyn Approver>) {
+        let stopping = watch::Sender::new(false);
+        let approver = relay.clone().approver(stopping.subscribe()).unwrap();
+        (stopping, approver)
+    }
+
+    async fn ask(approver: Arc<dyn Approver>) -> Verdict {
+        let place = Place { file: "a.lua".into(), line: 3 };
+        let missing = ["files:write:/a".to_owned()];
+        let question =
+            Question { effect: "files.write", subject: "/a", place: Some(&place), missing: &missing };
+        approver.ask(question).await
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_once_by_whoever_watches() {
+        let relay = Arc::new(Relay::default());
+        let (_stopping, approver) = asker(&relay);
+        assert_eq!(ask(approver.clone()).await, Verdict::Refused, "nobody is there");
+        let mut told = relay.join(false).unwrap();
+        let asked = tokio::spawn(ask(approver.clone()));
+        let Some(Told::Question { id, missing, .. }) = told.recv().await else { panic!("nothing was asked") };
+        assert_eq!(missing, ["files:write:/a"]);
+        // Whoever comes later is asked as well.
+        let mut late = relay.join(false).unwrap();
+        assert!(matches!(late.recv().await, Some(Told::Question { id: same, .. }) if same == id));
+        relay.answer(id, true).unwrap();
+        assert_eq!(asked.await.unwrap(), Verdict::Granted);
+        assert_eq!(relay.answer(id, true).unwrap_err().code, Code::QuestionGone);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_decided_when_the_run_stops_or_everybody_leaves() {
+        let relay = Arc::new(Relay::default());
+        let (stopping, approver) = asker(&relay);
+        let mut told = relay.join(false).unwrap();
+        let asked = tokio::spawn(ask(approver.clone()));
+        told.recv().await.unwrap();
+        stopping.send_replace(true);
+        assert_eq!(asked.await.unwrap(), Verdict::Stopped);
+        stopping.send_replace(false);
+        let asked = tokio::spawn(ask(approver));
+        told.recv().await.unwrap();
+        drop(told);
+        assert_eq!(asked.await.unwrap(), Verdict::Stopped);
+    }
+}

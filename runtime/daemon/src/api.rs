@@ -1,0 +1,103 @@
+//! The daemon's API: gRPC over a unix socket, and over TCP with TLS on both sides.
+//!
+//! Owns the calls of `proto/mcrun/v1`, who may make them, bounds on everything that a caller controls, and the client that the
+//! command line uses. Leaves what calls do to the rooms that it is given: whoever executes runs, loads playbooks, counts
+//! occurrences.
+
+mod caller;
+mod calls;
+pub mod client;
+mod convert;
+mod fields;
+mod keys;
+mod listen;
+mod open;
+mod page;
+mod patterns;
+mod rooms;
+mod settings;
+mod status;
+mod watch_events;
+mod watch_run;
+
+use std::sync::Arc;
+
+use effect::{Code, Error, Result, Timestamp};
+use jiff::tz::TimeZone;
+use journal::Journal;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+pub use caller::{Caller, Role};
+pub use listen::{Opened, open_socket, serve_socket, serve_tls};
+pub use open::Doors;
+pub use rooms::Reload;
+pub use settings::Settings;
+
+use crate::feed::Feed;
+use crate::playbooks::Table;
+use crate::runs::Runs;
+
+/// Callers that follow runs or events at once.
+const MOST_WATCHERS: usize = 1024;
+
+/// What calls are answered from.
+pub struct Rooms {
+    /// Executes runs.
+    pub runs: Arc<dyn Runs>,
+    /// Runs, events and services as recorded.
+    pub journal: Journal,
+    /// Tells of new events.
+    pub feed: Feed,
+    /// What is loaded.
+    pub playbooks: watch::Receiver<Arc<Table>>,
+    /// The zone in which times are meant that name none.
+    pub zone: TimeZone,
+    /// Reads the configuration again.
+    pub reload: Option<Arc<dyn Reload>>,
+    /// This node.
+    pub node: String,
+    /// When the daemon was started.
+    pub started: Timestamp,
+}
+
+/// Answers calls; cheap to copy.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    rooms: Rooms,
+    watchers: Arc<Semaphore>,
+    keys: keys::Keys,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Api").field("node", &self.0.rooms.node).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// Answers calls from `rooms`.
+    #[must_use]
+    pub fn new(rooms: Rooms) -> Self {
+        let keys = keys::Keys::new(rooms.journal.clone(), rooms.node.clone());
+        Self(Arc::new(Inner { rooms, watchers: Arc::new(Semaphore::new(MOST_WATCHERS)), keys }))
+    }
+
+    fn rooms(&self) -> &Rooms {
+        &self.0.rooms
+    }
+
+    /// A place among those who follow.
+    fn place(&self) -> Result<OwnedSemaphorePermit> {
+        self.0.watchers.clone().try_acquire_owned().map_err(|_| {
+            Error::new(Code::ApiBusy, format!("{MOST_WATCHERS} callers follow runs or events already"))
+                .retryable()
+        })
+    }
+}
+
+/// What those who follow are told last when the daemon ends.
+fn stopping() -> Error {
+    Error::new(Code::ApiUnavailable, "the daemon is stopping").retryable()
+}

@@ -1,0 +1,363 @@
+//! Owns the sockets at which calls come in, and the way of each call: who makes it, its bounds, the service that answers.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use effect::{Code, Error, Result};
+use http::{HeaderValue, Request, Response};
+use hyper::body::{Frame, Incoming};
+use peer::calls::{self, Bounds, Over};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tonic::body::Body;
+
+use super::calls::Services;
+use super::{Api, Caller, Settings, status};
+use crate::metrics::Metrics;
+use crate::routes::Door;
+use crate::{accept, socket};
+
+/// Connections at the socket at once: each command that follows a run has one.
+const MOST_LOCAL: usize = 1024;
+/// Connections by TLS at once.
+const MOST_REMOTE: usize = 256;
+/// Calls of one connection under way, and how many of them may still be sending their message.
+const MOST_CALLS: u32 = 1024;
+const MOST_SENDING: usize = 64;
+/// Streams that were reset and are not forgotten yet, before the connection is closed.
+const MOST_RESETS: usize = 64;
+/// A head, in octets.
+const LARGEST_HEAD: u32 = 16 << 10;
+/// What is kept of an answer that the caller does not take.
+const LARGEST_BACKLOG: usize = 64 << 10;
+/// A message that is no script.
+const LARGEST_MESSAGE: usize = 2 << 20;
+/// A script with its modules.
+const LARGEST_SCRIPT: usize = 8 << 20;
+/// For a message to be there, once its head is.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A caller by TLS that says nothing for so long is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Certificates are looked at when a connection begins: one that is revoked meanwhile is of no use for longer than this.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The status of a call that there is not.
+const UNIMPLEMENTED: &str = "12";
+/// For what is under way when the end has come, and a little more for the connections themselves.
+const GRACE: Duration = Duration::from_secs(5);
+const GRACE_OF_ALL: Duration = Duration::from_secs(8);
+
+/// A socket that is open.
+#[derive(Debug)]
+pub struct Opened {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Which file it is, where it is ours to take away.
+    file: Option<socket::Identity>,
+    settings: Settings,
+}
+
+impl Opened {
+    /// One that a service manager opened, and goes on to hold.
+    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Self {
+        let address = listener.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_else(|| settings.socket_in(state));
+        Self { listener, path, file: None, settings: settings.clone() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Opens the socket of the daemon of a state directory.
+///
+/// # Errors
+/// `MC-U002` where it cannot be made, `MC-C005` where another process answers there.
+pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
+    let path = settings.socket_in(state);
+    let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
+    let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
+    let file = socket::identity(&path).ok_or_else(gone)?;
+    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
+}
+
+/// Answers callers on this machine until `over` becomes true, and takes the socket away then.
+pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>) {
+    let Opened { listener, path, file, settings } = opened;
+    let services = Services::new(&api);
+    let talk = |stream: UnixStream, over| {
+        let caller = Caller::at(&stream, &settings);
+        // The kernel tells of the end of a process on this machine.
+        let bounds = Bounds { silence: None, longest: None, ..bounds() };
+        connection(stream, caller, bounds, services.clone(), over)
+    };
+    let closed = |listener| match file {
+        Some(file) => socket::close(listener, &path, file),
+        None => drop(listener),
+    };
+    accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
+}
+
+/// Answers holders of certificates until `over` becomes true.
+pub async fn serve_tls(
+    listener: TcpListener,
+    door: Arc<Door>,
+    settings: Settings,
+    api: Api,
+    over: watch::Receiver<bool>,
+) {
+    let services = Services::new(&api);
+    let settings = Arc::new(settings);
+    let talk = |stream: TcpStream, over| {
+        let (config, services, settings) = (door.config(), services.clone(), settings.clone());
+        async move {
+            let Some(config) = config else { return };
+            if let Some((stream, names)) = accept::welcome(stream, config).await {
+                let caller = Caller::holding(&names, &settings);
+                connection(stream, caller, bounds(), services, over).await;
+            }
+        }
+    };
+    accept::each(listener, (MOST_REMOTE, GRACE_OF_ALL), talk, over, drop).await;
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        calls: MOST_CALLS,
+        resets: MOST_RESETS,
+        head: LARGEST_HEAD,
+        backlog: LARGEST_BACKLOG,
+        silence: Some(SILENCE),
+        longest: Some(LONGEST),
+        grace: GRACE,
+    }
+}
+
+fn connection<S>(
+    stream: S,
+    caller: Caller,
+    bounds: Bounds,
+    services: Services,
+    over: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let over = Over(over);
+    let sending = Arc::new(Semaphore::new(MOST_SENDING));
+    async move {
+        let (end, shown) = (over.clone(), caller.shown());
+        let way = move |request: Request<Incoming>| {
+            let (call, begun) = (request.uri().path().to_owned(), Instant::now());
+            let answered = answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+            async move {
+                let response = answered.await;
+                count(&call, &response, begun.elapsed());
+                response
+            }
+        };
+        if let Err(error) = calls::serve(stream, bounds, end, way).await {
+            tracing::debug!(caller = shown, %error, "a caller's connection broke");
+        }
+    }
+}
+
+/// Counts a call by what it was answered with: one that went well says so behind its message.
+fn count(call: &str, response: &Response<Body>, took: Duration) {
+    let status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+    let status = status.unwrap_or("0");
+    let is_known = call.starts_with("/mcrun.v1.") && status != UNIMPLEMENTED;
+    let method = if is_known { call.trim_start_matches("/mcrun.v1.") } else { "other" };
+    Metrics::shared().call(method, status, took);
+}
+
+/// The way of one call.
+async fn answer(
+    services: Services,
+    request: Request<Incoming>,
+    caller: Caller,
+    sending: Arc<Semaphore>,
+    over: Over,
+) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    let call = head.uri.path().to_owned();
+    if let Err(error) = caller.check(&call) {
+        tracing::info!(call, caller = caller.shown(), %error, "a call was refused");
+        return refusal(&error);
+    }
+    let patience = match deadline(&head.headers) {
+        Ok(patience) => patience,
+        Err(error) => return refusal(&error),
+    };
+    head.extensions.insert(caller);
+    head.extensions.insert(over);
+    let answered = async {
+        // Reflection is a conversation: its messages are small, and come one by one.
+        let body = match call.starts_with("/grpc.reflection.") {
+            true => Body::new(http_body_util::Limited::new(body, LARGEST_MESSAGE)),
+            false => match whole(body, &call, &sending).await {
+                Ok(body) => body,
+                Err(error) => return refusal(&error),
+            },
+        };
+        coded(services.call(Request::from_parts(head, body)).await, &call)
+    };
+    let mut response = match patience {
+        None => answered.await,
+        Some(patience) => match tokio::time::timeout(patience, answered).await {
+            Ok(response) => response.map(|body| Body::new(Until::new(body, patience))),
+            Err(_) => refusal(&late(&call, patience)),
+        },
+    };
+    response.headers_mut().insert(api::VERSION, HeaderValue::from_static(calls::OURS));
+    response
+}
+
+fn late(call: &str, patience: Duration) -> Error {
+    let call = call.rsplit('/').next().unwrap_or_default();
+    Error::new(Code::TimedOut, format!("`{call}` was not answered within the caller's {patience:?}"))
+        .retryable()
+}
+
+async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> {
+    let largest = if call == "/mcrun.v1.Runs/SubmitRun" { LARGEST_SCRIPT } else { LARGEST_MESSAGE };
+    let busy = |what: String| Error::new(Code::ApiBusy, what);
+    let read = async {
+        let place = sending.acquire().await;
+        let read = calls::whole(body, largest, PATIENCE).await;
+        drop(place);
+        read
+    };
+    // Whoever waits for a place among its own calls waits no longer than one of them may take.
+    match tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(calls::Refused::Slow)) {
+        Ok(bytes) => Ok(Body::new(http_body_util::Full::new(bytes))),
+        Err(calls::Refused::Large) => {
+            Err(busy(format!("a message of this call has {} MiB at most", largest >> 20)))
+        }
+        Err(calls::Refused::Slow) => {
+            Err(busy(format!("the message of the call was not there within {PATIENCE:?}")))
+        }
+        Err(calls::Refused::Broken(why)) => {
+            Err(Error::new(Code::ApiRequest, "the message of the call breaks off").because(why))
+        }
+    }
+}
+
+/// The same answer, with a code of ours where a message could not be read or nobody knows the call.
+fn coded(response: Response<Body>, call: &str) -> Response<Body> {
+    if call.starts_with("/grpc.") || response.headers().contains_key(api::FAILURE) {
+        return response;
+    }
+    // Only an answer that is nothing but a failure has its status among the headers.
+    let Some(status) = tonic::Status::from_header_map(response.headers()) else { return response };
+    let error = match status.code() {
+        tonic::Code::Ok => return response,
+        tonic::Code::Unimplemented => {
+            let message =
+                format!("the daemon does not know `{call}`, or how its message is packed: it may be older");
+            Error::new(Code::ApiVersion, message).because(status.message())
+        }
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => {
+            Error::new(Code::ApiBusy, "a message of this call is too large").because(status.message())
+        }
+        _ => Error::new(Code::ApiRequest, "the message of the call cannot be read").because(status.message()),
+    };
+    match status.code() {
+        tonic::Code::Unimplemented => calls::status(tonic::Code::Unimplemented, &error).into_http(),
+        _ => refusal(&error),
+    }
+}
+
+fn refusal(error: &Error) -> Response<Body> {
+    status::of(error).into_http()
+}
+
+/// How long the caller waits, as `grpc-timeout` says it: at most eight digits and a unit.
+fn deadline(headers: &http::HeaderMap) -> Result<Option<Duration>> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let wrong = || {
+        Error::new(Code::ApiRequest, "`grpc-timeout`: it is up to eight digits and one of H, M, S, m, u, n")
+    };
+    let text = value.to_str().map_err(|_| wrong())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    let patience = match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return Err(wrong()),
+    };
+    Ok(Some(patience))
+}
+
+/// An answer that ends when the caller's time is over.
+struct Until {
+    body: Body,
+    end: Pin<Box<tokio::time::Sleep>>,
+    patience: Duration,
+    is_over: bool,
+}
+
+impl Until {
+    fn new(body: Body, patience: Duration) -> Self {
+        Self { body, end: Box::pin(tokio::time::sleep(patience)), patience, is_over: false }
+    }
+}
+
+impl hyper::body::Body for Until {
+    type Data = bytes::Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.end.as_mut().poll(context).is_ready() {
+            self.is_over = true;
+            let error = late("the call", self.patience);
+            let mut trailers = http::HeaderMap::new();
+            let added = status::of(&error).add_header(&mut trailers);
+            return Poll::Ready(added.ok().map(|()| Ok(Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_read_or_refused() {
+        let of = |text: &'static str| {
+            let headers = [(http::HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(text))];
+            deadline(&headers.into_iter().collect())
+        };
+        assert_eq!(of("250m").unwrap(), Some(Duration::from_millis(250)));
+        assert_eq!(of("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3600)));
+        for none in ["", "S", "1", "-1S", "123456789S", "1x", "1.5S"] {
+            assert_eq!(of(none).unwrap_err().code, Code::ApiRequest, "{none}");
+        }
+    }
+}

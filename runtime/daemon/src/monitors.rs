@@ -1,0 +1,211 @@
+//! Owns what is watched and told of as events: containers of deployed services, their health, the engine, and whether each
+//! service still is what the registry says. Told is what changes: how everything stood is kept in records, in one commit
+//! with the events, so that neither a restart nor a kill repeats or loses one.
+//!
+//! Only one look of each kind is under way, each within a time: an engine that is slow has them come later, never pile up.
+
+mod containers;
+mod drift;
+mod engine;
+mod health;
+mod memory;
+pub mod runs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::containers::effects::World;
+use ::containers::{Driver, Observed};
+use async_trait::async_trait;
+use effect::units::Span;
+use effect::{Code, Error, Result};
+use journal::Journal;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use memory::Memory;
+
+/// `[monitors]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How often containers, their health and the engine are looked at.
+    pub every: Span,
+    /// How often services are compared with the registry.
+    pub drift_every: Span,
+    /// What is not watched.
+    pub off: Vec<Monitor>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { every: Span::seconds(5), drift_every: Span::seconds(600), off: Vec::new() }
+    }
+}
+
+impl Settings {
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// `MC-U002`.
+    pub fn check(&self) -> Result<()> {
+        let shortest = Duration::from_millis(100);
+        if self.every.0 < shortest || self.drift_every.0 < shortest {
+            return Err(Error::new(Code::Config, "[monitors] every and drift_every are at least 100ms")
+                .hint("`off = [\"containers\"]` leaves out what is not to be watched"));
+        }
+        Ok(())
+    }
+
+    /// Whether something is watched.
+    #[must_use]
+    pub fn watches(&self, monitor: Monitor) -> bool {
+        !self.off.contains(&monitor)
+    }
+}
+
+/// What can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Monitor {
+    /// Containers that exit or restart.
+    Containers,
+    /// Services that are not what the registry says.
+    Drift,
+    /// The container engine.
+    Engine,
+    /// Services that do not answer.
+    Health,
+    /// Runs that fail.
+    Runs,
+}
+
+/// A way in which a service is not what the registry says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// The effect that would mend it, `containers.ensure`.
+    pub effect: String,
+    /// Its object.
+    pub object: String,
+    /// What it would do: `create`, `update`, `replace`.
+    pub action: String,
+    /// The fields that differ.
+    pub fields: Vec<String>,
+}
+
+/// What judges services: the command line's side fills it in.
+#[async_trait(?Send)]
+pub trait Judge {
+    /// Probes the health check of a container once, within `patience`; why it is not well.
+    ///
+    /// # Errors
+    /// What the probe found.
+    async fn probe(
+        &self,
+        driver: &Arc<dyn Driver>,
+        container: &Observed,
+        patience: Duration,
+    ) -> Result<(), String>;
+
+    /// How a service differs from what the registry says, by the comparison that a plan makes.
+    ///
+    /// # Errors
+    /// Where it cannot be compared.
+    async fn differences(&self, service: &str) -> Result<Vec<Difference>>;
+}
+
+/// What monitors work with.
+pub struct Parts<'a> {
+    /// Where services are recorded, and what was told.
+    pub journal: &'a Journal,
+    /// This machine.
+    pub node: &'a str,
+    /// The drivers of containers.
+    pub world: Arc<World>,
+    /// What judges services.
+    pub judge: &'a dyn Judge,
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// A number from 0 to 1, by which several machines do not stay in step.
+    pub chance: fn() -> f64,
+}
+
+/// Watches until `shutdown` becomes true. `settings` is asked before every look.
+pub async fn watch(parts: Parts<'_>, settings: &dyn Fn() -> Settings, shutdown: watch::Receiver<bool>) {
+    tokio::join!(
+        watch_containers(&parts, settings, shutdown.clone()),
+        watch_drift(&parts, settings, shutdown)
+    );
+}
+
+async fn watch_containers(
+    parts: &Parts<'_>,
+    settings: &dyn Fn() -> Settings,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut memory = Memory::new(parts);
+    let (mut engine, mut health) = (engine::Watch::default(), health::Watch::default());
+    loop {
+        let now = settings();
+        let begun = Instant::now();
+        let looked = async {
+            let seen = containers::Seen::look(parts).await?;
+            if now.watches(Monitor::Engine) {
+                engine.compare(parts, &mut memory, &seen).await?;
+            }
+            if now.watches(Monitor::Containers) {
+                containers::compare(parts, &mut memory, &seen).await?;
+            }
+            if now.watches(Monitor::Health) {
+                health.compare(parts, &mut memory, &seen).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = looked.await {
+            tracing::warn!(%error, "containers cannot be looked at");
+        }
+        parts.metrics.looked("containers", begun.elapsed());
+        if is_over(&mut shutdown, jittered(now.every.0, (parts.chance)())).await {
+            return;
+        }
+    }
+}
+
+async fn watch_drift(
+    parts: &Parts<'_>,
+    settings: &dyn Fn() -> Settings,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut memory = Memory::new(parts);
+    let mut watch = drift::Watch::default();
+    loop {
+        let now = settings();
+        // What has just come up is not compared at once: runs are gone on with first.
+        if is_over(&mut shutdown, jittered(now.drift_every.0, (parts.chance)())).await {
+            return;
+        }
+        if !settings().watches(Monitor::Drift) {
+            continue;
+        }
+        let begun = Instant::now();
+        if let Err(error) = watch.compare(parts, &mut memory, &shutdown).await {
+            tracing::warn!(%error, "services cannot be compared");
+        }
+        parts.metrics.looked("drift", begun.elapsed());
+    }
+}
+
+/// Waits; says whether the end has come meanwhile.
+async fn is_over(shutdown: &mut watch::Receiver<bool>, pause: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => false,
+        _ = shutdown.wait_for(|is_over| *is_over) => true,
+    }
+}
+
+/// Up to a tenth more or less.
+fn jittered(every: Duration, chance: f64) -> Duration {
+    every.mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
+}

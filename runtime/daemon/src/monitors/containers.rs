@@ -1,0 +1,206 @@
+//! Owns what happens to the containers of deployed services without a run: which exit, which are started again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::containers::{Driver, Observed, State};
+use effect::{Code, Error, Result};
+use journal::{Journal, LastLease, RunId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Parts;
+use super::memory::{Changes, Memory};
+
+/// For a driver to list what it has.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of a run's changes only so many are looked through, the last first.
+const MOST_CHANGES: usize = 2000;
+const PAGE: usize = 200;
+
+/// Everything that one look has found.
+pub(super) struct Seen {
+    /// The containers of each driver, or why it does not answer.
+    pub(super) drivers: Vec<(Arc<dyn Driver>, Result<Vec<Observed>>)>,
+    /// The containers that each deployed service has by the registry.
+    pub(super) services: BTreeMap<String, Vec<String>>,
+    leases: BTreeMap<String, LastLease>,
+    /// Services that a run changes now.
+    pub(super) held: BTreeSet<String>,
+}
+
+impl Seen {
+    /// Looks once. What runs do is looked at after the containers: whoever has changed one of them is known by then.
+    pub(super) async fn look(parts: &Parts<'_>) -> Result<Self> {
+        let services = services(parts.journal, parts.node).await?;
+        let mut drivers = Vec::new();
+        // Without services nobody needs to be asked, but an engine may be lost all the same.
+        for driver in parts.world.drivers() {
+            let listed = tokio::time::timeout(PATIENCE, driver.list()).await.unwrap_or_else(|_| {
+                let message = format!("{} does not answer within {} s", driver.name(), PATIENCE.as_secs());
+                Err(Error::new(Code::EngineUnavailable, message).retryable())
+            });
+            drivers.push((driver.clone(), listed));
+        }
+        let is_held = |service: &&String| parts.journal.holder_of_lease(parts.node, service).is_some();
+        let held = services.keys().filter(is_held).cloned().collect();
+        let leases = parts.journal.last_leases(parts.node).await?.into_iter().collect();
+        Ok(Self { drivers, services, leases, held })
+    }
+
+    /// The container called `name` and its driver.
+    pub(super) fn find(&self, name: &str) -> Option<(&Arc<dyn Driver>, &Observed)> {
+        self.drivers.iter().find_map(|(driver, listed)| {
+            let listed = listed.as_ref().ok()?;
+            listed.iter().find(|container| container.name == name).map(|found| (driver, found))
+        })
+    }
+
+    /// Whether everybody answered: what is not found then is gone.
+    fn is_whole(&self) -> bool {
+        self.drivers.iter().all(|(_, listed)| listed.is_ok())
+    }
+
+    /// The services that no run changes now, with their containers.
+    pub(super) fn settled(&self) -> impl Iterator<Item = (&String, &String)> {
+        let free = self.services.iter().filter(|(service, _)| !self.held.contains(*service));
+        free.flat_map(|(service, names)| names.iter().map(move |name| (service, name)))
+    }
+}
+
+/// The containers of every deployed service, by the registry.
+pub(super) async fn services(journal: &Journal, node: &str) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut services = BTreeMap::new();
+    for record in journal.records("service", Some(node)).await? {
+        let value: Value = serde_json::from_str(&record.value).unwrap_or_default();
+        let containers = value["spec"]["containers"].as_array().into_iter().flatten();
+        let names =
+            containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect();
+        services.insert(record.name, names);
+    }
+    Ok(services)
+}
+
+/// How a container stood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stood {
+    up: bool,
+    /// A run stopped it.
+    pub(super) stopped: bool,
+    id: String,
+    restarts: u32,
+    started: Option<String>,
+    /// How often a run had taken its service.
+    epoch: u64,
+}
+
+pub(super) fn key(name: &str) -> String {
+    format!("container/{name}")
+}
+
+/// Tells what happened since the last look.
+pub(super) async fn compare(parts: &Parts<'_>, memory: &mut Memory, seen: &Seen) -> Result<()> {
+    let mut changes = Changes::default();
+    for (service, name) in seen.settled() {
+        let found = seen.find(name).map(|(_, found)| found);
+        // It may be with the driver that does not answer.
+        if found.is_none() && !seen.is_whole() {
+            continue;
+        }
+        let before: Option<Stood> = memory.of(&key(name)).await?;
+        let lease = seen.leases.get(service);
+        let mut now = stands(found, lease.map_or(0, |lease| lease.epoch), before.as_ref());
+        if !now.up {
+            let touched = before.as_ref().is_none_or(|before| before.epoch != now.epoch);
+            now.stopped = match lease.filter(|_| touched) {
+                Some(lease) => {
+                    let usual = before.as_ref().is_some_and(|before| before.stopped);
+                    was_stopped(parts.journal, &lease.run, name).await?.unwrap_or(usual)
+                }
+                None => before.as_ref().is_some_and(|before| !before.up && before.stopped),
+            };
+        }
+        if let Some((event, data)) = told(service, name, before.as_ref(), &now, found) {
+            changes.tell(event, data);
+        }
+        changes.keep(key(name), &now);
+    }
+    let names: BTreeSet<&String> = seen.services.values().flatten().collect();
+    for known in memory.all().await?.keys() {
+        let is_gone = known.split_once('/').is_some_and(|(kind, name)| {
+            matches!(kind, "container" | "health") && !names.contains(&name.to_owned())
+        });
+        if is_gone {
+            changes.forget(known.clone());
+        }
+    }
+    memory.settle(changes).await
+}
+
+fn stands(found: Option<&Observed>, epoch: u64, before: Option<&Stood>) -> Stood {
+    match found {
+        Some(found) => Stood {
+            up: matches!(found.state, State::Running | State::Restarting | State::Paused | State::Stopping),
+            stopped: false,
+            id: found.id.clone(),
+            restarts: found.restarts,
+            started: found.started_at.clone(),
+            epoch,
+        },
+        None => Stood {
+            up: false,
+            stopped: false,
+            id: before.map(|before| before.id.clone()).unwrap_or_default(),
+            restarts: 0,
+            started: before.and_then(|before| before.started.clone()),
+            epoch,
+        },
+    }
+}
+
+/// What a change is told as.
+fn told(
+    service: &str,
+    name: &str,
+    before: Option<&Stood>,
+    now: &Stood,
+    found: Option<&Observed>,
+) -> Option<(&'static str, Value)> {
+    if now.up {
+        let before = before?;
+        let again = now.restarts > before.restarts && now.id == before.id && now.epoch == before.epoch;
+        let data = json!({ "name": name, "service": service, "restarts": now.restarts });
+        return again.then_some(("container.restarted", data));
+    }
+    // It was told already, unless it has run meanwhile.
+    let is_news = before.is_none_or(|before| before.up || before.stopped || before.started != now.started);
+    let exit_code = found.and_then(|found| found.exit_code);
+    let data = json!({ "name": name, "service": service, "exit_code": exit_code });
+    (is_news && !now.stopped).then_some(("container.exited", data))
+}
+
+/// Whether the last thing that a run did to a container was to stop it or take it away; nothing where it did not touch it.
+async fn was_stopped(journal: &Journal, run: &str, name: &str) -> Result<Option<bool>> {
+    let Ok(run) = run.parse::<RunId>() else { return Ok(None) };
+    let (mut before, mut looked) = (None, 0);
+    loop {
+        let page = match journal.changed(&run, before, PAGE).await {
+            Ok(page) => page,
+            // It was taken away long since.
+            Err(journal::Error::UnknownRun { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in &page {
+            let arguments: Value = serde_json::from_str(&entry.arguments).unwrap_or_default();
+            if entry.identity.name.starts_with("containers.") && arguments["name"] == name {
+                return Ok(Some(matches!(&*entry.identity.name, "containers.stop" | "containers.remove")));
+            }
+        }
+        looked += page.len();
+        before = page.iter().filter_map(|entry| entry.order).min();
+        if before.is_none() || looked >= MOST_CHANGES {
+            return Ok(None);
+        }
+    }
+}

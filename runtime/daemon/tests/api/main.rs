@@ -1,0 +1,12 @@
+//! The daemon's API, spoken to by clients that are right, wrong, slow, many, or not allowed to.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod doors;
+mod every_call;
+mod executor;
+mod following;
+mod frames;
+mod keys;
+mod stage;
+mod tls;
+mod versions;

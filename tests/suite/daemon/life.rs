@@ -1,0 +1,209 @@
+//! The daemon's own life: many runs at once, its end and its return, a full disk, a second one.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::{comes_to, serving, serving_with, stop};
+use crate::errors_of_state::Small;
+use crate::harness::{Place, Started, until};
+use crate::processes;
+
+/// Writes its word into a ledger, waits for a file and writes again.
+const LEDGER: &str = "local function act(word)\n\
+     exec.run { argv = { \"/bin/sh\", \"-c\", `echo {args[2]} {word} >> {args[1]}/ledger` } }\n\
+     end\n\
+     act(\"begin\")\n\
+     while not files.stat({ path = `{args[1]}/go` }).exists do sleep(\"20ms\") end\n\
+     act(\"end\")\n";
+
+fn follow(place: &Place, word: &str) -> Started {
+    let script = place.script("ledger.lua", LEDGER);
+    place.start(&[&script, place.path().to_str().unwrap(), word, "--allow", "*"])
+}
+
+fn ledger(place: &Place) -> Vec<String> {
+    let mut lines: Vec<String> = place.read("ledger").lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn fifty_runs_at_once_are_all_executed() {
+    const RUNS: usize = 50;
+    let place = Place::new();
+    let daemon = serving(&place);
+    fs::write(place.at("go"), "").unwrap();
+    let runs: Vec<Started> = (0..RUNS).map(|index| follow(&place, &format!("r{index:02}"))).collect();
+    for run in runs {
+        let seen = run.end();
+        assert_eq!(seen.code, Some(0), "{seen}");
+    }
+    let mut expected: Vec<String> =
+        (0..RUNS).flat_map(|index| [format!("r{index:02} begin"), format!("r{index:02} end")]).collect();
+    expected.sort();
+    assert_eq!(ledger(&place), expected);
+    stop(daemon);
+}
+
+#[test]
+fn runs_stop_at_their_next_effect_and_go_on_after_the_start() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let runs: Vec<Started> = (0..3).map(|index| follow(&place, &format!("r{index}"))).collect();
+    until("all have begun", || (ledger(&place).len() == 3).then_some(()));
+    stop(daemon);
+    for run in place.runs() {
+        assert!(["running", "waiting"].contains(&run["state"].as_str().unwrap()), "{run:#}");
+    }
+    until("it is said", || {
+        runs.iter().all(|run| run.stderr().contains("goes on when it is back")).then_some(())
+    });
+    let daemon = serving(&place);
+    fs::write(place.at("go"), "").unwrap();
+    for run in runs {
+        let seen = run.end();
+        assert_eq!(seen.code, Some(0), "{seen}");
+        seen.says(&["done ledger.lua"]);
+    }
+    let expected: Vec<String> = (0..3).flat_map(|run| [format!("r{run} begin"), format!("r{run} end")]).collect();
+    assert_eq!(ledger(&place), expected);
+    stop(daemon);
+}
+
+#[test]
+fn a_second_signal_stops_runs_at_once() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let script = place.script(
+        "a.lua",
+        "exec.run { argv = { \"/bin/sh\", \"-c\", \"echo x >> times; sleep 600\" }, cwd = args[1], on_doubt = \"fail\" }\n",
+    );
+    let run = place.start(&[&script, place.path().to_str().unwrap(), "--allow", "*"]);
+    until("the program runs", || (!place.read("times").is_empty()).then_some(()));
+    let id = place.newest_id();
+    processes::signal(daemon.pid(), Signal::TERM);
+    until("it waits for the effect", || daemon.stderr().contains("stopping").then_some(()));
+    processes::signal(daemon.pid(), Signal::TERM);
+    assert_eq!(daemon.end().code, Some(0));
+    assert_eq!(place.json(&["show", &id, "--json"])["state"], "running");
+    // The script is told that the act is in doubt, as after a kill.
+    let daemon = serving(&place);
+    assert_eq!(comes_to(&place, &id, &["failed", "paused"]), "failed");
+    assert_eq!((run.end().code, place.read("times").as_str()), (Some(1), "x\n"));
+    stop(daemon);
+}
+
+#[test]
+fn a_daemon_that_does_not_come_back_leaves_the_run_waiting_for_it() {
+    let place = Place::new();
+    let mut daemon = serving(&place);
+    let run = follow(&place, "r");
+    until("it has begun", || (ledger(&place).len() == 1).then_some(()));
+    daemon.kill();
+    let seen = run.end();
+    assert_eq!(seen.code, Some(6), "{seen}");
+    let id = place.newest_id();
+    seen.says(&["MC-V010", &format!("mcrun resume {id}")]);
+    fs::write(place.at("go"), "").unwrap();
+    let daemon = serving(&place);
+    assert_eq!(comes_to(&place, &id, &["done", "failed", "paused"]), "done");
+    assert_eq!(ledger(&place), ["r begin", "r end"]);
+    stop(daemon);
+}
+
+#[test]
+fn a_state_directory_has_one_daemon() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    place.ends(5, &["serve"]).says(&["MC-J003", &format!("process {}", daemon.pid())]);
+    let script = place.script("a.lua", "print(\"still here\")\n");
+    assert_eq!(place.ends(0, &[&script]).stdout, "still here\n");
+    stop(daemon);
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_named_and_nothing_runs_beside_it() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    fs::remove_file(place.state().join("daemon.sock")).unwrap();
+    let script = place.script("a.lua", "files.write { path = \"x\", content = \"x\" }\n");
+    place.ends(5, &[&script, "--allow", "*"]).says(&["MC-V011", &format!("process {}", daemon.pid())]);
+    assert_eq!(place.read("scripts/x"), "");
+    assert!(place.runs().is_empty(), "nothing is recorded that would surprise later");
+    stop(daemon);
+}
+
+#[test]
+fn a_state_directory_may_have_a_long_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("d".repeat(60)).join("e".repeat(60));
+    fs::create_dir_all(&deep).unwrap();
+    let place = Place::within(tempfile::tempdir_in(&deep).unwrap());
+    let daemon = serving(&place);
+    let script = place.script("a.lua", "print(\"here\")\n");
+    assert_eq!(place.ends(0, &[&script]).stdout, "here\n");
+    stop(daemon);
+}
+
+#[test]
+fn a_full_disk_is_waited_out() {
+    let place = Place::new();
+    let _small = Small::mount(&place);
+    let daemon = serving(&place);
+    let script = place.script(
+        "a.lua",
+        "local text = string.rep(\"x\", 40000)\n\
+         for index = 1, 60 do\n    files.write { path = `{args[1]}/{index}`, content = text .. index }\nend\n",
+    );
+    let out = place.at("out");
+    fs::create_dir(&out).unwrap();
+    let seen = place.run(&[&script, &out, "--allow", "*"]);
+    assert_eq!(seen.code, Some(1), "{seen}");
+    seen.says(&["MC-J006"]);
+    let written = fs::read_dir(&out).unwrap().count();
+    assert!((1..60).contains(&written), "{written} files");
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount_remount(place.state(), flags, "size=64m").unwrap();
+    let run = place.newest_id();
+    assert_eq!(comes_to(&place, &run, &["done", "failed"]), "done");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 60);
+    stop(daemon);
+}
+
+#[test]
+fn a_run_that_waits_has_no_worker_and_goes_on_with_its_event() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let script = place.script("a.lua", "local told = wait_for(\"go\")\nprint(\"told\", told.data.word)\n");
+    let run = place.start(&[&script, "--allow", "*", "--limit", "idle=100ms"]);
+    until("the worker is gone", || {
+        let waits = place.runs().first()?["state"] == "waiting";
+        let has_worker = processes::all()
+            .iter()
+            .any(|process| process.parent == daemon.pid() && process.words.get(1).is_some_and(|word| word == "worker"));
+        (waits && !has_worker).then_some(())
+    });
+    place.ends(0, &["emit", "go", "--data", "{\"word\":\"now\"}"]);
+    let seen = run.end();
+    assert_eq!((seen.code, seen.stdout.as_str()), (Some(0), "told\tnow\n"), "{seen}");
+    stop(daemon);
+}
+
+#[test]
+fn one_worker_executes_runs_one_after_the_other() {
+    let place = Place::new();
+    place.configure("[drivers]\ncontainers = \"process\"\n[daemon]\nworkers = 1\n");
+    let daemon = serving_with(&place, &[]);
+    let (first, second) = (follow(&place, "a"), follow(&place, "b"));
+    until("one has begun", || (ledger(&place).len() == 1).then_some(()));
+    // The one in the queue can be given up, and whoever follows it is told.
+    let queued = place.runs().into_iter().find(|run| run["state"] == "pending");
+    let queued = queued.unwrap_or_else(|| panic!("{:#?}", place.runs()));
+    place.ends(0, &["cancel", queued["id"].as_str().unwrap()]).says(&["is cancelled"]);
+    fs::write(place.at("go"), "").unwrap();
+    let mut codes = [first.end().code, second.end().code];
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1)]);
+    stop(daemon);
+}

@@ -1,0 +1,142 @@
+//! What the daemon watches: containers that exit, services that do not answer, and those that are not what the registry says.
+
+use serde_json::Value;
+
+use crate::harness::{PROGRAM, Place, Started, until};
+
+const SERVICE: &str = r#"
+local deploy = require("@std/deploy")
+deploy.rollout(deploy.service {
+    name = "web",
+    version = "v1",
+    exec = { params.mcrun, "demo-server", "hello" },
+    restart = params.restart or "no",
+    routes = { { mode = "l7" } },
+    health = { http = "/v1/health", within = "30s", timeout = "2s" },
+}, { strategy = "recreate" })
+"#;
+
+const QUICK: &str = "[drivers]\ncontainers = \"process\"\n[monitors]\nevery = \"200ms\"\ndrift_every = \"300ms\"\n";
+
+fn deploy(place: &Place, restart: &str) {
+    let script = place.script("web.lua", SERVICE);
+    let mcrun = format!("mcrun={PROGRAM}");
+    let restart = format!("restart={restart}");
+    place.ends(0, &[&script, "--allow", "*", "--set", &mcrun, "--set", &restart]);
+}
+
+fn events(place: &Place) -> Vec<(String, Value)> {
+    let database = rusqlite::Connection::open(place.database()).unwrap();
+    let mut query = database.prepare("SELECT name, data FROM events ORDER BY id").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();
+    rows.map(|row| row.unwrap()).map(|(name, data)| (name, serde_json::from_str(&data).unwrap())).collect()
+}
+
+fn named(place: &Place, name: &str) -> Vec<Value> {
+    events(place).into_iter().filter(|(known, _)| known == name).map(|(_, data)| data).collect()
+}
+
+fn one(place: &Place, name: &str) -> Value {
+    until(name, || named(place, name).into_iter().next())
+}
+
+/// How the monitors remember a container.
+fn remembered(place: &Place, name: &str) -> Option<Value> {
+    let database = rusqlite::Connection::open(place.database()).unwrap();
+    let value: Option<String> = database
+        .query_row("SELECT value FROM records WHERE kind = 'monitor' AND name = ?", [name], |row| row.get(0))
+        .ok();
+    serde_json::from_str(&value?).ok()
+}
+
+fn is_remembered(place: &Place, field: &str, value: bool) {
+    until(field, || (remembered(place, "container/web")?[field] == value).then_some(()));
+}
+
+fn serving(place: &Place) -> Started {
+    let served = place.start(&["serve"]);
+    until("it is ready", || served.stderr().contains("ready").then_some(()));
+    served
+}
+
+fn stop(served: Started) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(served.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let end = served.end();
+    assert_eq!(end.code, Some(0), "{end}");
+}
+
+/// Kills the program of the container, as the kernel would that has run out of memory.
+fn kill(place: &Place) {
+    let pid = place.container("web").expect("it is deployed")["pid"].as_i64().expect("it runs");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_container_that_exits_is_told_of_once_and_what_a_run_stops_is_not() {
+    let place = Place::new();
+    place.configure(QUICK);
+    deploy(&place, "no");
+    let served = serving(&place);
+    is_remembered(&place, "up", true);
+    // A run stops it and starts it again: somebody wanted that.
+    place.ends(0, &["stop", "web"]);
+    is_remembered(&place, "stopped", true);
+    place.ends(0, &["start", "web"]);
+    is_remembered(&place, "up", true);
+    assert_eq!(named(&place, "container.exited"), Vec::<Value>::new());
+
+    kill(&place);
+    let told = one(&place, "container.exited");
+    assert_eq!((told["name"].as_str(), told["service"].as_str()), (Some("web"), Some("web")));
+    assert_eq!(told["exit_code"], 137);
+    let drift = one(&place, "drift.detected");
+    assert_eq!(drift["service"], "web");
+    assert_eq!(drift["differences"][0]["effect"], "containers.ensure", "{drift}");
+    stop(served);
+
+    // Whoever comes next knows of it already.
+    let served = serving(&place);
+    place.ends(0, &["start", "web"]);
+    is_remembered(&place, "up", true);
+    one(&place, "drift.gone");
+    assert_eq!(named(&place, "container.exited").len(), 1, "{:?}", events(&place));
+    assert_eq!(named(&place, "drift.detected").len(), 1, "{:?}", events(&place));
+    // What is taken away is nobody's concern any more.
+    place.ends(0, &["undeploy", "web", "--yes"]);
+    until("it is forgotten", || remembered(&place, "container/web").is_none().then_some(()));
+    assert_eq!(named(&place, "container.exited").len(), 1, "{:?}", events(&place));
+    stop(served);
+}
+
+#[test]
+fn a_container_that_is_started_again_is_told_of() {
+    let place = Place::new();
+    place.configure(QUICK);
+    deploy(&place, "unless-stopped");
+    let served = serving(&place);
+    is_remembered(&place, "up", true);
+    kill(&place);
+    let told = one(&place, "container.restarted");
+    assert_eq!((told["name"].as_str(), told["restarts"].as_u64()), (Some("web"), Some(1)));
+    stop(served);
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_unhealthy_until_it_does() {
+    let place = Place::new();
+    place.configure(QUICK);
+    deploy(&place, "no");
+    let served = serving(&place);
+    let pid = place.container("web").unwrap()["pid"].as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let told = one(&place, "service.unhealthy");
+    assert_eq!((told["service"].as_str(), told["container"].as_str()), (Some("web"), Some("web")));
+    assert_eq!(named(&place, "service.healthy"), Vec::<Value>::new());
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    one(&place, "service.healthy");
+    assert_eq!(named(&place, "service.unhealthy").len(), 1, "{:?}", events(&place));
+    stop(served);
+}
