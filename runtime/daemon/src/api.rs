@@ -8,6 +8,7 @@ mod caller;
 mod calls;
 pub mod client;
 mod convert;
+mod deadline;
 mod fields;
 mod keys;
 mod listen;

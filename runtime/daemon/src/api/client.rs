@@ -1,9 +1,10 @@
 //! Owns the client of the daemon's socket, which the command line uses: who is at the other end, calls with our own errors,
 //! and what happens in a run as it is told.
 
+mod errors;
+mod told;
+
 use std::future::Future;
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use api::v1::services_client::ServicesClient;
 use api::{PROTOCOL, v1};
 use effect::{Code, Error, Result};
 use journal::RunId;
-use peer::calls::{Broken, Codes, OURS, Way, told};
+use peer::calls::{Codes, OURS, Way, told as words};
 use serde_json::Value;
 use tonic::metadata::MetadataValue;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
-use super::convert;
-use crate::runs::{Told, Wish};
+use self::errors::{broken, garbage, unavailable, unreached};
+pub use self::told::{Events, Heard, Watch};
+use crate::runs::Wish;
 use crate::socket;
 
 /// For a connection with its handshake, and for the answer of a call that does no work of its own.
@@ -45,38 +47,6 @@ pub struct Client {
     /// How errors name the other end.
     place: String,
     there: v1::HandshakeResponse,
-}
-
-/// What is told of a run.
-#[derive(Debug, Clone)]
-pub enum Heard {
-    /// The first word: where it stands.
-    Standing(Box<v1::Run>),
-    /// What happens. [`Told::End`] is not among it.
-    Told(Told),
-    /// The last word: where it has come to.
-    End {
-        /// The run.
-        run: Box<v1::Run>,
-        /// The exit code of its outcome.
-        exit_code: u8,
-        /// The error with its place and stack.
-        trouble: Option<Value>,
-    },
-}
-
-/// What happens in a run.
-#[derive(Debug)]
-pub struct Watch {
-    client: Client,
-    stream: Streaming<v1::WatchRunResponse>,
-}
-
-/// Events as they happen.
-#[derive(Debug)]
-pub struct Events {
-    client: Client,
-    stream: Streaming<v1::WatchEventsResponse>,
 }
 
 /// The services of the API over one connection, for calls that the client has no word of its own for.
@@ -277,53 +247,9 @@ impl Client {
 
     async fn failed(&self, status: Status) -> Error {
         let theirs = (!self.there.version.is_empty()).then_some(self.there.version.as_str());
-        match told(&status, CODES, &format!("the daemon at {}", self.place), theirs) {
+        match words(&status, CODES, &format!("the daemon at {}", self.place), theirs) {
             Some(error) => error,
             None => broken(&self.place, self.way.reason(&status).await),
-        }
-    }
-}
-
-impl Watch {
-    /// What is told next; none when nothing more will be.
-    ///
-    /// # Errors
-    /// As [`Client::call`]: the run goes on without its watcher.
-    pub async fn next(&mut self) -> Result<Option<Heard>> {
-        use v1::watch_run_response::Told as Message;
-        loop {
-            let message = match self.stream.message().await {
-                Ok(Some(message)) => message.told,
-                Ok(None) => return Ok(None),
-                Err(status) => return Err(self.client.failed(status).await),
-            };
-            // A newer daemon may tell what is not known here.
-            let Some(message) = message else { continue };
-            return Ok(Some(match message {
-                Message::Standing(run) => Heard::Standing(Box::new(run)),
-                Message::End(v1::RunEnd { run, exit_code, trouble }) => Heard::End {
-                    run: Box::new(run.unwrap_or_default()),
-                    exit_code: u8::try_from(exit_code).unwrap_or(u8::MAX),
-                    trouble: trouble.and_then(|text| serde_json::from_str(&text).ok()),
-                },
-                other => match convert::heard(other) {
-                    Some(told) => Heard::Told(told),
-                    None => continue,
-                },
-            }));
-        }
-    }
-}
-
-impl Events {
-    /// The next event; none when nothing more will be told.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub async fn next(&mut self) -> Result<Option<v1::WatchEventsResponse>> {
-        match self.stream.message().await {
-            Ok(event) => Ok(event),
-            Err(status) => Err(self.client.failed(status).await),
         }
     }
 }
@@ -356,42 +282,4 @@ fn check(place: &str, there: &v1::HandshakeResponse) -> Result<()> {
         "the daemon at {place} is mcrun {version} with protocol {}, this is mcrun {OURS} with protocol {PROTOCOL}",
         there.protocol
     )))
-}
-
-fn unavailable(place: &str, cause: impl std::fmt::Display) -> Error {
-    Error::new(Code::ApiUnavailable, format!("no daemon answers at `{place}`")).because(cause).retryable()
-}
-
-fn garbage(place: &str, cause: impl std::fmt::Display) -> Error {
-    Error::new(Code::ApiStranger, format!("what answers at `{place}` is no daemon of mcrun")).because(cause)
-}
-
-fn broken(place: &str, why: Broken) -> Error {
-    match why {
-        Broken::Gone(why) => unavailable(place, why),
-        Broken::Garbage(why) => garbage(place, why),
-    }
-}
-
-/// Why the socket cannot be connected to.
-fn unreached(path: &Path, error: &std::io::Error) -> Error {
-    let shown = path.display();
-    if error.kind() != ErrorKind::PermissionDenied {
-        return unavailable(&shown.to_string(), error);
-    }
-    let denied = Error::new(Code::ApiUser, format!("this user may not use the daemon's socket `{shown}`"));
-    let denied = denied.because(error);
-    match std::fs::metadata(path) {
-        Ok(there) if there.permissions().mode() & 0o020 != 0 => {
-            denied.hint(format!("it is for the group `{}`", socket::group_name(there.gid())))
-        }
-        Ok(there) => {
-            let user = socket::user_name(there.uid());
-            denied.hint(format!(
-                "it is for the user `{user}` alone; `group` under [daemon.api] lets a group in"
-            ))
-        }
-        // Not even its folder may be looked into.
-        Err(_) => denied.hint("ask whoever runs the daemon for the group that may use it"),
-    }
 }

@@ -2,14 +2,12 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use effect::{Code, Error, Result};
 use http::{HeaderValue, Request, Response};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use peer::calls::{self, Bounds, Over};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -17,7 +15,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::calls::Services;
-use super::{Api, Caller, Settings, status};
+use super::{Api, Caller, Settings, deadline, status};
 use crate::metrics::Metrics;
 use crate::routes::Door;
 use crate::{accept, socket};
@@ -193,7 +191,7 @@ async fn answer(
         tracing::info!(call, caller = caller.shown(), %error, "a call was refused");
         return refusal(&error);
     }
-    let patience = match deadline(&head.headers) {
+    let patience = match deadline::of(&head.headers) {
         Ok(patience) => patience,
         Err(error) => return refusal(&error),
     };
@@ -213,18 +211,12 @@ async fn answer(
     let mut response = match patience {
         None => answered.await,
         Some(patience) => match tokio::time::timeout(patience, answered).await {
-            Ok(response) => response.map(|body| Body::new(Until::new(body, patience))),
-            Err(_) => refusal(&late(&call, patience)),
+            Ok(response) => response.map(|body| Body::new(deadline::Until::new(body, patience))),
+            Err(_) => refusal(&deadline::late(&call, patience)),
         },
     };
     response.headers_mut().insert(api::VERSION, HeaderValue::from_static(calls::OURS));
     response
-}
-
-fn late(call: &str, patience: Duration) -> Error {
-    let call = call.rsplit('/').next().unwrap_or_default();
-    Error::new(Code::TimedOut, format!("`{call}` was not answered within the caller's {patience:?}"))
-        .retryable()
 }
 
 async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> {
@@ -278,86 +270,4 @@ fn coded(response: Response<Body>, call: &str) -> Response<Body> {
 
 fn refusal(error: &Error) -> Response<Body> {
     status::of(error).into_http()
-}
-
-/// How long the caller waits, as `grpc-timeout` says it: at most eight digits and a unit.
-fn deadline(headers: &http::HeaderMap) -> Result<Option<Duration>> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let wrong = || {
-        Error::new(Code::ApiRequest, "`grpc-timeout`: it is up to eight digits and one of H, M, S, m, u, n")
-    };
-    let text = value.to_str().map_err(|_| wrong())?;
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let count: u64 = digits.parse().map_err(|_| wrong())?;
-    let patience = match unit {
-        "H" => Duration::from_secs(count * 3600),
-        "M" => Duration::from_secs(count * 60),
-        "S" => Duration::from_secs(count),
-        "m" => Duration::from_millis(count),
-        "u" => Duration::from_micros(count),
-        "n" => Duration::from_nanos(count),
-        _ => return Err(wrong()),
-    };
-    Ok(Some(patience))
-}
-
-/// An answer that ends when the caller's time is over.
-struct Until {
-    body: Body,
-    end: Pin<Box<tokio::time::Sleep>>,
-    patience: Duration,
-    is_over: bool,
-}
-
-impl Until {
-    fn new(body: Body, patience: Duration) -> Self {
-        Self { body, end: Box::pin(tokio::time::sleep(patience)), patience, is_over: false }
-    }
-}
-
-impl hyper::body::Body for Until {
-    type Data = bytes::Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        if self.end.as_mut().poll(context).is_ready() {
-            self.is_over = true;
-            let error = late("the call", self.patience);
-            let mut trailers = http::HeaderMap::new();
-            let added = status::of(&error).add_header(&mut trailers);
-            return Poll::Ready(added.ok().map(|()| Ok(Frame::trailers(trailers))));
-        }
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_over || self.body.is_end_stream()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_is_read_or_refused() {
-        let of = |text: &'static str| {
-            let headers = [(http::HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(text))];
-            deadline(&headers.into_iter().collect())
-        };
-        assert_eq!(of("250m").unwrap(), Some(Duration::from_millis(250)));
-        assert_eq!(of("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3600)));
-        for none in ["", "S", "1", "-1S", "123456789S", "1x", "1.5S"] {
-            assert_eq!(of(none).unwrap_err().code, Code::ApiRequest, "{none}");
-        }
-    }
 }

@@ -29,6 +29,8 @@ async fn lines_are_kept_in_the_order_in_which_they_were_logged() {
     assert_eq!(logs[2].line, line("a", 2, "hello"));
     let page = journal.logs(&run, 1, 2).await.unwrap();
     assert_eq!(page, logs[1..3]);
+    let other = add_run(&journal).await;
+    assert_eq!((journal.last_log(&run).await.unwrap(), journal.last_log(&other).await.unwrap()), (4, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Runs, their states and sources, and the locks on them.
 
-use journal::{Error, Filter, NewPlan, NewRun, RunId, RunState, Timestamp};
+use journal::{Error, Filter, NewCause, NewPlan, NewRun, PageOfRuns, RunId, RunState, Timestamp};
 use serde_json::json;
 
 use crate::support::{add_run, begin, end, new_run, open, started};
@@ -168,4 +168,41 @@ async fn a_saved_plan_is_taken_by_one_run_only() {
     assert_eq!(journal.sources(&taker.id).await.unwrap(), taker.modules);
     assert_eq!(journal.planned(&taker.id).await.unwrap().as_deref(), Some("[1]"));
     assert_eq!(journal.run(taker.id.as_str()).await.unwrap().plan, Some(plan.name));
+}
+
+#[tokio::test]
+async fn pages_of_runs_hold_each_once_the_newest_first() {
+    let (_folder, journal, first) = started().await;
+    let mut all = vec![first];
+    for number in 0..6 {
+        let playbook = (number % 2 == 0).then(|| "nightly".to_owned());
+        let cause = playbook.map(|playbook| NewCause {
+            playbook: Some(playbook),
+            told: json!({ "by": "daemon" }),
+            writes: Vec::new(),
+        });
+        let run = NewRun { cause, ..new_run(&journal) };
+        all.push(run.id);
+        journal.create_run(run).await.unwrap();
+    }
+    all.reverse();
+    let none = PageOfRuns { state: None, playbook: None, before: None, limit: 3 };
+    let mut found: Vec<RunId> = Vec::new();
+    loop {
+        let page = PageOfRuns { before: found.last().copied(), ..none.clone() };
+        let page = journal.page_of_runs(page).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.iter().map(|run| run.id));
+    }
+    assert_eq!(found, all);
+    let nightly = PageOfRuns { playbook: Some("nightly".into()), limit: 9, ..none.clone() };
+    assert_eq!(journal.page_of_runs(nightly.clone()).await.unwrap().len(), 3);
+    journal.set_state(&all[1], RunState::Running, None, None).await.unwrap();
+    let running = PageOfRuns { state: Some(RunState::Running), ..nightly };
+    let running = journal.page_of_runs(running).await.unwrap();
+    assert_eq!(running.iter().map(|run| run.id).collect::<Vec<_>>(), [all[1]]);
+    let gone = PageOfRuns { before: Some(RunId::new(Timestamp(0), 7)), ..none };
+    assert!(journal.page_of_runs(gone).await.unwrap().is_empty(), "nothing lies behind what is gone");
 }
