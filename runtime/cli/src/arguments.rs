@@ -375,8 +375,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stay: look after the edge, publish what the embedded authority has, answer ACME clients, renew certificates when
-    /// their time has come.
+    /// Stay: execute every run of the state directory, start playbooks, answer calls, look after the edge, publish what the
+    /// embedded authority has, answer ACME clients, renew certificates when their time has come.
     Serve {
         /// The form of the log, whatever mcrun.toml says: systemd's journal where that reads the error stream, else text,
         /// unless given.

@@ -4,15 +4,16 @@
 //! A run is in one place at a time: in the queue, active, waiting, or put off. What is recorded is what counts: whatever
 //! this process forgets is found again by looking at the journal, at the start and every now and then.
 
+mod asked;
+mod turn;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use daemon::metrics::Metrics;
-use daemon::monitors::{self, Monitor};
-use daemon::runs::{End, Told, Wish};
+use daemon::runs::{End, Wish};
 use effect::session::Kept;
 use effect::{Code, Error, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -21,13 +22,14 @@ use script::Interrupt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::turn::turn;
 use super::desk::{Desk, Message, Shared};
 use super::ear::{Asked, Why};
-use super::errands::{self, Errand};
-use super::going::{self, Going, Step};
+use super::errands::Errand;
+use super::going::{self, Step};
 use super::many::{BY_THEMSELVES, prepare_copies};
 use super::relay::Relay;
-use super::waiting::{Waiting, Waits};
+use super::waiting::{self, Waiting, Waits};
 use crate::app::App;
 
 /// How many runs have a worker at once, and how many wait for one.
@@ -167,7 +169,7 @@ impl<'a> Executor<'a> {
         let mut leaving = self.leaving.clone();
         // The end may have come before the beginning.
         leaving.mark_changed();
-        let mut level = Interrupt::None;
+        let (mut level, mut looked) = (Interrupt::None, Instant::now());
         loop {
             if level == Interrupt::None {
                 self.fill().await;
@@ -177,7 +179,9 @@ impl<'a> Executor<'a> {
             self.shared.queued.store(self.ready.len(), Ordering::Relaxed);
             Metrics::shared().set_running(self.ready.len(), self.active.len());
             let stays = level == Interrupt::None;
-            let (nap, next_try) = (self.waits.nap(self.app), self.next_try());
+            // However much happens meanwhile, those that wait are looked at in time.
+            let next_look = (Instant::now() + self.waits.nap(self.app)).min(looked + waiting::BETWEEN_LOOKS);
+            let next_try = self.next_try();
             tokio::select! {
                 biased;
                 Ok(()) = leaving.changed() => {
@@ -189,8 +193,9 @@ impl<'a> Executor<'a> {
                 Some(settled) = self.active.next(), if !self.active.is_empty() => self.settle(settled)?,
                 Some(errand) = self.errands.next(), if !self.errands.is_empty() => self.run_errand(errand),
                 Some(message) = self.messages.recv() => self.hear(message),
-                () = tokio::time::sleep(nap), if stays && !self.waits.is_empty() => {
+                () = tokio::time::sleep_until(next_look), if stays && !self.waits.is_empty() => {
                     self.take_due().await?;
+                    looked = Instant::now();
                 }
                 () = tokio::time::sleep_until(next_try), if stays && !self.put_off.is_empty() => {
                     self.try_again();
@@ -203,6 +208,7 @@ impl<'a> Executor<'a> {
     /// Queues every run that can go on by itself and that nobody goes on with.
     async fn find(&mut self, is_start: bool) -> Result<()> {
         let app = self.app;
+        self.check_journal()?;
         self.known.retain(|_, known| !matches!(known.stage, Stage::Watched) || !known.relay.is_alone());
         let found = match app.journal.runs_in(BY_THEMSELVES).await {
             Err(error) if going::passes(app, &Error::from(error.clone())) => return Ok(()),
@@ -227,6 +233,14 @@ impl<'a> Executor<'a> {
                 true => self.queue(Ready::new(run)),
                 false => self.wait(Waiting::new(run, open)),
             }
+        }
+        Ok(())
+    }
+
+    /// A process whose journal could not be synced must end.
+    fn check_journal(&self) -> Result<()> {
+        if self.app.journal.broken() {
+            return Err(Error::new(Code::JournalBroken, "the journal is out of use, and this process ends"));
         }
         Ok(())
     }
@@ -290,9 +304,7 @@ impl<'a> Executor<'a> {
     fn settle(&mut self, settled: Settled) -> Result<()> {
         let Settled { mut ready, step, end } = settled;
         let run = ready.run;
-        if self.app.journal.broken() {
-            return Err(Error::new(Code::JournalBroken, "the journal is out of use, and this process ends"));
-        }
+        self.check_journal()?;
         let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
         if let Some(end) = end {
             known.relay.end(end);
@@ -370,179 +382,6 @@ impl<'a> Executor<'a> {
                 asks.send_replace(Asked { level, why: Why::Leaving });
             }
         }
-    }
-
-    fn hear(&mut self, message: Message) {
-        // Nobody waits any more for an answer that cannot be given.
-        match message {
-            Message::Take { run, wish, is_wanted, reply } => {
-                let _ = reply.send(self.take(run, wish, is_wanted));
-            }
-            Message::Undo { run, force, more, reply } => {
-                self.errands.push(Box::pin(errands::undo(self.app, run, (force, more), reply)));
-            }
-            Message::Operate { operation, service, cause, reply } => {
-                self.errands.push(Box::pin(errands::operate(self.app, operation, service, cause, reply)));
-            }
-            Message::Interrupt { run, hard, reply } => {
-                let _ = reply.send(self.interrupt(run, hard));
-            }
-            Message::Cancel { run, reply } => self.cancel(run, reply),
-            Message::Answer { run, question, granted, reply } => {
-                let answered = match self.known.get(&run) {
-                    Some(known) => known.relay.answer(question, granted),
-                    None => Err(not_here(&run)),
-                };
-                let _ = reply.send(answered);
-            }
-            Message::Watch { run, until_over, reply } => {
-                let _ = reply.send(self.watch(run, until_over));
-            }
-        }
-    }
-
-    fn watch(&mut self, run: RunId, until_over: bool) -> Result<mpsc::Receiver<Told>> {
-        if !self.known.contains_key(&run) {
-            self.place(run, Stage::Watched);
-        }
-        self.known[&run].relay.join(until_over)
-    }
-
-    fn take(&mut self, run: RunId, wish: Wish, is_wanted: bool) -> Result<()> {
-        if self.shared.leaves.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::DaemonStops, "the daemon is stopping").retryable());
-        }
-        self.hopeless.remove(&run);
-        let taken = self.take_out(&run);
-        match self.known.get(&run).map(|known| &known.stage) {
-            // Whoever hands it over after a restart finds it under way.
-            Some(Stage::Active(_)) => {}
-            _ => {
-                let kept = taken.unwrap_or_else(|| Ready::new(run));
-                self.queue(Ready { wish, is_wanted, ..kept });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a run that has no worker out of where it waits.
-    fn take_out(&mut self, run: &RunId) -> Option<Ready> {
-        match self.known.get(run)?.stage {
-            Stage::Queued => {
-                let place = self.ready.iter().position(|ready| ready.run == *run)?;
-                self.ready.remove(place)
-            }
-            Stage::Waiting => self.waits.take(run).map(Ready::from),
-            Stage::PutOff => {
-                let place = self.put_off.iter().position(|(_, ready)| ready.run == *run)?;
-                Some(self.put_off.swap_remove(place).1)
-            }
-            Stage::Watched | Stage::Active(_) => None,
-        }
-    }
-
-    fn interrupt(&mut self, run: RunId, hard: bool) -> Result<()> {
-        let level = if hard { Interrupt::Hard } else { Interrupt::Soft };
-        let asked = Asked { level, why: Why::Operator };
-        match self.known.get(&run).map(|known| &known.stage) {
-            None | Some(Stage::Watched) => return Err(not_here(&run)),
-            Some(Stage::Active(asks)) => drop(asks.send_replace(asked)),
-            Some(Stage::Queued | Stage::Waiting | Stage::PutOff) => {
-                if let Some(ready) = self.take_out(&run) {
-                    self.begin(ready, asked);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self, run: RunId, reply: oneshot::Sender<Result<()>>) {
-        let asked = Asked { level: Interrupt::Soft, why: Why::Operator };
-        if let Some(Known { stage: Stage::Active(asks), .. }) = self.known.get(&run) {
-            asks.send_replace(asked);
-            let _ = reply.send(Ok(()));
-            return;
-        }
-        let ready = self.take_out(&run).unwrap_or_else(|| Ready::new(run));
-        self.begin(Ready { is_wanted: true, ..ready }, asked);
-        if let Some(known) = self.known.get_mut(&run) {
-            known.cancelling.push(reply);
-        }
-    }
-
-    fn run_errand(&mut self, errand: Errand) {
-        let Errand { queued, undone } = errand;
-        if let Some(run) = queued {
-            self.queue(Ready { _undone: undone, ..Ready::new(run) });
-        }
-    }
-}
-
-fn not_here(run: &RunId) -> Error {
-    Error::new(Code::NotExecuted, format!("run {run} is not executed by this daemon"))
-}
-
-/// One run's turn, and what those who watch it are told about its end.
-async fn turn(
-    app: &App,
-    mut ready: Ready,
-    relay: Arc<Relay>,
-    asked: watch::Receiver<Asked>,
-    leaving: watch::Receiver<Interrupt>,
-) -> Settled {
-    let going = Going {
-        run: ready.run,
-        kept: std::mem::take(&mut ready.kept),
-        wish: ready.wish.clone(),
-        is_wanted: ready.is_wanted,
-        is_again: ready.failures > 0,
-        watch: relay.clone(),
-        asked: Some(asked),
-    };
-    let step = going::go_on(app, going).await;
-    let leaves = *leaving.borrow() != Interrupt::None;
-    let (step, end) = match step {
-        Ok(Step::Waits(waiting)) => (Ok(Step::Waits(waiting)), None),
-        Ok(Step::Left(finished)) if leaves => (Ok(Step::Left(finished)), None),
-        // The sleep goes on, although whoever watched it has gone.
-        Ok(Step::Over { finished, .. }) if finished.state == RunState::Waiting => {
-            let end = errands::end(app, &ready.run, Some(&finished)).await;
-            let open = app.journal.open_entries(&ready.run).await;
-            let waiting = open.map(|open| Waiting::new(ready.run, open));
-            (waiting.map(Step::Waits).map_err(Error::from), end)
-        }
-        Ok(Step::Over { name, finished }) => {
-            let end = errands::end(app, &ready.run, Some(&finished)).await;
-            if let Some(end) = &end {
-                count(app, end, relay.is_alone()).await;
-            }
-            (Ok(Step::Over { name, finished }), end)
-        }
-        Ok(Step::Left(finished)) => {
-            let end = errands::end(app, &ready.run, Some(&finished)).await;
-            (Ok(Step::Left(finished)), end)
-        }
-        Ok(Step::Passed(why)) => {
-            let finished = why.clone().map(going::broken);
-            (Ok(Step::Passed(why)), errands::end(app, &ready.run, finished.as_ref()).await)
-        }
-        Err(error) => {
-            let end = errands::end(app, &ready.run, Some(&going::broken(error.clone()))).await;
-            (Err(error), end)
-        }
-    };
-    Settled { ready, step, end }
-}
-
-/// Counts a run that has come to its end or to a pause, and tells of one that failed while nobody watched.
-async fn count(app: &App, end: &End, is_alone: bool) {
-    let (metrics, run) = (Metrics::shared(), &end.run);
-    metrics.run_ended(run.playbook.as_deref(), run.state);
-    if !is_alone || !app.live().monitors.watches(Monitor::Runs) {
-        return;
-    }
-    if let Err(error) = monitors::runs::failed(&app.journal, metrics, run).await {
-        tracing::warn!(run = %run.id, %error, "it cannot be told that a run has failed");
     }
 }
 

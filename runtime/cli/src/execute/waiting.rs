@@ -13,7 +13,7 @@ use super::freed::until_then;
 use crate::app::App;
 
 /// How often events are looked for.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// A run that waits without a worker.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daemon::runs::{By, Cause, Runs as _, Submission};
+use daemon::runs::{By, Cause, Runs as _, Submission, Told};
 use serde_json::Value;
 
 use super::*;
