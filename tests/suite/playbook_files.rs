@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, until};
+use crate::harness::{Place, Seen, Started, program, until};
 
 const GREET: &str = r#"--!strict
 return playbook {
@@ -15,11 +15,16 @@ return playbook {
         loud = { type = "boolean", default = false },
     },
     run = function(event)
-        print(event.kind, params.whom, params.times, params.loud)
+        print(`{event.kind} {params.whom} {params.times} {params.loud}`)
         files.write { path = "greeting", content = params.whom }
     end,
 }
 "#;
+
+#[track_caller]
+fn prints(seen: &Seen, text: &str) {
+    assert!(seen.stdout.contains(text), "`{text}` is missing\n{seen}");
+}
 
 fn granted(place: &Place) -> String {
     format!("files:write:{}/**", place.at("scripts"))
@@ -31,14 +36,14 @@ fn a_playbook_runs_with_the_event_of_its_start_and_checked_parameters() {
     let file = place.script("greet.lua", GREET);
     let words = [&*file, "--allow", &granted(&place), "--set", "whom=7", "--set", "loud=true"];
     let seen = place.ends(0, &words);
-    seen.says(&["manual\t7\t1\ttrue"]);
+    prints(&seen, "manual 7 1 true");
     assert_eq!(place.read("scripts/greeting"), "7");
     let run = place.newest_shown();
-    assert_eq!(run["run"]["playbook"], "greet", "{run:#}");
-    let cause = &run["run"]["cause"];
+    assert_eq!(run["playbook"], "greet", "{run:#}");
+    let cause = &run["cause"];
     assert_eq!(cause["event"], json!({ "kind": "manual" }), "{run:#}");
     assert!(cause["caller"].as_str().is_some_and(|caller| caller.starts_with("user ")), "{run:#}");
-    assert_eq!(run["run"]["params"], json!({ "loud": true, "times": 1, "whom": "7" }), "{run:#}");
+    assert_eq!(run["params"], json!({ "loud": true, "times": 1, "whom": "7" }), "{run:#}");
 }
 
 #[test]
@@ -73,10 +78,10 @@ fn a_plan_of_a_playbook_can_be_saved_and_applied() {
 #[test]
 fn a_playbook_only_narrows_what_it_is_granted() {
     let place = Place::new();
-    let source = GREET.replace("on = {", "allow = { \"dns\" },\n    on = {");
+    let source = GREET.replace("    on = {", "    allow = { \"dns\" },\n    on = {");
     let file = place.script("greet.lua", &source);
     place.ends(4, &[&file, "--allow", "*", "--set", "whom=you", "--no-input"]).says(&["MC-P001"]);
-    let all = place.script("all.lua", &GREET.replace("on = {", "allow = { \"*\" },\n    on = {"));
+    let all = place.script("all.lua", &GREET.replace("    on = {", "    allow = { \"*\" },\n    on = {"));
     place.ends(4, &[&all, "--set", "whom=you", "--no-input"]).says(&["MC-P001"]);
 }
 
@@ -89,10 +94,9 @@ return playbook {
     name = "waits",
     params = { tag = { type = "string", default = "v1" } },
     run = function(event)
-        sleep("10ms")
         local lib = require("./lib")
         wait_for { event = "go" }
-        print(event.kind, params.tag, lib.word)
+        print(`{event.kind} {params.tag} {lib.word}`)
     end,
 }
 "#;
@@ -100,16 +104,14 @@ return playbook {
     let mut host = place.start(&[&file, "--set", "tag=v2"]);
     let run = until("the run waits", || {
         let run = place.runs().into_iter().next()?;
-        let id = run["id"].as_str()?.to_owned();
-        let shown = place.json(&["show", &id, "--json"]);
-        shown["entries"].as_array()?.iter().any(|entry| entry["name"] == "wait_for").then_some(id)
+        (run["state"] == "waiting").then(|| run["id"].as_str().map(str::to_owned))?
     });
     host.kill();
     // Whoever changes the files changes what runs next, not what runs.
     place.script("lib.luau", "return { word = \"after\" }\n");
     place.script("waits.lua", "error(\"another file\")\n");
     place.ends(0, &["emit", "go"]);
-    place.ends(0, &["resume", &run]).says(&["manual\tv2\tbefore"]);
+    prints(&place.ends(0, &["resume", &run]), "manual v2 before");
 }
 
 #[test]
@@ -164,7 +166,7 @@ fn a_playbook_may_take_the_whole_library() {
 fn a_script_may_use_the_word() {
     let place = Place::new();
     let file = place.script("word.lua", "local playbook = { a = now() }\nprint(type(playbook.a))\n");
-    place.ends(0, &[&file]).says(&["number"]);
+    prints(&place.ends(0, &[&file]), "number");
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn playbooks_are_tested_with_an_event_and_parameters() {
         r#"local test = require("@std/test")
 test("it greets", function()
     local ran = test.run("./greet.lua", { event = { kind = "cron", at = 7 }, params = { whom = "you" } })
-    test.equal(ran.output, { "cron\tyou\t1\tfalse" })
+    test.equal(ran.output, { "cron you 1 false" })
     test.plan_equals_apply("./greet.lua", { params = { whom = "all" } })
     test.fails("MC-L005", function()
         test.run("./greet.lua", { params = { whom = 3 } })
@@ -199,10 +201,10 @@ end)
 const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "return playbook { name = \"a\", run = function() end, descriptoin = \"x\" }",
-        "1:68",
+        "1:67",
         "this field is unknown",
     ),
-    ("return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }", "1:", "corn"),
+    ("return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }", "1:67", "this field is unknown"),
     ("return playbook { name = \"a\", run = function() end, overlap = \"skp\" }", "1:", "skp"),
     ("return playbook { name = \"a\" }", "1:", "run"),
     ("return playbook { name = 7, run = function() end }", "1:", "string"),
@@ -281,21 +283,20 @@ fn with_folder() -> Place {
 #[test]
 fn a_playbook_is_started_by_its_name_with_parameters_as_options() {
     let place = with_folder();
-    place
-        .ends(0, &["start", "greet", "--whom", "you", "--times=2", "--loud"])
-        .says(&["manual\tyou\t2\ttrue"]);
+    let seen = place.ends(0, &["start", "greet", "--whom", "you", "--times=2", "--loud"]);
+    prints(&seen, "manual you 2 true");
     assert_eq!(place.read("scripts/greeting"), "you");
     let seen = place.run(&["start", "greet", "--whom=me", "--json", "--no-loud"]);
     let outcome: Value = serde_json::from_str(&seen.stdout).expect("JSON");
     assert_eq!(outcome["state"], "done", "{seen}");
-    assert_eq!(place.newest_shown()["run"]["params"], json!({ "loud": false, "times": 1, "whom": "me" }));
+    assert_eq!(place.newest_shown()["params"], json!({ "loud": false, "times": 1, "whom": "me" }));
 }
 
 #[test]
 fn a_playbook_may_have_another_name_than_its_file() {
     let place = with_folder();
     place.script("other.lua", &GREET.replace("\"greet\"", "\"welcome\""));
-    place.ends(0, &["start", "welcome", "--whom", "you"]).says(&["manual\tyou"]);
+    prints(&place.ends(0, &["start", "welcome", "--whom", "you"]), "manual you");
 }
 
 #[test]
@@ -342,7 +343,7 @@ fn a_name_that_a_service_has_too_must_say_which_is_meant() {
     place
         .ends(2, &["start", "greet", "--whom", "you"])
         .says(&["both a service and a playbook", "playbook:greet"]);
-    place.ends(0, &["start", "playbook:greet", "--whom", "you"]).says(&["manual\tyou"]);
+    prints(&place.ends(0, &["start", "playbook:greet", "--whom", "you"]), "manual you");
 }
 
 #[test]
@@ -353,4 +354,97 @@ fn a_check_tells_what_a_definition_means() {
     let seen = place.ends(1, &["check", &file]);
     assert!(seen.stdout.starts_with(&format!("{file}:5:1: error: MC-L")), "{seen}");
     assert!(seen.stdout.contains("field `on.cron[1]`"), "{seen}");
+}
+
+/// A daemon that has looked at every file of its folders.
+fn serving(place: &Place, variables: &[(&str, &str)]) -> Started {
+    let started = place.start_with(&["serve"], variables);
+    until("it is ready", || started.stderr().contains("ready").then_some(()));
+    started
+}
+
+#[test]
+fn a_daemon_starts_a_playbook_by_its_name() {
+    let place = with_folder();
+    let alone = place.ends(0, &["start", "greet", "--help"]).stdout;
+    let _daemon = serving(&place, &[]);
+    assert_eq!(place.ends(0, &["start", "greet", "--help"]).stdout, alone);
+    let seen = place.ends(0, &["start", "greet", "--whom", "you", "--loud"]);
+    prints(seen.says(&["done greet.lua"]), "manual you 1 true");
+    assert_eq!(place.read("scripts/greeting"), "you");
+    place.ends(2, &["start", "greet", "--whmo", "you"]).says(&["MC-L005", "did you mean `whom`?"]);
+    place.ends(2, &["start", "greet", "--whom", "you", "--allow", "*"]).says(&["the operator's policy"]);
+    place.ends(1, &["start", "playbook:sweep"]).says(&["MC-L008"]);
+    let run = place.ends(0, &["start", "greet", "--whom", "me", "--detach"]).stdout.trim().to_owned();
+    until("the run is done", || {
+        (place.json(&["show", &run, "--json"])["state"] == "done").then_some(())
+    });
+    assert_eq!(place.read("scripts/greeting"), "me");
+    let outcome: Value =
+        serde_json::from_str(&place.run(&["start", "greet", "--whom", "x", "--json"]).stdout).expect("JSON");
+    assert_eq!(outcome["state"], "done");
+}
+
+#[test]
+fn what_a_daemon_loads_has_passed_the_type_check() {
+    let place = with_folder();
+    let wrong = "return playbook {\n    name = \"wrong\",\n    run = function()\n        \
+                 files.write { path = \"x\", contnet = \"y\" }\n    end,\n}\n";
+    place.script("wrong.lua", wrong);
+    let _daemon = serving(&place, &[]);
+    let listed = place.run(&["playbooks"]);
+    let all = format!("{}{}", listed.stdout, listed.stderr);
+    for text in ["greet", "MC-K003", "wrong.lua:4"] {
+        assert!(all.contains(text), "`{text}` is missing\n{listed}");
+    }
+    place.ends(1, &["start", "playbook:wrong"]);
+}
+
+#[test]
+fn a_type_check_that_cannot_be_made_is_told_and_keeps_nothing_from_being_loaded() {
+    let place = with_folder();
+    let daemon = serving(&place, &[("MCRUN_CHECKER", "/nothing/there")]);
+    assert!(daemon.stderr().contains("the types of playbooks are not checked"), "{}", daemon.stderr());
+    prints(&place.ends(0, &["start", "greet", "--whom", "you"]), "manual you");
+}
+
+#[test]
+fn the_checker_goes_on_from_task_to_task_and_sees_every_change() {
+    use std::io::{BufRead as _, Write as _};
+    let mut child = program(env!("CARGO_BIN_EXE_mcrun-check-probed"))
+        .arg("keep")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the helper starts");
+    let mut input = child.stdin.take().expect("it has a pipe");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("it has a pipe")).lines();
+    let mut ask = |task: Value| -> Vec<Value> {
+        writeln!(input, "{task}").expect("it reads");
+        let line = lines.next().expect("it answers").expect("it answers in text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(ask(json!({ "definitions": "declare function shout(text: string): ()\n" })), Vec::<Value>::new());
+    let module = |text: &str| {
+        json!({
+            "sources": { "a.lua": "local lib = require(\"./lib\")\nshout(lib.word)\n", "lib.luau": text },
+            "targets": { "a.lua": { "./lib": "lib.luau" }, "lib.luau": {} },
+            "check": ["a.lua", "lib.luau"], "seconds": 20,
+        })
+    };
+    let (good, bad) = ("--!strict\nreturn { word = \"a\" }\n", "--!strict\nreturn { word = 7 }\n");
+    for _ in 0..3 {
+        assert_eq!(ask(module(good)), Vec::<Value>::new());
+        let found = ask(module(bad));
+        assert_eq!((&found[0]["module"], &found[0]["line"]), (&json!("a.lua"), &json!(2)), "{found:?}");
+    }
+    // More modules than it keeps: the first ones are looked at anew.
+    for index in 0..300 {
+        let name = format!("many{index}.lua");
+        let task = json!({ "sources": { &name: "shout(1)\n" }, "targets": {}, "check": [&name], "seconds": 20 });
+        assert_eq!(ask(task).len(), 1, "{index}");
+    }
+    assert_eq!(ask(module(good)), Vec::<Value>::new());
+    drop(input);
+    assert!(child.wait().expect("it ends").success());
 }

@@ -67,7 +67,7 @@ pub(super) async fn start(app: &App, start: &Start) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Ok(playbook) => begin(app, playbook, start).await,
-        Err(unknown) if kind == Some("playbook") => Err(unknown),
+        Err(unknown) if kind == Some("playbook") || (start.help && !is_service) => Err(unknown),
         Err(unknown) => service(app, name, start, unknown).await,
     }
 }
