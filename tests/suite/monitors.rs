@@ -4,26 +4,31 @@ use serde_json::Value;
 
 use crate::harness::{PROGRAM, Place, Started, until};
 
+/// One that has no port where it need not answer: while it is down, nobody else can take what it needs.
 const SERVICE: &str = r#"
 local deploy = require("@std/deploy")
+local answers = params.answers == true
 deploy.rollout(deploy.service {
     name = "web",
     version = "v1",
-    exec = { params.mcrun, "demo-server", "hello" },
+    exec = if answers then { params.mcrun, "demo-server", "hello" } else { "/bin/sleep", "600" },
     restart = params.restart or "no",
-    routes = { { mode = "l7" } },
-    health = { http = "/v1/health", within = "30s", timeout = "2s" },
+    routes = if answers then { { mode = "l7" } } else {},
+    health = if answers then { http = "/v1/health", within = "30s", timeout = "2s" } else nil,
 }, { strategy = "recreate" })
 "#;
 
 const QUICK: &str =
     "[drivers]\ncontainers = \"process\"\n[monitors]\nevery = \"200ms\"\ndrift_every = \"300ms\"\n";
 
-fn deploy(place: &Place, restart: &str) {
+fn deploy(place: &Place, settings: &[&str]) {
     let script = place.script("web.lua", SERVICE);
     let mcrun = format!("mcrun={PROGRAM}");
-    let restart = format!("restart={restart}");
-    place.ends(0, &[&script, "--allow", "*", "--set", &mcrun, "--set", &restart]);
+    let mut words = vec![script.as_str(), "--allow", "*", "--set", &mcrun];
+    for setting in settings {
+        words.extend(["--set", setting]);
+    }
+    place.ends(0, &words);
 }
 
 fn events(place: &Place) -> Vec<(String, Value)> {
@@ -78,7 +83,7 @@ fn kill(place: &Place) {
 fn a_container_that_exits_is_told_of_once_and_what_a_run_stops_is_not() {
     let place = Place::new();
     place.configure(QUICK);
-    deploy(&place, "no");
+    deploy(&place, &[]);
     let served = serving(&place);
     is_remembered(&place, "up", true);
     // A run stops it and starts it again: somebody wanted that.
@@ -115,7 +120,7 @@ fn a_container_that_exits_is_told_of_once_and_what_a_run_stops_is_not() {
 fn a_container_that_is_started_again_is_told_of() {
     let place = Place::new();
     place.configure(QUICK);
-    deploy(&place, "unless-stopped");
+    deploy(&place, &["restart=unless-stopped"]);
     let served = serving(&place);
     is_remembered(&place, "up", true);
     kill(&place);
@@ -128,7 +133,7 @@ fn a_container_that_is_started_again_is_told_of() {
 fn a_service_that_does_not_answer_is_unhealthy_until_it_does() {
     let place = Place::new();
     place.configure(QUICK);
-    deploy(&place, "no");
+    deploy(&place, &["answers=true"]);
     let served = serving(&place);
     let pid = place.container("web").unwrap()["pid"].as_i64().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
