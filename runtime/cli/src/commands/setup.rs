@@ -16,6 +16,7 @@ use super::services::confirm;
 use crate::app::{App, OF_THE_MACHINE as STATE};
 use crate::arguments::Global;
 use crate::config::Config;
+use crate::execute;
 use crate::exit::Exit;
 use crate::render;
 
@@ -98,8 +99,12 @@ async fn as_user(app: &App, places: &Places, wish: &Wish) -> Result<Exit> {
 async fn start(app: &App, places: &Places, wish: &Wish) -> Result<Exit> {
     let job = job(app, places, wish, Mode::Run)?;
     render::note("");
-    let (name, run) = (job.name.clone(), job.id);
-    let ended = evaluate::start(app, job, Path::new(&name), wish.json).await?;
+    let (run, main) = (job.id, (job.name.clone(), job.source.clone()));
+    let lock = app.journal.lock_run(&run)?;
+    let new = execute::new_run(app, &job, Path::new(&job.name));
+    // Here, also where a daemon has the state directory: it is about to be restarted by this very run.
+    let going = |watch| execute::run(app, job, watch, lock, execute::begin(app, new));
+    let ended = evaluate::shown(app, run, main, wish.json, going).await?;
     if ended == Exit::Done && !wish.json {
         let state = places.state.display();
         render::note(format_args!("`mcrun --state {state} undo {run}` takes it back"));
