@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use daemon::metrics::Metrics;
 use daemon::runs::{End, Wish};
 use effect::session::Kept;
 use effect::{Code, Error, Result};

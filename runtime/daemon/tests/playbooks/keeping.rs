@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use daemon::api::Versions;
 use effect::Code;
 
 use crate::stage::{Stage, playbook, requiring};
@@ -145,12 +144,6 @@ async fn the_newest_versions_are_kept_with_their_sources() {
     let sources = history.sources(&fourth).await.unwrap();
     assert_eq!(sources[0], ("a.lua".to_owned(), text(4)));
     assert_eq!(sources[1], ("lib/x.luau".to_owned(), "return 1".to_owned()));
-    // As the API is told.
-    let told = Versions::list(&history, "a", Some(6), 1).await.unwrap();
-    assert_eq!(told.iter().map(|version| version.number).collect::<Vec<_>>(), [5]);
-    assert_eq!(Versions::list(&history, "b", None, 9).await.unwrap(), []);
-    assert_eq!(Versions::sources(&history, "a", 1).await.unwrap(), None);
-    assert_eq!(Versions::sources(&history, "a", 4).await.unwrap().map(|sources| sources.len()), Some(2));
     let sources = kept.journal.records("playbook-source", None).await.unwrap();
     assert_eq!(sources.len(), 4, "three texts of the playbook and one of its module");
     assert_eq!(history.version("a", Some(1)).await.unwrap_err().code, Code::PlaybookVersion);
