@@ -204,7 +204,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "1:67",
         "this field is unknown",
     ),
-    ("return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }", "1:67", "this field is unknown"),
+    (
+        "return playbook { name = \"a\", run = function() end, on = { corn = \"@daily\" } }",
+        "1:67",
+        "this field is unknown",
+    ),
     ("return playbook { name = \"a\", run = function() end, overlap = \"skp\" }", "1:", "skp"),
     ("return playbook { name = \"a\" }", "1:", "run"),
     ("return playbook { name = 7, run = function() end }", "1:", "string"),
@@ -376,9 +380,7 @@ fn a_daemon_starts_a_playbook_by_its_name() {
     place.ends(2, &["start", "greet", "--whom", "you", "--allow", "*"]).says(&["the operator's policy"]);
     place.ends(1, &["start", "playbook:sweep"]).says(&["MC-L008"]);
     let run = place.ends(0, &["start", "greet", "--whom", "me", "--detach"]).stdout.trim().to_owned();
-    until("the run is done", || {
-        (place.json(&["show", &run, "--json"])["state"] == "done").then_some(())
-    });
+    until("the run is done", || (place.json(&["show", &run, "--json"])["state"] == "done").then_some(()));
     assert_eq!(place.read("scripts/greeting"), "me");
     let outcome: Value =
         serde_json::from_str(&place.run(&["start", "greet", "--whom", "x", "--json"]).stdout).expect("JSON");
@@ -424,7 +426,10 @@ fn the_checker_goes_on_from_task_to_task_and_sees_every_change() {
         let line = lines.next().expect("it answers").expect("it answers in text");
         serde_json::from_str(&line).expect("JSON")
     };
-    assert_eq!(ask(json!({ "definitions": "declare function shout(text: string): ()\n" })), Vec::<Value>::new());
+    assert_eq!(
+        ask(json!({ "definitions": "declare function shout(text: string): ()\n" })),
+        Vec::<Value>::new()
+    );
     let module = |text: &str| {
         json!({
             "sources": { "a.lua": "local lib = require(\"./lib\")\nshout(lib.word)\n", "lib.luau": text },
@@ -441,7 +446,8 @@ fn the_checker_goes_on_from_task_to_task_and_sees_every_change() {
     // More modules than it keeps: the first ones are looked at anew.
     for index in 0..300 {
         let name = format!("many{index}.lua");
-        let task = json!({ "sources": { &name: "shout(1)\n" }, "targets": {}, "check": [&name], "seconds": 20 });
+        let task =
+            json!({ "sources": { &name: "shout(1)\n" }, "targets": {}, "check": [&name], "seconds": 20 });
         assert_eq!(ask(task).len(), 1, "{index}");
     }
     assert_eq!(ask(module(good)), Vec::<Value>::new());

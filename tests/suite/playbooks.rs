@@ -250,6 +250,9 @@ fn runs_go_on_while_their_playbook_is_saved_a_hundred_times_a_second() {
         (runs.len() == STARTS && runs.iter().all(|run| run["state"] == "done")).then_some(())
     });
     let list = place.json(&["playbooks", "--json"]);
-    assert_eq!((list["playbooks"][0]["state"].as_str(), list["broken"].as_array().map(Vec::len)), (Some("active"), Some(0)));
+    assert_eq!(
+        (list["playbooks"][0]["state"].as_str(), list["broken"].as_array().map(Vec::len)),
+        (Some("active"), Some(0))
+    );
     terminate(served);
 }

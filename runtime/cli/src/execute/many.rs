@@ -107,7 +107,8 @@ impl<'a> Many<'a> {
 
 async fn turn(app: &App, run: RunId, kept: Kept) -> (RunId, Result<Step>) {
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
-    let going = Going { run, kept, wish: Wish::default(), is_wanted: false, is_again: false, watch, asked: None };
+    let going =
+        Going { run, kept, wish: Wish::default(), is_wanted: false, is_again: false, watch, asked: None };
     (run, go_on(app, going).await)
 }
 

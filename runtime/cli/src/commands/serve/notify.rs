@@ -28,11 +28,6 @@ impl Notifier {
         self.tell(&format!("READY=1\nSTATUS={}", line(status)));
     }
 
-    /// What it does now, for people.
-    pub(crate) fn status(&self, status: &str) {
-        self.tell(&format!("STATUS={}", line(status)));
-    }
-
     /// It reads its configuration again; `ready` tells the end of it.
     pub(crate) fn reloading(&self) {
         let micros = monotonic();
