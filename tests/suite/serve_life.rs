@@ -197,3 +197,16 @@ fn a_good_file_is_taken_over_as_a_whole_and_a_broken_one_not_at_all() {
     assert_eq!(write("third").code, Some(0));
     ends_well(served);
 }
+
+#[test]
+fn a_collector_that_is_not_there_is_named() {
+    let place = Place::new();
+    place.configure("[telemetry]\nendpoint = \"http://127.0.0.1:1\"\nevery = \"100ms\"\n");
+    let started = place.start(&["serve"]);
+    until("it is told", || started.stderr().contains("MC-I003").then_some(()));
+    let seen = ends_well(started);
+    assert!(
+        seen.stderr.contains("telemetry cannot be sent") && seen.stderr.contains("127.0.0.1:1"),
+        "{seen}"
+    );
+}

@@ -32,6 +32,8 @@ const ENTRIES: usize = 500;
 const OLDEST: Duration = Duration::from_secs(86_400);
 /// After failures in a row it is tried again ever later, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long the last messages of a process may take.
+const AT_THE_END: Duration = Duration::from_secs(2);
 const KIND: &str = "telemetry";
 const NAME: &str = "traces";
 
@@ -159,16 +161,20 @@ pub async fn export(settings: Settings, parts: Parts, mut shutdown: watch::Recei
     let mut place = exporter.place().await;
     loop {
         let pause = exporter.pause();
-        let is_over = tokio::select! {
-            () = tokio::time::sleep(pause) => false,
-            _ = shutdown.wait_for(|is_over| *is_over) => true,
+        let worked = async {
+            tokio::time::sleep(pause).await;
+            exporter.round(&mut place).await
         };
-        let good = exporter.round(&mut place).await;
-        exporter.note(good);
-        if is_over {
-            return Ok(());
+        tokio::select! {
+            good = worked => exporter.note(good),
+            _ = shutdown.wait_for(|is_over| *is_over) => break,
         }
     }
+    // A collector that takes its time must not hold up the end; the next process goes on from there.
+    if let Ok(good) = tokio::time::timeout(AT_THE_END, exporter.round(&mut place)).await {
+        exporter.note(good);
+    }
+    Ok(())
 }
 
 struct Exporter {
@@ -212,16 +218,27 @@ impl Exporter {
         }
     }
 
-    /// Everything that there is to be sent; an error is the collector's.
-    async fn round(&self, place: &mut Place) -> Result<()> {
-        if self.settings.metrics {
-            let figures = gather(&self.parts.metrics, &self.parts.journal).await;
-            let now = self.parts.journal.clock().now();
-            let sent = self.sender.metrics(&metrics(&self.parts.node, &figures, now)).await;
-            self.count("metrics", 1, &sent);
-            sent?;
+    /// Everything that there is to be sent; an error is the collector's. One that takes no figures gets traces all the same.
+    async fn round(&mut self, place: &mut Place) -> Result<()> {
+        let figures = if self.settings.metrics { self.figures().await } else { Ok(()) };
+        if self.settings.traces {
+            self.traces(place).await?;
         }
-        while self.settings.traces {
+        figures
+    }
+
+    async fn figures(&mut self) -> Result<()> {
+        let figures = gather(&self.parts.metrics, &self.parts.journal).await;
+        let now = self.parts.journal.clock().now();
+        let sent = self.sender.metrics(&metrics(&self.parts.node, &figures, now)).await;
+        self.count("metrics", 1, &sent);
+        // Many a collector is for traces alone.
+        self.settings.metrics = !matches!(sent, Ok(Sent::Nowhere));
+        sent.map(drop)
+    }
+
+    async fn traces(&self, place: &mut Place) -> Result<()> {
+        loop {
             let after = Timestamp(place.ended);
             let runs = self.parts.journal.ended_after(after, place.run, RUNS).await?;
             for (run, ended) in &runs {
@@ -232,10 +249,9 @@ impl Exporter {
                 self.keep(place).await;
             }
             if runs.len() < RUNS {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Sends one run. One that is gone, or that the collector will never take, is left behind.
@@ -246,18 +262,19 @@ impl Exporter {
             return Ok(());
         }
         let mut trace = Trace::of(&run);
-        let mut after = 0;
+        let (mut after, mut spans) = (0, Vec::new());
         loop {
             let page = self.parts.journal.entries(id, after, ENTRIES).await?;
             let last = page.iter().rev().find_map(|entry| entry.order);
             let is_last = last.is_none() || page.iter().any(|entry| entry.order.is_none());
-            let mut spans = trace.effects(&page);
+            spans.extend(trace.effects(&page));
             if is_last {
                 spans.extend(trace.frame());
             }
             let count = spans.len() as u64;
-            if count > 0 {
-                let sent = self.sender.traces(&spans::message(&self.parts.node, spans)).await;
+            if is_last || spans.len() >= ENTRIES {
+                let message = spans::message(&self.parts.node, std::mem::take(&mut spans));
+                let sent = self.sender.traces(&message).await;
                 self.count("spans", count, &sent);
                 sent?;
             }
@@ -275,6 +292,7 @@ impl Exporter {
                 self.parts.metrics.telemetry(kind, "sent", count.saturating_sub(*left_out));
                 ("dropped", (*left_out).min(count))
             }
+            Ok(Sent::Nowhere) => return,
             // What the journal holds is sent later; figures are sent anew.
             Err(_) if kind == "spans" => return,
             Err(_) => ("dropped", count),

@@ -21,9 +21,9 @@ const LONGEST_TEXT: usize = 64 << 10;
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What cannot be a parameter's name, because `mcrun start NAME` takes it itself.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 16] = [
     "all", "allow", "config", "deny", "detach", "help", "json", "limit", "no_input", "plan", "quiet",
-    "state", "verbose", "version", "yes",
+    "state", "verbose", "version", "wait", "yes",
 ];
 
 /// The types of parameters, by the word that a file writes.

@@ -39,6 +39,8 @@ pub(super) enum Sent {
     All,
     /// So many parts were not, and never will be.
     Without(u64),
+    /// The collector is not for such messages.
+    Nowhere,
 }
 
 /// The way to the collector.
@@ -68,6 +70,9 @@ impl Sender {
 
     pub(super) async fn traces(&self, message: &ExportTraceServiceRequest) -> Result<Sent> {
         let answer = self.send("traces", message.encode_to_vec()).await?;
+        if is_nowhere(&answer) {
+            return Err(self.nowhere("traces"));
+        }
         let Some(body) = taken(&answer) else { return Ok(Sent::Without(u64::MAX)) };
         let told = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         Ok(told.map_or(Sent::All, |told| partial(told.rejected_spans, &told.error_message)))
@@ -75,6 +80,11 @@ impl Sender {
 
     pub(super) async fn metrics(&self, message: &ExportMetricsServiceRequest) -> Result<Sent> {
         let answer = self.send("metrics", message.encode_to_vec()).await?;
+        if is_nowhere(&answer) {
+            let error = self.nowhere("metrics");
+            tracing::warn!(%error, "figures are not sent any more");
+            return Ok(Sent::Nowhere);
+        }
         let Some(body) = taken(&answer) else { return Ok(Sent::Without(u64::MAX)) };
         let told = ExportMetricsServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         let told = told.filter(|told| told.rejected_data_points > 0);
@@ -95,9 +105,12 @@ impl Sender {
             429 | 502..=504 => Err(KIND
                 .unavailable(&self.client.place(&self.url), format!("it answered with {}", answer.status))),
             401 | 403 => Err(KIND.refused(&self.client.place(&self.url), what, words(&answer))),
-            404 | 405 => Err(KIND.garbage(&self.client.place(&self.url), format!("it knows no /v1/{what}"))),
             _ => Ok(answer),
         }
+    }
+
+    fn nowhere(&self, what: &str) -> Error {
+        KIND.garbage(&self.client.place(&self.url), format!("it knows no /v1/{what}"))
     }
 
     async fn headers(&self) -> Result<HeaderMap> {
@@ -120,6 +133,10 @@ impl Sender {
         }
         Ok(headers)
     }
+}
+
+fn is_nowhere(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 404 | 405)
 }
 
 /// The answer to a message that was taken. Another one is told of and left behind: it would never be taken.

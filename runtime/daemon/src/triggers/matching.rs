@@ -16,8 +16,7 @@ pub fn is_named(pattern: &str, name: &str) -> bool {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,
-            (Some("*"), Some(part)) if !part.is_empty() => {}
-            (Some(wanted), Some(part)) if fits(wanted, part) => {}
+            (Some(wanted), Some(part)) if !part.is_empty() && fits(wanted, part) => {}
             _ => return false,
         }
     }

@@ -1,6 +1,7 @@
 """A collector: takes OTLP over HTTP, reads it with OpenTelemetry's own messages and shows each as a line of JSON.
 
-The first word is the file with the status to answer with; a second line in it is how many spans are rejected."""
+The first word is the file with the status to answer with; a second word in it is how many spans are rejected, a third one the
+status for figures."""
 
 import json
 import sys
@@ -37,12 +38,13 @@ class Handler(BaseHTTPRequestHandler):
             answer.partial_success.rejected_spans = int(told[1])
             answer.partial_success.error_message = "no room"
         data = answer.SerializeToString()
-        self.send_response(int(told[0]))
+        status = int(told[2] if len(told) > 2 and self.path == "/v1/metrics" else told[0])
+        self.send_response(status)
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-        seen = {"path": self.path, "token": self.headers.get("x-token"), "status": int(told[0]), "body": MessageToDict(message)}
+        seen = {"path": self.path, "token": self.headers.get("x-token"), "status": status, "body": MessageToDict(message)}
         print(json.dumps(seen), flush=True)
 
     def log_message(self, *_):

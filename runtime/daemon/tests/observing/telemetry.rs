@@ -271,6 +271,37 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_takes_no_figures_gets_every_run() {
+    let collector = Collector::start("200 0 404").await;
+    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::open(folder.path(), &collector.endpoint, "");
+    stage.ready().await;
+    collector.next(|message| message["path"] == "/v1/metrics");
+    for _ in 0..2 {
+        let run = stage.run().await;
+        let message = collector.next(|message| {
+            assert_eq!(message["path"], "/v1/traces", "it was asked once");
+            true
+        });
+        assert!(message.to_string().contains(run.as_str()));
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_is_silent_does_not_hold_up_the_end() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::open(folder.path(), &endpoint, "timeout = \"10m\"\n");
+    stage.ready().await;
+    let asked = tokio::task::spawn_blocking(move || silent.accept().unwrap()).await.unwrap();
+    // Sooner than the time-out, or this test is stopped.
+    stage.close().await;
+    drop(asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_there_is_no_trouble_for_runs() {
     // Nothing listens on it: it was bound a moment ago.
     let endpoint = {

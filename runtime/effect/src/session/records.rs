@@ -69,6 +69,14 @@ impl Session {
     /// Records an end. The answer may reach the script before the end is durable; the world may not see it earlier,
     /// which the next begin takes care of.
     pub(super) async fn end(&self, request: &Request, kind: Kind, ending: Ending) -> Result<Answer, Stop> {
+        // What our own records had no room for is no matter of the script either: it is tried again when the run goes on.
+        // An act is not, which may have been done.
+        if let Err(error) = &ending.result
+            && error.code == Code::DiskFull
+            && kind != Kind::Act
+        {
+            return Err(Stop::Broken(self.attribute(error.clone(), request)));
+        }
         Ok(self.record(request, kind, ending).await?)
     }
 
