@@ -76,14 +76,14 @@ impl Allocate {
     /// moment may find such a one taken by some connection when it starts again.
     fn candidates(&self, node: &str, outgoing: RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
         let hash = blake3::hash(format!("{node}\0{}\0{}", self.service, self.name).as_bytes());
-        let seed = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        let from_hash = (0..COUNT).map(move |step| {
-            let offset = (seed % COUNT + step) % COUNT;
-            FIRST + u16::try_from(offset).expect("the offset is below the count of ports, which fits")
-        });
-        let excluded = outgoing.clone();
-        let listening = from_hash.clone().filter(move |port| !excluded.contains(port));
-        let rest = from_hash.filter(move |port| outgoing.contains(port));
+        let seed = hash.as_bytes().first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize;
+        let (mut rest, mut listening): (Vec<u16>, Vec<u16>) =
+            (FIRST..=LAST).partition(|port| outgoing.contains(port));
+        // Each in itself: what is skipped must not have many services begin at the same number.
+        for ports in [&mut listening, &mut rest] {
+            let count = ports.len().max(1);
+            ports.rotate_left(seed % count);
+        }
         self.preferred.into_iter().chain(listening).chain(rest)
     }
 
@@ -181,8 +181,19 @@ mod tests {
     use super::*;
 
     fn tried(preferred: Option<u16>, outgoing: RangeInclusive<u16>) -> Vec<u16> {
-        let wanted = Allocate { service: "hello".into(), name: "web".into(), preferred, node: None };
+        tried_for("hello", preferred, outgoing)
+    }
+
+    fn tried_for(service: &str, preferred: Option<u16>, outgoing: RangeInclusive<u16>) -> Vec<u16> {
+        let wanted = Allocate { service: service.into(), name: "web".into(), preferred, node: None };
         wanted.candidates("rift", outgoing).collect()
+    }
+
+    #[test]
+    fn services_begin_at_numbers_of_their_own() {
+        let first = |index: u32| tried_for(&format!("service-{index}"), None, 32_768..=60_999)[0];
+        let distinct: BTreeSet<u16> = (0..100).map(first).collect();
+        assert!(distinct.len() > 95, "{distinct:?}");
     }
 
     #[test]
