@@ -159,7 +159,7 @@ fn a_playbook_may_take_the_whole_library() {
             "{required}return playbook {{ name = \"large\", run = function() print(#{{ {used} }}) end }}\n"
         ),
     );
-    place.ends(0, &[&file]).says(&[&modules.len().to_string()]);
+    prints(&place.ends(0, &[&file]), &modules.len().to_string());
 }
 
 #[test]
