@@ -298,7 +298,7 @@ fn a_wrong_configuration() {
         ("config_drivers_routes", "[drivers]\ncontainers = \"auto\"\nroutes = \"embedded\"\n"),
         (
             "config_playbooks",
-            "[node]\nname = \"rift\"\n\n[playbooks]\nfolders = [\"/etc/mcrun/playbooks\"]\n",
+            "[node]\nname = \"rift\"\n\n[playbooks]\nfolder = [\"/etc/mcrun/playbooks\"]\n",
         ),
         ("config_secret_key", "[secrets.\"a/b\"]\nfiel = \"/run/a\"\nto = []\n"),
     ] {

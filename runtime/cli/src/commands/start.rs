@@ -121,8 +121,9 @@ async fn playbook(app: &App, name: &str) -> Result<Result<Playbook>> {
     let answer = match client.call(calls.get_playbook(request)).await {
         Ok(answer) => answer,
         // A service may have a name that no playbook can have.
-        Err(error) if error.code == Code::ApiRequest => return Ok(Err(unknown(app, name))),
-        Err(error) if error.code == Code::PlaybookUnknown => return Ok(Err(error)),
+        Err(error) if matches!(error.code, Code::ApiRequest | Code::PlaybookUnknown) => {
+            return Ok(Err(unknown(app, name)));
+        }
         Err(error) => return Err(error),
     };
     Ok(answer.playbook.ok_or_else(|| unknown(app, name)).map(|found| Playbook {
