@@ -51,6 +51,8 @@ documents="$root/usr/share/doc/mcrun"
 mkdir -p "$documents" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \
     "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
 install -m 0644 "$deploy/../README.md" "$documents/README.md"
+# As it is, whatever becomes of the one in /etc.
+install -m 0644 "$deploy/mcrun.toml" "$documents/mcrun.toml"
 install -m 0644 "$here/copyright" "$documents/copyright"
 gzip -9n <"$deploy/../CHANGELOG.md" >"$documents/changelog.gz"
 "$program" man --out "$root/usr/share/man/man1" 2>/dev/null
