@@ -68,7 +68,7 @@ depends=$(ldd "$program" "$checker" 2>/dev/null | awk '$2 == "=>" { print $3 }' 
 done | sort -u | paste -s -d, | sed 's/,/, /g')
 
 mkdir -p "$root/DEBIAN"
-for script in preinst postinst prerm postrm; do
+for script in postinst prerm postrm; do
     install -m 0755 "$here/$script" "$root/DEBIAN/$script"
 done
 (cd "$root" && find etc -type f | sed 's|^|/|' | sort >DEBIAN/conffiles)
