@@ -51,6 +51,8 @@ documents="$root/usr/share/doc/mcrun"
 mkdir -p "$documents" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \
     "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
 install -m 0644 "$deploy/../README.md" "$documents/README.md"
+# As it is, whatever becomes of the one in /etc.
+install -m 0644 "$deploy/mcrun.toml" "$documents/mcrun.toml"
 install -m 0644 "$here/copyright" "$documents/copyright"
 gzip -9n <"$deploy/../CHANGELOG.md" >"$documents/changelog.gz"
 "$program" man --out "$root/usr/share/man/man1" 2>/dev/null
@@ -66,7 +68,7 @@ depends=$(ldd "$program" "$checker" 2>/dev/null | awk '$2 == "=>" { print $3 }' 
 done | sort -u | paste -s -d, | sed 's/,/, /g')
 
 mkdir -p "$root/DEBIAN"
-for script in preinst postinst prerm postrm; do
+for script in postinst prerm postrm; do
     install -m 0755 "$here/$script" "$root/DEBIAN/$script"
 done
 (cd "$root" && find etc -type f | sed 's|^|/|' | sort >DEBIAN/conffiles)

@@ -8,6 +8,8 @@ let
   toml = pkgs.formats.toml { };
   configFile = toml.generate "mcrun.toml" cfg.settings;
   command = "${lib.getExe cfg.package} --state ${cfg.stateDir} --config ${configFile}";
+  # What systemd listens at for the daemon.
+  socket = "/run/mcrun/api.sock";
   # Names and routes are the edge's; without an address it has nothing to do.
   hasEdge = (cfg.settings.dns.listen or [ ]) != [ ] || (cfg.settings.routes.addresses or [ ]) != [ ];
 in
@@ -49,6 +51,12 @@ in
   config = lib.mkIf cfg.enable {
     users.groups.${cfg.group} = { };
     environment.systemPackages = [ cfg.package ];
+    # The command line reads the same file as the daemon, and finds its socket there.
+    environment.etc."mcrun/mcrun.toml".source = configFile;
+    services.mcrun.settings.daemon.api = {
+      socket = lib.mkDefault socket;
+      group = lib.mkDefault cfg.group;
+    };
     systemd.tmpfiles.rules = [
       "d ${cfg.stateDir} 0700 root root -"
       "d /run/mcrun 0755 root root -"
@@ -57,7 +65,7 @@ in
     systemd.sockets.mcrun = {
       description = "mcrun: the socket of the API";
       wantedBy = [ "sockets.target" ];
-      listenStreams = [ "/run/mcrun/api.sock" ];
+      listenStreams = [ socket ];
       socketConfig = {
         FileDescriptorName = "api";
         SocketGroup = cfg.group;
@@ -73,8 +81,7 @@ in
       requires = [ "mcrun.socket" ];
       after = [ "network-online.target" "mcrun.socket" "mcrun-edge.service" "podman.socket" "docker.service" ];
       # An update of the system restarts the daemon alone; workloads and the edge go on.
-      startLimitIntervalSec = 300;
-      startLimitBurst = 6;
+      startLimitIntervalSec = 0;
       serviceConfig = {
         Type = "notify";
         NotifyAccess = "main";
@@ -82,12 +89,16 @@ in
         ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         Restart = "always";
         RestartSec = 1;
+        RestartSteps = 5;
+        RestartMaxDelaySec = 10;
         RestartPreventExitStatus = 2;
         TimeoutStartSec = "5min";
         TimeoutStopSec = 90;
         WatchdogSec = 30;
         KillMode = "process";
         OOMPolicy = "continue";
+        LogsDirectory = "mcrun";
+        LogsDirectoryMode = "0750";
         LimitNOFILE = 65536;
         TasksMax = "infinity";
         LimitCORE = 0;
@@ -104,6 +115,7 @@ in
       wantedBy = [ "sysinit.target" ];
       # It is succeeded by another edge, never restarted: what it holds are the sockets of names and routes.
       restartIfChanged = false;
+      startLimitIntervalSec = 0;
       unitConfig.DefaultDependencies = false;
       after = [ "local-fs.target" "systemd-tmpfiles-setup.service" ];
       before = [ "nss-lookup.target" "network-online.target" "shutdown.target" ];
@@ -112,7 +124,12 @@ in
       serviceConfig = {
         ExecStart = "${command} -v edge";
         Restart = "on-failure";
-        RestartSec = "200ms";
+        RestartSec = "500ms";
+        # Without an address there is nothing to do for it (exit 2).
+        RestartPreventExitStatus = 2;
+        SuccessExitStatus = 2;
+        LogsDirectory = "mcrun";
+        LogsDirectoryMode = "0750";
         LimitNOFILE = 65536;
         LimitCORE = 0;
         OOMScoreAdjust = -900;
@@ -136,6 +153,7 @@ in
         LockPersonality = true;
         MemoryDenyWriteExecute = true;
         SystemCallArchitectures = "native";
+        SystemCallFilter = [ "@system-service" "~@resources @obsolete" "setrlimit prlimit64" ];
         SystemCallErrorNumber = "EPERM";
         KeyringMode = "private";
         UMask = "0077";

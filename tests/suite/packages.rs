@@ -5,7 +5,10 @@ mod container;
 mod machine;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use self::machine::{Machine, done, text};
 use crate::harness::PROGRAM;
@@ -14,9 +17,12 @@ use crate::harness::PROGRAM;
 const SERVICE: &str = r#"
 containers.ensure { name = "hello", exec = { "/usr/bin/mcrun", "demo-server", "hello" }, env = { PORT = "8088" } }
 "#;
-/// The edge answers for names, the daemon is watched closely.
+/// The edge answers for names, and requests would be logged where the documentation says; the daemon is watched closely.
 const CONFIG: &str = "[drivers]\ncontainers = \"process\"\n[dns]\nlisten = [\"127.0.0.1:5353\"]\n\
+    [routes]\naddresses = [\"127.0.0.1\"]\naccess_log = { file = \"/var/log/mcrun/access.log\" }\n\
     [daemon.api]\nsocket = \"/run/mcrun/api.sock\"\ngroup = \"mcrun\"\n";
+/// A daemon that was killed more often than this within minutes was never started again.
+const MANY: usize = 7;
 const WATCHED: &str = "[Service]\nWatchdogSec=5\n";
 const UNITS: [&str; 3] = ["mcrun.service", "mcrun.socket", "mcrun-edge.service"];
 
@@ -40,10 +46,19 @@ fn worker(machine: &Machine) -> String {
     machine.ends(0, &["pgrep", "--full", "--exact", "/usr/bin/mcrun demo-server hello"]).text
 }
 
+/// Waits until systemd has started the daemon again, which was the process `before`.
+fn comes_back(machine: &Machine, before: &str) {
+    machine.until("systemd starts it again", |machine| {
+        let now = machine.property("mcrun.service", "MainPID");
+        let state = machine.property("mcrun.service", "ActiveState");
+        (state == "active" && now != before && now != "0").then_some(())
+    });
+}
+
 /// The process that answers for names.
 fn edge(machine: &Machine) -> String {
     let said = machine.ends(0, &["mcrun", "--state", "/var/lib/mcrun", "dns", "status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(&said.text).expect("JSON");
+    let status: Value = serde_json::from_str(&said.text).expect("JSON");
     status["process"].to_string()
 }
 
@@ -62,6 +77,7 @@ fn a_package_comes_is_upgraded_and_goes_while_services_and_the_edge_go_on() {
     }
     machine.ends(0, &["mcrun", "--state", "/var/lib/mcrun", "doctor"]);
     machine.ends(0, &["getent", "group", "mcrun"]);
+    machine.ends(0, &["test", "-f", "/usr/share/doc/mcrun/mcrun.toml"]);
     // Readable by root alone: journal and keys.
     assert_eq!(machine.ends(0, &["stat", "--format=%a %U", "/var/lib/mcrun"]).text, "700 root");
     assert_eq!(machine.ends(0, &["stat", "--format=%a %U %G", "/run/mcrun/api.sock"]).text, "660 root mcrun");
@@ -70,6 +86,9 @@ fn a_package_comes_is_upgraded_and_goes_while_services_and_the_edge_go_on() {
     machine.write("/etc/mcrun/mcrun.toml", CONFIG);
     machine.ends(0, &["systemctl", "start", "mcrun-edge.service"]);
     machine.ends(0, &["systemctl", "restart", "mcrun.service"]);
+    machine.until("the edge has its log of requests", |machine| {
+        machine.at("/var/log/mcrun/access.log").exists().then_some(())
+    });
     machine.write("/root/service.lua", SERVICE);
     let words = [
         "mcrun",
@@ -87,12 +106,26 @@ fn a_package_comes_is_upgraded_and_goes_while_services_and_the_edge_go_on() {
     // One that does not answer is started again. What it was asked to look after does not notice.
     let daemon = machine.active("mcrun.service");
     machine.ends(0, &["kill", "-STOP", &daemon]);
-    machine.until("systemd starts it again", |machine| {
-        let now = machine.property("mcrun.service", "MainPID");
-        let state = machine.property("mcrun.service", "ActiveState");
-        (state == "active" && now != daemon && now != "0").then_some(())
-    });
+    comes_back(&machine, &daemon);
     assert!(machine.ends(0, &["journalctl", "--no-pager", "--unit=mcrun"]).text.contains("Watchdog timeout"));
+    assert_eq!((worker(&machine), edge(&machine)), (service.clone(), names.clone()));
+
+    // Killed again and again, it comes back each time.
+    for _ in 0..MANY {
+        let daemon = machine.active("mcrun.service");
+        machine.ends(0, &["kill", "-KILL", &daemon]);
+        comes_back(&machine, &daemon);
+    }
+
+    // What is wrong with its configuration is an error in the journal, under its code.
+    machine.write("/etc/mcrun/mcrun.toml", "[nonsense]\n");
+    machine.run(&["systemctl", "restart", "mcrun.service"]);
+    machine.until("the journal tells why it ended", |machine| {
+        let words = ["journalctl", "--no-pager", "--priority=err", "MCRUN_CODE=MC-U002"];
+        machine.run(&words).text.contains("nonsense").then_some(())
+    });
+    machine.write("/etc/mcrun/mcrun.toml", CONFIG);
+    machine.ends(0, &["systemctl", "restart", "mcrun.service"]);
     assert_eq!((worker(&machine), edge(&machine)), (service.clone(), names.clone()));
 
     // An upgrade starts the new daemon, and nothing else.
@@ -130,36 +163,55 @@ fn a_package_comes_is_upgraded_and_goes_while_services_and_the_edge_go_on() {
     assert_eq!(left, "", "left behind");
 }
 
-/// The lines of a unit's section that say something.
-fn settings(unit: &str) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(deploy(&format!("systemd/{unit}"))).expect("the unit is there");
-    let section =
-        text.split("[Service]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("a section");
-    let lines = section.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+/// What a section of a file says: a key that stands there several times has all its values.
+fn settings(file: &str, section: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(deploy(file)).expect("the file is there");
+    let lines = text.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
+    let mut settings = BTreeMap::<String, String>::new();
+    for line in lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#')) {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let said = settings.entry(key.to_owned()).or_default();
+        if !said.is_empty() {
+            said.push(' ');
+        }
+        said.push_str(value);
+    }
+    assert!(!settings.is_empty(), "{file}: [{section}]");
+    settings
+}
+
+/// A value of NixOS as systemd has it.
+fn worded(value: &Value) -> String {
+    match value {
+        Value::Bool(is_on) => if *is_on { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(worded).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
 }
 
 #[test]
-fn the_nixos_module_is_read_and_says_what_the_units_say() {
+fn the_nixos_module_says_what_the_units_say() {
+    let evaluate = concat!(env!("CARGO_MANIFEST_DIR"), "/suite/packages/evaluate.nix");
     let module = deploy("nixos/module.nix");
-    done(&["nix-instantiate", "--parse", &module]);
-    let text = std::fs::read_to_string(&module).expect("the module is there");
-    // What NixOS has its own way for: paths of programs, and folders.
-    let own_way = [
-        "ExecStart",
-        "ExecReload",
-        "StateDirectory",
-        "StateDirectoryMode",
-        "ConfigurationDirectory",
-        "ConfigurationDirectoryMode",
-        "SuccessExitStatus",
-    ];
-    for unit in ["mcrun.service", "mcrun-edge.service"] {
-        for (key, _) in settings(unit) {
-            assert!(own_way.contains(&key.as_str()) || text.contains(&format!(" {key} = ")), "{unit}: {key}");
+    let words = ["nix-instantiate", "--eval", "--strict", "--json", "--arg", "module", &module, evaluate];
+    let made: Value = serde_json::from_str(&done(&words)).expect("JSON");
+    // What NixOS has its own way for: paths of programs, and the state directory, which may be anywhere.
+    let own_way = ["ExecStart", "ExecReload", "StateDirectory", "StateDirectoryMode"];
+    for unit in ["mcrun", "mcrun-edge"] {
+        let (file, service) = (format!("systemd/{unit}.service"), &made["systemd"]["services"][unit]);
+        for (key, value) in settings(&file, "Service") {
+            if !own_way.contains(&key.as_str()) {
+                assert_eq!(worded(&service["serviceConfig"][&key]), value, "{unit}: {key}");
+            }
         }
+        let limit = settings(&file, "Unit")["StartLimitIntervalSec"].clone();
+        assert_eq!(worded(&service["startLimitIntervalSec"]), limit, "{unit}");
     }
+    // The command line and the group find the socket that systemd listens at.
+    assert_eq!(made["environment"]["etc"]["mcrun/mcrun.toml"]["source"], "/generated/mcrun.toml");
+    let socket = &made["systemd"]["sockets"]["mcrun"];
+    let api = &made["services"]["mcrun"]["settings"]["daemon"]["api"];
+    assert_eq!((&api["socket"], &api["group"]), (&socket["listenStreams"][0], &"operators".into()));
+    assert_eq!(socket["socketConfig"]["SocketGroup"], "operators");
 }

@@ -147,3 +147,13 @@ fn an_address_that_cannot_be_listened_on_is_named() {
     place.configure(&format!("[certs]\nlisten = \"{address}\"\n"));
     place.ends(1, &["serve"]).says(&["MC-C005", &address]);
 }
+
+#[test]
+fn an_address_that_an_interface_has_only_later_holds_nothing_up() {
+    let place = Place::new();
+    place.configure("[certs]\nlisten = \"192.0.2.77:0\"\n");
+    let served = serving(&place, 0);
+    assert!(served.stderr().contains("http://192.0.2.77:"), "{}", served.stderr());
+    terminate(&served);
+    assert_eq!(served.end().code, Some(0));
+}

@@ -210,3 +210,24 @@ fn a_collector_that_is_not_there_is_named() {
         "{seen}"
     );
 }
+
+#[test]
+fn why_it_ended_is_an_error_in_the_log_under_its_code() {
+    let place = Place::new();
+    let last = |seen: &Seen| -> Value {
+        let line = seen.stderr.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {seen}"))
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    place.configure(&format!("[daemon]\nlog = \"json\"\n[certs]\nlisten = \"{address}\"\n"));
+    let line = last(&place.ends(1, &["serve"]));
+    assert_eq!((&line["level"], &line["code"]), (&"error".into(), &"MC-C005".into()), "{line}");
+    let why = line["error"].as_str().unwrap();
+    assert!(why.contains(&address) && why.contains("\nhint: "), "{line}");
+
+    // What is wrong with the file is said in the form that the command line asks for.
+    place.configure("[nonsense]\n");
+    let line = last(&place.ends(2, &["serve", "--log", "json"]));
+    assert_eq!((&line["level"], &line["code"]), (&"error".into(), &"MC-U002".into()), "{line}");
+}

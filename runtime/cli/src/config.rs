@@ -240,7 +240,7 @@ fn text_of(file: &Path) -> std::io::Result<String> {
 
 /// A mistake in the file, in our words where it is a key or a value that this version does not know.
 fn mistake(place: &str, said: &str) -> Error {
-    const USUAL: &str = "the README shows every key; `mcrun doctor` checks the whole file";
+    const USUAL: &str = "`deploy/mcrun.toml`, which a package has as /usr/share/doc/mcrun/mcrun.toml, explains every key; `mcrun doctor` checks the whole file";
     let plain = || Error::new(Code::Config, format!("{place}: {said}")).hint(USUAL);
     let Some((what, rest)) = ["field", "variant"]
         .into_iter()

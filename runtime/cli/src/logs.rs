@@ -41,7 +41,8 @@ struct Logs {
 
 static LOGS: OnceLock<Arc<Logs>> = OnceLock::new();
 
-/// Has everything that this process says go through the log, as text until `choose` says otherwise.
+/// Has everything that this process says go through the log: in the form that was asked for, else the usual one, until
+/// `choose` says otherwise. What is wrong with mcrun.toml, which has the last word, is said before.
 pub(crate) fn init(verbose: u8, asked: Option<Form>) {
     let usual = match verbose {
         0 => USUAL,
@@ -49,7 +50,9 @@ pub(crate) fn init(verbose: u8, asked: Option<Form>) {
         _ => "trace",
     };
     let filter = std::env::var("MCRUN_LOG").unwrap_or_else(|_| usual.to_owned());
-    let logs = Arc::new(Logs { sink: RwLock::new(text()), asked, clock: SystemClock });
+    // A journal that does not answer is an error when the form is chosen, and there has to be a way to say so.
+    let sink = sink(asked.unwrap_or_default(), Path::new(JOURNAL)).unwrap_or_else(|_| text());
+    let logs = Arc::new(Logs { sink: RwLock::new(sink), asked, clock: SystemClock });
     let subscriber = tracing_subscriber::registry().with(EnvFilter::new(filter)).with(Written(logs.clone()));
     if subscriber.try_init().is_ok() {
         // Nobody else has set it: there is one subscriber.
@@ -75,6 +78,17 @@ pub(crate) fn say(line: &dyn std::fmt::Display) -> bool {
     }
     let plain = anstream::adapter::strip_str(&line.to_string()).to_string();
     tracing::info!(target: "mcrun", "{plain}");
+    true
+}
+
+/// Says by the log, where there is one, why the process ends: `words` tell it to people.
+pub(crate) fn fail(error: &Error, words: &dyn std::fmt::Display) -> bool {
+    if LOGS.get().is_none() {
+        return false;
+    }
+    let words = anstream::adapter::strip_str(&words.to_string()).to_string();
+    let words = words.strip_prefix(&format!("error[{}]: ", error.code)).unwrap_or(&words);
+    tracing::error!(target: "mcrun", error = format!("{}: {words}", error.code), "the daemon ends");
     true
 }
 

@@ -83,7 +83,11 @@ pub(crate) fn json(value: &impl Serialize) {
 
 /// Shows an error without a place and tells the exit code.
 pub(crate) fn failure(error: &Error) -> Exit {
-    note(trouble(&error.clone().shortened(), None, &[], None));
+    let words = trouble(&error.clone().shortened(), None, &[], None);
+    // The daemon's log has it as an error with its code, so that whoever looks for errors finds why it ended.
+    if !crate::logs::fail(error, &words) {
+        note(words);
+    }
     Exit::of(error)
 }
 

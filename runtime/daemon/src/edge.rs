@@ -288,7 +288,7 @@ async fn listen_for_metrics(address: SocketAddr, key: &str) -> Result<TcpListene
     // A predecessor still has the address while it finishes what it began.
     let mut attempts = 0;
     loop {
-        match TcpListener::bind(address).await {
+        match crate::bind::tcp(address) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < 50 => {
                 attempts += 1;

@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod api;
+pub mod bind;
 pub mod edge;
 pub mod events;
 pub mod feed;

@@ -99,9 +99,9 @@ impl Proxy {
     /// A proxy without a route.
     ///
     /// # Errors
-    /// `MC-U002` where the file of countries cannot be read or the log of requests cannot be written.
+    /// `MC-U002` where the file of countries cannot be read.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        let log = settings.access_log.as_ref().map(|log| Log::open(log, Arc::clone(&clock))).transpose()?;
+        let log = settings.access_log.as_ref().map(|log| Log::start(log, Arc::clone(&clock))).transpose()?;
         let countries = settings.geoip.clone().map(Countries::open).transpose()?;
         let keeper = Keeper::start().map_err(|error| {
             Error::new(Code::Config, "the proxy's background thread cannot be started").because(error)

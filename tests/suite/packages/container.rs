@@ -1,11 +1,14 @@
 //! The container image, run as it is built: a stripped program, its libraries, and nothing else; and mcrun as the first
 //! process of anything.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
-use super::deploy;
 use super::machine::{Said, done, text};
+use super::{deploy, settings};
 use crate::harness::{PROGRAM, program, until};
 
 const SERVICE: &str = r#"
@@ -86,6 +89,55 @@ fn the_image_serves_reaps_what_services_leave_and_stops_when_told() {
     done(&["podman", "stop", "--time=60", &made.name]);
     assert_eq!(made.inspect("{{.State.ExitCode}}"), "0", "{}", log());
     assert!(log().contains("stopping"), "{}", log());
+}
+
+/// No group of the image.
+const GROUP: u32 = 4242;
+const QUADLET: &str = "quadlet/mcrun.container";
+
+#[test]
+fn as_the_quadlet_has_it_run_it_gives_signs_of_life_and_its_group_the_socket() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = Made::new(folder.path());
+    for name in ["etc", "run", "state"] {
+        std::fs::create_dir(folder.path().join(name)).expect("the folder is writable");
+    }
+    let config = format!("[daemon.api]\nsocket = \"/run/mcrun/api.sock\"\ngroup = \"{GROUP}\"\n");
+    std::fs::write(folder.path().join("etc/mcrun.toml"), config).expect("the folder is writable");
+    let notify = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).expect("a short path");
+    manager.set_read_timeout(Some(Duration::from_secs(60))).expect("it is more than none");
+
+    let (container, service) = (settings(QUADLET, "Container"), settings(QUADLET, "Service"));
+    let micros = service["WatchdogSec"].parse::<u64>().expect("seconds") * 1_000_000;
+    assert_eq!(container["Environment"], format!("WATCHDOG_USEC={micros}"));
+    assert_eq!((container["Notify"].as_str(), container["DropCapability"].as_str()), ("true", "ALL"));
+    let name = &made.name;
+    let mut line = format!(
+        "NOTIFY_SOCKET={} exec podman run --detach --name {name} --network none --sdnotify container --read-only \
+         --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --env {}",
+        text(&notify),
+        container["Environment"]
+    );
+    for capability in container["AddCapability"].split(' ') {
+        line.push_str(&format!(" --cap-add {capability}"));
+    }
+    for (from, to) in [("etc", "/etc/mcrun:ro"), ("run", "/run/mcrun"), ("state", "/var/lib/mcrun")] {
+        line.push_str(&format!(" --volume {}/{from}:{to}", text(folder.path())));
+    }
+    done(&["sh", "-c", &format!("{line} {name} serve")]);
+
+    let mut buffer = [0; 1024];
+    let mut heard = String::new();
+    while !["READY=1", "WATCHDOG=1"].iter().all(|word| heard.lines().any(|line| line == *word)) {
+        let length = manager.recv(&mut buffer).unwrap_or_else(|error| {
+            panic!("{error}: {heard}\n{}", done(&["sh", "-c", &format!("podman logs {name} 2>&1")]))
+        });
+        heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        heard.push('\n');
+    }
+    let socket = std::fs::metadata(folder.path().join("run/api.sock")).expect("it is there once it is ready");
+    assert_eq!((socket.gid(), socket.mode() & 0o777), (GROUP, 0o660));
 }
 
 /// Runs a line of shell as the first process of a namespace of processes.

@@ -94,7 +94,11 @@ fn a_machine_is_set_up_once_and_taken_back() {
     // Units that systemd takes without a word, and what it thinks of them.
     let verified = machine
         .ends(0, &["systemd-analyze", "verify", "mcrun.service", "mcrun.socket", "mcrun-edge.service"]);
-    assert_eq!(verified.errors, "", "systemd-analyze verify");
+    // Those that systemd knows from 254 on; an older one leaves them out and says so.
+    let newer = ["'RestartSteps'", "'RestartMaxDelaySec'"];
+    let known = |line: &&str| !newer.iter().any(|key| line.contains(key));
+    let errors: Vec<&str> = verified.errors.lines().filter(known).collect();
+    assert!(errors.is_empty(), "systemd-analyze verify: {errors:#?}");
     let edge = machine
         .ends(0, &["systemd-analyze", "security", "--no-pager", "--threshold=45", "mcrun-edge.service"]);
     assert!(edge.text.contains("Overall exposure level"), "{}", edge.text);

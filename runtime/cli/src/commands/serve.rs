@@ -43,7 +43,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     let (mut life, mut signs) = (Life::begin()?, Signs::begin(&environment)?);
     let bounds = Bounds { workers: app.config.daemon.workers(), queue: app.config.daemon.queue() };
     let (executor, desk) = Executor::new(app, bounds, life.leaving());
-    authority::publish(app, &mut listeners).await?;
+    authority::publish(app, &mut listeners)?;
     authority::serve_acme(app, &mut listeners).await?;
     edge::serve(app, &mut listeners).await?;
     names::serve(app, &mut listeners).await?;
@@ -52,7 +52,7 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     triggers::serve(app, &desk, &shelf, &mut listeners).await?;
     let wished = routes::serve(app, &mut listeners).await?;
     let renewals = Renewals::new(app, desk.clone())?;
-    observe::tell(app, &mut listeners).await?;
+    observe::tell(app, &mut listeners)?;
     listeners.handed.check_all_taken()?;
     render::note("ready; certificates are renewed when their time has come");
     signs.ready();

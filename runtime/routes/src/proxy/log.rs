@@ -1,5 +1,6 @@
 //! Owns the log of requests: a line of JSON for each, written by a thread of its own. A disk that is slow or full costs
-//! lines, which are counted, and never a request. A file that others renamed is opened anew.
+//! lines, which are counted, and never a request. A file that others renamed is opened anew; one that cannot be opened, as
+//! its folder is not there, is tried again with every request, and holds nothing up.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -104,23 +105,21 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the file.
+    /// Begins to write.
     ///
     /// # Errors
-    /// `MC-U002` where it cannot be written.
-    pub(crate) fn open(settings: &AccessLog, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        let refused = |error: io::Error| {
-            let message = format!("the log of requests `{}` cannot be written", settings.file.display());
-            Error::new(Code::Config, message).because(error)
-        };
-        let file = LogFile::open(&settings.file, settings.size.saturating_mul(1 << 20)).map_err(refused)?;
+    /// `MC-I002` where there is no thread for it.
+    pub(crate) fn start(settings: &AccessLog, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        let place = Place { path: settings.file.clone(), most: settings.size.saturating_mul(1 << 20) };
         let (lines, waiting) = sync_channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         std::thread::Builder::new()
             .name("routes-log".into())
-            .spawn(move || write_all(file, &waiting, &counted))
-            .map_err(refused)?;
+            .spawn(move || write_all(&place, &waiting, &counted))
+            .map_err(|error| {
+                Error::new(Code::LogTarget, "there is no thread for the log of requests").because(error)
+            })?;
         Ok(Arc::new(Self { lines, clock, lost }))
     }
 
@@ -151,8 +150,33 @@ impl Log {
     }
 }
 
+/// Which file it is, and how large it may become.
+struct Place {
+    path: PathBuf,
+    most: u64,
+}
+
+impl Place {
+    /// Opens the file at the start. What is missing may come: it is said once, since requests come as often as they like.
+    fn first(&self) -> Option<LogFile> {
+        let refused = |error: &io::Error| {
+            let message = format!("the log of requests `{}` cannot be written", self.path.display());
+            let error = Error::new(Code::LogTarget, message).because(error);
+            tracing::error!(%error, "requests are served without it; it is tried again with each of them");
+        };
+        LogFile::open(&self.path, self.most).inspect_err(refused).ok()
+    }
+
+    fn later(&self) -> io::Result<LogFile> {
+        let file = LogFile::open(&self.path, self.most)?;
+        tracing::info!(file = %self.path.display(), "the log of requests is written from now on");
+        Ok(file)
+    }
+}
+
 /// Writes what waits until nobody can hand in more.
-fn write_all(mut file: LogFile, waiting: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+fn write_all(place: &Place, waiting: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+    let mut file = place.first();
     let mut batch = Vec::new();
     while let Ok(first) = waiting.recv() {
         batch.clear();
@@ -164,7 +188,11 @@ fn write_all(mut file: LogFile, waiting: &Receiver<Vec<u8>>, lost: &AtomicU64) {
             batch.extend_from_slice(&line);
             count += 1;
         }
-        if file.append(&batch).is_err() {
+        let written = match &mut file {
+            Some(file) => file.append(&batch),
+            None => place.later().and_then(|opened| file.insert(opened).append(&batch)),
+        };
+        if written.is_err() {
             lost.fetch_add(count, Ordering::Relaxed);
         }
     }

@@ -200,3 +200,25 @@ fn a_log_that_cannot_be_written_loses_lines_and_no_connection() {
         || running.proxy.metrics(),
     );
 }
+
+#[test]
+fn a_log_that_cannot_be_opened_is_tried_again_and_costs_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("not-there-yet/access.log");
+    let access_log = serde_json::from_value(json!({ "file": file })).unwrap();
+    let settings = Settings { access_log: Some(access_log), ..Settings::default() };
+    let (running, echo) = (Running::with(&settings), Echo::start("echo"));
+    running.put("*", route(&echo, json!({})), None);
+    assert_eq!(read_exactly(&mut running.connect(), 4), b"echo");
+    until(
+        || running.proxy.metrics().contains("mcrun_routes_log_lost_total 1\n").then_some(()),
+        || running.proxy.metrics(),
+    );
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    assert_eq!(read_exactly(&mut running.connect(), 4), b"echo");
+    let line = until(
+        || std::fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')),
+        || "no line".into(),
+    );
+    assert_eq!(line.lines().count(), 1, "{line}");
+}

@@ -34,7 +34,7 @@ pub(super) async fn serve(
         started: app.clock.now(),
     });
     let handed = listeners.handed.unix("api")?;
-    let afar = listeners.handed.tcp("api-tls", settings.listen).await?;
+    let afar = listeners.handed.tcp("api-tls", settings.listen)?;
     let doors = Doors::open(settings, &app.state, (handed, afar), || wiring::authority(app)).await?;
     render::note(format_args!("calls: {}", doors.places().join("; ")));
     let shutdown = listeners.shutdown();

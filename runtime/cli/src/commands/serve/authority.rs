@@ -14,10 +14,10 @@ use crate::app::App;
 use crate::{render, wiring};
 
 /// Publishes lists of revoked certificates and roots, where mcrun.toml has them published.
-pub(super) async fn publish(app: &App, listeners: &mut Listeners) -> Result<()> {
+pub(super) fn publish(app: &App, listeners: &mut Listeners) -> Result<()> {
     let place = (app.config.certs.listen, listen::Limits::default());
     let publisher = Publisher::new(Arc::new(wiring::authority(app)));
-    let Some(bound) = listeners.listen("certs", place, None, publisher).await? else { return Ok(()) };
+    let Some(bound) = listeners.listen("certs", place, None, publisher)? else { return Ok(()) };
     render::note(format_args!("lists of revoked certificates and roots: http://{bound}/ca/roots.pem"));
     Ok(())
 }
@@ -30,7 +30,7 @@ pub(super) async fn serve_acme(app: &App, listeners: &mut Listeners) -> Result<(
     identity.refresh().await?;
     let config = Arc::new(identity.config());
     let place = (Some(settings.listen), listen::Limits::default());
-    let bound = listeners.listen("acme", place, Some(config), Acme(server.clone())).await?;
+    let bound = listeners.listen("acme", place, Some(config), Acme(server.clone()))?;
     let Some(bound) = bound else { return Ok(()) };
     render::note(format_args!("ACME: {} (on {bound})", server.directory()));
     listeners.keep(identity);

@@ -156,12 +156,8 @@ impl Handed {
     /// The listener called `name`: the one that was handed over, else one at `address`, else none.
     ///
     /// # Errors
-    /// Where the address cannot be listened on.
-    pub(crate) async fn tcp(
-        &self,
-        name: &'static str,
-        address: Option<SocketAddr>,
-    ) -> Result<Option<TcpListener>> {
+    /// `MC-C005` where the address cannot be listened on.
+    pub(crate) fn tcp(&self, name: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
         if let Some(socket) = self.remove(name) {
             let listener = std::net::TcpListener::from(socket);
             return Ok(Some(usable(
@@ -170,12 +166,7 @@ impl Handed {
             )?));
         }
         let Some(address) = address else { return Ok(None) };
-        let bound = TcpListener::bind(address).await.map_err(|error| {
-            let occupied = error.kind() == std::io::ErrorKind::AddrInUse;
-            let code = if occupied { Code::PortOccupied } else { Code::Config };
-            Error::new(code, format!("`{address}` cannot be listened on")).because(error)
-        })?;
-        Ok(Some(bound))
+        daemon::bind::tcp(address).map(Some).map_err(|error| closed(address, &error))
     }
 
     /// The unix listener called `name`, where one was handed over.
@@ -204,6 +195,19 @@ impl Handed {
 
 fn usable<T>(name: &str, made: std::io::Result<T>) -> Result<T> {
     made.map_err(|error| refused(format!("the socket `{name}` cannot be waited at")).because(error))
+}
+
+/// Why an address cannot be listened on. It is never the configuration's fault for sure: whoever starts the daemon tries
+/// again.
+fn closed(address: SocketAddr, error: &std::io::Error) -> Error {
+    let closed = Error::new(Code::PortOccupied, format!("`{address}` cannot be listened on")).because(error);
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => closed,
+        std::io::ErrorKind::PermissionDenied => closed.hint(
+            "ports below 1024 take root, or `AmbientCapabilities=CAP_NET_BIND_SERVICE` in the unit of a daemon that is not",
+        ),
+        _ => closed.hint("compare it with what `ip address` shows, and correct it in mcrun.toml"),
+    }
 }
 
 /// Refuses what is no listening socket of its kind.
@@ -300,8 +304,21 @@ mod tests {
         let left = handed.check_all_taken().unwrap_err();
         assert_eq!(left.code, Code::HandedSocket);
         assert!(left.message.contains("`certs`"), "{left}");
-        assert!(handed.tcp("certs", None).await.unwrap().is_some());
+        assert!(handed.tcp("certs", None).unwrap().is_some());
         handed.check_all_taken().unwrap();
-        assert!(handed.tcp("certs", None).await.unwrap().is_none());
+        assert!(handed.tcp("certs", None).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_now_is_no_mistake_in_the_configuration() {
+        // No stream has an address of many; without IPv6 there is none at all.
+        for address in ["[ff02::1]:0", "127.0.0.1:0"] {
+            let address: SocketAddr = address.parse().unwrap();
+            let taken = std::net::TcpListener::bind(address);
+            let address = taken.as_ref().map_or(address, |taken| taken.local_addr().unwrap());
+            let error = Handed::default().tcp("certs", Some(address)).unwrap_err();
+            assert_eq!(error.code, Code::PortOccupied, "{error}");
+            assert_eq!(crate::exit::Exit::of(&error).code(), 1);
+        }
     }
 }

@@ -39,26 +39,26 @@ impl Listeners {
     }
 
     /// Listens on the socket that was handed over as `name`, else on an address; where neither is there, on nothing.
-    pub(super) async fn listen<H: Handler>(
+    pub(super) fn listen<H: Handler>(
         &mut self,
         name: &'static str,
         (address, limits): (Option<SocketAddr>, listen::Limits),
         tls: Option<Arc<ServerConfig>>,
         handler: H,
     ) -> Result<Option<SocketAddr>> {
-        let Some((listener, bound)) = self.bind(name, address).await? else { return Ok(None) };
+        let Some((listener, bound)) = self.bind(name, address)? else { return Ok(None) };
         let shutdown = self.shutdown();
         self.tasks.spawn(listen::serve(listener, tls, handler, limits, shutdown));
         Ok(Some(bound))
     }
 
     /// The socket that was handed over as `name`, else one at an address, and the address that it really has.
-    pub(super) async fn bind(
+    pub(super) fn bind(
         &self,
         name: &'static str,
         address: Option<SocketAddr>,
     ) -> Result<Option<(TcpListener, SocketAddr)>> {
-        let Some(listener) = self.handed.tcp(name, address).await? else { return Ok(None) };
+        let Some(listener) = self.handed.tcp(name, address)? else { return Ok(None) };
         let bound = listener
             .local_addr()
             .map_err(|error| Error::new(Code::Internal, "a socket has no address").because(error))?;

@@ -27,7 +27,7 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<()> {
     let limits = listen::Limits { body_bytes: dns::rest::server::LARGEST_BODY, ..listen::Limits::default() };
     let tls = Some(Arc::new(identity.config()));
     let place = (Some(settings.listen), limits);
-    let Some(bound) = listeners.listen("mcns", place, tls, Calls(server)).await? else { return Ok(()) };
+    let Some(bound) = listeners.listen("mcns", place, tls, Calls(server))? else { return Ok(()) };
     render::note(format_args!(
         "calls of mcns: https://{}:{}/v1/zones (on {bound})",
         settings.host,

@@ -35,11 +35,11 @@ end
 "#;
 
 /// Answers whoever asks for figures, and sends them and runs to the collector, as far as mcrun.toml has that.
-pub(super) async fn tell(app: &App, listeners: &mut Listeners) -> Result<()> {
+pub(super) fn tell(app: &App, listeners: &mut Listeners) -> Result<()> {
     let metrics = Metrics::shared();
     let address = app.config.daemon.metrics.as_ref().map(|settings| settings.listen);
     let page = Page::new(metrics.clone(), app.journal.clone());
-    if let Some(bound) = listeners.listen("metrics", (address, Limits::default()), None, page).await? {
+    if let Some(bound) = listeners.listen("metrics", (address, Limits::default()), None, page)? {
         render::note(format_args!("figures: http://{bound}/metrics"));
     }
     if let Some(settings) = app.config.telemetry.clone() {

@@ -67,7 +67,7 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
         render::note(format_args!("calls on routes: {}", path.display()));
     }
     if let (Some(host), Some((listener, bound))) =
-        (&settings.host, listeners.bind("routes-tls", settings.listen).await?)
+        (&settings.host, listeners.bind("routes-tls", settings.listen)?)
     {
         let door = Arc::new(open_door(app, settings, host).await?);
         let shutdown = listeners.shutdown();

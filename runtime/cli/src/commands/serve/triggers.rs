@@ -122,7 +122,7 @@ impl Hooks {
         inbox: Inbox,
         listeners: &mut Listeners,
     ) -> Result<Self> {
-        let socket = listeners.bind("webhooks", Some(settings.listen)).await?;
+        let socket = listeners.bind("webhooks", Some(settings.listen))?;
         let (listener, bound) =
             socket.ok_or_else(|| Error::new(Code::Internal, "nobody listens for webhooks"))?;
         let tls = match &settings.host {
