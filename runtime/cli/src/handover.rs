@@ -19,7 +19,7 @@ pub(crate) use self::all::follow_all;
 use crate::app::App;
 use crate::execute::ear::Signals;
 use crate::execute::going::ENDLESS;
-use crate::execute::{Finished, Job, Trouble};
+use crate::execute::{self, Finished, Job, Trouble};
 use crate::exit::Exit;
 use crate::render::{self, Watch};
 
@@ -77,13 +77,14 @@ pub(crate) struct Following<'a> {
 type Asking = std::pin::Pin<Box<dyn Future<Output = (u64, Verdict)>>>;
 
 impl<'a> Following<'a> {
-    /// Hands a recorded run over. It is ours until then, so that nobody else begins with it.
+    /// Hands a recorded run over, new where this command has recorded it. It is ours until then, so that nobody else begins
+    /// with it.
     pub(crate) async fn begin(
         app: &'a App,
         client: Client,
         job: Job,
         watch: Arc<dyn Watch>,
-        lock: RunLock,
+        (lock, is_new): (RunLock, bool),
     ) -> Result<(Self, Option<Telling>)> {
         // Whatever was prepared for executing it here.
         drop(app.worker.take());
@@ -101,18 +102,17 @@ impl<'a> Following<'a> {
             leave_plan: false,
         };
         let run = job.id;
-        let telling = client.watch(&run, false, false).await;
-        // With the leases of a saved plan; the run takes them again.
-        drop(job);
-        drop(lock);
-        let taken = match telling {
-            Ok(telling) => client.take(&run, &wish).await.map(|()| telling),
-            Err(error) => Err(error),
+        let taken = async {
+            let telling = client.watch(&run, false, false).await?;
+            // With the leases of a saved plan; the run takes them again.
+            drop((job, lock));
+            client.take(&run, &wish).await.map(|()| telling)
         };
-        let telling = match taken {
+        let telling = match taken.await {
             Ok(telling) => Some(telling),
             // It is recorded: the next daemon executes it.
             Err(error) if is_away(&error) => None,
+            Err(error) if is_new => return Err(given_up(app, &run, error).await),
             Err(error) => return Err(error),
         };
         // What was in doubt is decided now.
@@ -275,6 +275,17 @@ impl<'a> Following<'a> {
         Error::new(Code::DaemonGone, "the daemon has ended while it executed the run")
             .because(format!("run {} goes on when the daemon is back", self.run))
             .hint(format!("start it again, or go on without it: `mcrun resume {}`", self.run))
+    }
+}
+
+/// A run whose command fails before anybody has begun with it: it must not begin later, behind the operator's back.
+async fn given_up(app: &App, run: &RunId, error: Error) -> Error {
+    let Ok(_lock) = app.journal.lock_run(run) else { return error };
+    // The saved plan that it was to carry out can be applied by another.
+    let given_up = execute::give_up(app, run).await;
+    match given_up.and(app.journal.release_plan(run).await.map_err(Error::from)) {
+        Ok(()) => error.detail(format!("run {run} was given up before it began")),
+        Err(why) => error.detail(format!("run {run} begins by itself: it cannot be given up: {why}")),
     }
 }
 

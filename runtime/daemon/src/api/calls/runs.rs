@@ -185,7 +185,7 @@ impl Api {
     async fn follow(&self, request: &Request<v1::WatchRunRequest>) -> Result<Stream<v1::WatchRunResponse>> {
         let message = request.get_ref();
         let run = self.id_of(&message.run).await?;
-        let place = self.place()?;
+        let place = self.place(request)?;
         let over = request.extensions().get().cloned();
         let wish = watch_run::Wish { run, history: message.history, until_over: message.until_over };
         watch_run::follow(self.rooms().runs.clone(), self.rooms().journal.clone(), wish, over, place).await
