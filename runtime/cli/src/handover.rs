@@ -2,8 +2,10 @@
 //! same as if it were executed here. What a run does is left to [`crate::execute`], the calls to [`daemon::api::client`].
 
 mod all;
+mod saying;
 mod show;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +14,12 @@ use daemon::runs::{Told, Wish};
 use effect::approval::{Approver, Question, Verdict};
 use effect::session::{Decision, Decisions, Patience};
 use effect::{Code, Error, Result};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use journal::{Place, Run, RunId, RunLock, RunState};
 use tokio::sync::watch;
 
 pub(crate) use self::all::follow_all;
+use self::saying::Saying;
 use crate::app::App;
 use crate::execute::ear::Signals;
 use crate::execute::going::ENDLESS;
@@ -74,7 +78,7 @@ pub(crate) struct Following<'a> {
 }
 
 /// A question that is being asked.
-type Asking = std::pin::Pin<Box<dyn Future<Output = (u64, Verdict)>>>;
+type Asking = Pin<Box<dyn Future<Output = (u64, Verdict)>>>;
 
 impl<'a> Following<'a> {
     /// Hands a recorded run over, new where this command has recorded it. It is ours until then, so that nobody else begins
@@ -148,16 +152,24 @@ impl<'a> Following<'a> {
         };
         let mut signals = Signals::open().ok();
         let mut asking: Option<Asking> = None;
+        let mut saying: FuturesUnordered<Saying> = FuturesUnordered::new();
         loop {
             let heard = tokio::select! {
                 biased;
                 () = next(&mut signals) => {
-                    self.interrupt().await;
+                    if self.interrupts > 1 && !saying.is_empty() {
+                        return Err(self.silent());
+                    }
+                    saying.push(self.interrupt());
                     continue;
                 }
+                Some(is_heard) = saying.next(), if !saying.is_empty() => match is_heard {
+                    true => continue,
+                    false => return Err(self.silent()),
+                },
                 (question, verdict) = answered(&mut asking) => {
                     asking = None;
-                    self.answer(question, verdict).await;
+                    saying.extend(self.answer(question, verdict));
                     continue;
                 }
                 heard = telling.next() => heard,
@@ -197,27 +209,6 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Ctrl-C: once stops the run at its next effect, twice at once.
-    async fn interrupt(&mut self) {
-        self.interrupts += 1;
-        self.stopping.send_replace(true);
-        if let Err(error) = self.client.interrupt(&self.run, self.interrupts > 1).await {
-            // It has come to its end by itself, and that is told next.
-            tracing::debug!(%error, "the run cannot be interrupted");
-        }
-    }
-
-    async fn answer(&self, question: u64, verdict: Verdict) {
-        let granted = match verdict {
-            Verdict::Granted => true,
-            Verdict::Refused => false,
-            Verdict::Stopped => return,
-        };
-        if let Err(error) = self.client.answer(&self.run, question, granted).await {
-            tracing::debug!(%error, "the answer is not wanted any more");
-        }
-    }
-
     /// Waits until the daemon is back, or the run is over without it.
     async fn find_again(&mut self, why: Option<Error>) -> Result<Again> {
         tracing::debug!(run = %self.run, ?why, "the daemon does not tell what happens any more");
@@ -228,7 +219,12 @@ impl<'a> Following<'a> {
             if let Some(finished) = self.recorded().await? {
                 return Ok(Again::Over(finished));
             }
-            if let Some(telling) = self.follow_again().await? {
+            // A daemon that is there and says nothing must not keep Ctrl-C waiting.
+            let telling = tokio::select! {
+                telling = self.follow_again() => telling?,
+                () = next(&mut signals) => return Err(self.gone()),
+            };
+            if let Some(telling) = telling {
                 return Ok(Again::There(telling));
             }
             if !std::mem::replace(&mut is_said, true) {
