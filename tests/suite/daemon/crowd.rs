@@ -100,8 +100,10 @@ fn all_that_go_on_are_followed_where_few_places_are_left() {
     let place = Place::new();
     place.configure("[drivers]\ncontainers = \"process\"\n[daemon]\nworkers = 1\n");
     let daemon = serving_with(&place, &[]);
-    let script = place
-        .script("a.lua", "while not files.stat({ path = args[1] }).exists do sleep(\"20ms\") end\nprint(1)\n");
+    let script = place.script(
+        "a.lua",
+        "while not files.stat({ path = args[1] }).exists do sleep(\"20ms\") end\nprint(1)\n",
+    );
     let go = place.at("go");
     let first = place.start(&[&script, &go, "--allow", "*"]);
     until("it has the worker", || (place.runs().first()?["state"] != "pending").then_some(()));
