@@ -6,7 +6,9 @@
 let
   cfg = config.services.mcrun;
   toml = pkgs.formats.toml { };
-  configFile = toml.generate "mcrun.toml" cfg.settings;
+  # The socket unit's path, at which the command line looks for the daemon.
+  settings = lib.recursiveUpdate { daemon.api.socket = "/run/mcrun/api.sock"; } cfg.settings;
+  configFile = toml.generate "mcrun.toml" settings;
   command = "${lib.getExe cfg.package} --state ${cfg.stateDir} --config ${configFile}";
   # Names and routes are the edge's; without an address it has nothing to do.
   hasEdge = (cfg.settings.dns.listen or [ ]) != [ ] || (cfg.settings.routes.addresses or [ ]) != [ ];
@@ -49,6 +51,8 @@ in
   config = lib.mkIf cfg.enable {
     users.groups.${cfg.group} = { };
     environment.systemPackages = [ cfg.package ];
+    # Where the command line finds out how to reach the daemon.
+    environment.etc."mcrun/mcrun.toml".source = configFile;
     systemd.tmpfiles.rules = [
       "d ${cfg.stateDir} 0700 root root -"
       "d /run/mcrun 0755 root root -"
@@ -57,7 +61,7 @@ in
     systemd.sockets.mcrun = {
       description = "mcrun: the socket of the API";
       wantedBy = [ "sockets.target" ];
-      listenStreams = [ "/run/mcrun/api.sock" ];
+      listenStreams = [ settings.daemon.api.socket ];
       socketConfig = {
         FileDescriptorName = "api";
         SocketGroup = cfg.group;
