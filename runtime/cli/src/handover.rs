@@ -133,7 +133,7 @@ impl<'a> Following<'a> {
     ) -> Result<(Self, Telling)> {
         // Whatever was prepared for executing it here.
         drop(app.worker.take());
-        let telling = client.watch(&run, true, false).await?;
+        let telling = client.look_on(&run, true).await?;
         let (stopping, wish) = (watch::Sender::new(false), Wish::default());
         Ok((Self { app, client, run, watch, wish, approver: None, stopping, interrupts: 0 }, telling))
     }

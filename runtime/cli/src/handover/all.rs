@@ -37,7 +37,7 @@ pub(crate) async fn follow_all(app: &App, daemon: &Client, mut over: impl FnMut(
 }
 
 async fn follow(daemon: &Client, run: RunId) -> Result<Option<Outcome>> {
-    let mut telling = daemon.watch(&run, false, false).await?;
+    let mut telling = daemon.look_on(&run, false).await?;
     while let Some(heard) = telling.next().await? {
         let (ended, exit_code, trouble) = match heard {
             Heard::End { run, exit_code, trouble } => (run, exit_code, trouble),

@@ -71,6 +71,11 @@ impl Caller {
         }
     }
 
+    /// Whether it may change nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self, Self::Holder { role: Some(Role::Reader), .. })
+    }
+
     /// Who that is, for a cause that is recorded: `user root`.
     pub(super) fn shown(&self) -> String {
         match self {
