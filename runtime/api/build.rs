@@ -9,7 +9,8 @@ use prost::Message as _;
 const SERVICES: [&str; 6] = ["daemon", "events", "playbooks", "routes", "runs", "services"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Asked when it runs: where it was compiled may be another checkout.
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let descriptors =
         protox::compile(SERVICES.map(|name| folder.join(format!("mcrun/v1/{name}.proto"))), [&folder])?;
     tell_cargo(&folder);

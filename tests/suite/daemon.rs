@@ -1,6 +1,7 @@
 //! The daemon executes runs: what a command shows is the same with it and without it, and whatever ends it, each effect
 //! takes place once.
 
+mod crowd;
 mod kills;
 mod life;
 mod same;

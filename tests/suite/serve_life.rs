@@ -80,6 +80,26 @@ fn a_service_manager_hears_of_the_start_the_life_a_reload_and_the_end() {
 }
 
 #[test]
+fn whoever_asks_for_the_end_does_not_wait_for_playbooks_that_do_not_come() {
+    let place = Place::new();
+    place.configure(&format!(
+        "[playbooks]\nfolders = [\"{}\"]\n[drivers]\ncontainers = \"process\"\n",
+        place.at("scripts")
+    ));
+    place.script("a.lua", "return playbook { name = \"a\", run = function() end }\n");
+    // It takes what it is asked and says nothing, until nobody is there to be answered.
+    let begun = place.at("begun");
+    let checker = place.at("checker");
+    std::fs::write(&checker, format!("#!/bin/sh\ntouch {begun}\nexec cat >/dev/null\n")).unwrap();
+    std::fs::set_permissions(&checker, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let served = place.start_with(&["serve"], &[("MCRUN_CHECKER", &checker)]);
+    until("the file is being checked", || std::path::Path::new(&begun).exists().then_some(()));
+    let end = ends_well(served);
+    assert!(!end.stderr.contains("ready"), "{end}");
+    end.says(&["stopping"]);
+}
+
+#[test]
 fn what_a_service_manager_tells_is_not_inherited() {
     let place = Place::new();
     let (manager, path) = manager(&place);

@@ -1,5 +1,7 @@
 //! Owns what every command needs: configuration, state directory, journal, keys.
 
+mod owner;
+
 use std::cell::{Cell, OnceCell};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use crate::arguments::Global;
 use crate::config::Config;
 use crate::execute::start_worker;
 use crate::kit::Kit;
+use crate::render;
 
 /// The opened installation.
 pub(crate) struct App {
@@ -41,7 +44,15 @@ impl App {
         let is_alone = state_folder(global).is_ok_and(|state| !daemon_may_be_there(&state));
         // Whoever takes it starts another one, and says why that fails.
         let worker = is_alone.then(start_worker).and_then(Result::ok);
-        Ok(Self { worker: Cell::new(worker), ..Self::open(global)? })
+        let app = Self { worker: Cell::new(worker), ..Self::open(global)? };
+        if let Some(socket) = owner::daemon_beside(&app) {
+            render::note(format_args!(
+                "the daemon of this machine, at `{}`, has no part in this: it executes what `sudo mcrun` hands it, and \
+                 what others call it for at that socket",
+                socket.display()
+            ));
+        }
+        Ok(app)
     }
 
     pub(crate) fn open(global: &Global) -> Result<Self> {
@@ -51,7 +62,8 @@ impl App {
     /// Opens everything with a configuration and a state directory that are not looked for.
     pub(crate) fn with(global: &Global, config: Config, state: PathBuf) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = Journal::open(&state, clock.clone())?;
+        let journal =
+            Journal::open(&state, clock.clone()).map_err(|error| owner::named(error.into(), &state))?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
         let live = watch::Sender::new(Arc::new(config.clone()));

@@ -2,8 +2,10 @@
 //! same as if it were executed here. What a run does is left to [`crate::execute`], the calls to [`daemon::api::client`].
 
 mod all;
+mod saying;
 mod show;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +14,16 @@ use daemon::runs::{Told, Wish};
 use effect::approval::{Approver, Question, Verdict};
 use effect::session::{Decision, Decisions, Patience};
 use effect::{Code, Error, Result};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use journal::{Place, Run, RunId, RunLock, RunState};
 use tokio::sync::watch;
 
 pub(crate) use self::all::follow_all;
+use self::saying::Saying;
 use crate::app::App;
 use crate::execute::ear::Signals;
 use crate::execute::going::ENDLESS;
-use crate::execute::{Finished, Job, Trouble};
+use crate::execute::{self, Finished, Job, Trouble};
 use crate::exit::Exit;
 use crate::render::{self, Watch};
 
@@ -74,16 +78,17 @@ pub(crate) struct Following<'a> {
 }
 
 /// A question that is being asked.
-type Asking = std::pin::Pin<Box<dyn Future<Output = (u64, Verdict)>>>;
+type Asking = Pin<Box<dyn Future<Output = (u64, Verdict)>>>;
 
 impl<'a> Following<'a> {
-    /// Hands a recorded run over. It is ours until then, so that nobody else begins with it.
+    /// Hands a recorded run over, new where this command has recorded it. It is ours until then, so that nobody else begins
+    /// with it.
     pub(crate) async fn begin(
         app: &'a App,
         client: Client,
         job: Job,
         watch: Arc<dyn Watch>,
-        lock: RunLock,
+        (lock, is_new): (RunLock, bool),
     ) -> Result<(Self, Option<Telling>)> {
         // Whatever was prepared for executing it here.
         drop(app.worker.take());
@@ -101,18 +106,17 @@ impl<'a> Following<'a> {
             leave_plan: false,
         };
         let run = job.id;
-        let telling = client.watch(&run, false, false).await;
-        // With the leases of a saved plan; the run takes them again.
-        drop(job);
-        drop(lock);
-        let taken = match telling {
-            Ok(telling) => client.take(&run, &wish).await.map(|()| telling),
-            Err(error) => Err(error),
+        let taken = async {
+            let telling = client.watch(&run, false, false).await?;
+            // With the leases of a saved plan; the run takes them again.
+            drop((job, lock));
+            client.take(&run, &wish).await.map(|()| telling)
         };
-        let telling = match taken {
+        let telling = match taken.await {
             Ok(telling) => Some(telling),
             // It is recorded: the next daemon executes it.
             Err(error) if is_away(&error) => None,
+            Err(error) if is_new => return Err(given_up(app, &run, error).await),
             Err(error) => return Err(error),
         };
         // What was in doubt is decided now.
@@ -129,7 +133,7 @@ impl<'a> Following<'a> {
     ) -> Result<(Self, Telling)> {
         // Whatever was prepared for executing it here.
         drop(app.worker.take());
-        let telling = client.watch(&run, true, false).await?;
+        let telling = client.look_on(&run, true).await?;
         let (stopping, wish) = (watch::Sender::new(false), Wish::default());
         Ok((Self { app, client, run, watch, wish, approver: None, stopping, interrupts: 0 }, telling))
     }
@@ -148,16 +152,24 @@ impl<'a> Following<'a> {
         };
         let mut signals = Signals::open().ok();
         let mut asking: Option<Asking> = None;
+        let mut saying: FuturesUnordered<Saying> = FuturesUnordered::new();
         loop {
             let heard = tokio::select! {
                 biased;
                 () = next(&mut signals) => {
-                    self.interrupt().await;
+                    if self.interrupts > 1 && !saying.is_empty() {
+                        return Err(self.silent());
+                    }
+                    saying.push(self.interrupt());
                     continue;
                 }
+                Some(is_heard) = saying.next(), if !saying.is_empty() => match is_heard {
+                    true => continue,
+                    false => return Err(self.silent()),
+                },
                 (question, verdict) = answered(&mut asking) => {
                     asking = None;
-                    self.answer(question, verdict).await;
+                    saying.extend(self.answer(question, verdict));
                     continue;
                 }
                 heard = telling.next() => heard,
@@ -197,27 +209,6 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Ctrl-C: once stops the run at its next effect, twice at once.
-    async fn interrupt(&mut self) {
-        self.interrupts += 1;
-        self.stopping.send_replace(true);
-        if let Err(error) = self.client.interrupt(&self.run, self.interrupts > 1).await {
-            // It has come to its end by itself, and that is told next.
-            tracing::debug!(%error, "the run cannot be interrupted");
-        }
-    }
-
-    async fn answer(&self, question: u64, verdict: Verdict) {
-        let granted = match verdict {
-            Verdict::Granted => true,
-            Verdict::Refused => false,
-            Verdict::Stopped => return,
-        };
-        if let Err(error) = self.client.answer(&self.run, question, granted).await {
-            tracing::debug!(%error, "the answer is not wanted any more");
-        }
-    }
-
     /// Waits until the daemon is back, or the run is over without it.
     async fn find_again(&mut self, why: Option<Error>) -> Result<Again> {
         tracing::debug!(run = %self.run, ?why, "the daemon does not tell what happens any more");
@@ -228,7 +219,12 @@ impl<'a> Following<'a> {
             if let Some(finished) = self.recorded().await? {
                 return Ok(Again::Over(finished));
             }
-            if let Some(telling) = self.follow_again().await? {
+            // A daemon that is there and says nothing must not keep Ctrl-C waiting.
+            let telling = tokio::select! {
+                telling = self.follow_again() => telling?,
+                () = next(&mut signals) => return Err(self.gone()),
+            };
+            if let Some(telling) = telling {
                 return Ok(Again::There(telling));
             }
             if !std::mem::replace(&mut is_said, true) {
@@ -275,6 +271,17 @@ impl<'a> Following<'a> {
         Error::new(Code::DaemonGone, "the daemon has ended while it executed the run")
             .because(format!("run {} goes on when the daemon is back", self.run))
             .hint(format!("start it again, or go on without it: `mcrun resume {}`", self.run))
+    }
+}
+
+/// A run whose command fails before anybody has begun with it: it must not begin later, behind the operator's back.
+async fn given_up(app: &App, run: &RunId, error: Error) -> Error {
+    let Ok(_lock) = app.journal.lock_run(run) else { return error };
+    // The saved plan that it was to carry out can be applied by another.
+    let given_up = execute::give_up(app, run).await;
+    match given_up.and(app.journal.release_plan(run).await.map_err(Error::from)) {
+        Ok(()) => error.detail(format!("run {run} was given up before it began")),
+        Err(why) => error.detail(format!("run {run} begins by itself: it cannot be given up: {why}")),
     }
 }
 

@@ -31,11 +31,15 @@ mod wiring;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use crate::arguments::Arguments;
 use crate::exit::Exit;
+
+/// For what is under way on other threads when a command has come to its end.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// Runs the program with the process's own arguments.
 #[must_use]
@@ -80,8 +84,11 @@ fn run(words: Vec<OsString>) -> Exit {
             return render::failure(&error);
         }
     };
-    match runtime.block_on(commands::dispatch(arguments)) {
+    let exit = match runtime.block_on(commands::dispatch(arguments)) {
         Ok(exit) => exit,
         Err(error) => render::failure(&error),
-    }
+    };
+    // A thread that waits for a file system that does not answer is left behind.
+    runtime.shutdown_timeout(LAST_WORK);
+    exit
 }

@@ -38,7 +38,8 @@ use crate::feed::Feed;
 use crate::playbooks::Table;
 use crate::runs::Runs;
 
-/// Callers that follow runs or events at once.
+/// Callers that follow runs or events at once, on this machine and, apart from them, from afar: whoever may only read must
+/// not keep the command line from following.
 const MOST_WATCHERS: usize = 1024;
 
 /// What calls are answered from.
@@ -67,7 +68,8 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     rooms: Rooms,
-    watchers: Arc<Semaphore>,
+    near: Arc<Semaphore>,
+    afar: Arc<Semaphore>,
     keys: keys::Keys,
 }
 
@@ -82,7 +84,8 @@ impl Api {
     #[must_use]
     pub fn new(rooms: Rooms) -> Self {
         let keys = keys::Keys::new(rooms.journal.clone(), rooms.node.clone());
-        Self(Arc::new(Inner { rooms, watchers: Arc::new(Semaphore::new(MOST_WATCHERS)), keys }))
+        let places = || Arc::new(Semaphore::new(MOST_WATCHERS));
+        Self(Arc::new(Inner { rooms, near: places(), afar: places(), keys }))
     }
 
     fn rooms(&self) -> &Rooms {
@@ -90,10 +93,14 @@ impl Api {
     }
 
     /// A place among those who follow.
-    fn place(&self) -> Result<OwnedSemaphorePermit> {
-        self.0.watchers.clone().try_acquire_owned().map_err(|_| {
-            Error::new(Code::ApiBusy, format!("{MOST_WATCHERS} callers follow runs or events already"))
-                .retryable()
+    fn place<T>(&self, request: &tonic::Request<T>) -> Result<OwnedSemaphorePermit> {
+        let (places, whence) = match request.extensions().get() {
+            Some(Caller::Holder { .. }) => (&self.0.afar, "from afar"),
+            _ => (&self.0.near, "on this machine"),
+        };
+        places.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{MOST_WATCHERS} callers {whence} follow runs or events already");
+            Error::new(Code::ApiBusy, message).retryable()
         })
     }
 }

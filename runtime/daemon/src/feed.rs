@@ -165,7 +165,8 @@ impl Hearing {
                 continue;
             }
             match self.live.recv().await {
-                Ok(Some(event)) if event.id == self.last + 1 => {
+                // A caller may say that it has heard of the last one that there can be.
+                Ok(Some(event)) if self.last.checked_add(1) == Some(event.id) => {
                     self.last = event.id;
                     return Ok((*event).clone());
                 }
@@ -197,6 +198,7 @@ fn watch_folder(folder: &Path, wake: Arc<Notify>) -> Option<notify::RecommendedW
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use journal::SystemClock;
 
     use super::*;
@@ -228,6 +230,17 @@ mod tests {
                 assert_eq!(heard(hearing).await, format!("e{number}"));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_ahead_of_every_event_hears_of_none() {
+        let (_folder, journal) = journal();
+        let (told, live) = broadcast::channel(1);
+        let event = Event { id: 1, name: "one".into(), data: "null".into(), at: journal.clock().now() };
+        told.send(Some(Arc::new(event))).unwrap();
+        let mut hearing = Hearing { journal, live, last: u64::MAX, behind: false, page: VecDeque::new() };
+        assert!(hearing.next().now_or_never().is_none());
+        assert!(hearing.live.is_empty(), "it was looked at");
     }
 
     #[tokio::test]

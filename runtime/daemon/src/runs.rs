@@ -311,4 +311,12 @@ pub trait Runs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Where there is no such run.
     async fn watch(&self, run: &RunId, until_over: bool) -> Result<Watching>;
+
+    /// The same for somebody who answers no questions: nobody waits for that.
+    ///
+    /// # Errors
+    /// Where there is no such run.
+    async fn look_on(&self, run: &RunId, until_over: bool) -> Result<Watching> {
+        self.watch(run, until_over).await
+    }
 }

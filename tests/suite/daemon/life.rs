@@ -123,6 +123,24 @@ fn a_daemon_that_does_not_come_back_leaves_the_run_waiting_for_it() {
 }
 
 #[test]
+fn ctrl_c_ends_the_command_although_the_daemon_hangs() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let run = follow(&place, &words(1)).remove(0);
+    until("it waits for its file", || (place.runs().first()?["effects"].as_u64()? > 1).then_some(()));
+    processes::signal(daemon.pid(), Signal::STOP);
+    processes::signal(run.pid(), Signal::INT);
+    let seen = run.end();
+    assert_eq!(seen.code, Some(6), "{seen}");
+    let id = place.newest_id();
+    seen.says(&["MC-V010", "does not hear", &format!("mcrun show {id}")]);
+    // It has heard it by then, and nobody has gone on with the run beside it.
+    processes::signal(daemon.pid(), Signal::CONT);
+    stop(daemon);
+    assert_eq!(ledger(&place), ["r00 begin"]);
+}
+
+#[test]
 fn a_state_directory_has_one_daemon() {
     let place = Place::new();
     let daemon = serving(&place);

@@ -47,7 +47,7 @@ pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: b
         Err(journal::Error::Conflict { .. }) => check_untaken(app, &frozen.id).await?,
         begun => begun?,
     }
-    follow(app, job, lock, Beginning::Recorded, as_json).await
+    follow(app, job, lock, Beginning::Made, as_json).await
 }
 
 async fn check_untaken(app: &App, plan: &RunId) -> Result<()> {

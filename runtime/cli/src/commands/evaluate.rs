@@ -43,7 +43,9 @@ pub(super) async fn start(app: &App, job: Job, script: &Path, json: bool) -> Res
 pub(super) enum Beginning {
     /// It is recorded.
     New(Box<NewRun>),
-    /// It is recorded already.
+    /// This command has recorded it.
+    Made,
+    /// It was there before.
     Recorded,
 }
 
@@ -60,15 +62,18 @@ async fn execute(
         let begun = async {
             match beginning {
                 Beginning::New(new) => execute::begin(app, *new).await,
-                Beginning::Recorded => app.journal.set_state(&id, RunState::Running, None, None).await,
+                Beginning::Made | Beginning::Recorded => {
+                    app.journal.set_state(&id, RunState::Running, None, None).await
+                }
             }
         };
         return execute::run(app, job, watch, lock, begun).await;
     };
+    let is_new = !matches!(beginning, Beginning::Recorded);
     if let Beginning::New(new) = beginning {
         app.journal.create_run(*new).await?;
     }
-    let (following, telling) = Following::begin(app, client, job, watch, lock).await?;
+    let (following, telling) = Following::begin(app, client, job, watch, (lock, is_new)).await?;
     following.follow(telling).await
 }
 

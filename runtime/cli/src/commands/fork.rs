@@ -45,5 +45,5 @@ pub(super) async fn fork(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Exit
     drop(old_lock);
     let run = app.journal.run(id.as_str()).await?;
     job.past = Some(execute::past(app, &run).await?);
-    follow(app, job, lock, Beginning::Recorded, wish.json).await
+    follow(app, job, lock, Beginning::Made, wish.json).await
 }

@@ -21,8 +21,13 @@ mod routes;
 mod signs;
 mod triggers;
 
+use std::sync::Arc;
+
+use daemon::api::Reload;
 use daemon::renewals;
 use effect::Result;
+use script::Interrupt;
+use tokio::sync::mpsc;
 
 pub(crate) use self::handed::take_environment;
 use self::handed::{Handed, environment};
@@ -31,6 +36,7 @@ use self::listeners::Listeners;
 use self::renewing::Renewals;
 use self::signs::Signs;
 use crate::app::App;
+use crate::execute::desk::Desk;
 use crate::execute::executor::{Bounds, Executor};
 use crate::exit::Exit;
 use crate::render;
@@ -43,27 +49,27 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
     let (mut life, mut signs) = (Life::begin()?, Signs::begin(&environment)?);
     let bounds = Bounds { workers: app.config.daemon.workers(), queue: app.config.daemon.queue() };
     let (executor, desk) = Executor::new(app, bounds, life.leaving());
-    authority::publish(app, &mut listeners)?;
-    authority::serve_acme(app, &mut listeners).await?;
-    edge::serve(app, &mut listeners).await?;
-    names::serve(app, &mut listeners).await?;
-    let shelf = playbooks::keep(app, &mut listeners).await?;
-    api::serve(app, &desk, shelf.table(), signs.reloading(), &mut listeners).await?;
-    triggers::serve(app, &desk, &shelf, &mut listeners).await?;
-    let wished = routes::serve(app, &mut listeners).await?;
-    let renewals = Renewals::new(app, desk.clone())?;
-    observe::tell(app, &mut listeners)?;
-    listeners.handed.check_all_taken()?;
-    render::note("ready; certificates are renewed when their time has come");
-    signs.ready();
-    let leaving = life.leaving();
-    let ran = tokio::select! {
-        ran = executor.run() => ran,
+    let mut leaving = life.leaving();
+    let started = tokio::select! {
+        started = start(app, &desk, signs.reloading(), &mut listeners) => Some(started?),
         never = life.listen() => match never {},
-        never = signs.keep(app, leaving) => match never {},
-        () = observe::monitor(app, listeners.shutdown()) => Ok(()),
-        () = renewals::keep_renewing(&app.journal, &app.node, &renewals, listeners.shutdown()) => Ok(()),
-        () = routes::obtain(app, &desk, wished) => Ok(()),
+        // Whoever asks for the end need not wait for a folder that does not answer.
+        _ = leaving.wait_for(|level| *level != Interrupt::None) => None,
+    };
+    let ran = match started {
+        None => Ok(()),
+        Some((renewals, wished)) => {
+            render::note("ready; certificates are renewed when their time has come");
+            signs.ready();
+            tokio::select! {
+                ran = executor.run() => ran,
+                never = life.listen() => match never {},
+                never = signs.keep(app, leaving) => match never {},
+                () = observe::monitor(app, listeners.shutdown()) => Ok(()),
+                () = renewals::keep_renewing(&app.journal, &app.node, &renewals, listeners.shutdown()) => Ok(()),
+                () = routes::obtain(app, &desk, wished) => Ok(()),
+            }
+        }
     };
     tokio::select! {
         () = listeners.end() => {}
@@ -71,4 +77,25 @@ pub(super) async fn serve(app: &App) -> Result<Exit> {
         () = life.no_more_patience() => {}
     }
     ran.map(|()| Exit::Done)
+}
+
+/// Opens everything that answers, and loads what starts by itself.
+async fn start<'a>(
+    app: &'a App,
+    desk: &Desk,
+    reload: Arc<dyn Reload>,
+    listeners: &mut Listeners,
+) -> Result<(Renewals<'a>, mpsc::Receiver<routes::Wish>)> {
+    authority::publish(app, listeners)?;
+    authority::serve_acme(app, listeners).await?;
+    edge::serve(app, listeners).await?;
+    names::serve(app, listeners).await?;
+    let shelf = playbooks::keep(app, listeners).await?;
+    api::serve(app, desk, shelf.table(), reload, listeners).await?;
+    triggers::serve(app, desk, &shelf, listeners).await?;
+    let wished = routes::serve(app, listeners).await?;
+    let renewals = Renewals::new(app, desk.clone())?;
+    observe::tell(app, listeners)?;
+    listeners.handed.check_all_taken()?;
+    Ok((renewals, wished))
 }

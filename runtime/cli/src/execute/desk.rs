@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::going::TIMEOUT;
 use super::recorded::seed;
+use super::relay::Manner;
 use crate::commands::{check_resumable, decisions};
 use crate::config::Config;
 
@@ -33,7 +34,7 @@ pub(super) enum Message {
     Interrupt { run: RunId, hard: bool, reply: Reply<()> },
     Cancel { run: RunId, reply: Reply<()> },
     Answer { run: RunId, question: u64, granted: bool, reply: Reply<()> },
-    Watch { run: RunId, until_over: bool, reply: Reply<mpsc::Receiver<Told>> },
+    Watch { run: RunId, how: Manner, reply: Reply<mpsc::Receiver<Told>> },
 }
 
 /// What executor and desks know of one another at any moment.
@@ -107,7 +108,9 @@ impl Desk {
         self.admit()?;
         let id = new.id;
         self.journal.create_run(new).await.map_err(refused)?;
-        let mut told = self.ask(|reply| Message::Watch { run: id, until_over: true, reply }).await?;
+        // A pause is an end for whoever waits here.
+        let how = Manner { until_over: false, looks_on: true };
+        let mut told = self.ask(|reply| Message::Watch { run: id, how, reply }).await?;
         self.ask(|reply| Message::Take { run: id, wish: Wish::default(), is_wanted: false, reply }).await?;
         while let Some(told) = told.recv().await {
             if let Told::End(end) = told {
@@ -267,9 +270,19 @@ impl Runs for Desk {
     }
 
     async fn watch(&self, run: &RunId, until_over: bool) -> Result<Watching> {
+        self.watched(run, Manner { until_over, looks_on: false }).await
+    }
+
+    async fn look_on(&self, run: &RunId, until_over: bool) -> Result<Watching> {
+        self.watched(run, Manner { until_over, looks_on: true }).await
+    }
+}
+
+impl Desk {
+    async fn watched(&self, run: &RunId, how: Manner) -> Result<Watching> {
         // Before it is looked at, so that nothing happens in between.
         self.run_of(run).await?;
-        let told = self.ask(|reply| Message::Watch { run: *run, until_over, reply }).await?;
+        let told = self.ask(|reply| Message::Watch { run: *run, how, reply }).await?;
         let run = self.run_of(run).await?;
         if !run.state.is_final() {
             return Ok(Watching { run, told });
@@ -286,3 +299,6 @@ impl Runs for Desk {
         Ok(Watching { run, told })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,8 +40,16 @@ struct Inner {
 
 struct Watcher {
     told: mpsc::Sender<Told>,
+    how: Manner,
+}
+
+/// How somebody watches a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
     /// Whether it watches on beyond pauses.
-    until_over: bool,
+    pub(super) until_over: bool,
+    /// Whether it answers no questions.
+    pub(super) looks_on: bool,
 }
 
 struct Asking {
@@ -64,7 +72,7 @@ impl Relay {
     ///
     /// # Errors
     /// `MC-V015` where there are too many.
-    pub(super) fn join(&self, until_over: bool) -> Result<mpsc::Receiver<Told>> {
+    pub(super) fn join(&self, how: Manner) -> Result<mpsc::Receiver<Told>> {
         let mut inner = self.inner();
         inner.watchers.retain(|watcher| !watcher.told.is_closed());
         if inner.watchers.len() >= MOST_WATCHERS {
@@ -76,7 +84,7 @@ impl Relay {
             // There is room: nothing was told yet.
             let _ = told.try_send(asking.told.clone());
         }
-        inner.watchers.push(Watcher { told, until_over });
+        inner.watchers.push(Watcher { told, how });
         Ok(telling)
     }
 
@@ -87,6 +95,14 @@ impl Relay {
         inner.watchers.is_empty()
     }
 
+    /// Those who may answer a question.
+    fn answering(&self) -> Vec<mpsc::Sender<Told>> {
+        let inner = self.inner();
+        let there =
+            inner.watchers.iter().filter(|watcher| !watcher.how.looks_on && !watcher.told.is_closed());
+        there.map(|watcher| watcher.told.clone()).collect()
+    }
+
     fn tell(&self, told: Told) {
         self.inner().tell(&told);
     }
@@ -94,9 +110,17 @@ impl Relay {
     /// What the run has come to, for now or for good.
     pub(super) fn end(&self, end: End) {
         let is_over = end.run.state.is_final();
+        let told = Told::End(Box::new(end));
         let mut inner = self.inner();
-        inner.tell(&Told::End(Box::new(end)));
-        inner.watchers.retain(|watcher| watcher.until_over && !is_over);
+        // Whoever watches until it is over watches on.
+        inner.watchers.retain(|watcher| {
+            let stays = watcher.how.until_over && !is_over;
+            if !stays {
+                // One that is too slow finds the end in the journal.
+                let _ = watcher.told.try_send(told.clone());
+            }
+            stays
+        });
         inner.questions.clear();
         // The next attempt tells of its sources again.
         inner.modules.clear();
@@ -114,14 +138,14 @@ impl Relay {
         })
     }
 
-    /// Waits until the last watcher has gone.
+    /// Waits until the last one has gone who may answer.
     async fn abandoned(&self) {
         loop {
-            let telling: Vec<_> = self.inner().watchers.iter().map(|watcher| watcher.told.clone()).collect();
-            if telling.iter().all(mpsc::Sender::is_closed) {
+            let answering = self.answering();
+            if answering.is_empty() {
                 return;
             }
-            join_all(telling.iter().map(mpsc::Sender::closed)).await;
+            join_all(answering.iter().map(mpsc::Sender::closed)).await;
         }
     }
 }
@@ -210,7 +234,7 @@ fn word(action: Action) -> String {
     word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// Asks whoever watches.
+/// Asks whoever watches and may answer.
 struct Asker {
     relay: Arc<Relay>,
     stopping: watch::Receiver<bool>,
@@ -219,7 +243,7 @@ struct Asker {
 #[async_trait]
 impl Approver for Asker {
     async fn ask(&self, question: Question<'_>) -> Verdict {
-        if self.relay.is_alone() {
+        if self.relay.answering().is_empty() {
             return Verdict::Refused;
         }
         let (answer, answered) = oneshot::channel();

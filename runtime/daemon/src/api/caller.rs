@@ -48,13 +48,14 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Whoever is at the other end of a connection to the socket.
-    pub(super) fn at(stream: &UnixStream, settings: &Settings) -> Self {
+    /// Whoever is at the other end of a connection to the socket, whose mode lets others than its owner in where it is
+    /// shared.
+    pub(super) fn at(stream: &UnixStream, is_shared: bool) -> Self {
         // The kernel says who connected, not who writes.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         let own = rustix::process::geteuid().as_raw();
         // Beyond these two, the mode of the file has decided who could connect.
-        match user == 0 || user == own || settings.is_shared() {
+        match user == 0 || user == own || is_shared {
             true => Self::User(user),
             false => Self::Stranger(user),
         }
@@ -68,6 +69,11 @@ impl Caller {
             (None, Some(name)) => Self::Holder { name, role: Some(Role::Reader) },
             (None, None) => Self::Holder { name: names.first().cloned().unwrap_or_default(), role: None },
         }
+    }
+
+    /// Whether it may change nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self, Self::Holder { role: Some(Role::Reader), .. })
     }
 
     /// Who that is, for a cause that is recorded: `user root`.

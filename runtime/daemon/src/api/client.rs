@@ -203,7 +203,19 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn watch(&self, run: &RunId, history: bool, until_over: bool) -> Result<Watch> {
-        let message = v1::WatchRunRequest { run: run.to_string(), history, until_over };
+        self.follow(v1::WatchRunRequest { run: run.to_string(), history, until_over, looks_on: false }).await
+    }
+
+    /// Follows a run without answering its questions, until it is over, paused or stopped.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn look_on(&self, run: &RunId, history: bool) -> Result<Watch> {
+        let (until_over, looks_on) = (false, true);
+        self.follow(v1::WatchRunRequest { run: run.to_string(), history, until_over, looks_on }).await
+    }
+
+    async fn follow(&self, message: v1::WatchRunRequest) -> Result<Watch> {
         let mut calls = self.runs();
         let stream = self.call(calls.watch_run(request(message))).await?;
         Ok(Watch { client: self.clone(), stream })

@@ -1,6 +1,7 @@
 //! Owns the sockets at which calls come in, and the way of each call: who makes it, its bounds, the service that answers.
 
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,16 +57,34 @@ pub struct Opened {
     path: PathBuf,
     /// Which file it is, where it is ours to take away.
     file: Option<socket::Identity>,
-    settings: Settings,
+    /// Whether the file's mode lets others than its owner in.
+    is_shared: bool,
 }
 
 impl Opened {
-    /// One that a service manager opened, and goes on to hold.
-    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Self {
+    /// One that a service manager opened, and goes on to hold. Who may use it is said by its unit.
+    pub(super) fn handed(listener: UnixListener, settings: &Settings, state: &Path) -> Result<Self> {
+        let wanted = settings.socket_in(state);
         let address = listener.local_addr().ok();
         let path = address.and_then(|address| address.as_pathname().map(Path::to_owned));
-        let path = path.unwrap_or_else(|| settings.socket_in(state));
-        Self { listener, path, file: None, settings: settings.clone() }
+        let shown =
+            path.as_ref().map_or_else(|| "no path".to_owned(), |path| format!("`{}`", path.display()));
+        // Folders may be links: `/var/run` is `/run`.
+        let is_wanted = |path: &PathBuf| {
+            *path == wanted
+                || socket::identity(path).is_some_and(|there| socket::identity(&wanted) == Some(there))
+        };
+        let Some(path) = path.filter(is_wanted) else {
+            let message = format!(
+                "the socket `api` was handed over at {shown}, and the command line looks for it at `{}`",
+                wanted.display()
+            );
+            return Err(Error::new(Code::HandedSocket, message)
+                .hint("`socket` under [daemon.api] in mcrun.toml and `ListenStream=` of the socket unit are the same path"));
+        };
+        let mode = std::fs::metadata(&path).map(|there| there.permissions().mode());
+        let is_shared = mode.map_or_else(|_| settings.is_shared(), |mode| mode & 0o077 != 0);
+        Ok(Self { listener, path, file: None, is_shared })
     }
 
     /// Where it is.
@@ -84,15 +103,15 @@ pub async fn open_socket(settings: &Settings, state: &Path) -> Result<Opened> {
     let listener = socket::open(&path, settings.group.as_deref(), settings.mode_bits()?).await?;
     let gone = || Error::new(Code::Config, format!("the socket `{}` was taken away", path.display()));
     let file = socket::identity(&path).ok_or_else(gone)?;
-    Ok(Opened { listener, path, file: Some(file), settings: settings.clone() })
+    Ok(Opened { listener, path, file: Some(file), is_shared: settings.is_shared() })
 }
 
 /// Answers callers on this machine until `over` becomes true, and takes the socket away then.
 pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>) {
-    let Opened { listener, path, file, settings } = opened;
+    let Opened { listener, path, file, is_shared } = opened;
     let services = Services::new(&api);
     let talk = |stream: UnixStream, over| {
-        let caller = Caller::at(&stream, &settings);
+        let caller = Caller::at(&stream, is_shared);
         // The kernel tells of the end of a process on this machine.
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
         connection(stream, caller, bounds, services.clone(), over)

@@ -26,7 +26,8 @@ impl Doors {
     /// socket over; `listener` is what calls by TLS come in at. The embedded authority issues the certificate that is shown.
     ///
     /// # Errors
-    /// `MC-U002` and `MC-C005` where a socket cannot be had.
+    /// `MC-U002` and `MC-C005` where a socket cannot be had, `MC-I001` where the one that was handed over is not where callers
+    /// look for it.
     pub async fn open(
         settings: &Settings,
         state: &Path,
@@ -34,7 +35,7 @@ impl Doors {
         authority: impl Fn() -> Authority,
     ) -> Result<Self> {
         let socket = match handed {
-            Some(listener) => Opened::handed(listener, settings, state),
+            Some(listener) => Opened::handed(listener, settings, state)?,
             None => open_socket(settings, state).await?,
         };
         let afar = match (listener, &settings.host) {

@@ -35,6 +35,17 @@ pub(super) struct Wish {
     pub(super) run: RunId,
     pub(super) history: bool,
     pub(super) until_over: bool,
+    /// Whether it answers no questions.
+    pub(super) looks_on: bool,
+}
+
+impl Wish {
+    async fn watch(&self, runs: &dyn Runs) -> Result<Watching> {
+        match self.looks_on {
+            true => runs.look_on(&self.run, self.until_over).await,
+            false => runs.watch(&self.run, self.until_over).await,
+        }
+    }
 }
 
 /// Up to where a branch was told.
@@ -73,7 +84,7 @@ pub(super) async fn follow(
     over: Option<Over>,
     place: OwnedSemaphorePermit,
 ) -> Result<Stream<v1::WatchRunResponse>> {
-    let Watching { run, told } = runs.watch(&wish.run, wish.until_over).await?;
+    let Watching { run, told } = wish.watch(&*runs).await?;
     let known = match wish.history {
         true => (0, 0),
         false => (run.effects, journal.last_log(&wish.run).await?),
@@ -177,7 +188,7 @@ impl Following {
                 format!("the run {} cannot be followed: what happens in it is not told", self.wish.run);
             return Err(Error::new(Code::ApiBusy, message).retryable());
         }
-        let Watching { told, .. } = self.runs.watch(&self.wish.run, self.wish.until_over).await?;
+        let Watching { told, .. } = self.wish.watch(&*self.runs).await?;
         // What happens while the journal is read is told twice, and let through once.
         self.told = told;
         self.recorded = Some(Recorded::behind(self.known));

@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use daemon::api::client::Client;
-use daemon::api::{Settings, open_socket};
+use daemon::api::{Doors, Settings, open_socket};
 use effect::{Code, Error, Result};
 use rustix::process::{Gid, Uid};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 
 use crate::stage::Stage;
 
@@ -88,6 +89,55 @@ async fn a_group_that_is_named_is_let_in_and_no_other() {
     let error = connect_as_nobody(4711, stage.socket()).await.unwrap_err();
     assert_eq!(error.code, Code::ApiUser);
     assert!(error.hint.as_ref().unwrap().contains("for the group `nogroup`"), "{error:?}");
+}
+
+/// The doors of a daemon to which a service manager has handed its socket over.
+async fn handed(stage: &Stage, listener: UnixListener) -> Result<Doors> {
+    let nobody_asks = || panic!("no certificate is needed");
+    Doors::open(&stage.settings, stage.folder.path(), (Some(listener), None), nobody_asks).await
+}
+
+#[tokio::test]
+async fn a_socket_that_was_handed_over_elsewhere_is_refused_with_both_paths() {
+    let stage = Stage::new(Settings::default()).await;
+    let elsewhere = stage.folder.path().join("api.sock");
+    let error = handed(&stage, UnixListener::bind(&elsewhere).unwrap()).await.unwrap_err();
+    assert_eq!(error.code, Code::HandedSocket);
+    for path in [&elsewhere, &stage.socket()] {
+        assert!(error.message.contains(&format!("`{}`", path.display())), "{error:?}");
+    }
+    assert!(error.hint.unwrap().contains("[daemon.api]"));
+}
+
+#[tokio::test]
+async fn a_socket_that_was_handed_over_may_be_named_by_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("run"), folder.path().join("var-run"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let settings = Settings { socket: Some(link.join("api.sock")), ..Settings::default() };
+    let stage = Stage::new(settings).await;
+    let listener = UnixListener::bind(real.join("api.sock")).unwrap();
+    assert_eq!(handed(&stage, listener).await.unwrap().places().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_the_mode_of_a_socket_that_was_handed_over_lets_in_may_call() {
+    if !is_root() {
+        return;
+    }
+    let stage = Stage::new(Settings::default()).await;
+    open_folder(&stage);
+    let path = stage.socket();
+    // The unit has said who may: mcrun.toml need not say it again.
+    let listener = UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::chown(&path, None, Some(NOBODY)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
+    let doors = handed(&stage, listener).await.unwrap();
+    let mut tasks = JoinSet::new();
+    doors.serve(&stage.api, &mut tasks, &stage.over());
+    connect_as_nobody(NOBODY, path.clone()).await.unwrap();
+    assert_eq!(connect_as_nobody(4711, path).await.unwrap_err().code, Code::ApiUser);
 }
 
 #[tokio::test]

@@ -222,6 +222,11 @@ impl Runs for Executor {
         }
     }
 
+    async fn look_on(&self, run: &RunId, until_over: bool) -> Result<Watching> {
+        self.note("look on".into());
+        self.watch(run, until_over).await
+    }
+
     async fn watch(&self, run: &RunId, _: bool) -> Result<Watching> {
         let (sender, told) = mpsc::channel(QUEUE);
         self.watchers.lock().unwrap().entry(*run).or_default().push(sender.clone());

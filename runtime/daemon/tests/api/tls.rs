@@ -146,6 +146,28 @@ async fn an_operator_may_do_everything_and_a_reader_only_read() {
 }
 
 #[tokio::test]
+async fn whoever_only_reads_takes_no_place_of_the_command_line_and_answers_no_question() {
+    const PLACES: usize = 1024;
+    let afar = Afar::open().await;
+    let _serving = afar.stage.listen().await;
+    let reader = afar.issue("eyes.mcrun.test").await;
+    let run = afar.stage.executor.any().await;
+    let local = afar.stage.client().await;
+    let following = |mut calls: RunsClient<Way>| async move {
+        let mut following = Vec::with_capacity(PLACES);
+        while following.len() < PLACES {
+            let watch = v1::WatchRunRequest { run: run.to_string(), ..Default::default() };
+            following.push(calls.watch_run(request(watch)).await?);
+        }
+        local.watch(&run, false, false).await.unwrap();
+        Ok(())
+    };
+    afar.with(&reader.1, &reader.2, following).await.unwrap();
+    let calls = afar.stage.executor.calls.lock().unwrap();
+    assert_eq!(calls.iter().filter(|call| *call == "look on").count(), PLACES);
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_listed_is_refused_with_the_name() {
     let afar = Afar::open().await;
     let error = afar.list(&afar.issue("stranger.mcrun.test").await).await.unwrap_err();

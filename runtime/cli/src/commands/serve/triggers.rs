@@ -1,6 +1,5 @@
 //! Owns that playbooks start by themselves: the engine, what watches files, and the listener of webhooks.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +17,13 @@ use jiff::tz::TimeZone;
 use journal::Clock;
 use rustls::ServerConfig;
 use system::SecretStore;
-use system::secrets::SecretSource;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use super::listeners::Listeners;
 use crate::app::App;
+use crate::config::Config;
 use crate::execute::desk::Desk;
 use crate::{render, wiring};
 
@@ -138,11 +137,8 @@ impl Hooks {
         };
         let shown = Settings { listen: bound, ..settings.clone() };
         render::note(format_args!("webhooks: {} (on {bound})", shown.address("PATH")));
-        let keys = Arc::new(Known {
-            sources: app.config.secrets.clone(),
-            store: Mutex::default(),
-            clock: app.clock.clone(),
-        });
+        let keys =
+            Arc::new(Known { live: app.live.subscribe(), store: Mutex::default(), clock: app.clock.clone() });
         let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone(), app.node.clone());
         Ok(Self { listener, limits: settings.limits(), tls, webhooks })
     }
@@ -152,10 +148,10 @@ impl Hooks {
     }
 }
 
-/// The secrets of mcrun.toml, read again now and then: they are changed while the daemon stays.
+/// The secrets of mcrun.toml as it is now, read again now and then: they are changed while the daemon stays.
 struct Known {
-    sources: BTreeMap<String, SecretSource>,
-    store: Mutex<Option<(journal::Timestamp, Arc<SecretStore>)>>,
+    live: watch::Receiver<Arc<Config>>,
+    store: Mutex<Option<Kept>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -165,20 +161,30 @@ impl fmt::Debug for Known {
     }
 }
 
+/// Secrets that were read.
+struct Kept {
+    since: journal::Timestamp,
+    /// What mcrun.toml said then.
+    of: Arc<Config>,
+    store: Arc<SecretStore>,
+}
+
 impl Known {
     async fn store(&self) -> Result<Arc<SecretStore>> {
         let now = self.clock.now();
-        let mut store = self.store.lock().await;
-        if let Some((since, store)) = &*store
+        let mut kept = self.store.lock().await;
+        let live = self.live.borrow().clone();
+        if let Some(Kept { since, of, store }) = &*kept
+            && Arc::ptr_eq(of, &live)
             && now.since(*since) < KEPT
             && *since <= now
         {
             return Ok(store.clone());
         }
         // No script lies in this folder, so nothing is kept from secrets.
-        let fresh = Arc::new(SecretStore::new(&self.sources, Path::new("/dev/null"))?);
-        *store = Some((now, fresh.clone()));
-        Ok(fresh)
+        let store = Arc::new(SecretStore::new(&live.secrets, Path::new("/dev/null"))?);
+        *kept = Some(Kept { since: now, of: live, store: store.clone() });
+        Ok(store)
     }
 }
 
@@ -197,5 +203,32 @@ impl Keys for Known {
             Ok(false) => Err(unusable(&format!("its `to` does not list `{destination}`"))),
             Err(error) => Err(unusable(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_that_mcrun_toml_has_elsewhere_now_counts_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |name: &str| {
+            let (file, toml) = (folder.path().join(name), folder.path().join("mcrun.toml"));
+            std::fs::write(&file, name).unwrap();
+            let text = format!("[secrets.hook]\nfile = {file:?}\nto = [\"webhooks:deploy\"]\n");
+            std::fs::write(&toml, text).unwrap();
+            Arc::new(Config::load(Some(&toml)).unwrap())
+        };
+        let live = watch::Sender::new(config("first"));
+        let known = Known { live: live.subscribe(), store: Mutex::default(), clock: Arc::new(SystemClock) };
+        assert_eq!(*known.key("hook", "deploy").await.unwrap(), b"first");
+        live.send_replace(config("second"));
+        assert_eq!(*known.key("hook", "deploy").await.unwrap(), b"second");
+        // One that is not there any more checks nobody.
+        live.send_replace(Arc::new(Config::default()));
+        assert_eq!(known.key("hook", "deploy").await.unwrap_err().code, Code::WebhookSecret);
     }
 }

@@ -12,6 +12,7 @@ use super::{Executor, Known, Ready, Stage};
 use crate::execute::desk::Message;
 use crate::execute::ear::{Asked, Why};
 use crate::execute::errands::{self, Errand};
+use crate::execute::relay::Manner;
 
 impl Executor<'_> {
     /// Does what a message says.
@@ -38,17 +39,17 @@ impl Executor<'_> {
                 };
                 let _ = reply.send(answered);
             }
-            Message::Watch { run, until_over, reply } => {
-                let _ = reply.send(self.watch(run, until_over));
+            Message::Watch { run, how, reply } => {
+                let _ = reply.send(self.watch(run, how));
             }
         }
     }
 
-    fn watch(&mut self, run: RunId, until_over: bool) -> Result<mpsc::Receiver<Told>> {
+    fn watch(&mut self, run: RunId, how: Manner) -> Result<mpsc::Receiver<Told>> {
         if !self.known.contains_key(&run) {
             self.place(run, Stage::Watched);
         }
-        self.known[&run].relay.join(until_over)
+        self.known[&run].relay.join(how)
     }
 
     fn take(&mut self, run: RunId, wish: Wish, is_wanted: bool) -> Result<()> {

@@ -34,10 +34,9 @@ impl Events for Api {
         request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
         let watched = async {
-            let over = request.extensions().get().cloned();
+            let (over, place) = (request.extensions().get().cloned(), self.place(&request));
             let v1::WatchEventsRequest { patterns, after } = request.into_inner();
-            let patterns = Patterns::new(patterns)?;
-            let place = self.place()?;
+            let (patterns, place) = (Patterns::new(patterns)?, place?);
             let hearing = self.rooms().feed.listen(after).await?;
             Ok(watch_events::follow(hearing, patterns, over, place))
         };

@@ -14,7 +14,7 @@ use super::{Answer, Stream, answer, cause};
 use crate::api::fields::{self, key, name, object, text, texts, word, wrong};
 use crate::api::keys::Keyed;
 use crate::api::page::{Question, fill, size};
-use crate::api::{Api, convert, watch_run};
+use crate::api::{Api, Caller, convert, watch_run};
 use crate::runs::{Submission, Wish};
 
 /// How many words, capabilities, limits and decisions a call has, and how long each is.
@@ -185,9 +185,15 @@ impl Api {
     async fn follow(&self, request: &Request<v1::WatchRunRequest>) -> Result<Stream<v1::WatchRunResponse>> {
         let message = request.get_ref();
         let run = self.id_of(&message.run).await?;
-        let place = self.place()?;
+        let place = self.place(request)?;
         let over = request.extensions().get().cloned();
-        let wish = watch_run::Wish { run, history: message.history, until_over: message.until_over };
+        let caller: Option<&Caller> = request.extensions().get();
+        let wish = watch_run::Wish {
+            run,
+            history: message.history,
+            until_over: message.until_over,
+            looks_on: message.looks_on || caller.is_some_and(Caller::only_reads),
+        };
         watch_run::follow(self.rooms().runs.clone(), self.rooms().journal.clone(), wish, over, place).await
     }
 }
