@@ -8,7 +8,6 @@ const GREET: &str = r#"--!strict
 return playbook {
     name = "greet",
     description = "Writes a greeting.",
-    on = { cron = { "17 3 * * *", { at = "@daily", zone = "Europe/Berlin", jitter = "5m" } }, boot = true },
     params = {
         whom = { type = "string" },
         times = { type = "integer", default = 1 },
@@ -16,6 +15,21 @@ return playbook {
     },
     run = function(event)
         print(`{event.kind} {params.whom} {params.times} {params.loud}`)
+        files.write { path = "greeting", content = params.whom }
+    end,
+}
+"#;
+
+/// One that starts by itself.
+const WELCOME: &str = r#"--!strict
+return playbook {
+    name = "welcome",
+    description = "Writes a greeting by itself.",
+    on = { cron = { "17 3 * * *", { at = "@daily", zone = "Europe/Berlin", jitter = "5m" } }, boot = true },
+    params = {
+        whom = { type = "string", default = "everybody" },
+    },
+    run = function(_event)
         files.write { path = "greeting", content = params.whom }
     end,
 }
@@ -78,10 +92,11 @@ fn a_plan_of_a_playbook_can_be_saved_and_applied() {
 #[test]
 fn a_playbook_only_narrows_what_it_is_granted() {
     let place = Place::new();
-    let source = GREET.replace("    on = {", "    allow = { \"dns\" },\n    on = {");
+    let source = GREET.replace("    params = {", "    allow = { \"dns\" },\n    params = {");
     let file = place.script("greet.lua", &source);
     place.ends(4, &[&file, "--allow", "*", "--set", "whom=you", "--no-input"]).says(&["MC-P001"]);
-    let all = place.script("all.lua", &GREET.replace("    on = {", "    allow = { \"*\" },\n    on = {"));
+    let all = GREET.replace("    params = {", "    allow = { \"*\" },\n    params = {");
+    let all = place.script("all.lua", &all);
     place.ends(4, &[&all, "--set", "whom=you", "--no-input"]).says(&["MC-P001"]);
 }
 
@@ -122,6 +137,18 @@ fn what_is_wrong_with_a_file_has_its_code_and_line() {
         (
             "return playbook {\n    name = \"a\",\n    on = { corn = \"@daily\" },\n    run = function() end,\n}",
             &["MC-L002", "did you mean `cron`?", "wrong.lua:3"],
+        ),
+        (
+            "return playbook {\n    name = \"a\",\n    on = { every = { every = \"1m\",\n        jitter = \"2m\" } },\n    run = print,\n}",
+            &["MC-L010", "field `on.every.jitter`", "wrong.lua:4"],
+        ),
+        (
+            "return playbook {\n    name = \"a\", on = { event = \"contaner.exited\" },\n    run = print,\n}",
+            &["MC-L002", "did you mean `container.exited`?", "wrong.lua:2"],
+        ),
+        (
+            "return playbook {\n    name = \"a\", on = { boot = true },\n    params = { tag = { type = \"string\" } },\n    run = print,\n}",
+            &["MC-L002", "field `params.tag` needs a default", "wrong.lua:3"],
         ),
         ("return playbook { name = \"a\" }", &["MC-L002", "`run` is missing", "wrong.lua:1"]),
         ("while true do end\nreturn playbook { name = \"a\", run = function() end }", &["MC-L004"]),
@@ -244,7 +271,7 @@ return playbook {
     allow = { "certs:write:*" },
     params = {
         force = { type = "boolean", default = false },
-        tag = { type = "string", choices = { "a", "b" }, description = "which" },
+        tag = { type = "string", choices = { "a", "b" }, default = "a", description = "which" },
         count = { type = "integer", default = 3 },
         within = { type = "duration", default = "10m" },
     },
@@ -256,7 +283,7 @@ return playbook {
     end,
 }
 "#;
-    for (name, source) in [("full.lua", full), ("greet.lua", GREET)] {
+    for (name, source) in [("full.lua", full), ("greet.lua", GREET), ("welcome.lua", WELCOME)] {
         let file = place.script(name, source);
         let seen = place.run(&["check", &file]);
         assert!(seen.code == Some(0) && seen.stdout.is_empty(), "{source}\n{seen}");
@@ -311,11 +338,15 @@ fn the_help_of_a_playbook_shows_what_it_takes_and_when_it_starts() {
         "Writes a greeting.\n\n\
          Usage: mcrun start greet [PARAMETERS] [OPTIONS]\n\n\
          Parameters:\n  --loud             [default: false]\n  --times <integer>  [default: 1]\n  --whom <string>    (required)\n\n\
-         Starts by itself:\n  cron 17 3 * * *\n  cron @daily Europe/Berlin\n  boot\n\n\
+         Starts by itself:\n  never\n\n\
          File: {}\n`mcrun start --help` shows the options of every start.\n",
         place.at("scripts/greet.lua")
     );
     assert_eq!(seen.stdout, expected, "{seen}");
+    place.script("welcome.lua", WELCOME);
+    let seen = place.ends(0, &["start", "welcome", "--help"]);
+    prints(&seen, "  --whom <string>  [default: everybody]\n");
+    prints(&seen, "Starts by itself:\n  cron 17 3 * * *\n  cron @daily Europe/Berlin\n  boot\n");
     let seen = place.ends(0, &["start", "--help"]);
     assert!(seen.stdout.contains("--detach") && seen.stdout.contains("<NAME>"), "{seen}");
 }
@@ -353,8 +384,8 @@ fn a_name_that_a_service_has_too_must_say_which_is_meant() {
 #[test]
 fn a_check_tells_what_a_definition_means() {
     let place = Place::new();
-    let source = GREET.replace("\"17 3 * * *\"", "\"0 0 30 2 *\"");
-    let file = place.script("greet.lua", &source);
+    let source = WELCOME.replace("\"17 3 * * *\"", "\"0 0 30 2 *\"");
+    let file = place.script("welcome.lua", &source);
     let seen = place.ends(1, &["check", &file]);
     assert!(seen.stdout.starts_with(&format!("{file}:5:1: error: MC-L")), "{seen}");
     assert!(seen.stdout.contains("field `on.cron[1]`"), "{seen}");

@@ -1,20 +1,19 @@
 //! Owns how `on` is read: each kind of trigger is a plain value, a table that says more, or a list of these.
 
+mod event;
+
 use std::path::{Component, Path};
 use std::time::Duration;
 
 use effect::Timestamp;
-use effect::policy::nearest;
 use serde_json::{Map, Value};
 
 use super::fields::{self, Mistakes, below};
-use super::{At, Cron, Every, Filter, Forge, OnEvent, OnFile, OnWebhook, Trigger};
-use crate::events::{KNOWN, Known};
-use crate::triggers::{is_named, times};
+use super::{At, Cron, Every, Forge, OnFile, OnWebhook, Trigger};
+use crate::triggers::times;
 
 const KINDS: [&str; 7] = ["cron", "every", "at", "boot", "event", "file", "webhook"];
 const MOST_TRIGGERS: usize = 64;
-const MOST_CONDITIONS: usize = 32;
 const LONGEST: usize = 1024;
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
@@ -48,14 +47,17 @@ fn add(kind: &str, value: &Value, path: &str, triggers: &mut Vec<Trigger>, mista
         "every" => every(value, path, mistakes),
         "at" => at(value, path, mistakes),
         "boot" => boot(value, path, mistakes),
-        "event" => event(value, path, mistakes),
+        "event" => event::read(value, path, mistakes),
         "file" => file(value, path, mistakes),
         _ => webhook(value, path, mistakes),
     };
     let Some(trigger) = trigger else { return };
-    if let Err(mut error) = times::check(&trigger) {
+    let times = times::check(&trigger).map_err(|error| (path.to_owned(), error));
+    let checked =
+        times.and_then(|()| times::check_jitter(&trigger).map_err(|error| (below(path, "jitter"), error)));
+    if let Err((path, mut error)) = checked {
         error.message = format!("field `{path}`: {}", error.message);
-        mistakes.add(path, error);
+        mistakes.add(&path, error);
     } else if triggers.contains(&trigger) {
         mistakes.wrong(path, "is there twice");
     } else {
@@ -63,13 +65,16 @@ fn add(kind: &str, value: &Value, path: &str, triggers: &mut Vec<Trigger>, mista
     }
 }
 
+/// What a table says more.
+type Fields<'a> = Option<&'a Map<String, Value>>;
+
 /// A plain value, or the fields of a table; a plain one stands for the field `main`.
 fn parts<'a>(
     value: &'a Value,
     (main, others): (&str, &[&str]),
     path: &str,
     mistakes: &mut Mistakes,
-) -> Option<(&'a Value, String, Option<&'a Map<String, Value>>)> {
+) -> Option<(&'a Value, String, Fields<'a>)> {
     let Value::Object(table) = value else { return Some((value, path.to_owned(), None)) };
     let known: Vec<&str> = std::iter::once(main).chain(others.iter().copied()).collect();
     fields::only(table, &known, path, mistakes);
@@ -82,7 +87,7 @@ fn parts<'a>(
     }
 }
 
-fn jitter(table: Option<&Map<String, Value>>, path: &str, mistakes: &mut Mistakes) -> Option<Duration> {
+fn jitter(table: Fields<'_>, path: &str, mistakes: &mut Mistakes) -> Option<Duration> {
     match table.and_then(|table| table.get("jitter")) {
         Some(value) => fields::span(value, &below(path, "jitter"), (Duration::ZERO, DAY), mistakes),
         None => Some(Duration::ZERO),
@@ -141,93 +146,6 @@ fn boot(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Trigger> {
             mistakes.wrong(path, format_args!("must be `true`, not {}", fields::kind(other)));
             None
         }
-    }
-}
-
-fn event(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Trigger> {
-    let (main, main_path, table) = parts(value, ("name", &["where", "at_most"]), path, mistakes)?;
-    let pattern = fields::text(main, &main_path, 256, mistakes)?;
-    let known = known_events(&pattern, &main_path, mistakes)?;
-    let get = |field: &str| table.and_then(|table| table.get(field));
-    let filter = match get("where") {
-        Some(value) => filter(value, &below(path, "where"), &known, mistakes)?,
-        None => Filter::new(),
-    };
-    let at_most = match get("at_most") {
-        Some(value) => Some(rate(value, &below(path, "at_most"), mistakes)?),
-        None => None,
-    };
-    Some(Trigger::Event(OnEvent { pattern, filter, at_most }))
-}
-
-/// The events of ours that a pattern means. None, where it is wrong.
-fn known_events(pattern: &str, path: &str, mistakes: &mut Mistakes) -> Option<Vec<&'static Known>> {
-    let shown = fields::quoted(pattern);
-    let is_part = |part: &str| {
-        let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        !part.is_empty() && part.chars().all(|c| of_name(c) || c == '*')
-    };
-    if !pattern.split('.').all(is_part) {
-        mistakes.hinted(
-            path,
-            format_args!("is no pattern of events: {shown}"),
-            "names such as `container.exited`, with `*` for any part between dots: `container.*`",
-        );
-        return None;
-    }
-    let known: Vec<&Known> = KNOWN.iter().filter(|known| is_named(pattern, known.name)).collect();
-    let family = |name: &str| name.split('.').next().map(str::to_owned);
-    let is_ours = KNOWN.iter().any(|known| family(known.name) == family(pattern));
-    if known.is_empty() && is_ours {
-        let message = format!("names no event of mcrun: {shown}");
-        let of_family: Vec<&str> =
-            KNOWN.iter().map(|known| known.name).filter(|name| family(name) == family(pattern)).collect();
-        let hint = match nearest(pattern, KNOWN.iter().map(|known| known.name)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", of_family.join(", ")),
-        };
-        mistakes.hinted(path, message, hint);
-        return None;
-    }
-    Some(known)
-}
-
-fn filter(value: &Value, path: &str, known: &[&Known], mistakes: &mut Mistakes) -> Option<Filter> {
-    let conditions = fields::object(value, path, mistakes)?;
-    if conditions.len() > MOST_CONDITIONS {
-        mistakes.wrong(path, format_args!("has more than {MOST_CONDITIONS} conditions"));
-        return None;
-    }
-    let names: Vec<&str> = known.iter().flat_map(|known| known.fields).copied().collect();
-    let mut filter = Filter::new();
-    for (field, value) in conditions {
-        let path = below(path, field);
-        let first = field.split('.').next().unwrap_or_default();
-        if !names.is_empty() && !names.contains(&first) {
-            let message = format!("is none of the event's, which has {}", names.join(", "));
-            match nearest(first, names.iter().copied()) {
-                Some(near) => mistakes.hinted(&path, message, format!("did you mean `{near}`?")),
-                None => mistakes.wrong(&path, message),
-            }
-        } else if is_condition(value) {
-            filter.insert(field.clone(), value.clone());
-        } else {
-            let kind = fields::kind(value);
-            mistakes.wrong(
-                &path,
-                format_args!("must be a string, a number, a boolean or a list of these, not {kind}"),
-            );
-        }
-    }
-    Some(filter)
-}
-
-/// One value, or a list of which any will do.
-fn is_condition(value: &Value) -> bool {
-    let is_plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
-    match value {
-        Value::Array(any) => !any.is_empty() && any.len() <= MOST_CONDITIONS && any.iter().all(is_plain),
-        one => is_plain(one),
     }
 }
 

@@ -207,7 +207,7 @@ fn accepted(kind: ParameterKind, choices: &[Value], value: &Value) -> std::resul
     if choices.is_empty() || choices.contains(&value) {
         return Ok(value);
     }
-    let known: Vec<String> = choices.iter().map(|choice| plain(choice)).collect();
+    let known: Vec<String> = choices.iter().map(plain).collect();
     Err(format!("must be one of {}, not {}", known.join(", "), fields::kind(&value)))
 }
 

@@ -81,6 +81,14 @@ fn whole(definition: &Value, mistakes: &mut Mistakes) -> Option<Definition> {
     let on = get("on").map(|value| on::read(value, mistakes)).unwrap_or_default();
     let allow = get("allow").and_then(|value| allow(value, mistakes));
     let params = get("params").map(|value| params::read(value, mistakes)).unwrap_or_default();
+    let required = params.iter().filter(|(_, parameter)| !on.is_empty() && parameter.default.is_none());
+    for (name, _) in required {
+        mistakes.hinted(
+            &fields::below("params", name),
+            "needs a default: a trigger gives none",
+            "give it a `default`, or take `on` out and start it by hand",
+        );
+    }
     let overlaps = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("replace", Overlap::Replace)];
     let overlap = get("overlap").and_then(|value| fields::word(value, "overlap", &overlaps, mistakes));
     let catch_ups = [("skip", CatchUp::Skip), ("once", CatchUp::Once), ("all", CatchUp::All)];

@@ -8,6 +8,7 @@ mod due;
 mod go;
 mod heard;
 mod memory;
+mod trail;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -129,6 +130,8 @@ pub struct Engine {
     /// Events up to this are dealt with; and as far as that is recorded.
     heard: u64,
     saved: u64,
+    /// Records of events that came too often: they are written with the next ones that start something.
+    left_out: Vec<Write>,
     has_booted: bool,
     /// The latest that the clock has shown.
     latest: Timestamp,
@@ -154,6 +157,7 @@ impl Engine {
             agenda: BinaryHeap::new(),
             heard: 0,
             saved: 0,
+            left_out: Vec::new(),
             has_booted: false,
             swept: None,
         };
@@ -182,7 +186,7 @@ impl Engine {
         self.heard = heard.unwrap_or(last).min(last);
         self.saved = self.heard;
         if heard.is_none() {
-            self.save_heard(Vec::new()).await?;
+            self.save_heard().await?;
         }
         Ok(())
     }

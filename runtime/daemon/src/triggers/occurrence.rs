@@ -1,5 +1,7 @@
 //! Owns occurrences as they are recorded: what went off, when, and what became of it.
 
+use std::cmp::Reverse;
+
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Expect, Journal, Record, RunId, Write};
 use serde::{Deserialize, Serialize};
@@ -111,7 +113,18 @@ pub fn manual(node: &str, playbook: &str, caller: &str, at: Timestamp, unique: &
         run: None,
         since: at,
     };
-    occurrence.write(node, &format!("{playbook}/manual/{:014}-{unique}", at.0), Expect::Absent)
+    let name = format!("{}{:014}-{unique}", by_hand(playbook), at.0);
+    occurrence.write(node, &name, Expect::Absent)
+}
+
+/// The beginning of the names of the starts of a playbook by somebody; behind it they are sorted by their time.
+pub(super) fn by_hand(playbook: &str) -> String {
+    format!("{playbook}/manual/")
+}
+
+/// Whether an occurrence of this name is a start by somebody.
+pub(super) fn is_by_hand(name: &str) -> bool {
+    name.split('/').nth(1) == Some("manual")
 }
 
 /// The last occurrences, of one playbook or of all, the newest first.
@@ -128,7 +141,7 @@ pub async fn last(
     let look = journal::Look::Beneath { kind: KIND.to_owned(), prefix };
     let found = journal.look(node, vec![look]).await?;
     let mut found = found.iter().flatten().map(Occurrence::read).collect::<Result<Vec<_>>>()?;
-    found.sort_by(|one, other| (other.since, other.at).cmp(&(one.since, one.at)));
+    found.sort_by_key(|one| Reverse((one.since, one.at)));
     found.truncate(limit);
     Ok(found)
 }

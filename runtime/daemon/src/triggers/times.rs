@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use effect::units::Span;
 use effect::{Code, Error, Result, Timestamp};
 use jiff::tz::TimeZone;
 
@@ -20,7 +21,7 @@ use self::cron::Expression;
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST_JITTER: Duration = Duration::from_secs(86_400);
 /// How many missed times are counted one by one.
-const MOST_COUNTED: u64 = 10_000;
+const MOST_COUNTED: usize = 10_000;
 
 /// The times of one trigger.
 #[derive(Debug, Clone)]
@@ -56,15 +57,9 @@ impl Times {
     /// # Errors
     /// `MC-L010` to `MC-L012` for times that are not understood, never come or are of no known zone.
     pub fn of(trigger: &Trigger, salt: &str, local: &TimeZone) -> Result<Option<Self>> {
-        let (rule, jitter) = match trigger {
-            Trigger::Cron(cron) => (Rule::Cron(Box::new(expression(cron, local)?)), cron.jitter),
-            Trigger::Every(every) => (Rule::Every(period(every)?), every.jitter),
-            Trigger::At(at) => (Rule::At(at.at), Duration::ZERO),
-            _ => return Ok(None),
-        };
-        if jitter > LONGEST_JITTER {
-            return Err(Error::new(Code::TriggerTime, "a jitter is no longer than a day"));
-        }
+        let Some(rule) = rule(trigger, local)? else { return Ok(None) };
+        let jitter = jitter(trigger);
+        check_against(jitter, &rule)?;
         Ok(Some(Self { rule, jitter, salt: salt.to_owned() }))
     }
 
@@ -121,13 +116,11 @@ impl Times {
 
     fn count(&self, after: Timestamp, now: Timestamp, keep: usize) -> Passed {
         let mut passed = Passed::default();
-        let mut counted = 0;
-        for time in self.between(after, now) {
+        for (counted, time) in self.between(after, now).enumerate() {
             if counted == MOST_COUNTED {
                 passed.is_more = true;
                 return passed;
             }
-            counted += 1;
             passed.last.push_back(time);
             if passed.last.len() > keep {
                 passed.last.pop_front();
@@ -159,6 +152,52 @@ impl Times {
     }
 }
 
+fn rule(trigger: &Trigger, local: &TimeZone) -> Result<Option<Rule>> {
+    Ok(match trigger {
+        Trigger::Cron(cron) => Some(Rule::Cron(Box::new(expression(cron, local)?))),
+        Trigger::Every(every) => Some(Rule::Every(period(every)?)),
+        Trigger::At(at) => Some(Rule::At(at.at)),
+        _ => None,
+    })
+}
+
+fn jitter(trigger: &Trigger) -> Duration {
+    match trigger {
+        Trigger::Cron(cron) => cron.jitter,
+        Trigger::Every(every) => every.jitter,
+        _ => Duration::ZERO,
+    }
+}
+
+/// A time that is put off beyond the next one would be taken for one that was missed.
+fn check_against(jitter: Duration, rule: &Rule) -> Result<()> {
+    let wrong = |message: String| Err(Error::new(Code::TriggerTime, message));
+    if jitter > LONGEST_JITTER {
+        return wrong("a jitter is no longer than a day".to_owned());
+    }
+    if jitter.is_zero() {
+        return Ok(());
+    }
+    match rule {
+        Rule::Every(period) if jitter.as_millis() >= u128::from(period.unsigned_abs()) => {
+            let period = Span(Duration::from_millis(period.unsigned_abs()));
+            wrong(format!(
+                "a jitter of {} is not shorter than the {period} from one time to the next",
+                Span(jitter)
+            ))
+        }
+        Rule::Cron(expression) => match expression.shortest_distance() {
+            Some(shortest) if jitter > shortest => wrong(format!(
+                "a jitter of {} is longer than the {} from one time to the next",
+                Span(jitter),
+                Span(shortest)
+            )),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 fn expression(cron: &Cron, local: &TimeZone) -> Result<Expression> {
     let zone = match &cron.zone {
         None => local.clone(),
@@ -176,11 +215,19 @@ fn period(every: &Every) -> Result<i64> {
     })
 }
 
-/// Checks the time of a trigger, for whoever reads playbooks.
+/// Checks the times of a trigger, for whoever reads playbooks; the jitter by [`check_jitter`], as it is another field.
 ///
 /// # Errors
 /// As [`Times::of`].
 pub fn check(trigger: &Trigger) -> Result<()> {
+    rule(trigger, &TimeZone::UTC).map(drop)
+}
+
+/// Checks the jitter of a trigger whose times are right.
+///
+/// # Errors
+/// `MC-L010` for one that reaches beyond the next time.
+pub fn check_jitter(trigger: &Trigger) -> Result<()> {
     Times::of(trigger, "", &TimeZone::UTC).map(drop)
 }
 

@@ -1,6 +1,7 @@
 //! Events: each starts what it concerns once, whatever is killed; no more often than it may.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daemon::playbooks::{CatchUp, OnEvent, Overlap, Trigger};
@@ -8,7 +9,7 @@ use daemon::triggers::{Engine, Outcome};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::stage::{HOUR, MINUTE, Stage, event, playbook, until};
+use crate::stage::{DAY, HOUR, MINUTE, Stage, event, playbook, until};
 
 fn on(trigger: Trigger) -> Stage {
     Stage::with(vec![playbook("p", vec![trigger], Overlap::Queue, CatchUp::Once)])
@@ -87,6 +88,103 @@ async fn it_starts_no_more_often_than_it_may_also_over_restarts() {
     emit(&stage, "tick", Value::Null).await;
     drain(&stage, &mut engine).await;
     assert_eq!(stage.runs_of("p").await.len(), 4);
+}
+
+/// A pass that is killed once so many runs were to be recorded.
+async fn pass_until(engine: &mut Engine, stage: &Stage, started: u32) {
+    let enough = async {
+        while stage.started() < started {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        passed = engine.pass() => panic!("nothing was killed: {passed:?}"),
+        () = enough => {}
+    }
+    let under_way = &stage.runs.under_way;
+    until("what has begun is over", || async { under_way.load(Ordering::SeqCst) == 0 }).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_killed_amid_many_events_starts_each_once() {
+    let often =
+        |at_most| Trigger::Event(OnEvent { pattern: "tick".into(), filter: BTreeMap::new(), at_most });
+    let on = |name: &str| playbook(name, vec![often(Some((1000, DAY)))], Overlap::Queue, CatchUp::Once);
+    let stage = Stage::with(vec![on("p"), on("q")]);
+    stage.runs.are_short.store(true, Ordering::SeqCst);
+    let mut engine = stage.engine().await;
+    for number in 1..=200 {
+        emit(&stage, "tick", json!(number)).await;
+    }
+    // Between the two of one event as well.
+    for started in [120, 121, 240, 333] {
+        pass_until(&mut engine, &stage, started).await;
+        engine = Engine::load(stage.means()).await.unwrap();
+    }
+    engine.pass().await.unwrap();
+    for name in ["p", "q"] {
+        let data: Vec<Value> = stage.told(name).await.iter().map(|told| told["data"].clone()).collect();
+        assert_eq!(data, (1..=200).map(Value::from).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn how_often_it_may_start_is_not_forgotten_over_a_restart_whatever_was_left_out_since() {
+    for (at_most, most) in [(Some((3, HOUR)), 3), (None, 60), (Some((70, HOUR)), 70)] {
+        let stage = on(Trigger::Event(OnEvent { pattern: "tick".into(), filter: BTreeMap::new(), at_most }));
+        stage.runs.are_short.store(true, Ordering::SeqCst);
+        for _ in 0..4 {
+            let mut engine = stage.engine().await;
+            for _ in 0..60 {
+                emit(&stage, "tick", Value::Null).await;
+            }
+            engine.pass().await.unwrap();
+        }
+        assert_eq!(stage.runs_of("p").await.len(), most);
+        let kept = stage.occurrences("p").await.len();
+        assert!(kept <= most.max(50) + 1, "{kept} are kept where it starts {most} times");
+        stage.clock.forward(HOUR);
+        emit(&stage, "tick", Value::Null).await;
+        stage.engine().await;
+        assert_eq!(stage.runs_of("p").await.len(), most + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_left_out_is_recorded_also_where_the_disk_was_full_meanwhile() {
+    let at_most = Some((1, MINUTE));
+    let rarely = Trigger::Event(OnEvent { pattern: "tick".into(), filter: BTreeMap::new(), at_most });
+    let stage = Stage::with(vec![
+        playbook("p", vec![rarely], Overlap::Queue, CatchUp::Once),
+        playbook("z", vec![event("tick")], Overlap::Queue, CatchUp::Once),
+    ]);
+    stage.runs.are_short.store(true, Ordering::SeqCst);
+    let mut engine = stage.engine().await;
+    emit(&stage, "tick", Value::Null).await;
+    engine.pass().await.unwrap();
+    stage.clock.forward(Duration::from_secs(1));
+    emit(&stage, "tick", Value::Null).await;
+    stage.runs.is_full.store(true, Ordering::SeqCst);
+    assert!(engine.pass().await.is_err());
+    stage.runs.is_full.store(false, Ordering::SeqCst);
+    engine.pass().await.unwrap();
+    let outcomes: Vec<Outcome> = stage.occurrences("p").await.iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Started, Outcome::Skipped]);
+    assert_eq!(stage.runs_of("z").await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_older_than_ninety_days_is_taken_out_while_the_daemon_is_up() {
+    let stage = on(event("tick"));
+    stage.runs.are_short.store(true, Ordering::SeqCst);
+    let mut engine = stage.engine().await;
+    emit(&stage, "tick", Value::Null).await;
+    engine.pass().await.unwrap();
+    assert_eq!(stage.occurrences("p").await.len(), 1);
+    stage.clock.forward(DAY * 91);
+    engine.pass().await.unwrap();
+    assert!(stage.occurrences("p").await.is_empty());
 }
 
 #[tokio::test]

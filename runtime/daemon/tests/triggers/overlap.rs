@@ -4,7 +4,7 @@ use daemon::playbooks::{CatchUp, Overlap};
 use daemon::triggers::Outcome;
 use journal::{RunState, Write};
 
-use crate::stage::{HOUR, MINUTE, Stage, every, playbook};
+use crate::stage::{DAY, HOUR, MINUTE, Stage, every, playbook};
 
 fn minutely(overlap: Overlap) -> Stage {
     Stage::with(vec![playbook("p", vec![every(MINUTE)], overlap, CatchUp::Once)])
@@ -113,4 +113,44 @@ async fn a_start_by_hand_is_shown_among_the_others() {
     // It is no trigger that the engine would know of.
     stage.clock.forward(HOUR);
     stage.engine().await;
+}
+
+#[tokio::test]
+async fn starts_by_hand_are_kept_short_while_the_daemon_is_up() {
+    let stage = minutely(Overlap::Skip);
+    let mut engine = stage.engine().await;
+    let by_hand = async |playbook: &str| {
+        for number in 0..80 {
+            let now = stage.journal.clock().now();
+            let write = daemon::triggers::manual("rift", playbook, "user root", now, &format!("{number:02}"));
+            stage.journal.write(vec![write]).await.unwrap();
+        }
+    };
+    let kept = async |playbook: &str| {
+        let all = stage.occurrences(playbook).await;
+        all.iter().filter(|one| one.trigger == "manual").count()
+    };
+    by_hand("p").await;
+    stage.clock.forward(HOUR);
+    by_hand("p").await;
+    engine.pass().await.unwrap();
+    assert_eq!(kept("p").await, 50);
+    // The last ones.
+    let now = stage.journal.clock().now();
+    assert!(stage.occurrences("p").await.iter().all(|one| one.trigger != "manual" || one.at == now));
+    // One that is gone by the time that somebody looks.
+    stage.clock.forward(MINUTE);
+    by_hand("p").await;
+    stage.load_table(Vec::new());
+    engine.pass().await.unwrap();
+    stage.clock.forward(HOUR);
+    engine.pass().await.unwrap();
+    assert_eq!(kept("p").await, 50);
+    stage.clock.forward(DAY * 91);
+    engine.pass().await.unwrap();
+    assert!(stage.occurrences("p").await.is_empty());
+    // One that was gone when the engine was loaded.
+    by_hand("gone").await;
+    stage.engine().await;
+    assert_eq!(kept("gone").await, 50);
 }

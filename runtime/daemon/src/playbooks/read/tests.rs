@@ -81,6 +81,18 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
         (on("cron", json!(["@daily", "@daily"])), "field `on.cron[2]` is there twice"),
         (on("every", json!("soon")), "field `on.every` is no duration: `soon` is not a duration such as"),
         (on("every", json!("10ms")), "field `on.every` must be between 1s and 366d, not 10ms"),
+        (
+            on("every", json!({ "every": "1m", "jitter": "2m" })),
+            "field `on.every.jitter`: a jitter of 2m is not shorter than the 1m from one time to the next",
+        ),
+        (
+            on("cron", json!(["@daily", { "at": "*/5 * * * *", "jitter": "10m" }])),
+            "field `on.cron[2].jitter`: a jitter of 10m is longer than the 5m from one time to the next",
+        ),
+        (
+            json!({ "name": "a", "on": { "boot": true }, "params": { "tag": { "type": "string" } } }),
+            "field `params.tag` needs a default: a trigger gives none | give it a `default`, or take `on` out",
+        ),
         (on("every", json!({ "jitter": "1s" })), "field `on.every` has no `every`"),
         (
             on("at", json!("tomorrow")),
@@ -91,6 +103,18 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
         (
             on("event", json!("container.exitted")),
             "field `on.event` names no event of mcrun: `container.exitted` | did you mean `container.exited`?",
+        ),
+        (
+            on("event", json!("contaner.exited")),
+            "field `on.event` names no event of mcrun: `contaner.exited` | did you mean `container.exited`?",
+        ),
+        (
+            on("event", json!("rnu.*")),
+            "field `on.event` names no event of mcrun: `rnu.*` | did you mean `run.*`?",
+        ),
+        (
+            on("event", json!({ "name": "servce.died" })),
+            "field `on.event.name` names no event of mcrun: `servce.died` | did you mean one of service.healthy, service.unhealthy?",
         ),
         (on("event", json!("engine.*.x")), "field `on.event` names no event of mcrun: `engine.*.x` | "),
         (
@@ -225,6 +249,22 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn what_a_trigger_cannot_give_and_a_jitter_that_is_too_long_have_their_lines() {
+    let source = "return playbook {\n    name = \"a\",\n    on = { every = {\n        every = \"1m\",\n        jitter = \"1h\",\n    }, boot = true },\n    params = {\n        tag = { type = \"string\" },\n    },\n    run = print,\n}";
+    let definition = json!({
+        "name": "a",
+        "on": { "every": { "every": "1m", "jitter": "1h" }, "boot": true },
+        "params": { "tag": { "type": "string" } },
+    });
+    let (error, line) = read(&definition).unwrap_err().error(source);
+    assert!(error.message.starts_with("field `on.every.jitter`: "), "{error:?}");
+    assert_eq!((error.code, line), (Code::TriggerTime, Some(5)));
+    assert!(error.details[0].starts_with("line 8: field `params.tag` needs a default"), "{error:?}");
+    // By hand it may be given.
+    assert!(read(&param(json!({ "type": "string" }))).is_ok());
+}
+
+#[test]
 fn so_many_mistakes_are_cut() {
     let fields: serde_json::Map<String, Value> = (0..10_000).map(|n| (format!("f{n}"), json!(1))).collect();
     let (error, _) = read(&Value::Object(fields)).unwrap_err().error("");
@@ -249,7 +289,7 @@ fn a_definition_is_what_its_file_says() {
         "params": {
             "force": { "type": "boolean", "default": false },
             "within": { "type": "duration", "default": 90 },
-            "tag": { "type": "string", "description": "which one", "choices": ["a", "b"] },
+            "tag": { "type": "string", "description": "which one", "choices": ["a", "b"], "default": "a" },
         },
         "overlap": "queue",
         "catch_up": "all",
@@ -311,7 +351,9 @@ fn a_playbook_that_takes_nothing_is_none_that_takes_all() {
 
 #[test]
 fn events_of_others_are_not_ours_to_know() {
-    for name in ["backup.done", "*", "*.exited", "my-app.x_1"] {
+    for name in
+        ["backup.done", "*", "*.exited", "my-app.x_1", "device.online", "alerts.fired", "sun.rise", "go"]
+    {
         assert!(read(&on("event", json!(name))).is_ok(), "{name}");
     }
 }

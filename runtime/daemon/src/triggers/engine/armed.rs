@@ -4,9 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use effect::{Result, Timestamp};
 
+use super::trail::Rate;
 use super::{Engine, FAR_BACK, Standing};
 use crate::playbooks::{Playbook, Table, Trigger};
 use crate::triggers::files;
@@ -16,6 +18,8 @@ use crate::triggers::times::Times;
 
 /// How many records one transaction takes.
 const CHUNK: usize = 1000;
+/// What a playbook is not started more often by events than this, unless it says how often: it may tell of what starts it.
+const AT_MOST: Rate = (60, Duration::from_secs(60));
 
 /// A trigger that may go off.
 #[derive(Debug)]
@@ -30,6 +34,15 @@ pub(super) struct Armed {
 }
 
 impl Armed {
+    /// How often it may start, where that is limited.
+    pub(super) fn at_most(&self) -> Option<Rate> {
+        match &self.trigger {
+            Trigger::Event(event) => Some(event.at_most.unwrap_or(AT_MOST)),
+            Trigger::Webhook(webhook) => webhook.at_most,
+            _ => None,
+        }
+    }
+
     /// Looks for the time after the last one that is accounted for.
     pub(super) fn wind(&mut self) -> Option<Timestamp> {
         let times = self.times.as_ref();
@@ -72,6 +85,8 @@ impl Engine {
             self.write(writes.to_vec()).await?;
         }
         self.standings.clear();
+        let before = self.adopted.iter().flat_map(|before| before.playbooks.keys());
+        self.memory.by_hand.extend(before.filter(|name| !table.playbooks.contains_key(*name)).cloned());
         self.armed = found;
         self.adopted = Some(table);
         self.wind_all();

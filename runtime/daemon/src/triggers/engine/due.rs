@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::armed::standing_value;
 use super::go::Happening;
+use super::trail::moment;
 use super::{BOOT, Engine, Standing};
 use crate::metrics::Metrics;
 use crate::playbooks::{CatchUp, Overlap, Trigger};
@@ -89,7 +90,7 @@ impl Engine {
         let advance = self.advance(name, time);
         let happening = Happening {
             trigger: name.to_owned(),
-            moment: format!("{:014}", time.0),
+            moment: moment(time.0),
             at: time,
             event,
             missed,
@@ -129,13 +130,13 @@ impl Engine {
             run: None,
             since: at,
         };
-        let record = format!("{name}/{:014}", at.0);
+        let record = format!("{name}/{}", moment(at.0));
         let mut writes: Vec<Write> = self.advance(name, until).into_iter().collect();
         if !self.memory.knows(&record) {
             // It says the same as one that is there already.
             writes.push(occurrence.write(&self.means.node, &record, Expect::Any));
         }
-        writes.extend(self.memory.make_room(&self.means.node, name));
+        writes.extend(self.make_room(name));
         self.write(writes).await?;
         Metrics::shared().occurrence(&occurrence.playbook, Outcome::Missed.as_str());
         self.memory.remember(&record, Outcome::Missed, self.now());

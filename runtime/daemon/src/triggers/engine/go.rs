@@ -6,9 +6,10 @@ use journal::{Expect, Write};
 use serde_json::Value;
 
 use super::memory::Queued;
+use super::trail::Rate;
 use super::{Engine, Verdict};
 use crate::metrics::Metrics;
-use crate::playbooks::{Overlap, Trigger, params};
+use crate::playbooks::{Overlap, params};
 use crate::runs::{By, Cause, Order};
 use crate::triggers::identity;
 use crate::triggers::occurrence::{KIND, Occurrence, Outcome};
@@ -61,7 +62,7 @@ impl Engine {
             return Ok(Verdict::Known);
         }
         let mut writes = beside;
-        writes.extend(self.memory.make_room(&self.means.node, &trigger));
+        writes.extend(self.make_room(&trigger));
         let occurrence = Occurrence {
             playbook: playbook.clone(),
             trigger: text,
@@ -236,6 +237,13 @@ impl Engine {
         may && *tries < MOST_TRIES
     }
 
+    /// What takes out the occurrences of a trigger that are too many once one more is recorded.
+    pub(super) fn make_room(&mut self, trigger: &str) -> Vec<Write> {
+        let rate = self.armed.get(trigger).and_then(super::Armed::at_most);
+        let now = self.now();
+        self.memory.make_room(&self.means.node, trigger, rate, now)
+    }
+
     /// Deals with a call of a webhook, or with files that changed.
     pub(super) async fn take(
         &mut self,
@@ -247,11 +255,7 @@ impl Engine {
     ) -> Result<Verdict> {
         self.adopt().await?;
         let Some(armed) = self.armed.get(&trigger) else { return Ok(Verdict::Gone) };
-        let at_most = match &armed.trigger {
-            Trigger::Webhook(webhook) => webhook.at_most,
-            _ => None,
-        };
-        let now = self.now();
+        let (at_most, now) = (armed.at_most(), self.now());
         let wait = at_most.and_then(|at_most| self.memory.too_often(&trigger, at_most, now));
         if let Some(wait) = wait {
             return Ok(Verdict::TooOften(wait));
@@ -262,6 +266,6 @@ impl Engine {
 }
 
 /// `3/10m`.
-pub(super) fn rate((most, window): (u32, std::time::Duration)) -> String {
+pub(super) fn rate((most, window): Rate) -> String {
     format!("{most}/{}", identity::span(window))
 }

@@ -1,15 +1,14 @@
-//! Owns what is done about events. Each is looked at once, in their order; how far they are dealt with is recorded, so that
-//! none is lost while nobody listens, and what is looked at again after a crash is known by its record.
-
-use std::time::Duration;
+//! Owns what is done about events. Each is looked at once, in their order; how far they are dealt with is recorded with
+//! whatever one starts, so that none is lost while nobody listens, and none starts anything again after a crash.
 
 use effect::Result;
-use journal::{Event, Expect, Write};
+use journal::{Event, Expect};
 use serde_json::{Value, json};
 
 use super::go::{Happening, rate};
-use super::{EVENTS, Engine};
-use crate::playbooks::{OnEvent, Trigger};
+use super::trail::Rate;
+use super::{EVENTS, Engine, Verdict};
+use crate::playbooks::Trigger;
 use crate::triggers::matching;
 use crate::triggers::occurrence::{Occurrence, Outcome};
 
@@ -17,22 +16,23 @@ use crate::triggers::occurrence::{Occurrence, Outcome};
 const CHUNK: usize = 256;
 /// Events that concern nobody are looked at again after a crash, no more than these.
 const MOST_UNSAVED: u64 = 1000;
-/// What a playbook is not started more often by than this, unless it says how often: it may tell of what starts it.
-const AT_MOST: (u32, Duration) = (60, Duration::from_secs(60));
+/// How many records of what came too often wait to be written.
+const MOST_LEFT_OUT: usize = 1000;
 
 impl Engine {
     /// Looks at every event that has not been looked at.
     pub(super) async fn hear(&mut self) -> Result<()> {
         loop {
             let events = self.means.journal.events(self.heard, CHUNK).await?;
-            let mut skipped = Vec::new();
-            let mut concerned = false;
             for event in &events {
-                concerned |= self.hear_one(event, &mut skipped).await?;
+                self.hear_one(event).await?;
                 self.heard = event.id;
+                if self.left_out.len() >= MOST_LEFT_OUT {
+                    self.save_heard().await?;
+                }
             }
-            if concerned || self.heard.saturating_sub(self.saved) >= MOST_UNSAVED {
-                self.save_heard(skipped).await?;
+            if !self.left_out.is_empty() || self.heard.saturating_sub(self.saved) >= MOST_UNSAVED {
+                self.save_heard().await?;
             }
             if events.len() < CHUNK {
                 return Ok(());
@@ -40,15 +40,18 @@ impl Engine {
         }
     }
 
-    pub(super) async fn save_heard(&mut self, mut writes: Vec<Write>) -> Result<()> {
+    /// Records how far events are dealt with, and those that came too often.
+    pub(super) async fn save_heard(&mut self) -> Result<()> {
+        let mut writes = self.left_out.clone();
         writes.push(self.record(EVENTS, Some(self.heard.to_string())));
         self.write(writes).await?;
+        self.left_out.clear();
         self.saved = self.heard;
         Ok(())
     }
 
-    /// Has an event start whatever it starts. Whether it concerned anybody.
-    async fn hear_one(&mut self, event: &Event, skipped: &mut Vec<Write>) -> Result<bool> {
+    /// Has an event start whatever it starts.
+    async fn hear_one(&mut self, event: &Event) -> Result<()> {
         // What is no JSON has no fields.
         let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let mut concerned = Vec::new();
@@ -56,30 +59,37 @@ impl Engine {
             let Trigger::Event(on) = &armed.trigger else { continue };
             let is_own = is_of(event, &data, &armed.playbook.definition.name);
             if armed.standing.after < event.id && !is_own && matching::matches(on, &event.name, &data) {
-                concerned.push((name.clone(), on.clone()));
+                concerned.push((name.clone(), armed.at_most()));
             }
         }
-        let is_concerned = !concerned.is_empty();
-        for (name, on) in concerned {
-            self.hear_for(name, &on, event, &data, skipped).await?;
+        let mut left = concerned.len();
+        for (name, at_most) in concerned {
+            left -= 1;
+            // Until the last of its triggers has gone off, those before it are known by their records.
+            let dealt_with = if left == 0 { event.id } else { event.id.saturating_sub(1) };
+            self.hear_for(name, at_most, event, &data, dealt_with).await?;
         }
-        Ok(is_concerned)
+        Ok(())
     }
 
+    /// Has a trigger go off for an event; with that, events up to `dealt_with` are.
     async fn hear_for(
         &mut self,
         name: String,
-        on: &OnEvent,
+        at_most: Option<Rate>,
         event: &Event,
         data: &Value,
-        skipped: &mut Vec<Write>,
+        dealt_with: u64,
     ) -> Result<()> {
         let moment = format!("{:014}", event.id);
-        let at_most = on.at_most.unwrap_or(AT_MOST);
-        let is_known = self.memory.knows(&format!("{name}/{moment}"));
+        if self.memory.knows(&format!("{name}/{moment}")) {
+            return Ok(());
+        }
         let now = self.now();
-        if !is_known && self.memory.too_often(&name, at_most, now).is_some() {
-            skipped.extend(self.too_often(&name, &moment, event, at_most));
+        if let Some(at_most) = at_most
+            && self.memory.too_often(&name, at_most, now).is_some()
+        {
+            self.too_often(&name, &moment, event, at_most);
             return Ok(());
         }
         let told = json!({
@@ -96,15 +106,23 @@ impl Engine {
             event: told,
             missed: 0,
             waits: false,
-            advance: None,
-            beside: Vec::new(),
+            advance: (dealt_with > self.saved).then(|| self.record(EVENTS, Some(dealt_with.to_string()))),
+            beside: self.left_out.clone(),
         };
-        self.go_off(happening).await.map(drop)
+        match self.go_off(happening).await? {
+            Verdict::Recorded { .. } => {
+                self.left_out.clear();
+                self.saved = self.saved.max(dealt_with);
+            }
+            Verdict::Known => self.saved = self.saved.max(dealt_with),
+            Verdict::TooOften(_) | Verdict::Gone => {}
+        }
+        Ok(())
     }
 
-    /// The records of an event that comes too often. They are written with those of others: there may be many.
-    fn too_often(&mut self, name: &str, moment: &str, event: &Event, at_most: (u32, Duration)) -> Vec<Write> {
-        let Some(armed) = self.armed.get(name) else { return Vec::new() };
+    /// Has the records of an event that comes too often written with those of others: there may be many.
+    fn too_often(&mut self, name: &str, moment: &str, event: &Event, at_most: Rate) {
+        let Some(armed) = self.armed.get(name) else { return };
         let occurrence = Occurrence {
             playbook: armed.playbook.definition.name.clone(),
             trigger: armed.text.clone(),
@@ -117,11 +135,11 @@ impl Engine {
             since: event.at,
         };
         let record = format!("{name}/{moment}");
-        let mut writes = self.memory.make_room(&self.means.node, name);
+        let room = self.make_room(name);
+        self.left_out.extend(room);
         // It says the same as one that is there already.
-        writes.push(occurrence.write(&self.means.node, &record, Expect::Any));
+        self.left_out.push(occurrence.write(&self.means.node, &record, Expect::Any));
         self.memory.remember(&record, Outcome::Skipped, self.now());
-        writes
     }
 }
 

@@ -1,26 +1,24 @@
 //! Owns what the engine remembers of recorded occurrences: which there are, which wait, how often a trigger has gone off.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use effect::{Result, Timestamp};
 use journal::{Expect, Journal, RunId, Write};
 
-use crate::triggers::occurrence::{self, KEPT, KEPT_MILLIS, Occurrence, Outcome, write};
+use super::trail::{Rate, Trail};
+use crate::triggers::occurrence::{self, KIND, Occurrence, Outcome, write};
 
-/// More starts than these are not counted.
-const MOST_STARTS: usize = 10_000;
 /// How many records one transaction takes away.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The names of each trigger's occurrences, the newest last.
-    recent: HashMap<String, VecDeque<String>>,
-    known: HashSet<String>,
-    /// When each trigger has gone off.
-    starts: HashMap<String, VecDeque<Timestamp>>,
+    /// What is recorded of each trigger, but not what was started by hand.
+    trails: HashMap<String, Trail>,
+    /// Playbooks that were started by hand, and may be loaded no more.
+    pub(super) by_hand: BTreeSet<String>,
     /// What waits, by playbook; the first first.
     pub(super) queues: BTreeMap<String, VecDeque<Queued>>,
     /// Runs that have been asked to make way.
@@ -38,114 +36,111 @@ pub(super) struct Queued {
     pub(super) value: String,
 }
 
-/// The trigger of an occurrence.
-pub(super) fn trigger_of(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(trigger, _)| trigger)
+/// The trigger of an occurrence, and what tells it from the others of this trigger.
+pub(super) fn parts(name: &str) -> (&str, &str) {
+    name.rsplit_once('/').unwrap_or((name, ""))
 }
 
 impl Memory {
-    /// Reads what is recorded, and takes out what is too old.
+    /// Reads what is recorded.
     pub(super) async fn load(journal: &Journal, node: &str) -> Result<Self> {
         let mut memory = Self::default();
-        let oldest = Timestamp(journal.clock().now().0.saturating_sub(KEPT_MILLIS));
         let mut found = Vec::new();
+        let mut queued = Vec::new();
         let mut gone = Vec::new();
-        for record in journal.records(occurrence::KIND, Some(node)).await? {
+        for record in journal.records(KIND, Some(node)).await? {
             match Occurrence::read(&record) {
-                Ok(occurrence) if occurrence.since < oldest && occurrence.outcome != Outcome::Queued => {
-                    gone.push(record.name);
+                Ok(occurrence) if occurrence::is_by_hand(&record.name) => {
+                    memory.by_hand.insert(occurrence.playbook);
                 }
-                Ok(occurrence) => found.push((record.name, record.value, occurrence)),
+                Ok(occurrence) => {
+                    found.push((occurrence.since, record.name.clone(), occurrence.outcome));
+                    if occurrence.outcome == Outcome::Queued {
+                        queued.push(Queued { name: record.name, occurrence, value: record.value });
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "an occurrence is left out");
                     gone.push(record.name);
                 }
             }
         }
-        found.sort_by(|(one, _, first), (other, _, second)| (first.since, one).cmp(&(second.since, other)));
-        for (name, value, occurrence) in found {
-            if occurrence.outcome == Outcome::Queued {
-                let queue = memory.queues.entry(occurrence.playbook.clone()).or_default();
-                queue.push_back(Queued { name: name.clone(), occurrence: occurrence.clone(), value });
-            }
-            memory.remember(&name, occurrence.outcome, occurrence.since);
+        found.sort_by(|(first, one, _), (second, other, _)| (first, one).cmp(&(second, other)));
+        for (since, name, outcome) in found {
+            memory.remember(&name, outcome, since);
         }
-        // More than are kept: starts by hand are not counted when they are recorded.
-        for names in memory.recent.values_mut() {
-            while names.len() > KEPT {
-                gone.extend(names.pop_front());
-            }
+        queued.sort_by(|one, other| {
+            (one.occurrence.since, &one.name).cmp(&(other.occurrence.since, &other.name))
+        });
+        for one in queued {
+            memory.queues.entry(one.occurrence.playbook.clone()).or_default().push_back(one);
         }
-        let is_queued = |name: &String| memory.queues.values().flatten().any(|queued| queued.name == *name);
-        gone.retain(|name| !is_queued(name));
         for names in gone.chunks(CHUNK) {
-            let take_out = |name: &String| write(occurrence::KIND, node, name, None, Expect::Any);
-            journal.write(names.iter().map(take_out).collect()).await?;
-        }
-        for name in &gone {
-            memory.known.remove(name);
+            journal.write(names.iter().map(|name| take_out(node, name)).collect()).await?;
         }
         Ok(memory)
     }
 
     pub(super) fn knows(&self, name: &str) -> bool {
-        self.known.contains(name)
+        let (trigger, moment) = parts(name);
+        self.trails.get(trigger).is_some_and(|trail| trail.knows(moment))
     }
 
     /// Takes in that an occurrence is recorded.
     pub(super) fn remember(&mut self, name: &str, outcome: Outcome, at: Timestamp) {
         self.failed.remove(name);
-        let trigger = trigger_of(name);
-        if self.known.insert(name.to_owned()) {
-            self.recent.entry(trigger.to_owned()).or_default().push_back(name.to_owned());
-            if matches!(outcome, Outcome::Started | Outcome::Queued) {
-                let starts = self.starts.entry(trigger.to_owned()).or_default();
-                starts.push_back(at);
-                if starts.len() > MOST_STARTS {
-                    starts.pop_front();
-                }
-            }
+        if self.knows(name) {
+            return;
         }
+        let (trigger, moment) = parts(name);
+        let is_start = matches!(outcome, Outcome::Started | Outcome::Queued);
+        let trail = self.trails.entry(trigger.to_owned()).or_insert_with(|| Trail::of(trigger));
+        trail.add(moment, at, is_start);
     }
 
     /// Takes out the occurrences of a trigger that are too many once one more is recorded.
-    pub(super) fn make_room(&mut self, node: &str, trigger: &str) -> Vec<Write> {
-        let Some(names) = self.recent.get_mut(trigger) else { return Vec::new() };
-        let waits: HashSet<&str> =
-            self.queues.values().flatten().map(|queued| queued.name.as_str()).collect();
-        let mut writes = Vec::new();
-        // Once around at most: what waits is kept.
-        for _ in 0..names.len() {
-            if names.len() < KEPT + waits.len() {
-                break;
-            }
-            let Some(name) = names.pop_front() else { break };
-            if waits.contains(name.as_str()) {
-                names.push_back(name);
-                continue;
-            }
-            writes.push(write(occurrence::KIND, node, &name, None, Expect::Any));
-            self.known.remove(&name);
+    pub(super) fn make_room(
+        &mut self,
+        node: &str,
+        trigger: &str,
+        rate: Option<Rate>,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        let Some(trail) = self.trails.get_mut(trigger) else { return Vec::new() };
+        let gone = trail.surplus(rate, now, &waiting_of(&self.queues, trigger));
+        if !gone.is_empty() {
+            trail.forget(&gone);
         }
-        writes
+        gone.iter().map(|moment| take_out(node, &format!("{trigger}/{moment}"))).collect()
     }
 
-    /// How long a trigger must wait that has gone off `most` times within `window`.
-    pub(super) fn too_often(
-        &mut self,
-        trigger: &str,
-        (most, window): (u32, Duration),
-        now: Timestamp,
-    ) -> Option<Duration> {
-        let starts = self.starts.get_mut(trigger)?;
-        // A clock that was set back: what is to come does not count.
-        starts.retain(|at| now.since(*at) < window && *at <= now);
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(MOST_STARTS);
-        if starts.len() < most {
-            return None;
+    /// The names of those that were recorded before a time and wait for nothing.
+    pub(super) fn before(&self, oldest: Timestamp) -> Vec<String> {
+        let of_one = |(trigger, trail): (&String, &Trail)| {
+            let found = trail.before(oldest, &waiting_of(&self.queues, trigger));
+            found.into_iter().map(|moment| format!("{trigger}/{moment}")).collect::<Vec<_>>()
+        };
+        self.trails.iter().flat_map(of_one).collect()
+    }
+
+    /// Takes in that some are recorded no more.
+    pub(super) fn forget(&mut self, names: &[String]) {
+        let mut gone: HashMap<&str, Vec<String>> = HashMap::new();
+        for (trigger, moment) in names.iter().map(|name| parts(name)) {
+            gone.entry(trigger).or_default().push(moment.to_owned());
         }
-        let first = starts.get(starts.len() - most.max(1)).copied().unwrap_or(now);
-        Some(window.saturating_sub(now.since(first)).max(Duration::from_secs(1)))
+        for (trigger, moments) in gone {
+            let is_left = self.trails.get_mut(trigger).is_some_and(|trail| trail.forget(&moments));
+            if !is_left {
+                self.trails.remove(trigger);
+            }
+        }
+    }
+
+    /// How long a trigger must wait that has gone off as often as it may.
+    pub(super) fn too_often(&self, trigger: &str, rate: Rate, now: Timestamp) -> Option<Duration> {
+        let first = self.trails.get(trigger)?.full_since(rate, now)?;
+        Some(rate.1.saturating_sub(now.since(first)).max(Duration::from_secs(1)))
     }
 
     pub(super) fn waiting(&self, playbook: &str) -> usize {
@@ -161,4 +156,16 @@ impl Memory {
             }
         }
     }
+}
+
+/// The record of an occurrence taken out.
+pub(super) fn take_out(node: &str, name: &str) -> Write {
+    write(KIND, node, name, None, Expect::Any)
+}
+
+/// Which occurrences of a trigger wait.
+fn waiting_of<'a>(queues: &'a BTreeMap<String, VecDeque<Queued>>, trigger: &str) -> HashSet<&'a str> {
+    let queue = trigger.split_once('/').and_then(|(playbook, _)| queues.get(playbook));
+    let parts = queue.into_iter().flatten().map(|queued| parts(&queued.name));
+    parts.filter(|(of, _)| *of == trigger).map(|(_, moment)| moment).collect()
 }

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use effect::{Code, Error, Result, Timestamp};
@@ -23,6 +24,10 @@ const LONGEST: usize = 256;
 const MOST_MOVES: usize = 400;
 /// A doubled hour has no more times than this that went off the first time round.
 const MOST_DOUBLED: usize = 2 * 3600 * 24;
+/// How many times are compared with the next ones: enough for those of a day or a week that are not all alike.
+const MOST_COMPARED: usize = 16;
+/// Where an expression is tried out.
+const BEGINNING: civil::DateTime = civil::datetime(2000, 1, 1, 0, 0, 0, 0);
 
 /// A cron expression in a time zone.
 #[derive(Clone)]
@@ -60,7 +65,7 @@ impl Expression {
             fields => matches!(fields[fields.len() - 4], "*" | "*/1"),
         };
         let expression = Self { cron, is_hourly, zone };
-        match expression.search(civil::datetime(2000, 1, 1, 0, 0, 0, 0), true) {
+        match expression.search(BEGINNING, true) {
             Some(_) => Ok(expression),
             None => Err(Error::new(
                 Code::CronNever,
@@ -74,6 +79,14 @@ impl Expression {
         let after = jiff::Timestamp::from_millisecond(after.0).ok()?;
         let found = if self.is_hourly { self.next_by_clock(after) } else { self.next_once(after) }?;
         Some(Timestamp(found.as_millisecond()))
+    }
+
+    /// The shortest time from one of the first times to the next, by a clock that nobody moves.
+    pub(super) fn shortest_distance(&self) -> Option<Duration> {
+        let first = self.search(BEGINNING, true);
+        let times = std::iter::successors(first, |time| self.search(*time, false)).take(MOST_COMPARED);
+        let times: Vec<civil::DateTime> = times.collect();
+        times.windows(2).map(|pair| pair[1].duration_since(pair[0]).unsigned_abs()).min()
     }
 
     /// Each time as often as the clock shows it.

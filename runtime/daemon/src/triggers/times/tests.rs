@@ -180,7 +180,7 @@ fn times_that_make_no_sense_are_refused() {
     let often = Trigger::Every(Every { every: Duration::from_millis(10), jitter: Duration::ZERO });
     assert_eq!(check(&often).unwrap_err().code, Code::TriggerTime);
     let late = Trigger::Every(Every { every: SHORTEST, jitter: LONGEST_JITTER * 2 });
-    assert_eq!(check(&late).unwrap_err().code, Code::TriggerTime);
+    assert_eq!(check_jitter(&late).unwrap_err().code, Code::TriggerTime);
 }
 
 #[test]
@@ -211,6 +211,42 @@ fn jitter_puts_each_time_off_by_a_share_that_stays_the_same() {
         shares.insert(late);
     }
     assert!(shares.len() > 90, "{shares:?}");
+}
+
+fn jittered(expression: &str, zone: &str, jitter: u64) -> Result<Times> {
+    let (expression, zone) = (expression.into(), Some(zone.into()));
+    let trigger = Trigger::Cron(Cron { expression, zone, jitter: Duration::from_secs(jitter) });
+    Times::of(&trigger, "", &TimeZone::UTC).map(Option::unwrap)
+}
+
+#[test]
+fn a_jitter_that_reaches_beyond_the_next_time_is_refused() {
+    let every = |seconds, jitter| {
+        let (every, jitter) = (Duration::from_secs(seconds), Duration::from_secs(jitter));
+        Times::of(&Trigger::Every(Every { every, jitter }), "", &TimeZone::UTC)
+    };
+    assert!(every(60, 59).is_ok());
+    for jitter in [60, 120] {
+        let error = every(60, jitter).unwrap_err();
+        assert_eq!(error.code, Code::TriggerTime);
+        assert!(error.message.ends_with("is not shorter than the 1m from one time to the next"), "{error}");
+    }
+    let (minute, hour) = (60, 3600);
+    for (expression, zone, longest) in [
+        ("* * * * *", "UTC", minute),
+        ("0 9,17 * * *", "UTC", 8 * hour),
+        // The first two are not the nearest.
+        ("0 0,1 * * *", "UTC", hour),
+        ("*/40 * * * *", "Europe/Berlin", 20 * minute),
+        ("0 9 * * SUN,WED,THU", "America/New_York", 24 * hour),
+        // Also where a day has 23 hours.
+        ("30 2 * * *", "Europe/Berlin", 24 * hour),
+        ("0 0 29 2 *", "UTC", 24 * hour),
+    ] {
+        assert!(jittered(expression, zone, longest).is_ok(), "{expression}");
+        let error = jittered(expression, zone, longest + 1).unwrap_err();
+        assert_eq!(error.code, Code::TriggerTime, "{expression}");
+    }
 }
 
 #[test]
