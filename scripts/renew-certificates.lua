@@ -4,7 +4,12 @@
 -- The daemon renews each when its own time comes, and tries again when that fails. What is still not renewed halfway between
 -- then and its end is renewed here, at night; and whatever you name, at any time:
 --
---     mcrun start renew-certificates --param id=hello.mcrun.test
+--     mcrun start renew-certificates --id hello.mcrun.test
+--
+-- It sees and renews what the operator's policy lets it:
+--
+--     [policy]
+--     scripts = ["certs"]
 
 --- Whether half of the time between a certificate's renewal and its end has passed.
 local function is_late(certificate: any): boolean

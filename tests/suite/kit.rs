@@ -1,5 +1,6 @@
 //! `mcrun test`: what ships passes its tests, and the kit tells what does not hold.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
@@ -65,6 +66,35 @@ fn files_lie_in_a_scratch_root_and_those_beside_the_script_can_be_read() {
     test(&place, 0, body);
     assert_eq!(place.read("scripts/data.toml"), "a = 1\n");
     assert!(!Path::new("/srv/app/x").exists());
+}
+
+#[test]
+fn images_come_from_registries_that_have_everything() {
+    let place = Place::new();
+    fs::create_dir_all(place.at("scripts/web")).unwrap();
+    fs::write(place.at("scripts/web/Containerfile"), "FROM scratch\n").unwrap();
+    let body = r#"
+        test("images", function()
+            local web = images.ensure({ image = "mcr.example/web:v1" })
+            test.equal({ web.changed, images.ensure({ image = "mcr.example/web:v1" }).changed }, { true, false })
+            containers.ensure { name = "web", image = web.after.reference }
+            containers.ensure { name = "db", image = "db:v1" }
+            images.tag { image = "mcr.example/web:v1", tag = "localhost/web:dev" }
+            local built = images.build { context = "web", tag = "mcr.example/built:v1" }
+            test.equal(images.build({ context = "web", tag = "mcr.example/built:v1" }).changed, false)
+            test.equal(images.push({ image = "mcr.example/built:v1" }).after.id, built.after.id)
+            test.equal(images.push({ image = "mcr.example/built:v1" }).changed, false)
+            test.equal(images.digest({ image = "mcr.example/built:v1" }).id, built.after.id)
+            images.remove { image = "localhost/web:dev" }
+            test.fails("MC-C002", function() images.remove { image = "mcr.example/web:v1" } end)
+            containers.remove { name = "web" }
+            images.remove { image = "mcr.example/web:v1" }
+            local names = {}
+            for _, image in images.list {} do table.insert(names, image.name) end
+            test.equal(names, { "docker.io/library/db:v1", "mcr.example/built:v1" })
+        end)
+    "#;
+    test(&place, 0, body);
 }
 
 #[test]
@@ -240,7 +270,7 @@ fn a_file_that_cannot_be_used_says_why() {
     test(&place, 1, "test(uuid(), function() end)").says(&["MC-T003", "did not come up again"]);
     test(&place, 1, "test('spins', function() while true do end end)").says(&["MC-S011"]);
     place.ends(1, &["test", &place.at("nowhere.test.lua")]).says(&["MC-S008"]);
-    std::fs::create_dir(place.at("empty")).expect("the place is writable");
+    fs::create_dir(place.at("empty")).expect("the place is writable");
     place.ends(1, &["test", &place.at("empty")]).says(&["MC-T003", "there is no test file"]);
 }
 

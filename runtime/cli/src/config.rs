@@ -175,6 +175,11 @@ impl Config {
         Ok(config)
     }
 
+    /// What the operator's policy grants scripts and playbooks at most; none where there is no policy.
+    pub(crate) fn granted(&self) -> Option<&[String]> {
+        self.policy.as_ref().map(|policy| policy.scripts.as_slice())
+    }
+
     /// What the syntax cannot tell: capabilities and secrets that make no sense.
     fn check(&self) -> Result<()> {
         if let Some(policy) = &self.policy {

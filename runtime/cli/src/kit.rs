@@ -6,6 +6,7 @@ mod clock;
 mod effects;
 mod faults;
 mod gateway;
+mod images;
 mod machine;
 mod nested;
 mod scratch;
@@ -116,6 +117,9 @@ impl Kit {
         let system = system::World::new(root, Arc::new(Services(containers.clone())));
         system::register(&mut registry, &system);
         containers::effects::register(&mut registry, &containers);
+        // Nothing here fails in a way that another attempt would mend, so nothing is spread.
+        let images = containers::images::effects::World::new(containers, root, Arc::new(|| 0.0));
+        containers::images::effects::register(&mut registry, &Arc::new(images));
         certs::effects::register(&mut registry, &certificates);
         certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
         dns::effects::register(&mut registry, &names);

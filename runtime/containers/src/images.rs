@@ -13,8 +13,9 @@ mod retry;
 mod stream;
 mod trust;
 
+pub use api::Upload;
 pub use engine::{Held, Images, Login};
 pub use reference::Reference;
 pub use retry::Jitter;
 
-pub(crate) use api::{Api, Transport, Upload};
+pub(crate) use api::{Api, Transport};

@@ -5,7 +5,7 @@ mod changes;
 mod list;
 
 use daemon::playbooks::history::{self, Active, Failed, History, Version};
-use daemon::playbooks::{CatchUp, Definition, Overlap, Parameter, ParameterKind};
+use daemon::playbooks::{self, CatchUp, Definition, Overlap, Parameter, ParameterKind};
 use effect::units::Span;
 use effect::{Code, Result};
 use serde_json::{Value, json};
@@ -54,6 +54,12 @@ async fn unknown(history: &History, name: &str) -> effect::Error {
 
 fn triggers(definition: &Definition) -> Vec<String> {
     definition.on.iter().map(ToString::to_string).collect()
+}
+
+/// What it takes and is not granted.
+fn lacking(app: &App, active: &Active) -> Vec<String> {
+    let allow = active.definition().and_then(|definition| definition.allow);
+    playbooks::lacking(allow.as_deref(), app.config.granted())
 }
 
 fn overlap(overlap: Overlap) -> &'static str {
@@ -144,6 +150,7 @@ async fn show(app: &App, history: &History, name: &str, as_json: bool) -> Result
         shown["triggers"] = json!(triggers(&definition));
         shown["params"] = params.collect();
         shown["allow"] = json!(definition.allow);
+        shown["lacking"] = json!(lacking(app, &active));
         shown["overlap"] = json!(overlap(definition.overlap));
         shown["catch_up"] = json!(catch_up(definition.catch_up));
         shown["timeout"] = json!(definition.timeout.map(|timeout| Span(timeout).to_string()));
@@ -165,6 +172,10 @@ async fn show(app: &App, history: &History, name: &str, as_json: bool) -> Result
     match &definition.allow {
         Some(allow) => line("allow", &allow.join(" ")),
         None => line("allow", "whatever the policy grants"),
+    }
+    match lacking(app, &active).join(" ") {
+        lacking if lacking.is_empty() => {}
+        lacking => line("not granted", &lacking),
     }
     line("overlap", overlap(definition.overlap));
     line("catch_up", catch_up(definition.catch_up));

@@ -2,13 +2,13 @@
 //! same trait as the real ones and start nothing.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use containers::diff::predict;
 use containers::effects::{Prober, World};
+use containers::images::Images;
 use containers::{
     Attach, Attached, Driver, Exec, ExecOutput, Feature, FieldDiff, Health, ImageDefaults, LogLine, LogQuery,
     Observed, Secrets, Spec, State, Stream, Usage,
@@ -18,16 +18,18 @@ use journal::Clock as _;
 use tokio::sync::mpsc;
 
 use super::clock::TestClock;
+use super::images::{Shelf, Store, defaults, find, fingerprint};
 
 /// Everything that runs, by name.
 pub(super) struct Machine {
     live: Mutex<BTreeMap<String, Observed>>,
-    clock: Arc<TestClock>,
+    images: Mutex<Shelf>,
+    pub(super) clock: Arc<TestClock>,
 }
 
 impl Machine {
     pub(super) fn new(clock: Arc<TestClock>) -> Arc<Self> {
-        Arc::new(Self { live: Mutex::default(), clock })
+        Arc::new(Self { live: Mutex::default(), images: Mutex::default(), clock })
     }
 
     /// The world of the effects on containers.
@@ -35,16 +37,23 @@ impl Machine {
         let options = containers::podman::Options { socket: None, state_dir: "/".into() };
         // Only asked what it can do: what passes in a test has to pass on a machine with an engine.
         let features = containers::podman::Podman::new(&options).features();
-        let images = Memory { machine: self.clone(), name: "podman", features };
+        let images = Memory { machine: self.clone(), name: ENGINE, features };
         let programs = Memory { machine: self.clone(), name: "process", features: NATIVE };
         Arc::new(World::of(Arc::new(images), Arc::new(programs), Arc::new(Content)))
     }
 
-    fn live(&self) -> MutexGuard<'_, BTreeMap<String, Observed>> {
+    pub(super) fn live(&self) -> MutexGuard<'_, BTreeMap<String, Observed>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken before `live` where both are.
+    pub(super) fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The driver that has images.
+const ENGINE: &str = "podman";
 /// What native programs can do for any user.
 const NATIVE: &[Feature] = &[
     Feature::Exec,
@@ -81,34 +90,17 @@ impl Memory {
     }
 
     fn image_of(&self, spec: &Spec) -> Option<ImageDefaults> {
-        spec.image.as_deref().map(defaults)
+        spec.image.as_deref().map(|image| self.defaults(image))
+    }
+
+    /// What is on the node, else what a registry would have: nobody has to bring the image of a container first.
+    fn defaults(&self, image: &str) -> ImageDefaults {
+        let held = find(&self.machine.shelf(), image).and_then(|held| held.defaults.clone());
+        held.unwrap_or_else(|| defaults(image))
     }
 
     fn unknown(name: &str) -> Error {
         Error::new(Code::ContainerUnknown, format!("there is no container `{name}`"))
-    }
-}
-
-fn fingerprint(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A content of its own for each tag, which its digest names as well.
-fn defaults(image: &str) -> ImageDefaults {
-    let (name, id) = match image.rsplit_once('@') {
-        Some((name, digest)) => (name, digest.to_owned()),
-        None => (image, format!("sha256:{:064x}", fingerprint(image))),
-    };
-    let is_tag = |(_, tag): &(&str, &str)| !tag.contains('/');
-    let repository = name.rsplit_once(':').filter(is_tag).map_or(name, |(repository, _)| repository);
-    ImageDefaults {
-        digests: vec![format!("{repository}@{id}")],
-        id,
-        names: vec![name.to_owned()],
-        entrypoint: vec!["/entrypoint".to_owned()],
-        ..ImageDefaults::default()
     }
 }
 
@@ -127,7 +119,11 @@ impl Driver for Memory {
     }
 
     async fn image_defaults(&self, image: &str) -> Result<Option<ImageDefaults>> {
-        Ok(Some(defaults(image)))
+        Ok(Some(self.defaults(image)))
+    }
+
+    fn images(&self) -> Option<Arc<dyn Images>> {
+        (self.name == ENGINE).then(|| Arc::new(Store(self.machine.clone())) as Arc<dyn Images>)
     }
 
     async fn inspect(&self, name: &str) -> Result<Option<Observed>> {
@@ -140,6 +136,9 @@ impl Driver for Memory {
     }
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
+        if let Some(image) = &spec.image {
+            Store(self.machine.clone()).hold(image);
+        }
         let mut live = self.machine.live();
         if live.contains_key(&spec.name) {
             return Err(Error::new(Code::EngineFailed, format!("the name `{}` is in use", spec.name)));

@@ -7,8 +7,8 @@ use serde_json::Value;
 /// Folders that every machine has.
 const USUAL: [&str; 10] =
     ["etc", "home", "opt", "root", "run", "srv", "tmp", "usr/local/bin", "var/lib", "var/log"];
-/// Fields of `files` effects that are paths of this machine.
-const PATHS: [&str; 7] = ["path", "source", "target", "from", "to", "archive", "folder"];
+/// Fields of effects on files and images that are paths of this machine.
+const PATHS: [&str; 8] = ["context", "path", "source", "target", "from", "to", "archive", "folder"];
 /// Fields of `files` of a certificate that are.
 const PLACES: [&str; 4] = ["cert", "key", "pair", "ca"];
 
@@ -47,10 +47,11 @@ impl Scratch {
             }
             return;
         }
-        if !effect.starts_with("files.") {
+        let is_image = effect.starts_with("images.");
+        if !is_image && !effect.starts_with("files.") {
             return;
         }
-        let is_read = matches!(effect, "files.read" | "files.stat");
+        let is_read = is_image || matches!(effect, "files.read" | "files.stat");
         for (name, value) in arguments.as_object_mut().into_iter().flatten() {
             let Value::String(text) = value else { continue };
             if !PATHS.contains(&name.as_str())

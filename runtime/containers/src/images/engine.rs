@@ -30,6 +30,11 @@ pub trait Images: Send + Sync {
     /// All images on the node that have a name, and those without one.
     async fn list(&self) -> Result<Vec<Held>>;
 
+    /// What a registry has under a name, where that is known without asking it: only where nothing is real.
+    fn in_registry(&self, _: &Reference) -> Option<Held> {
+        None
+    }
+
     /// Gets an image from its registry.
     async fn pull(&self, reference: &Reference, login: Option<&Login>, limits: &Limits) -> Result<()>;
 

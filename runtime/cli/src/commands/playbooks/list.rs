@@ -1,12 +1,13 @@
 //! Owns the list of playbooks.
 
 use daemon::playbooks::history::{Active, Failed, History};
+use daemon::playbooks::lacking_note;
 use daemon::triggers::schedule::soonest;
 use effect::Result;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{failed_json, short, tell, triggers};
+use super::{failed_json, lacking, short, tell, triggers};
 use crate::app::App;
 use crate::commands::schedule;
 use crate::exit::Exit;
@@ -24,6 +25,7 @@ pub(super) async fn list(app: &App, history: &History, as_json: bool) -> Result<
             .iter()
             .map(|active| {
                 let mut row = row_json(active, broken(&active.name));
+                row["lacking"] = json!(lacking(app, active));
                 row["next"] = json!(next(active).map(render::rfc3339));
                 row
             })
@@ -48,6 +50,12 @@ pub(super) async fn list(app: &App, history: &History, as_json: bool) -> Result<
             ]);
         }
         table.print();
+    }
+    for active in &active {
+        let lacking = lacking(app, active);
+        if !lacking.is_empty() {
+            render::note(lacking_note(&active.name, &lacking));
+        }
     }
     for failed in &failed {
         tell(failed);

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daemon::playbooks::{Loader, Mistake, Options, Parts, Shelf, Text};
+use daemon::playbooks::{
+    Loader, Mistake, Options, Parts, Playbook, Shelf, Table, Text, lacking, lacking_note,
+};
 use effect::Result;
 use tokio::sync::watch;
 
@@ -31,6 +33,7 @@ pub(super) async fn keep(app: &App, listeners: &mut Listeners) -> Result<Shelf> 
     })
     .await?;
     listeners.tasks.spawn(keeper.keep(listeners.shutdown()));
+    listeners.tasks.spawn(warn(shelf.table(), live.clone(), listeners.shutdown()));
     listeners.tasks.spawn(follow(shelf.clone(), live, listeners.shutdown()));
     shelf.loaded().await;
     if !app.config.playbooks.folders.is_empty() {
@@ -60,6 +63,35 @@ async fn follow(shelf: Shelf, mut live: watch::Receiver<Arc<Config>>, mut over: 
             Err(error) => tracing::error!(%error, "playbooks are loaded from where they were before"),
         }
     }
+}
+
+/// Says which playbooks take what the operator's policy does not grant, whenever either changes.
+async fn warn(
+    mut table: watch::Receiver<Arc<Table>>,
+    mut live: watch::Receiver<Arc<Config>>,
+    mut over: watch::Receiver<bool>,
+) {
+    let mut said = Vec::new();
+    loop {
+        let lacking = lacking_in(&table.borrow_and_update(), &live.borrow_and_update());
+        for note in lacking.iter().filter(|note| !said.contains(*note)) {
+            tracing::warn!("{note}");
+        }
+        said = lacking;
+        tokio::select! {
+            Ok(()) = table.changed() => {}
+            Ok(()) = live.changed() => {}
+            _ = over.wait_for(|is_over| *is_over) => return,
+        }
+    }
+}
+
+fn lacking_in(table: &Table, config: &Config) -> Vec<String> {
+    let note = |(name, playbook): (&String, &Arc<Playbook>)| {
+        let lacking = lacking(playbook.definition.allow.as_deref(), config.granted());
+        (!lacking.is_empty()).then(|| lacking_note(name, &lacking))
+    };
+    table.playbooks.iter().filter_map(note).collect()
 }
 
 /// Another build may read the same file otherwise.

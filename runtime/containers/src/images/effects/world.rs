@@ -144,6 +144,10 @@ impl World {
         reference: &Reference,
         access: &Access<'_>,
     ) -> Result<Remote> {
+        if let Some(held) = engine.in_registry(reference) {
+            let (id, size) = (held.id.clone(), held.size);
+            return Ok(Remote { digest: held.id, id, size, defaults: held.defaults.unwrap_or_default() });
+        }
         let login = self.login(context, reference, access.auth).await?;
         let authority = self.authority(access.ca)?;
         let config = trust::config(&engine.trust_folder(&reference.registry), authority.as_ref())?;
