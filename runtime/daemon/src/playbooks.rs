@@ -27,6 +27,7 @@ pub use self::definition::{
     ParameterKind, Trigger,
 };
 pub use self::folder::list as files;
+pub(crate) use self::folder::{Identity, identity};
 pub use self::grants::grants;
 pub use self::keeper::Keeper;
 pub use self::loader::{Loader, Mistake, Parts, Text};
