@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use self::followed::Followed;
 use self::scan::{Print, scan};
 use self::watching::{Cover, Heard, Watching};
-use super::engine::{Call, Inbox, Verdict};
+use super::engine::{Call, Inbox, Told, Verdict};
 use super::identity;
 use super::occurrence::write;
 use super::wake::ended;
@@ -212,23 +212,24 @@ impl Files {
         paths.truncate(MOST_TOLD);
         let event: Value = json!({ "kind": "file", "paths": paths, "at": at.to_string() });
         let (answer, answered) = oneshot::channel();
-        let call = Call {
+        let told = Told {
             trigger: name.to_owned(),
             // What they are now belongs to it: a clock that is set back shows the same time twice.
             moment: format!("{:014}-{}", at.0, print.mark()),
             at,
             event,
             beside: vec![self.record(name, &print)],
-            answer,
+            marks: Vec::new(),
+            is_ignored: false,
         };
         let ended = || Error::new(Code::FileWatch, "the engine of triggers has ended").retryable();
-        if !self.inbox.tell(call).await {
+        if !self.inbox.tell(Call { told, answer }).await {
             return Err(ended());
         }
         match answered.await.map_err(|_| ended())?? {
             // The engine has not taken over yet what is loaded, or the playbook is gone.
             Verdict::Gone => Ok(()),
-            Verdict::Recorded { .. } | Verdict::Known | Verdict::TooOften(_) => {
+            Verdict::Recorded { .. } | Verdict::Known | Verdict::Ignored | Verdict::TooOften(_) => {
                 if let Some(followed) = self.followed.get_mut(name) {
                     followed.print = print;
                 }

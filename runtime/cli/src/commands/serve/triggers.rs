@@ -143,7 +143,7 @@ impl Hooks {
             store: Mutex::default(),
             clock: app.clock.clone(),
         });
-        let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone(), app.node.clone());
+        let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone());
         Ok(Self { listener, limits: settings.limits(), tls, webhooks })
     }
 

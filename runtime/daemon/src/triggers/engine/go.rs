@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::memory::Queued;
 use super::{Engine, Verdict};
 use crate::metrics::Metrics;
-use crate::playbooks::{Overlap, Trigger, params};
+use crate::playbooks::{Overlap, params};
 use crate::runs::{By, Cause, Order};
 use crate::triggers::identity;
 use crate::triggers::occurrence::{KIND, Occurrence, Outcome};
@@ -234,30 +234,6 @@ impl Engine {
         let tries = self.memory.failed.entry(name.to_owned()).or_default();
         *tries += 1;
         may && *tries < MOST_TRIES
-    }
-
-    /// Deals with a call of a webhook, or with files that changed.
-    pub(super) async fn take(
-        &mut self,
-        trigger: String,
-        moment: String,
-        at: Timestamp,
-        event: Value,
-        beside: Vec<Write>,
-    ) -> Result<Verdict> {
-        self.adopt().await?;
-        let Some(armed) = self.armed.get(&trigger) else { return Ok(Verdict::Gone) };
-        let at_most = match &armed.trigger {
-            Trigger::Webhook(webhook) => webhook.at_most,
-            _ => None,
-        };
-        let now = self.now();
-        let wait = at_most.and_then(|at_most| self.memory.too_often(&trigger, at_most, now));
-        if let Some(wait) = wait {
-            return Ok(Verdict::TooOften(wait));
-        }
-        let (missed, waits, advance) = (0, false, None);
-        self.go_off(Happening { trigger, moment, at, event, missed, waits, advance, beside }).await
     }
 }
 
