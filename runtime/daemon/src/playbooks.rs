@@ -28,6 +28,7 @@ pub use self::definition::{
 };
 pub use self::folder::list as files;
 pub use self::grants::{grants, lacking, lacking_note};
+pub(crate) use self::folder::{Identity, identity};
 pub use self::keeper::Keeper;
 pub use self::loader::{Loader, Mistake, Parts, Text};
 pub use self::places::{Places, calls_playbook, names_playbook};

@@ -10,6 +10,8 @@ pub(super) struct Claim {
     pub(super) wants: Option<String>,
     /// The name of its active version.
     pub(super) holds: Option<String>,
+    /// Whether it is there no more, and holds that name only until another file has it.
+    pub(super) is_missing: bool,
 }
 
 /// Who has which name.
@@ -22,11 +24,13 @@ pub(super) struct Given {
 }
 
 /// Gives each name to one file: to the one that has it already if it still claims it, else to the first by its path. A
-/// file that is broken or refused goes on holding the name of its active version while nobody else is given it.
+/// file that is broken or refused goes on holding the name of its active version while nobody else is given it; so does one
+/// that is missing, which is first to lose it.
 pub(super) fn give(claims: &BTreeMap<PathBuf, Claim>) -> Given {
     let mut given = Given::default();
     let has = |claim: &Claim, name: &str| claim.holds.as_deref() == Some(name);
-    let broken = claims.iter().filter_map(|(path, claim)| match (&claim.wants, &claim.holds) {
+    let broken = claims.iter().filter(|(_, claim)| !claim.is_missing);
+    let broken = broken.filter_map(|(path, claim)| match (&claim.wants, &claim.holds) {
         (None, Some(holds)) => Some((path, holds)),
         _ => None,
     });
@@ -37,6 +41,9 @@ pub(super) fn give(claims: &BTreeMap<PathBuf, Claim>) -> Given {
     for keeps in [true, false] {
         for (path, claim) in claims {
             let Some(name) = claim.wants.as_ref().filter(|name| has(claim, name) == keeps) else { continue };
+            if claim.is_missing {
+                continue;
+            }
             match given.names.get(name) {
                 Some((other, _)) => {
                     given.refused.insert(path.clone(), (name.clone(), other.clone()));
@@ -55,6 +62,11 @@ pub(super) fn give(claims: &BTreeMap<PathBuf, Claim>) -> Given {
     for (path, name) in left {
         given.names.entry(name).or_insert((path, false));
     }
+    for (path, claim) in claims.iter().filter(|(_, claim)| claim.is_missing) {
+        if let Some(name) = &claim.holds {
+            given.names.entry(name.clone()).or_insert_with(|| (path.clone(), false));
+        }
+    }
     given
 }
 
@@ -67,7 +79,8 @@ mod tests {
         let claims = claims
             .iter()
             .map(|(path, holds, wants)| {
-                (PathBuf::from(path), Claim { holds: text(holds), wants: text(wants) })
+                let is_missing = path.starts_with('-');
+                (PathBuf::from(path), Claim { holds: text(holds), wants: text(wants), is_missing })
             })
             .collect();
         let given = give(&claims);
@@ -112,5 +125,15 @@ mod tests {
     fn a_name_that_was_left_can_be_taken() {
         let (names, refused) = given(&[("a", Some("x"), Some("z")), ("b", None, Some("x"))]);
         assert_eq!((names, refused), (vec!["x=b".to_owned(), "z=a".to_owned()], Vec::new()));
+    }
+    #[test]
+    fn one_that_is_missing_holds_its_name_until_another_has_it() {
+        let (names, refused) = given(&[("-a", Some("x"), Some("x")), ("b", None, None)]);
+        assert_eq!((names, refused), (vec!["x=-a as it was".to_owned()], Vec::new()));
+        let (names, refused) = given(&[("-a", Some("x"), Some("x")), ("b", None, Some("x"))]);
+        assert_eq!((names, refused), (vec!["x=b".to_owned()], Vec::new()));
+        // Moved over another one.
+        let (names, refused) = given(&[("-a", Some("x"), Some("x")), ("b", Some("y"), Some("x"))]);
+        assert_eq!((names, refused), (vec!["x=b".to_owned()], Vec::new()));
     }
 }

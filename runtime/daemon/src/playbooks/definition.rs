@@ -155,7 +155,7 @@ pub struct OnWebhook {
     pub format: Forge,
     /// Only for these, where the format tells one: `push`.
     pub events: Vec<String>,
-    /// How old a signed call may be, where the format signs a time.
+    /// How old a signed call may be, where the format signs a time; else how long its signature is remembered.
     pub window: Duration,
     /// As for [`OnEvent::at_most`].
     pub at_most: Option<(u32, Duration)>,

@@ -45,10 +45,10 @@ impl Stamp {
 }
 
 /// What tells one folder from another that takes its place. Its number alone does not: the next one may get it again.
-pub(super) type Identity = (u64, u64, Option<SystemTime>);
+pub(crate) type Identity = (u64, u64, Option<SystemTime>);
 
 /// The identity of a folder that is there.
-pub(super) fn identity(path: &Path) -> Option<Identity> {
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }

@@ -245,9 +245,16 @@ fn webhook(value: &Value, path: &str, mistakes: &mut Mistakes) -> Option<Trigger
         Some(value) => words(value, &below(path, "events"), mistakes),
         None => Some(Vec::new()),
     };
+    // Forges sign no time: nobody knows how old a call of theirs is, only whether there was one like it.
+    let (usual, longest) = match format {
+        Some(Forge::Generic) | None => (Duration::from_secs(300), DAY),
+        Some(Forge::Github | Forge::Gitea | Forge::Gitlab) => (DAY * 30, DAY * 30),
+    };
     let window = match table.get("window") {
-        Some(value) => fields::span(value, &below(path, "window"), (Duration::from_secs(1), DAY), mistakes),
-        None => Some(Duration::from_secs(300)),
+        Some(value) => {
+            fields::span(value, &below(path, "window"), (Duration::from_secs(1), longest), mistakes)
+        }
+        None => Some(usual),
     };
     let at_most = match table.get("at_most") {
         Some(value) => rate(value, &below(path, "at_most"), mistakes).map(Some),

@@ -1,7 +1,10 @@
 //! Owns what is known of every file: what its present text says, and what is active of it. What follows when one of them
 //! changes is left to `next`. Nothing here touches a disk.
 
+mod file;
 mod next;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,8 +14,8 @@ use std::time::Duration;
 use effect::Error;
 use tokio::time::Instant;
 
+use self::file::{File, Fresh, Present};
 use super::Definition;
-use super::claims::Claim;
 use super::folder::Identity;
 use super::history::Failed;
 use super::keep::{Restored, version_of};
@@ -22,7 +25,8 @@ use super::table::Playbook;
 
 /// A file that was emptied is mostly about to be written.
 const EMPTY: Duration = Duration::from_millis(300);
-/// A file that cannot be loaded and is being written to is broken after so long.
+/// A file that cannot be loaded and is being written to is broken after so long; one that is missing while others are read
+/// is gone after so long.
 const MOVING: Duration = Duration::from_secs(2);
 /// A file that is missing while others are written to is mostly about to be replaced.
 const REPLACED: Duration = Duration::from_millis(30);
@@ -30,68 +34,6 @@ const REPLACED: Duration = Duration::from_millis(30);
 const COMING_BACK: Duration = Duration::from_secs(1);
 /// Texts that nobody has any more are forgotten at every so many.
 const TEXTS: usize = 1024;
-
-/// What the present text of a file says.
-#[derive(Debug, Default)]
-enum Present {
-    /// It was not read yet.
-    #[default]
-    Unknown,
-    /// What is active.
-    Active,
-    /// Something that is not active yet.
-    Fresh(Box<Fresh>),
-    /// Nothing that can be loaded.
-    Broken(Box<(Mistake, Print)>),
-}
-
-/// What was read and is not active yet.
-#[derive(Debug)]
-struct Fresh {
-    definition: Definition,
-    version: String,
-    root: PathBuf,
-    source: Arc<str>,
-    modules: BTreeMap<String, Arc<str>>,
-}
-
-/// What is known of a file.
-#[derive(Debug, Default)]
-struct File {
-    present: Present,
-    active: Option<Arc<Playbook>>,
-    /// Whether it is recorded that another program has read it.
-    is_of_other: bool,
-    inputs: Option<Arc<Inputs>>,
-    /// The text that is being read.
-    reading: Option<Print>,
-    /// What it holds by now, while something else is being read.
-    next: Option<Changed>,
-    /// Since when it waits for whoever writes to it.
-    waits: Option<Instant>,
-}
-
-impl File {
-    fn claim(&self) -> Claim {
-        let name = |playbook: &Arc<Playbook>| playbook.definition.name.clone();
-        let wants = match &self.present {
-            Present::Active => self.active.as_ref().map(name),
-            Present::Fresh(fresh) => Some(fresh.definition.name.clone()),
-            Present::Unknown | Present::Broken(_) => None,
-        };
-        Claim { wants, holds: self.active.as_ref().map(name) }
-    }
-
-    /// Whether it goes on waiting, for at most `most`.
-    fn waits(&mut self, now: Instant, most: Duration) -> bool {
-        let since = *self.waits.get_or_insert(now);
-        let waits = now < since + most;
-        if !waits {
-            self.waits = None;
-        }
-        waits
-    }
-}
 
 /// What is known of every file.
 #[derive(Debug, Default)]
@@ -179,20 +121,20 @@ impl State {
     /// Takes in what a look has found; what is to be read comes back.
     pub(super) fn found(&mut self, found: Found, now: Instant) -> Vec<Changed> {
         self.folders(&found, now);
-        self.missing(&found.present, now);
         let mut changes = Vec::new();
+        let mut look_again = None;
         for changed in found.changed {
             let file = self.files.entry(changed.path.clone()).or_default();
             if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
                 && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
             {
                 // It was read while the look went on; the next one knows from what.
-                self.look_again_at = Some(now);
+                look_again = Some(now);
                 continue;
             }
             let is_empty = changed.text.as_ref().is_ok_and(|text| text.source.trim().is_empty());
             if is_empty && file.active.is_some() && file.waits(now, EMPTY) {
-                self.look_again_at = Some(now + EMPTY);
+                look_again.get_or_insert(now + EMPTY);
             } else if file.reading.is_none() {
                 file.reading = Some(changed.inputs.main);
                 changes.push(changed);
@@ -200,7 +142,14 @@ impl State {
                 file.next = Some(changed);
             }
         }
+        look_again.into_iter().for_each(|at| self.look_again(at));
+        // Once it is known which others are to be read: what is missing may be one of them by now.
+        self.missing(&found.present, now);
         changes
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.look_again_at = Some(self.look_again_at.map_or(at, |other| other.min(at)));
     }
 
     fn folders(&mut self, found: &Found, now: Instant) {
@@ -226,6 +175,11 @@ impl State {
     /// Forgets files that are no more, unless that may be for a moment only.
     fn missing(&mut self, present: &BTreeSet<PathBuf>, now: Instant) {
         let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+        for (_, file) in self.files.iter_mut().filter(|(path, _)| present.contains(*path)) {
+            self.is_changed |= file.missing.take().is_some();
+        }
+        // One that does not hold still is not even known.
+        let are_read = present.iter().any(|path| self.files.get(path).is_none_or(File::is_open));
         let missing: Vec<PathBuf> =
             self.files.keys().filter(|path| !present.contains(*path)).cloned().collect();
         for path in missing {
@@ -234,18 +188,45 @@ impl State {
                 continue;
             }
             if self.is_restless {
-                self.look_again_at = Some(now + REPLACED);
-            } else if let Some(since) = self.back.get(&folder) {
-                self.look_again_at = Some(*since + COMING_BACK);
-            } else {
-                self.files.remove(&path);
-                self.is_changed = true;
+                self.look_again(now + REPLACED);
+                continue;
+            }
+            if let Some(since) = self.back.get(&folder) {
+                self.look_again(*since + COMING_BACK);
+                continue;
+            }
+            let active = self.files.get_mut(&path).filter(|file| are_read && file.active.is_some());
+            let until = active.map(|file| *file.missing.get_or_insert(now) + MOVING);
+            match until.filter(|until| now < *until) {
+                Some(until) => self.look_again(until),
+                None => {
+                    self.files.remove(&path);
+                    self.is_changed = true;
+                }
             }
         }
     }
 
     /// Takes in what a file was read as; what it holds by now, where that is something else, comes back to be read.
     pub(super) fn read(
+        &mut self,
+        changed: Changed,
+        result: Result<Parts, Mistake>,
+        is_moving: bool,
+        now: Instant,
+    ) -> Option<Changed> {
+        let next = self.take_in(changed, result, is_moving, now);
+        let mut files = self.files.values();
+        if files.clone().any(|file| file.missing.is_some())
+            && !files.any(|file| file.missing.is_none() && file.is_open())
+        {
+            // It has waited for this.
+            self.look_again(now);
+        }
+        next
+    }
+
+    fn take_in(
         &mut self,
         changed: Changed,
         result: Result<Parts, Mistake>,
@@ -259,6 +240,10 @@ impl State {
         // It was taken away meanwhile.
         let file = self.files.get_mut(&changed.path)?;
         file.reading = None;
+        if file.missing.is_some() {
+            file.next = None;
+            return None;
+        }
         let Changed { text, inputs, .. } = changed;
         // What was read may have changed while it was read; the next look tells.
         let next = file.next.take();

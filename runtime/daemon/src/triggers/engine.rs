@@ -4,6 +4,7 @@
 //! pass that fails (a full disk) is done again later: nothing is marked as done before it is.
 
 mod armed;
+mod called;
 mod due;
 mod go;
 mod heard;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::occurrence::{KIND_OF_TRIGGERS, Outcome, write};
 use super::wake::{Written, ended};
+use super::webhook::deliveries::Mark;
 use crate::playbooks::Table;
 use crate::runs::Runs;
 
@@ -63,7 +65,7 @@ pub struct Means {
 
 /// What somebody else has seen happen: files that changed, a webhook that was called.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct Told {
     /// The trigger, by its name in records.
     pub(super) trigger: String,
     /// What tells this from all others of the trigger.
@@ -74,7 +76,16 @@ pub(super) struct Call {
     pub(super) event: Value,
     /// What is recorded together with it.
     pub(super) beside: Vec<Write>,
-    /// What becomes of it.
+    /// What tells a call from others, for as long as it is remembered.
+    pub(super) marks: Vec<Mark>,
+    /// Whether it starts nothing, and is only remembered.
+    pub(super) is_ignored: bool,
+}
+
+/// The same, where somebody waits for what becomes of it.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) told: Told,
     pub(super) answer: oneshot::Sender<Result<Verdict>>,
 }
 
@@ -85,6 +96,8 @@ pub(super) enum Verdict {
     Recorded { occurrence: String, outcome: Outcome, run: Option<RunId>, reason: Option<String> },
     /// It was recorded before.
     Known,
+    /// It starts nothing, and is remembered.
+    Ignored,
     /// It comes too often; again after this time.
     TooOften(Duration),
     /// No playbook has this trigger any more.
@@ -254,7 +267,7 @@ impl Engine {
     }
 
     async fn answer(&mut self, call: Call) {
-        let answer = self.take(call.trigger, call.moment, call.at, call.event, call.beside).await;
+        let answer = self.take(call.told).await;
         // Whoever asked may have gone away; it is recorded all the same.
         let _ = call.answer.send(answer);
     }

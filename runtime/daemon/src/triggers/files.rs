@@ -1,6 +1,7 @@
 //! Owns triggers on files: it watches them, waits until they have settled, and tells the engine which are others than
 //! before. What they were is recorded, so that what changes while nobody watches is seen at the next start.
 
+mod followed;
 mod scan;
 mod watching;
 
@@ -13,11 +14,13 @@ use effect::{Code, Error, Result};
 use journal::{Expect, Journal};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use self::followed::Followed;
 use self::scan::{Print, scan};
-use self::watching::Watching;
-use super::engine::{Call, Inbox, Verdict};
+use self::watching::{Cover, Heard, Watching};
+use super::engine::{Call, Inbox, Told, Verdict};
 use super::identity;
 use super::occurrence::write;
 use super::wake::ended;
@@ -27,12 +30,10 @@ use crate::playbooks::{OnFile, Table, Trigger};
 pub(super) const KIND: &str = "trigger-files";
 /// How many paths a playbook is told.
 const MOST_TOLD: usize = 1000;
-/// What is quieter than this has not settled: a program writes a file in several steps.
-const SHORTEST_SETTLE: Duration = Duration::from_millis(50);
-/// Files that keep changing are told of all the same after so many times their settling.
-const LONGEST_SETTLE: u32 = 20;
 /// Between looks at what cannot be watched, or may have been missed.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+/// Between looks at all files, whatever is watched: not every change is told of.
+const BETWEEN_WHOLE_LOOKS: Duration = Duration::from_secs(60);
 /// Between tries to look at what cannot be looked at.
 const BETWEEN_TRIES: Duration = Duration::from_secs(60);
 /// After something could not be recorded.
@@ -47,28 +48,11 @@ pub struct Files {
     inbox: Inbox,
     adopted: Option<Arc<Table>>,
     followed: BTreeMap<String, Followed>,
+    heard: Arc<Heard>,
+    /// None while it is at work, and before it has begun.
+    watching: Option<Watching>,
     /// What could not be looked at, and when it is tried again.
     refused: HashMap<String, Instant>,
-}
-
-/// The files of one trigger.
-#[derive(Debug)]
-struct Followed {
-    on: OnFile,
-    /// What they were when they were last told of.
-    print: Print,
-    /// Since when they change, and when they will have settled.
-    changing: Option<(Instant, Instant)>,
-    /// Whether it was said that they cannot be watched.
-    is_told: bool,
-}
-
-impl Followed {
-    fn changed(&mut self, now: Instant) {
-        let settle = self.on.settle.max(SHORTEST_SETTLE);
-        let since = self.changing.map_or(now, |(since, _)| since);
-        self.changing = Some((since, (now + settle).min(since + settle * LONGEST_SETTLE)));
-    }
 }
 
 impl Files {
@@ -82,6 +66,8 @@ impl Files {
             inbox,
             adopted: None,
             followed: BTreeMap::new(),
+            heard: Arc::default(),
+            watching: None,
             refused: HashMap::new(),
         }
     }
@@ -96,17 +82,20 @@ impl Files {
     }
 
     async fn work(mut self) {
-        let mut table = self.table.clone();
-        let mut watching = Watching::start();
-        let mut look = Instant::now();
+        let (mut table, heard) = (self.table.clone(), self.heard.clone());
+        let (mut look, mut whole) = (Instant::now(), Instant::now() + BETWEEN_WHOLE_LOOKS);
         loop {
             let adopted = self.adopt().await;
             if let Err(error) = &adopted {
                 tracing::warn!(%error, "the files of triggers cannot be followed yet");
             }
-            self.settle(&mut watching).await;
+            self.settle().await;
             if look <= Instant::now() {
-                self.look_again(&mut watching);
+                let is_whole = whole <= Instant::now();
+                if is_whole {
+                    whole = Instant::now() + BETWEEN_WHOLE_LOOKS;
+                }
+                self.look_again(is_whole).await;
                 look = Instant::now() + BETWEEN_LOOKS;
             }
             let settled = self.followed.values().filter_map(|followed| Some(followed.changing?.1)).min();
@@ -115,7 +104,7 @@ impl Files {
             tokio::select! {
                 biased;
                 Ok(()) = table.changed() => look = Instant::now(),
-                paths = watching.changed() => self.hear(&paths),
+                paths = heard.changed() => self.hear(&paths),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
@@ -164,7 +153,7 @@ impl Files {
             };
             self.refused.remove(&name);
             // What changed while nobody watched is seen at once.
-            self.followed.insert(name, Followed { on, print, changing: Some((now, now)), is_told: false });
+            self.followed.insert(name, Followed::new(on, print, now));
         }
         self.adopted = Some(table);
         Ok(())
@@ -186,17 +175,20 @@ impl Files {
     }
 
     /// Looks at what has settled.
-    async fn settle(&mut self, watching: &mut Watching) {
+    async fn settle(&mut self) {
         let now = Instant::now();
         let is_settled = |followed: &Followed| followed.changing.is_some_and(|(_, settled)| settled <= now);
         let settled: Vec<String> =
             self.followed.iter().filter(|(_, one)| is_settled(one)).map(|(name, _)| name.clone()).collect();
+        for name in &settled {
+            if let Some(followed) = self.followed.get_mut(name) {
+                followed.changing = None;
+            }
+        }
+        // Before it is looked, so that nothing changes in between without being seen.
+        self.cover(&settled).await;
         for name in settled {
-            let Some(followed) = self.followed.get_mut(&name) else { continue };
-            followed.changing = None;
-            // Before it is looked, so that nothing changes in between without being seen.
-            watching.cover(&followed.on, &mut followed.is_told);
-            let on = followed.on.clone();
+            let Some(on) = self.followed.get(&name).map(|followed| followed.on.clone()) else { continue };
             if let Err(error) = self.tell(&name, &on).await {
                 tracing::warn!(%error, path = %on.path.display(), "a change of files cannot be told of yet");
                 let pause = if error.code == Code::FileWatch { BETWEEN_TRIES } else { PAUSE };
@@ -220,23 +212,24 @@ impl Files {
         paths.truncate(MOST_TOLD);
         let event: Value = json!({ "kind": "file", "paths": paths, "at": at.to_string() });
         let (answer, answered) = oneshot::channel();
-        let call = Call {
+        let told = Told {
             trigger: name.to_owned(),
             // What they are now belongs to it: a clock that is set back shows the same time twice.
             moment: format!("{:014}-{}", at.0, print.mark()),
             at,
             event,
             beside: vec![self.record(name, &print)],
-            answer,
+            marks: Vec::new(),
+            is_ignored: false,
         };
         let ended = || Error::new(Code::FileWatch, "the engine of triggers has ended").retryable();
-        if !self.inbox.tell(call).await {
+        if !self.inbox.tell(Call { told, answer }).await {
             return Err(ended());
         }
         match answered.await.map_err(|_| ended())?? {
             // The engine has not taken over yet what is loaded, or the playbook is gone.
             Verdict::Gone => Ok(()),
-            Verdict::Recorded { .. } | Verdict::Known | Verdict::TooOften(_) => {
+            Verdict::Recorded { .. } | Verdict::Known | Verdict::Ignored | Verdict::TooOften(_) => {
                 if let Some(followed) = self.followed.get_mut(name) {
                     followed.print = print;
                 }
@@ -245,13 +238,45 @@ impl Files {
         }
     }
 
-    /// Looks at what is not watched, and watches what has come to be.
-    fn look_again(&mut self, watching: &mut Watching) {
+    /// Looks at what is not watched, or only from now on, and watches what has come to be; at all of it, where `is_whole`.
+    async fn look_again(&mut self, is_whole: bool) {
+        let names: Vec<String> = self.followed.keys().cloned().collect();
+        let covers = self.cover(&names).await;
         let now = Instant::now();
-        for followed in self.followed.values_mut() {
-            if !watching.cover(&followed.on, &mut followed.is_told) && followed.changing.is_none() {
-                followed.changing = Some((now, now));
+        for (name, followed) in &mut self.followed {
+            if is_whole || covers.get(name) != Some(&Cover::Same) {
+                followed.changing.get_or_insert((now, now));
             }
         }
+    }
+
+    /// Has the files of these triggers watched, on a thread of its own: a disk may take its time. Says how they are.
+    async fn cover(&mut self, names: &[String]) -> HashMap<String, Cover> {
+        let on = |name: &String| Some((name.clone(), self.followed.get(name)?.on.clone()));
+        let wanted: Vec<(String, OnFile)> = names.iter().filter_map(on).collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        let mut watching = self.watching.take().unwrap_or_else(|| Watching::start(self.heard.clone()));
+        let covering = spawn_blocking(move || {
+            let covered = wanted.into_iter().map(|(name, on)| (name, watching.cover(&on)));
+            let covered: Vec<_> = covered.collect();
+            (watching, covered)
+        });
+        let covered = match covering.await {
+            Ok((watching, covered)) => {
+                self.watching = Some(watching);
+                covered
+            }
+            Err(error) => {
+                tracing::error!(%error, "files of triggers are watched anew: watching them has failed");
+                return HashMap::new();
+            }
+        };
+        let covers = covered.into_iter().filter_map(|(name, covered)| {
+            let cover = self.followed.get_mut(&name)?.covered(covered);
+            Some((name, cover))
+        });
+        covers.collect()
     }
 }

@@ -21,8 +21,8 @@ use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
 use self::format::{Proven, Refusal};
-use self::reply::{Reply, accepted, refused};
-use super::engine::{Call, Inbox};
+use self::reply::{Reply, refused};
+use super::engine::{Call, Inbox, Told, Verdict};
 use super::identity;
 use crate::listen::{Handler, Limits};
 use crate::playbooks::{OnWebhook, Table, Trigger};
@@ -118,7 +118,6 @@ struct Inner {
     inbox: Inbox,
     keys: Arc<dyn Keys>,
     clock: Arc<dyn Clock>,
-    node: String,
 }
 
 impl fmt::Debug for Webhooks {
@@ -164,9 +163,8 @@ impl Webhooks {
         inbox: Inbox,
         keys: Arc<dyn Keys>,
         clock: Arc<dyn Clock>,
-        node: String,
     ) -> Self {
-        Self(Arc::new(Inner { table, inbox, keys, clock, node }))
+        Self(Arc::new(Inner { table, inbox, keys, clock }))
     }
 
     async fn answer(&self, request: Request<Bytes>) -> Reply {
@@ -200,12 +198,30 @@ impl Webhooks {
         let body = body_of(&on, request.headers(), request.body())?;
         let is_wanted = |event: &String| on.events.is_empty() || on.events.contains(event);
         if !proven.event.as_ref().is_none_or(is_wanted) {
-            return Ok(accepted(200, &json!({ "ignored": proven.event })));
+            return self.ignore(&playbook, on, proven).await;
         }
         self.tell(&playbook, on, proven, request.headers(), body).await
     }
 
-    /// Has it recorded.
+    /// Has it recorded that a call was made which starts nothing. What it tells of is not signed: it could come again as
+    /// something else.
+    async fn ignore(&self, playbook: &str, on: OnWebhook, proven: Proven) -> Reply {
+        let Proven { event: told, mut marks, .. } = proven;
+        marks.retain(|mark| mark.is_signed);
+        // Where nothing is signed, whoever has seen the call can make any other one.
+        let verdict = match marks.first().map(|mark| mark.hash.clone()) {
+            None => Verdict::Ignored,
+            Some(moment) => {
+                let trigger = identity::name(playbook, &Trigger::Webhook(on));
+                let (at, event, beside) = (self.0.clock.now(), Value::Null, Vec::new());
+                let told = Told { trigger, moment, at, event, beside, marks, is_ignored: true };
+                self.ask(playbook, told).await?
+            }
+        };
+        reply::of(verdict, told.as_deref())
+    }
+
+    /// Has it start its playbook.
     async fn tell(
         &self,
         playbook: &str,
@@ -226,16 +242,21 @@ impl Webhooks {
             "body": body,
         });
         let trigger = identity::name(playbook, &Trigger::Webhook(on));
-        let seen = |mark: &String| deliveries::seen(&self.0.node, &trigger, mark, proven.until);
-        let beside = proven.marks.iter().map(seen).collect();
-        let moment = proven.marks.first().cloned().unwrap_or_default();
+        let marks = proven.marks;
+        let moment = marks.first().map(|mark| mark.hash.clone()).unwrap_or_default();
+        let told = Told { trigger, moment, at, event, beside: Vec::new(), marks, is_ignored: false };
+        reply::of(self.ask(playbook, told).await?, proven.event.as_deref())
+    }
+
+    /// What becomes of a call.
+    async fn ask(&self, playbook: &str, told: Told) -> Result<Verdict, reply::Refused> {
         let (answer, answered) = oneshot::channel();
         let busy = || refused(503, "too much happens at once").with("retry-after", "1");
-        if !self.0.inbox.try_tell(Call { trigger, moment, at, event, beside, answer }) {
+        if !self.0.inbox.try_tell(Call { told, answer }) {
             return Err(busy());
         }
         match answered.await {
-            Ok(Ok(verdict)) => reply::of(verdict),
+            Ok(Ok(verdict)) => Ok(verdict),
             Ok(Err(error)) => {
                 tracing::warn!(playbook, %error, "a call of a webhook could not be recorded");
                 Err(refused(503, "the call could not be recorded; the daemon's log tells why")

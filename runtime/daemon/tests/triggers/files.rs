@@ -6,16 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use daemon::playbooks::{CatchUp, OnFile, Overlap, Trigger};
+use daemon::playbooks::{CatchUp, Definition, OnFile, Overlap, Trigger};
 use daemon::triggers::files::Files;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::stage::{NODE, Stage, playbook, until};
+use crate::stage::{MINUTE, NODE, Stage, playbook, until};
 
 fn on(path: PathBuf) -> Stage {
+    Stage::with(vec![following("p", path)])
+}
+
+fn following(name: &str, path: PathBuf) -> Definition {
     let trigger = Trigger::File(OnFile { path, settle: Duration::from_millis(100) });
-    Stage::with(vec![playbook("p", vec![trigger], Overlap::Queue, CatchUp::Once)])
+    playbook(name, vec![trigger], Overlap::Queue, CatchUp::Once)
 }
 
 struct Watched {
@@ -144,7 +148,12 @@ async fn what_changes_while_nobody_watches_is_told_of_at_the_next_start_and_noth
     // Nothing has changed since: what is told next is what changes next.
     let watched = Watched::begin(&stage).await;
     fs::remove_file(&file).unwrap();
-    until("the file that is gone was told of", || async { stage.runs_of("p").await.len() > runs }).await;
+    until("the file that is gone was told of", || async {
+        // The one before may still be under way: it was told of in the moment in which it was looked.
+        stage.finish("p").await;
+        stage.runs_of("p").await.len() > runs
+    })
+    .await;
     assert_eq!(stage.runs_of("p").await.len(), runs + 1);
     watched.end().await;
 }
@@ -161,5 +170,112 @@ async fn a_thousand_files_at_once_start_it_a_few_times_at_most() {
     told(&stage, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await;
     // Each is a time of its own to settle, at least.
     assert!(stage.runs_of("p").await.len() < 100);
+    watched.end().await;
+}
+
+/// Writes one file after the other, and waits each time until the playbook was told of it.
+async fn each_is_told_of(stage: &Stage, known: &mut Vec<PathBuf>, files: &[PathBuf]) {
+    for file in files {
+        fs::write(file, "x").unwrap();
+        known.push(file.clone());
+        told(stage, &known.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_made_anew_is_watched_like_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("conf");
+    // The folder that files are in, and the folder that is itself what is followed.
+    for path in [conf.join("*.toml"), conf.clone()] {
+        fs::create_dir(&conf).unwrap();
+        let stage = on(path);
+        let watched = Watched::begin(&stage).await;
+        let mut known = Vec::new();
+        for round in 0..3 {
+            // Where the file system has it so, the new one is of the old one's number.
+            fs::remove_dir_all(&conf).unwrap();
+            fs::create_dir(&conf).unwrap();
+            let files = ["one", "two"].map(|name| conf.join(format!("{name}-{round}.toml")));
+            each_is_told_of(&stage, &mut known, &files).await;
+        }
+        watched.end().await;
+        fs::remove_dir_all(&conf).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_moved_away_and_back_is_still_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (conf, away) = (folder.path().join("conf"), folder.path().join("away"));
+    fs::create_dir(&conf).unwrap();
+    let stage = on(conf.clone());
+    let watched = Watched::begin(&stage).await;
+    let mut known = Vec::new();
+    each_is_told_of(&stage, &mut known, &[conf.join("one")]).await;
+    fs::rename(&conf, &away).unwrap();
+    fs::rename(&away, &conf).unwrap();
+    each_is_told_of(&stage, &mut known, &[conf.join("two"), conf.join("three")]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_folder_by_a_link_is_followed_to_wherever_the_link_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (release, file) in [("rel1", "rel1/one.toml"), ("rel2", "rel2/two.toml")] {
+        fs::create_dir(at(release)).unwrap();
+        fs::write(at(file), "x").unwrap();
+    }
+    std::os::unix::fs::symlink("rel1", at("current")).unwrap();
+    let stage = on(at("current/*.toml"));
+    let watched = Watched::begin(&stage).await;
+    let mut known = Vec::new();
+    each_is_told_of(&stage, &mut known, &[at("current/more.toml")]).await;
+    std::os::unix::fs::symlink("rel2", at("next")).unwrap();
+    fs::rename(at("next"), at("current")).unwrap();
+    known.extend([at("current/one.toml"), at("current/two.toml")]);
+    told(&stage, &known.iter().map(PathBuf::as_path).collect::<Vec<_>>()).await;
+    each_is_told_of(&stage, &mut known, &[at("current/three.toml")]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn what_changes_after_a_flood_of_others_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (noise, quiet) = (folder.path().join("noise"), folder.path().join("quiet"));
+    fs::create_dir(&noise).unwrap();
+    fs::create_dir(&quiet).unwrap();
+    let stage = Stage::with(vec![following("noisy", noise.clone()), following("p", quiet.join("*.toml"))]);
+    let watched = Watched::begin(&stage).await;
+    let mut known = Vec::new();
+    each_is_told_of(&stage, &mut known, &[quiet.join("one.toml")]).await;
+    // Nobody else gets a turn until the test waits: more is heard than anybody keeps.
+    for number in 0..4000 {
+        fs::write(noise.join(number.to_string()), "x").unwrap();
+    }
+    each_is_told_of(&stage, &mut known, &[quiet.join("two.toml")]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn what_nobody_tells_of_is_seen_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    let (conf, other) = (folder.path().join("conf"), folder.path().join("other"));
+    fs::create_dir(&conf).unwrap();
+    fs::create_dir(&other).unwrap();
+    let file = conf.join("app.toml");
+    fs::write(&file, "a = 1").unwrap();
+    fs::hard_link(&file, other.join("app.toml")).unwrap();
+    let stage = on(conf.join("*.toml"));
+    let watched = Watched::begin(&stage).await;
+    let mut known = Vec::new();
+    each_is_told_of(&stage, &mut known, &[conf.join("other.toml")]).await;
+    // The folder that is watched does not hear of what is written by the other name.
+    fs::write(other.join("app.toml"), "a = 22").unwrap();
+    tokio::time::pause();
+    tokio::time::advance(MINUTE * 2).await;
+    tokio::time::resume();
+    told(&stage, &[&file, &known[0]]).await;
     watched.end().await;
 }

@@ -139,7 +139,7 @@ impl Hooks {
         render::note(format_args!("webhooks: {} (on {bound})", shown.address("PATH")));
         let keys =
             Arc::new(Known { live: app.live.subscribe(), store: Mutex::default(), clock: app.clock.clone() });
-        let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone(), app.node.clone());
+        let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone());
         Ok(Self { listener, limits: settings.limits(), tls, webhooks })
     }
 

@@ -157,6 +157,10 @@ fn every_mistake_names_its_field_and_what_is_allowed() {
             on("webhook", json!({ "path": "a", "secret": "s", "window": 0 })),
             "field `on.webhook.window` must be between 1s and 1d, not 0s",
         ),
+        (
+            on("webhook", json!({ "path": "a", "secret": "s", "window": "31d", "format": "github" })),
+            "field `on.webhook.window` must be between 1s and 30d, not 31d",
+        ),
         (with("allow", json!("dns")), "field `allow` must be a list, not `dns`"),
         (
             with("allow", json!(["certs", "contaners:write"])),
@@ -320,7 +324,7 @@ fn a_definition_is_what_its_file_says() {
             secret: "forge/hook".into(),
             format: Forge::Gitea,
             events: vec!["push".into()],
-            window: seconds(300),
+            window: seconds(30 * 86_400),
             at_most: None,
         }),
     ];

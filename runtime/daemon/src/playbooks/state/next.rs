@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use effect::{Code, Error, Timestamp};
 
-use super::{Fresh, Present, State};
+use super::State;
+use super::file::{File, Fresh, Present};
 use crate::playbooks::claims::{Given, give};
 use crate::playbooks::history::Failed;
 use crate::playbooks::keep::{Change, Keep};
@@ -97,7 +98,9 @@ impl State {
             add(folder, error, None, String::new());
         }
         for (path, file) in &self.files {
-            if let Present::Broken(broken) = &file.present {
+            if let Present::Broken(broken) = &file.present
+                && file.missing.is_none()
+            {
                 let (mistake, print) = &**broken;
                 let is_module = || file.inputs.as_ref().is_some_and(|inputs| modules.contains(&inputs.real));
                 if !(mistake.is_other && file.active.is_none() && is_module()) {
@@ -107,7 +110,8 @@ impl State {
         }
         // What is being read stays what it was until that is over.
         let is_open = |path: &Path| {
-            self.files.get(path).is_some_and(|file| file.reading.is_some() || file.waits.is_some())
+            let is_read = |file: &File| file.reading.is_some() || file.waits.is_some();
+            self.files.get(path).is_some_and(|file| file.missing.is_none() && is_read(file))
         };
         let open = self.failed.values().filter(|failed| is_open(&failed.file));
         for before in open {
@@ -143,6 +147,8 @@ impl State {
                 file.is_of_other = false;
             }
         }
+        // What has moved is where it is now.
+        self.files.retain(|_, file| file.missing.is_none() || file.active.is_some());
         for playbook in &change.active {
             let (name, number, file) = (&playbook.definition.name, playbook.number, playbook.file.display());
             tracing::info!(playbook = %name, number, %file, "a version of a playbook is active");

@@ -243,26 +243,6 @@ impl Engine {
         let now = self.now();
         self.memory.make_room(&self.means.node, trigger, rate, now)
     }
-
-    /// Deals with a call of a webhook, or with files that changed.
-    pub(super) async fn take(
-        &mut self,
-        trigger: String,
-        moment: String,
-        at: Timestamp,
-        event: Value,
-        beside: Vec<Write>,
-    ) -> Result<Verdict> {
-        self.adopt().await?;
-        let Some(armed) = self.armed.get(&trigger) else { return Ok(Verdict::Gone) };
-        let (at_most, now) = (armed.at_most(), self.now());
-        let wait = at_most.and_then(|at_most| self.memory.too_often(&trigger, at_most, now));
-        if let Some(wait) = wait {
-            return Ok(Verdict::TooOften(wait));
-        }
-        let (missed, waits, advance) = (0, false, None);
-        self.go_off(Happening { trigger, moment, at, event, missed, waits, advance, beside }).await
-    }
 }
 
 /// `3/10m`.

@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use effect::Timestamp;
 use http::HeaderMap;
 
-use super::deliveries::mark;
+use super::deliveries::Mark;
 use crate::playbooks::{Forge, OnWebhook};
 
 /// No header that is looked at is longer.
@@ -17,7 +17,7 @@ const LONGEST_HEADER: usize = 512;
 const MOST_SIGNATURES: usize = 4;
 /// How far a caller's clock may be ahead of ours.
 const AHEAD: Duration = Duration::from_secs(300);
-/// How long a call of a forge is remembered, which says nothing of its time. Longer than any of them tries again.
+/// How long the name of a forge's call is remembered. Longer than any of them tries again.
 const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
 
 /// A call that is what it claims to be.
@@ -27,9 +27,8 @@ pub(super) struct Proven {
     pub(super) event: Option<String>,
     /// The caller's name for this call.
     pub(super) delivery: Option<String>,
-    /// What tells this call from every other one: none of them may come again until the time beside it.
-    pub(super) marks: Vec<String>,
-    pub(super) until: Timestamp,
+    /// What tells this call from every other one, its name first: none of them may come again for a time.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// Why a call is refused.
@@ -56,7 +55,7 @@ pub(super) fn check(
         Forge::Github => {
             let signature = one(headers, "x-hub-signature-256")?.ok_or(Refusal::Unproven)?;
             let signature = signature.strip_prefix("sha256=").ok_or(Refusal::Unproven)?;
-            forge(key, signature, body, headers, ("x-github-event", "x-github-delivery"), now)
+            forge(on, key, signature, body, headers, ("x-github-event", "x-github-delivery"), now)
         }
         Forge::Gitea => {
             // Forgejo sends both.
@@ -66,7 +65,7 @@ pub(super) fn check(
                 ["x-gitea-signature", "x-gitea-event", "x-gitea-delivery"]
             };
             let signature = one(headers, signature)?.ok_or(Refusal::Unproven)?;
-            forge(key, signature, body, headers, (event, delivery), now)
+            forge(on, key, signature, body, headers, (event, delivery), now)
         }
         Forge::Gitlab => gitlab(key, headers, now),
     }
@@ -107,12 +106,13 @@ fn generic(
     }
     let tag = hmac::sign(&key, &signed);
     let until = at.after(on.window).after(AHEAD);
-    Ok(Proven { event: None, delivery: None, marks: vec![mark("signature", tag.as_ref())], until })
+    Ok(Proven { event: None, delivery: None, marks: vec![Mark::signature(tag.as_ref(), until)] })
 }
 
 /// A signature over the body alone: it is the same whenever the body is, so that neither it nor the name of the delivery,
-/// which is not signed, may come again.
+/// which is not signed, may come again. Nor is the event signed.
 fn forge(
+    on: &OnWebhook,
     key: &[u8],
     signature: &str,
     body: &[u8],
@@ -129,9 +129,12 @@ fn forge(
     let delivery = one(headers, delivery)?
         .ok_or(Refusal::Incomplete("the header that names the delivery is missing"))?;
     let tag = hmac::sign(&key, body);
-    let marks = vec![mark("delivery", delivery.as_bytes()), mark("signature", tag.as_ref())];
+    let marks = vec![
+        Mark::delivery(delivery, now.after(REMEMBERED)),
+        Mark::signature(tag.as_ref(), now.after(on.window)),
+    ];
     let (event, delivery) = (Some(event.to_owned()), Some(delivery.to_owned()));
-    Ok(Proven { event, delivery, marks, until: now.after(REMEMBERED) })
+    Ok(Proven { event, delivery, marks })
 }
 
 /// GitLab shows the secret itself, and signs nothing.
@@ -148,13 +151,8 @@ fn gitlab(key: &[u8], headers: &HeaderMap, now: Timestamp) -> Result<Proven, Ref
     let delivery = delivery.ok_or(Refusal::Incomplete("the header that names the delivery is missing"))?;
     // `Merge Request Hook` is `merge_request`, as in its body.
     let event = event.strip_suffix(" Hook").unwrap_or(event).to_lowercase().replace(' ', "_");
-    let marks = vec![mark("delivery", delivery.as_bytes())];
-    Ok(Proven {
-        event: Some(event),
-        delivery: Some(delivery.to_owned()),
-        marks,
-        until: now.after(REMEMBERED),
-    })
+    let marks = vec![Mark::delivery(delivery, now.after(REMEMBERED))];
+    Ok(Proven { event: Some(event), delivery: Some(delivery.to_owned()), marks })
 }
 
 fn is_signed(key: &hmac::Key, message: &[u8], signature: &str) -> bool {

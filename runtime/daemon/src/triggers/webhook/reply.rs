@@ -46,7 +46,7 @@ impl Refused {
     }
 }
 
-pub(super) fn accepted(status: u16, body: &Value) -> Response<Bytes> {
+fn accepted(status: u16, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(format!("{body}\n")));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -54,8 +54,8 @@ pub(super) fn accepted(status: u16, body: &Value) -> Response<Bytes> {
     response
 }
 
-/// What became of a call.
-pub(super) fn of(verdict: Verdict) -> Reply {
+/// What became of a call that tells of an event.
+pub(super) fn of(verdict: Verdict, event: Option<&str>) -> Reply {
     match verdict {
         Verdict::Recorded { occurrence, outcome, run, reason } => {
             let mut body = json!({ "occurrence": occurrence, "outcome": outcome.as_str() });
@@ -67,6 +67,7 @@ pub(super) fn of(verdict: Verdict) -> Reply {
             }
             Ok(accepted(202, &body))
         }
+        Verdict::Ignored => Ok(accepted(200, &json!({ "ignored": event }))),
         Verdict::Known => Err(refused(409, "this call was made before")),
         Verdict::TooOften(wait) => {
             Err(refused(429, "the webhook is called too often")

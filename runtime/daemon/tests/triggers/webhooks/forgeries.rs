@@ -1,6 +1,7 @@
 //! Calls that are not what they claim to be, in every format: none of them starts anything, or says more than that.
 
 use daemon::playbooks::Forge;
+use daemon::triggers::Outcome;
 use effect::Code;
 
 use super::stage::{Hooks, SECRET, json_type, ours, sign_one, webhook};
@@ -188,25 +189,79 @@ async fn a_call_counts_once_also_over_restarts() {
     assert_eq!(hooks.count("ours").await, 1);
 }
 
+/// A call of GitHub.
+fn github(body: &[u8], event: &str, delivery: &str) -> Headers {
+    vec![
+        json_type(),
+        ("x-hub-signature-256", format!("sha256={}", sign_one(SECRET, body))),
+        ("x-github-event", event.to_owned()),
+        ("x-github-delivery", delivery.to_owned()),
+    ]
+}
+
+const OTHER: &[u8] = br#"{"ref":"other"}"#;
+
 #[tokio::test]
 async fn a_call_of_a_forge_counts_once_under_whatever_name_it_comes_again() {
     let hooks = Hooks::of(vec![webhook("github", Forge::Github)]).await;
-    let signed = |body: &[u8], delivery: &str| {
-        vec![
-            json_type(),
-            ("x-hub-signature-256", format!("sha256={}", sign_one(SECRET, body))),
-            ("x-github-event", "push".to_owned()),
-            ("x-github-delivery", delivery.to_owned()),
-        ]
-    };
     let status = async |body: &[u8], delivery| {
-        hooks.call("POST", "/hooks/github", &signed(body, delivery), body).await.0
+        hooks.call("POST", "/hooks/github", &github(body, "push", delivery), body).await.0
     };
     assert_eq!(status(BODY, "one").await, 202);
     assert_eq!(status(BODY, "one").await, 409);
     // The name is not signed: whoever has seen the call may change it.
     assert_eq!(status(BODY, "two").await, 409);
-    assert_eq!(status(b"{\"ref\":\"other\"}", "one").await, 409);
-    assert_eq!(status(b"{\"ref\":\"other\"}", "three").await, 202);
+    assert_eq!(status(OTHER, "one").await, 409);
+    assert_eq!(status(OTHER, "three").await, 202);
+    assert_eq!(hooks.count("github").await, 2);
+}
+
+#[tokio::test]
+async fn a_call_that_was_ignored_cannot_come_again_as_another_event() {
+    let mut on = webhook("github", Forge::Github);
+    on.events = vec!["push".into()];
+    let mut hooks = Hooks::of(vec![on]).await;
+    for _ in 0..2 {
+        for (event, delivery) in [("issues", "one"), ("push", "one"), ("push", "two")] {
+            let (status, answer) =
+                hooks.call("POST", "/hooks/github", &github(BODY, event, delivery), BODY).await;
+            let is_first = event == "issues" && hooks.stage.occurrences("github").await.is_empty();
+            assert_eq!(status, if is_first { 200 } else { 409 }, "{event} {delivery}: {answer}");
+        }
+        hooks = Hooks::over(hooks.stop().await).await;
+    }
+    assert_eq!(hooks.count("github").await, 0);
+    let (status, answer) = hooks.call("POST", "/hooks/github", &github(OTHER, "push", "three"), OTHER).await;
+    assert_eq!(status, 202, "{answer}");
+}
+
+#[tokio::test]
+async fn a_second_call_with_the_same_body_is_listed_with_why_it_was_refused() {
+    let hooks = Hooks::of(vec![webhook("github", Forge::Github)]).await;
+    let status =
+        async |delivery| hooks.call("POST", "/hooks/github", &github(BODY, "push", delivery), BODY).await.0;
+    assert_eq!([status("one").await, status("one").await, status("two").await], [202, 409, 409]);
+    // Whoever has seen one call cannot crowd out what is remembered with more of the same.
+    assert_eq!([status("three").await, status("four").await], [409, 409]);
+    let occurrences = hooks.stage.occurrences("github").await;
+    let skipped: Vec<_> = occurrences.iter().filter(|one| one.outcome == Outcome::Skipped).collect();
+    assert_eq!(skipped.len(), 1, "{occurrences:?}");
+    let why = skipped[0].reason.as_deref().unwrap();
+    assert!(why.contains("same body") && why.contains("window"), "{why}");
+    assert_eq!(hooks.count("github").await, 1);
+}
+
+#[tokio::test]
+async fn a_body_counts_again_once_the_window_of_its_signature_is_over() {
+    let mut on = webhook("github", Forge::Github);
+    on.window = MINUTE;
+    let hooks = Hooks::of(vec![on]).await;
+    let status =
+        async |delivery| hooks.call("POST", "/hooks/github", &github(BODY, "push", delivery), BODY).await.0;
+    assert_eq!([status("one").await, status("two").await], [202, 409]);
+    hooks.stage.clock.forward(MINUTE * 2);
+    // The name of a delivery stands for one call all the same.
+    assert_eq!(status("one").await, 409);
+    assert_eq!([status("three").await, status("four").await], [202, 409]);
     assert_eq!(hooks.count("github").await, 2);
 }

@@ -121,18 +121,18 @@ async fn events_that_are_not_asked_for_start_nothing() {
     let mut on = webhook("github", Forge::Github);
     on.events = vec!["push".into()];
     let hooks = Hooks::of(vec![on]).await;
-    let headers = |event: &str| {
+    let headers = |event: &str, body: &[u8]| {
         vec![
             json_type(),
-            ("x-hub-signature-256", format!("sha256={}", sign_one(SECRET, BODY))),
+            ("x-hub-signature-256", format!("sha256={}", sign_one(SECRET, body))),
             ("x-github-event", event.to_owned()),
-            ("x-github-delivery", "one".to_owned()),
+            ("x-github-delivery", event.to_owned()),
         ]
     };
-    let (status, answer) = hooks.call("POST", "/hooks/github", &headers("ping"), BODY).await;
+    let (status, answer) = hooks.call("POST", "/hooks/github", &headers("ping", b"{}"), b"{}").await;
     assert_eq!((status, answer.trim()), (200, r#"{"ignored":"ping"}"#));
     assert_eq!(hooks.count("github").await, 0);
-    assert_eq!(hooks.call("POST", "/hooks/github", &headers("push"), BODY).await.0, 202);
+    assert_eq!(hooks.call("POST", "/hooks/github", &headers("push", BODY), BODY).await.0, 202);
 }
 
 #[tokio::test]

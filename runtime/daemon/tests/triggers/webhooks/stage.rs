@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::stage::{NODE, Stage, playbook};
+use crate::stage::{Stage, playbook};
 
 pub(crate) const SECRET: &str = "correct horse battery staple";
 
@@ -66,13 +66,8 @@ impl Hooks {
     pub(crate) async fn over(stage: Stage) -> Self {
         let engine = stage.engine().await;
         let (end, ending) = watch::channel(false);
-        let webhooks = Webhooks::new(
-            stage.table.subscribe(),
-            engine.inbox(),
-            Arc::new(OneKey),
-            stage.clock.clone(),
-            NODE.into(),
-        );
+        let webhooks =
+            Webhooks::new(stage.table.subscribe(), engine.inbox(), Arc::new(OneKey), stage.clock.clone());
         let settings: Settings = serde_json::from_value(json!({ "listen": "127.0.0.1:0" })).unwrap();
         settings.check().unwrap();
         let listener = TcpListener::bind(settings.listen).await.unwrap();
