@@ -260,9 +260,9 @@ fn runs_go_on_while_their_playbook_is_saved_a_hundred_times_a_second() {
 #[test]
 fn a_playbook_that_takes_more_than_the_policy_grants_is_warned_of() {
     let place = place();
-    let takes = "allow = { \"images\", \"registry:read\" },\n    on";
+    let takes = " allow = { \"images\", \"registry:read\" },\n    on = {";
     write(&place, "lib/fleet.luau", FLEET);
-    write(&place, "prune.lua", &playbook("prune", "takes much").replacen("on", takes, 1));
+    write(&place, "prune.lua", &playbook("prune", "takes much").replace(" on = {", takes));
     let served = serve(&place);
     let warned = "`prune` takes `images`, `registry:read`, which the operator's policy does not grant";
     until("the log has it", || served.stderr().contains(warned).then_some(()));
