@@ -260,9 +260,9 @@ fn runs_go_on_while_their_playbook_is_saved_a_hundred_times_a_second() {
 #[test]
 fn a_playbook_that_takes_more_than_the_policy_grants_is_warned_of() {
     let place = place();
-    let takes = "allow = { \"images\", \"registry:read\" },\n    on";
+    let takes = " allow = { \"images\", \"registry:read\" },\n    on = {";
     write(&place, "lib/fleet.luau", FLEET);
-    write(&place, "prune.lua", &playbook("prune", "takes much").replacen("on", takes, 1));
+    write(&place, "prune.lua", &playbook("prune", "takes much").replace(" on = {", takes));
     let served = serve(&place);
     let warned = "`prune` takes `images`, `registry:read`, which the operator's policy does not grant";
     until("the log has it", || served.stderr().contains(warned).then_some(()));
@@ -270,7 +270,7 @@ fn a_playbook_that_takes_more_than_the_policy_grants_is_warned_of() {
     assert_eq!(place.json(&["playbooks", "--json"])["playbooks"][0]["lacking"][0], "images");
 
     let config = fs::read_to_string(place.config()).unwrap();
-    place.configure(&format!("{config}[policy]\nscripts = [\"images\"]\n"));
+    fs::write(place.config(), format!("{config}[policy]\nscripts = [\"images\"]\n")).unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(served.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     let left = "`prune` takes `registry:read`, which";
@@ -280,7 +280,7 @@ fn a_playbook_that_takes_more_than_the_policy_grants_is_warned_of() {
         one.lines().any(|line| line.starts_with("not granted") && line.ends_with(" registry:read")),
         "{one}"
     );
-    place.configure(&format!("{config}[policy]\nscripts = [\"images\", \"registry\"]\n"));
+    fs::write(place.config(), format!("{config}[policy]\nscripts = [\"images\", \"registry\"]\n")).unwrap();
     let listed = place.ends(0, &["playbooks"]);
     assert!(!listed.stderr.contains("does not grant"), "{listed}");
     terminate(served);

@@ -10,7 +10,8 @@ use crate::harness::{PROGRAM, program};
 
 const PLACE: &str = "/usr/local/bin/mcrun";
 /// A configuration that is there before; systemd may listen at this socket.
-const CONFIG: &str = "[node]\nname = \"rift\"\n[daemon.api]\nsocket = \"/run/mcrun/api.sock\"\n";
+const CONFIG: &str = "[node]\nname = \"rift\"\n[dns]\nlisten = [\"127.0.0.1:5353\"]\n\
+    [daemon.api]\nsocket = \"/run/mcrun/api.sock\"\n";
 const STATE: &str = "/var/lib/mcrun";
 
 /// Runs `setup` on this machine, whose files it must not change.
@@ -82,7 +83,15 @@ fn a_machine_is_set_up_once_and_taken_back() {
     machine.write("/etc/mcrun/mcrun.toml", CONFIG);
     machine.ends(0, &["chmod", "0700", "/etc/mcrun"]);
 
-    setup(&machine, 0, &["--yes"]);
+    // What a run has left that did not get beyond the files, and one that was not to start anything.
+    setup(&machine, 0, &["--yes", "--no-start"]);
+    machine.ends(0, &[&["systemctl", "disable"], &super::UNITS[..]].concat());
+    let said = setup(&machine, 0, &["--yes"]);
+    let back = "`systemctl disable --now mcrun.socket mcrun-edge.service mcrun.service`, then `mcrun --state";
+    assert!(said.errors.contains(back), "{}", said.errors);
+    for unit in super::UNITS {
+        machine.active(unit);
+    }
     let daemon = machine.active("mcrun.service");
     for unit in super::UNITS {
         assert_eq!(machine.ends(0, &["systemctl", "is-enabled", unit]).text, "enabled");
@@ -107,6 +116,15 @@ fn a_machine_is_set_up_once_and_taken_back() {
     let again = setup(&machine, 0, &["--yes"]);
     assert!(again.errors.contains("0 changed"), "{}", again.errors);
     assert_eq!(machine.active("mcrun.service"), daemon);
+
+    // One that was cut between a unit and systemd's reading it: the next makes up for it, and ends nothing else.
+    machine.ends(0, &["touch", "/etc/systemd/system/mcrun.service"]);
+    assert_eq!(machine.property("mcrun.service", "NeedDaemonReload"), "yes");
+    let edge = machine.active("mcrun-edge.service");
+    setup(&machine, 0, &["--yes"]);
+    assert_eq!(machine.property("mcrun.service", "NeedDaemonReload"), "no");
+    assert_ne!(machine.active("mcrun.service"), daemon);
+    assert_eq!(machine.active("mcrun-edge.service"), edge);
 
     // Taken back by the run that did it: the daemon is stopped first, since nobody runs without a unit.
     let runs = machine.ends(0, &[PLACE, "--state", STATE, "runs", "--json"]).text;
@@ -133,6 +151,12 @@ fn a_daemon_that_is_not_root_has_a_user_and_a_state_directory_of_its_own() {
     let machine = Machine::boot();
     machine.put(Path::new(PROGRAM), "/opt/mcrun/bin/mcrun");
     let place = "/opt/mcrun/bin/mcrun";
+    machine.write("/etc/mcrun/mcrun.toml", CONFIG);
+    // Where the user was before: what it has put there must not become its own elsewhere.
+    machine.ends(0, &["mkdir", "--mode=0700", "/srv/mcrun"]);
+    machine.write("/etc/kept", "root's alone");
+    machine.ends(0, &["ln", "/etc/kept", "/srv/mcrun/kept"]);
+    machine.ends(0, &["ln", "--symbolic", "/etc", "/srv/mcrun/link"]);
     machine.ends(
         0,
         &[place, "--state", "/srv/mcrun", "setup", "--user", "operator", "--prefix", "/opt/mcrun", "--yes"],
@@ -140,7 +164,10 @@ fn a_daemon_that_is_not_root_has_a_user_and_a_state_directory_of_its_own() {
     let daemon = machine.active("mcrun.service");
     assert_eq!(machine.ends(0, &["ps", "-o", "user=", "-p", &daemon]).text, "operator");
     let foreign = machine.ends(0, &["find", "/srv/mcrun", "-not", "-user", "operator"]).text;
-    assert_eq!(foreign, "", "not the daemon's own");
+    assert_eq!(foreign, "/srv/mcrun/kept", "not the daemon's own");
+    assert_eq!(machine.ends(0, &["stat", "--format=%U", "/etc", "/etc/kept"]).text, "root\nroot");
+    let edge = machine.active("mcrun-edge.service");
+    assert_eq!(machine.ends(0, &["ps", "-o", "user=", "-p", &edge]).text, "operator");
     assert_eq!(machine.ends(0, &["stat", "--format=%a", "/srv/mcrun"]).text, "700");
     // A package would bring units of its own.
     machine.write("/lib/systemd/system/mcrun.service", "[Service]\nExecStart=/usr/bin/mcrun serve\n");

@@ -3,6 +3,7 @@
 //! to be right before it begins.
 
 mod check;
+mod hand_over;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ struct Places {
     user: String,
     /// The socket of the API as the configuration that is there has it; none where setup writes one.
     socket: Option<PathBuf>,
+    /// Whether that configuration has something for an edge to do: without, one would end right after its start.
+    has_edge: bool,
 }
 
 pub(super) async fn setup(global: &Global, wish: Wish) -> Result<Exit> {
@@ -87,12 +90,12 @@ async fn as_user(app: &App, places: &Places, wish: &Wish) -> Result<Exit> {
     if ended != Exit::Done {
         return Ok(ended);
     }
-    check::hand_over(&places.state, &places.user)?;
+    hand_over::hand_over(&places.state, &places.user)?;
     if wish.no_start {
         return Ok(ended);
     }
     let ended = start(app, places, wish).await;
-    check::hand_over(&places.state, &places.user)?;
+    hand_over::hand_over(&places.state, &places.user)?;
     ended
 }
 
@@ -107,7 +110,10 @@ async fn start(app: &App, places: &Places, wish: &Wish) -> Result<Exit> {
     let ended = evaluate::shown(app, run, main, wish.json, going).await?;
     if ended == Exit::Done && !wish.json {
         let state = places.state.display();
-        render::note(format_args!("`mcrun --state {state} undo {run}` takes it back"));
+        let units = units::enabled(places).join(" ");
+        render::note(format_args!(
+            "`systemctl disable --now {units}`, then `mcrun --state {state} undo {run}` takes it back"
+        ));
     }
     Ok(ended)
 }
@@ -127,11 +133,10 @@ fn places(global: &Global, wish: &Wish) -> Result<Places> {
     let state = absolute(global.state.as_deref().unwrap_or(Path::new(STATE)))?;
     let config = absolute(global.config.as_deref().unwrap_or(Path::new(CONFIG)))?;
     // A daemon that cannot read it would not come up.
-    let socket = match config.exists() {
-        true => Some(Config::load(Some(&config))?.daemon.api.socket_in(&state)),
-        false => None,
-    };
-    Ok(Places { program, state, config, user: wish.user.clone(), socket })
+    let present = config.exists().then(|| Config::load(Some(&config))).transpose()?;
+    let socket = present.as_ref().map(|present| present.daemon.api.socket_in(&state));
+    let has_edge = present.as_ref().is_some_and(super::edge::is_wanted);
+    Ok(Places { program, state, config, user: wish.user.clone(), socket, has_edge })
 }
 
 fn job(app: &App, places: &Places, wish: &Wish, mode: Mode) -> Result<Job> {
@@ -140,6 +145,8 @@ fn job(app: &App, places: &Places, wish: &Wish, mode: Mode) -> Result<Job> {
     let params = json!({
         "units": units.iter().map(|unit| json!({ "path": unit.path, "content": unit.text })).collect::<Vec<_>>(),
         "enabled": units::enabled(places),
+        "started": units::started(places),
+        "socket": { "unit": units::SOCKET_UNIT, "path": units::LISTEN, "folder": units::FOLDER },
         "users": { "path": GROUP, "content": units::users(places) },
         "folders": { "path": FOLDERS, "content": units::FOLDERS },
         "config": { "path": config, "content": units::config() },
@@ -158,7 +165,7 @@ fn allowed(paths: &[&str]) -> Vec<String> {
     let above = paths.iter().filter_map(|path| Path::new(path).parent()).map(Path::display);
     let mut allow: Vec<String> = above.map(|folder| format!("files:write:{folder}")).collect();
     allow.extend(paths.iter().map(|path| format!("files:write:{path}")));
-    allow.push("files:read:/run/systemd/**".to_owned());
+    allow.extend(["/run/systemd/**", units::FOLDER, units::LISTEN].map(|path| format!("files:read:{path}")));
     for folder in check::FOLDERS_OF_PROGRAMS {
         allow.extend(check::PROGRAMS.map(|program| format!("exec:write:{folder}/{program}")));
     }

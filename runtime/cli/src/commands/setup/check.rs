@@ -1,7 +1,6 @@
 //! Owns what has to be right before a machine is set up: nothing is changed where any of it is not.
 
 use std::fs::{self, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -129,44 +128,9 @@ fn free(places: &Places) -> Result<()> {
     }
 }
 
-/// Makes the state directory the user's, with all that lies in it. Links are not followed.
-pub(super) fn hand_over(state: &Path, user: &str) -> Result<()> {
-    let failed = |error: io::Error| {
-        Error::new(Code::StateUnusable, format!("`{}` cannot be handed to {user}", state.display()))
-            .because(error)
-    };
-    let (user, group) = ids(&fs::read_to_string("/etc/passwd").map_err(failed)?, user)
-        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the user is not in /etc/passwd")))?;
-    let mut left = vec![state.to_owned()];
-    while let Some(path) = left.pop() {
-        std::os::unix::fs::lchown(&path, Some(user), Some(group)).map_err(failed)?;
-        if fs::symlink_metadata(&path).map_err(failed)?.is_dir() {
-            for entry in fs::read_dir(&path).map_err(failed)? {
-                left.push(entry.map_err(failed)?.path());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The numbers of a user in a table as `/etc/passwd` is one.
-fn ids(users: &str, user: &str) -> Option<(u32, u32)> {
-    let line = users.lines().find(|line| line.split(':').next() == Some(user))?;
-    let mut words = line.split(':').skip(2);
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_users_numbers_are_read_from_its_own_line() {
-        let users =
-            "root:x:0:0:root:/root:/bin/sh\nmcrunner:x:1:2::/:\nmcrun:x:998:997:mcrun:/var/lib/mcrun:\n";
-        assert_eq!(ids(users, "mcrun"), Some((998, 997)));
-        assert_eq!(ids(users, "nobody"), None);
-    }
 
     #[test]
     fn what_others_can_change_is_not_started_by_root() {
@@ -186,6 +150,7 @@ mod tests {
             config: "/etc/mcrun/mcrun.toml".into(),
             user: user.to_owned(),
             socket: None,
+            has_edge: false,
         };
         assert!(plain(&places("/var/lib/mcrun-2", "_mcrun-1")).is_ok());
         for (state, user) in [

@@ -11,10 +11,12 @@ const DAEMON: &str = include_str!("../../../../../deploy/systemd/mcrun.service")
 const SOCKET: &str = include_str!("../../../../../deploy/systemd/mcrun.socket");
 const EDGE: &str = include_str!("../../../../../deploy/systemd/mcrun-edge.service");
 /// The units that a boot starts.
-const ENABLED: [&str; 3] = [SOCKET_UNIT, "mcrun-edge.service", "mcrun.service"];
-const SOCKET_UNIT: &str = "mcrun.socket";
-/// The socket that its unit listens at.
-const LISTEN: &str = "/run/mcrun/api.sock";
+const ENABLED: [&str; 3] = [SOCKET_UNIT, EDGE_UNIT, "mcrun.service"];
+pub(super) const SOCKET_UNIT: &str = "mcrun.socket";
+const EDGE_UNIT: &str = "mcrun-edge.service";
+/// The folder that [`FOLDERS`] has made, and the socket that its unit listens at.
+pub(super) const FOLDER: &str = "/run/mcrun";
+pub(super) const LISTEN: &str = "/run/mcrun/api.sock";
 const EXAMPLE: &str = include_str!("../../../../../deploy/mcrun.toml");
 /// What the units of `deploy/systemd` start.
 const COMMAND: &str = "/usr/local/bin/mcrun --state /var/lib/mcrun --config /etc/mcrun/mcrun.toml";
@@ -51,9 +53,14 @@ pub(super) fn enabled(places: &Places) -> Vec<&'static str> {
     ENABLED.into_iter().filter(|unit| *unit != SOCKET_UNIT || has_socket(places)).collect()
 }
 
+/// Those that are started at once, in this order: an edge comes before the daemon, which would have one started.
+pub(super) fn started(places: &Places) -> Vec<&'static str> {
+    enabled(places).into_iter().filter(|unit| *unit != EDGE_UNIT || places.has_edge).collect()
+}
+
 /// Every unit.
 pub(super) fn all(places: &Places) -> Vec<Unit> {
-    let mut named = vec![("mcrun.service", DAEMON), ("mcrun-edge.service", EDGE)];
+    let mut named = vec![("mcrun.service", DAEMON), (EDGE_UNIT, EDGE)];
     if has_socket(places) {
         named.insert(1, (SOCKET_UNIT, SOCKET));
     }
@@ -108,6 +115,7 @@ mod tests {
             config: "/etc/mcrun/other.toml".into(),
             user: user.to_owned(),
             socket: None,
+            has_edge: false,
         };
         let units = all(&places).try_into().unwrap();
         (places, units)
@@ -146,6 +154,9 @@ mod tests {
         assert!(all(&places).iter().all(|unit| !unit.text.contains(SOCKET_UNIT)));
         places.socket = Some(LISTEN.into());
         assert!(enabled(&places).contains(&SOCKET_UNIT));
+        assert!(!started(&places).contains(&EDGE_UNIT) && enabled(&places).contains(&EDGE_UNIT));
+        places.has_edge = true;
+        assert_eq!(started(&places), enabled(&places));
         let config = config();
         assert!(
             config.contains("\n[daemon.api]\n") && config.contains(&format!("\nsocket = \"{LISTEN}\"\n"))
