@@ -31,6 +31,7 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Inner {
     watchers: Vec<Watcher>,
+    last_watcher: u64,
     /// The sources that were told of.
     modules: HashSet<String>,
     /// Questions that nobody has answered.
@@ -40,6 +41,7 @@ struct Inner {
 
 struct Watcher {
     told: mpsc::Sender<Told>,
+    number: u64,
     /// Whether it watches on beyond pauses.
     until_over: bool,
 }
@@ -76,8 +78,15 @@ impl Relay {
             // There is room: nothing was told yet.
             let _ = told.try_send(asking.told.clone());
         }
-        inner.watchers.push(Watcher { told, until_over });
+        inner.last_watcher += 1;
+        let number = inner.last_watcher;
+        inner.watchers.push(Watcher { told, number, until_over });
         Ok(telling)
+    }
+
+    /// The number of who joined last.
+    pub(super) fn last_watcher(&self) -> u64 {
+        self.inner().last_watcher
     }
 
     /// Whether nobody watches.
@@ -91,12 +100,18 @@ impl Relay {
         self.inner().tell(&told);
     }
 
-    /// What the run has come to, for now or for good.
-    pub(super) fn end(&self, end: End) {
+    /// What the run has come to, for now or for good. Whoever joined behind `last` came when the turn was over: to them
+    /// a pause is nothing that happens, but where the run stands, and they watch what comes of it.
+    pub(super) fn end(&self, end: End, last: u64) {
         let is_over = end.run.state.is_final();
         let mut inner = self.inner();
+        let (watchers, late) = std::mem::take(&mut inner.watchers)
+            .into_iter()
+            .partition(|watcher| is_over || watcher.number <= last);
+        inner.watchers = watchers;
         inner.tell(&Told::End(Box::new(end)));
         inner.watchers.retain(|watcher| watcher.until_over && !is_over);
+        inner.watchers.extend::<Vec<_>>(late);
         inner.questions.clear();
         // The next attempt tells of its sources again.
         inner.modules.clear();
