@@ -11,6 +11,7 @@ pub(crate) mod many;
 mod recorded;
 pub(crate) mod relay;
 mod waiting;
+mod wished;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -141,8 +142,8 @@ impl Finished {
 
 /// What one worker brought a run to.
 enum Attempt {
-    /// The run has ended, paused or been interrupted.
-    Over(Box<Finished>),
+    /// The run has ended, paused or been interrupted; what it keeps where it waits on.
+    Over(Box<Finished>, Kept),
     /// It only waits, for long, and goes on in another worker.
     Freed(Box<Session>),
     /// It is left as it is recorded, because this process ends or the disk is full: it goes on by itself later.
@@ -161,7 +162,7 @@ pub(crate) async fn run(
     let mut attempted = attempt(app, job, watch.clone(), Ear::Signals, begun).await?;
     loop {
         let session = match attempted {
-            Attempt::Over(finished) | Attempt::Left(finished) => return Ok(*finished),
+            Attempt::Over(finished, _) | Attempt::Left(finished) => return Ok(*finished),
             Attempt::Freed(session) => session,
         };
         attempted = match freed::wait(app, &session, &*watch).await? {
@@ -189,14 +190,19 @@ async fn attempt(
     let (id, goes_on_later) = (job.id, ear.is_of_many());
     let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch, ear));
     begun?;
-    let (finished, heard) = match evaluated {
+    let (finished, heard, kept) = match evaluated {
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));
         }
-        Ok(Evaluation { session, ended, heard, .. }) => (ending::conclude(app, &session, ended).await, heard),
+        Ok(Evaluation { session, ended, heard, .. }) => {
+            let finished = ending::conclude(app, &session, ended).await;
+            let kept = if finished.state == RunState::Waiting { session.keep() } else { Kept::default() };
+            (finished, heard, kept)
+        }
         // Nothing has run: the run keeps its state and can be resumed once the cause is mended.
         Err(error) => {
-            (Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) }, Asked::NOTHING)
+            let finished = Finished { exit: Exit::of(&error), ..Finished::paused(Trouble::new(error)) };
+            (finished, Asked::NOTHING, Kept::default())
         }
     };
     let finished = match (heard.why, finished.is_stopped()) {
@@ -210,7 +216,7 @@ async fn attempt(
     if goes_on_later && finished.met_full_disk() {
         return Ok(Attempt::Left(Box::new(finished)));
     }
-    Ok(Attempt::Over(Box::new(record(app, &id, finished).await?)))
+    Ok(Attempt::Over(Box::new(record(app, &id, finished).await?), kept))
 }
 
 /// Records what a run has come to.

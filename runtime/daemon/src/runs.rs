@@ -135,7 +135,7 @@ pub struct Submission {
 }
 
 /// How a recorded run is gone on with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     /// How long it waits for services that another run holds; nothing: not at all.
     pub patience: Option<Duration>,

@@ -225,6 +225,11 @@ impl Journal {
         self.change(Change::SetGrants { run: *run, grants }).await
     }
 
+    /// Replaces how the run was asked to be executed, which whoever goes on with it reads.
+    pub async fn set_wish(&self, run: &RunId, wish: Option<Value>) -> Result<()> {
+        self.change(Change::SetWish { run: *run, wish }).await
+    }
+
     /// Lets the run go on without the saved plan that it carries out.
     pub async fn release_plan(&self, run: &RunId) -> Result<()> {
         self.change(Change::ReleasePlan(*run)).await

@@ -178,6 +178,9 @@ pub struct Run {
     /// Why it was started; nothing where somebody simply ran a script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Value>,
+    /// How it was last asked to be executed; only this state directory knows.
+    #[serde(skip)]
+    pub wish: Option<Value>,
     /// Whether it was recorded elsewhere: it can be looked at and nothing else.
     pub imported: bool,
     /// Where it stands.

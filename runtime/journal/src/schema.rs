@@ -216,6 +216,8 @@ WHERE playbook IS NOT NULL AND state NOT IN ('done', 'failed', 'cancelled');
 ", "
 -- Whoever follows the ends of runs does not walk through all of them.
 CREATE INDEX runs_by_end ON runs (ended, id) WHERE ended IS NOT NULL;
+-- How it was last asked to be executed, as JSON, for the next process.
+ALTER TABLE runs ADD COLUMN wish TEXT;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

@@ -214,6 +214,7 @@ impl Writer {
                 self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
             }
             Change::SetGrants { run, grants } => self.set_grants(run, grants),
+            Change::SetWish { run, wish } => self.set_wish(run, wish.as_ref()),
             Change::ReleasePlan(run) => self.release_plan(run),
             Change::RequestCancel(run) => self.request_cancel(run),
             Change::Pin { run, module, source } => self.pin(run, module, source),

@@ -8,6 +8,7 @@ use super::{comes_to, serving, serving_with, stop};
 use crate::errors_of_state::Small;
 use crate::harness::{Place, Started, until};
 use crate::processes;
+use crate::terminal::Terminal;
 
 /// Writes its word into a ledger, waits for a file and writes again.
 const LEDGER: &str = "local function act(word)\n\
@@ -234,5 +235,52 @@ fn one_worker_executes_runs_one_after_the_other() {
     let mut codes: Vec<Option<i32>> = runs.into_iter().map(|run| run.end().code).collect();
     codes.sort_unstable();
     assert_eq!(codes, [Some(0), Some(1)]);
+    stop(daemon);
+}
+
+#[test]
+fn a_service_stays_held_and_waited_for_while_the_daemon_is_away() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let put = |name: &str, more: &str| {
+        place.script(
+            name,
+            &format!("registry.put {{ service = \"q\", spec = {{ by = \"{name}\" }} }}\n{more}"),
+        )
+    };
+    let holds = put("holds.lua", "wait_for { event = \"go\" }\n");
+    let mut follower = place.start(&[&holds, "--allow", "*", "--limit", "idle=100ms"]);
+    until("it waits", || (place.runs().first()?["state"] == "waiting").then_some(()));
+    let holder = place.newest_id();
+    // Nobody is there to hand them over again.
+    follower.kill();
+    let mut follower = place.start(&[&put("waits.lua", ""), "--allow", "*", "--wait=10m"]);
+    until("it is held up", || follower.stderr().contains("waiting: run ").then_some(()));
+    let waiter = place.newest_id();
+    follower.kill();
+    stop(daemon);
+    let daemon = serving(&place);
+    let refused = place.ends(5, &[&put("refused.lua", ""), "--allow", "*"]);
+    refused.says(&["MC-J003", &format!("run {holder} holds service q")]);
+    place.ends(0, &["emit", "go"]);
+    for run in [holder, waiter] {
+        assert_eq!(comes_to(&place, &run, &["done", "failed", "paused"]), "done");
+    }
+    stop(daemon);
+}
+
+#[test]
+fn a_question_is_asked_again_after_the_daemon_was_away() {
+    let place = Place::new();
+    let daemon = serving(&place);
+    let script = place.script("a.lua", "files.write { path = \"one\", content = \"x\" }\n");
+    let mut terminal = Terminal::start(&place, &[&script], &[("NO_COLOR", "1")], "");
+    terminal.shows("[once/No]", 1);
+    stop(daemon);
+    let daemon = serving(&place);
+    terminal.shows("[once/No]", 2);
+    terminal.types("once\n");
+    let (code, shown) = terminal.end();
+    assert_eq!((code, place.read("scripts/one").as_str()), (Some(0), "x"), "{shown}");
     stop(daemon);
 }

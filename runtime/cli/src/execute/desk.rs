@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::going::TIMEOUT;
 use super::recorded::seed;
 use super::relay::Manner;
+use super::wished;
 use crate::commands::{check_resumable, decisions};
 use crate::config::Config;
 
@@ -235,6 +236,13 @@ impl Runs for Desk {
         }
         if !wish.doubts.is_empty() {
             decisions(&self.journal.open_entries(run).await?, &wish.doubts)?;
+        }
+        let told = wished::recorded(&wish);
+        if told != recorded.wish
+            && let Err(error) = self.journal.set_wish(run, told).await
+        {
+            // This process knows it all the same.
+            tracing::warn!(%run, %error, "the next process will not know what the run was taken with");
         }
         self.ask(|reply| Message::Take { run: *run, wish, is_wanted: true, reply }).await
     }

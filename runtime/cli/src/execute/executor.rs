@@ -5,6 +5,8 @@
 //! this process forgets is found again by looking at the journal, at the start and every now and then.
 
 mod asked;
+mod find;
+mod settle;
 mod turn;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -15,20 +17,21 @@ use std::time::Duration;
 
 use daemon::metrics::Metrics;
 use daemon::runs::{End, Wish};
+use effect::Result;
 use effect::session::Kept;
-use effect::{Code, Error, Result};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use journal::{RunId, RunLock, RunState};
+use journal::{RunId, RunLock};
 use script::Interrupt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::settle::Then;
 use self::turn::turn;
 use super::desk::{Desk, Message, Shared};
 use super::ear::{Asked, Why};
 use super::errands::Errand;
 use super::going::{self, Step};
-use super::many::{BY_THEMSELVES, prepare_copies};
+use super::many::prepare_copies;
 use super::relay::Relay;
 use super::waiting::{self, Waiting, Waits};
 use crate::app::App;
@@ -82,7 +85,11 @@ enum Stage {
     /// Not here: somebody only watches it.
     Watched,
     Queued,
-    Active(watch::Sender<Asked>),
+    Active {
+        asks: watch::Sender<Asked>,
+        /// How it goes on.
+        wish: Wish,
+    },
     Waiting,
     /// Until the disk has room again.
     PutOff,
@@ -91,6 +98,8 @@ enum Stage {
 struct Known {
     relay: Arc<Relay>,
     stage: Stage,
+    /// What was asked of it last while it had its turn.
+    then: Option<Then>,
     /// Who waits to be told that it was given up.
     cancelling: Vec<oneshot::Sender<Result<()>>>,
 }
@@ -101,6 +110,8 @@ struct Settled {
     step: Result<Step>,
     /// For whoever watches.
     end: Option<End>,
+    /// The number of who watched last when it was over.
+    last: u64,
 }
 
 type Active<'a> = Pin<Box<dyn Future<Output = Settled> + 'a>>;
@@ -206,65 +217,11 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Queues every run that can go on by itself and that nobody goes on with.
-    async fn find(&mut self, is_start: bool) -> Result<()> {
-        let app = self.app;
-        self.check_journal()?;
-        self.known.retain(|_, known| !matches!(known.stage, Stage::Watched) || !known.relay.is_alone());
-        let found = match app.journal.runs_in(BY_THEMSELVES).await {
-            Err(error) if going::passes(app, &Error::from(error.clone())) => return Ok(()),
-            found => found?,
-        };
-        self.notice_ends(&found);
-        let before = std::mem::take(&mut self.fresh);
-        for (run, state) in found {
-            let is_here = self.known.get(&run).is_some_and(|known| !matches!(known.stage, Stage::Watched));
-            if is_here || self.hopeless.contains(&run) || app.journal.holder_of_run(&run).is_some() {
-                continue;
-            }
-            if state == RunState::Pending && !is_start && !before.contains(&run) {
-                self.fresh.insert(run);
-                continue;
-            }
-            let open = match state {
-                RunState::Waiting => app.journal.open_entries(&run).await?,
-                _ => Vec::new(),
-            };
-            match open.is_empty() {
-                true => self.queue(Ready::new(run)),
-                false => self.wait(Waiting::new(run, open)),
-            }
-        }
-        Ok(())
-    }
-
-    /// A process whose journal could not be synced must end.
-    fn check_journal(&self) -> Result<()> {
-        if self.app.journal.broken() {
-            return Err(Error::new(Code::JournalBroken, "the journal is out of use, and this process ends"));
-        }
-        Ok(())
-    }
-
-    /// Those that wait here and were ended by somebody else meanwhile.
-    fn notice_ends(&mut self, going: &[(RunId, RunState)]) {
-        let going: HashSet<&RunId> = going.iter().map(|(run, _)| run).collect();
-        let waits = |(run, known): (&RunId, &Known)| {
-            (matches!(known.stage, Stage::Waiting) && !going.contains(run)).then_some(*run)
-        };
-        let ended: Vec<RunId> = self.known.iter().filter_map(waits).collect();
-        for run in ended {
-            if let Some(ready) = self.take_out(&run) {
-                self.begin(ready, Asked::NOTHING);
-            }
-        }
-    }
-
     fn place(&mut self, run: RunId, stage: Stage) {
         match self.known.get_mut(&run) {
             Some(known) => known.stage = stage,
             None => {
-                let known = Known { relay: Arc::default(), stage, cancelling: Vec::new() };
+                let known = Known { relay: Arc::default(), stage, then: None, cancelling: Vec::new() };
                 self.known.insert(run, known);
             }
         }
@@ -296,59 +253,15 @@ impl<'a> Executor<'a> {
     /// Begins a run's turn; one that is `asked` to stop takes no worker.
     fn begin(&mut self, ready: Ready, asked: Asked) {
         let (asks, hears) = watch::channel(asked);
-        self.place(ready.run, Stage::Active(asks));
+        self.place(ready.run, Stage::Active { asks, wish: ready.wish.clone() });
         let relay = self.known[&ready.run].relay.clone();
         let leaving = self.leaving.clone();
         self.active.push(Box::pin(turn(self.app, ready, relay, hears, leaving)));
     }
 
-    fn settle(&mut self, settled: Settled) -> Result<()> {
-        let Settled { mut ready, step, end } = settled;
-        let run = ready.run;
-        self.check_journal()?;
-        let Some(known) = self.known.get_mut(&run) else { return Ok(()) };
-        if let Some(end) = end {
-            known.relay.end(end);
-        }
-        for cancelling in known.cancelling.drain(..) {
-            // Whoever has gone need not know.
-            let _ = cancelling.send(Ok(()));
-        }
-        let leaves = *self.leaving.borrow() != Interrupt::None;
-        match step {
-            Ok(Step::Waits(waiting)) => self.wait(waiting),
-            Ok(Step::Left(_)) if leaves => self.forget(&run),
-            Ok(Step::Left(_)) => {
-                ready.failures += 1;
-                self.put_off(ready);
-            }
-            Err(error) if going::passes(self.app, &error) && !leaves => {
-                tracing::warn!(%run, %error, "a run is tried again later");
-                ready.failures += 1;
-                self.put_off(ready);
-            }
-            Err(error) => {
-                tracing::warn!(%run, %error, "a run cannot be gone on with");
-                self.hopeless.insert(run);
-                self.forget(&run);
-            }
-            Ok(Step::Over { .. } | Step::Passed(_)) => self.forget(&run),
-        }
-        Ok(())
-    }
-
-    fn put_off(&mut self, ready: Ready) {
+    fn put_off(&mut self, pause: Duration, ready: Ready) {
         self.place(ready.run, Stage::PutOff);
-        self.put_off.push((Instant::now() + ready.pause(), ready));
-    }
-
-    /// Leaves a run to those who watch it.
-    fn forget(&mut self, run: &RunId) {
-        let Some(known) = self.known.get_mut(run) else { return };
-        known.stage = Stage::Watched;
-        if known.relay.is_alone() {
-            self.known.remove(run);
-        }
+        self.put_off.push((Instant::now() + pause, ready));
     }
 
     async fn take_due(&mut self) -> Result<()> {
@@ -379,8 +292,12 @@ impl<'a> Executor<'a> {
     fn leave(&mut self, level: Interrupt) {
         self.shared.leaves.store(true, Ordering::Relaxed);
         for known in self.known.values() {
-            if let Stage::Active(asks) = &known.stage {
-                asks.send_replace(Asked { level, why: Why::Leaving });
+            if let Stage::Active { asks, .. } = &known.stage {
+                asks.send_modify(|asked| {
+                    // The first reason counts, also where it was not heard yet.
+                    let why = if asked.level == Interrupt::None { Why::Leaving } else { asked.why };
+                    *asked = Asked { level: level.max(asked.level), why };
+                });
             }
         }
     }

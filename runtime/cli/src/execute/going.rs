@@ -10,7 +10,7 @@ use journal::{Run, RunId, RunState, Timestamp};
 use script::Interrupt;
 use tokio::sync::watch;
 
-use super::ear::{Asked, Ear};
+use super::ear::{Asked, Ear, Why};
 use super::freed::until_then;
 use super::waiting::Waiting;
 use super::{Attempt, Finished, Job, attempt, ending, past, record, recorded_job};
@@ -35,8 +35,8 @@ pub(super) struct Going {
 
 /// What became of a run's turn.
 pub(super) enum Step {
-    /// It is over, paused, or was asked to stop.
-    Over { name: String, finished: Finished },
+    /// It is over, paused, or was asked to stop; how it waits on where that was a wait.
+    Over { name: String, finished: Finished, waiting: Option<Box<Waiting>> },
     /// It waits without a worker.
     Waits(Waiting),
     /// It is as it was recorded, and goes on later.
@@ -57,14 +57,21 @@ pub(super) async fn go_on(app: &App, going: Going) -> Result<Step> {
     if run.state.is_final() || run.imported || (run.state == RunState::Paused && !going.is_wanted) {
         return Ok(Step::Passed(None));
     }
-    let over = |finished| Ok(Step::Over { name: run.name.clone(), finished });
+    let over = |finished| Ok(Step::Over { name: run.name.clone(), finished, waiting: None });
     if run.cancel_requested {
         return over(record(app, &id, ending::cancelled()).await?);
     }
-    if going.asked.as_ref().is_some_and(|asked| asked.borrow().level != Interrupt::None) {
-        return over(stopped_in_the_queue(app, &run).await?);
-    }
     let end = end(&run, app.clock.now());
+    let asked = going.asked.as_ref().map_or(Asked::NOTHING, |asked| *asked.borrow());
+    match (asked.level, asked.why) {
+        (Interrupt::None, _) => {}
+        // Nobody stopped it: the next process goes on with it.
+        (_, Why::Leaving) => return Ok(Step::Left(Finished::ended(run.state, Exit::Waiting))),
+        _ => {
+            let finished = stopped_in_the_queue(app, &run).await?;
+            return stopped(app, &run, finished, (going.kept, going.wish, end)).await;
+        }
+    }
     let left = end.map(|end| until_then(app.clock.now(), end));
     if left.is_some_and(|left| left.is_zero()) {
         return over(record(app, &id, ending::timed_out()).await?);
@@ -101,15 +108,26 @@ pub(super) async fn go_on(app: &App, going: Going) -> Result<Step> {
     };
     let begun = app.journal.set_state(&id, RunState::Running, None, None);
     Ok(match attempt(app, job, going.watch, ear, begun).await? {
-        Attempt::Over(finished) => Step::Over { name: run.name.clone(), finished: *finished },
+        Attempt::Over(finished, kept) => stopped(app, &run, *finished, (kept, going.wish, end)).await?,
         Attempt::Left(finished) => Step::Left(*finished),
         Attempt::Freed(session) => {
-            let mut waiting = Waiting::freed(app, &session).await?.at_most(end);
-            // A decision is about what was in doubt then.
-            waiting.wish = Wish { doubts: Vec::new(), ..going.wish };
-            Step::Waits(waiting)
+            Step::Waits(Waiting::of(app, id, session.keep(), going.wish).await?.at_most(end))
         }
     })
+}
+
+/// What a run has come to that does nothing more: one that waited waits on with what it had, and no longer than before.
+async fn stopped(
+    app: &App,
+    run: &Run,
+    finished: Finished,
+    (kept, wish, end): (Kept, Wish, Option<Timestamp>),
+) -> Result<Step> {
+    let waiting = match finished.state {
+        RunState::Waiting => Some(Box::new(Waiting::of(app, run.id, kept, wish).await?.at_most(end))),
+        _ => None,
+    };
+    Ok(Step::Over { name: run.name.clone(), finished, waiting })
 }
 
 /// Somebody stopped it before it had a worker.
@@ -121,7 +139,7 @@ async fn stopped_in_the_queue(app: &App, run: &Run) -> Result<Finished> {
 }
 
 /// When the time of a playbook's run is up, counted from its first start.
-fn end(run: &Run, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn end(run: &Run, now: Timestamp) -> Option<Timestamp> {
     let millis = run.cause.as_ref()?.get(TIMEOUT)?.as_u64()?;
     Some(run.started.unwrap_or(now).after(Duration::from_millis(millis)))
 }

@@ -45,13 +45,12 @@ impl<'a> Many<'a> {
     pub(crate) async fn of(app: &'a App, most: usize) -> Result<Self> {
         let mut many = Self { app, most, ready: VecDeque::new(), waits: Waits::default() };
         for (run, state) in app.journal.runs_in(BY_THEMSELVES).await? {
-            let open = match state {
-                RunState::Waiting => app.journal.open_entries(&run).await?,
-                _ => Vec::new(),
-            };
-            match open.is_empty() {
-                true => many.ready.push_back((run, Kept::default())),
-                false => many.waits.put(Waiting::new(run, open)),
+            match state {
+                RunState::Waiting => {
+                    let run = app.journal.run(run.as_str()).await?;
+                    many.waits.put(Waiting::found(app, &run).await?);
+                }
+                _ => many.ready.push_back((run, Kept::default())),
             }
         }
         // What happened while nobody looked.
@@ -85,7 +84,7 @@ impl<'a> Many<'a> {
             }
             tokio::select! {
                 Some((run, step)) = active.next(), if !active.is_empty() => match step? {
-                    Step::Over { name, finished } => over(&Outcome { run, name, finished }),
+                    Step::Over { name, finished, .. } => over(&Outcome { run, name, finished }),
                     Step::Waits(waiting) => self.waits.put(waiting),
                     Step::Left(_) | Step::Passed(_) => {}
                 },

@@ -31,6 +31,7 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Inner {
     watchers: Vec<Watcher>,
+    last_watcher: u64,
     /// The sources that were told of.
     modules: HashSet<String>,
     /// Questions that nobody has answered.
@@ -40,6 +41,7 @@ struct Inner {
 
 struct Watcher {
     told: mpsc::Sender<Told>,
+    number: u64,
     how: Manner,
 }
 
@@ -84,8 +86,15 @@ impl Relay {
             // There is room: nothing was told yet.
             let _ = told.try_send(asking.told.clone());
         }
-        inner.watchers.push(Watcher { told, how });
+        inner.last_watcher += 1;
+        let number = inner.last_watcher;
+        inner.watchers.push(Watcher { told, number, how });
         Ok(telling)
+    }
+
+    /// The number of who joined last.
+    pub(super) fn last_watcher(&self) -> u64 {
+        self.inner().last_watcher
     }
 
     /// Whether nobody watches.
@@ -107,14 +116,15 @@ impl Relay {
         self.inner().tell(&told);
     }
 
-    /// What the run has come to, for now or for good.
-    pub(super) fn end(&self, end: End) {
+    /// What the run has come to, for now or for good. Whoever joined behind `last` came when the turn was over: to them
+    /// a pause is nothing that happens, but where the run stands, and they watch what comes of it.
+    pub(super) fn end(&self, end: End, last: u64) {
         let is_over = end.run.state.is_final();
         let told = Told::End(Box::new(end));
         let mut inner = self.inner();
         // Whoever watches until it is over watches on.
         inner.watchers.retain(|watcher| {
-            let stays = watcher.how.until_over && !is_over;
+            let stays = !is_over && (watcher.how.until_over || watcher.number > last);
             if !stays {
                 // One that is too slow finds the end in the journal.
                 let _ = watcher.told.try_send(told.clone());

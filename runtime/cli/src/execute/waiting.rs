@@ -1,15 +1,16 @@
 //! Owns runs that wait for long: they take nothing but a line here until their time has come or what they wait for has
 //! happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use daemon::runs::Wish;
+use effect::Result;
 use effect::session::Kept;
-use effect::{Result, Session};
-use journal::{Open, RunId, Timestamp};
+use journal::{Open, Run, RunId, Timestamp};
 
 use super::freed::until_then;
+use super::{going, wished};
 use crate::app::App;
 
 /// How often events are looked for.
@@ -29,21 +30,25 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(run: RunId, open: Vec<Open>) -> Self {
+    /// One that waits as it is recorded, with what it had.
+    pub(super) async fn of(app: &App, run: RunId, kept: Kept, wish: Wish) -> Result<Self> {
+        let open = app.journal.open_entries(&run).await?;
         let until = open.iter().filter_map(|entry| entry.until).min();
-        let events = open.into_iter().filter(system::event::is_wait_for).collect();
-        Self { run, events, until, kept: Kept::default(), wish: Wish::default() }
+        let events: Vec<Open> = open.into_iter().filter(system::event::is_wait_for).collect();
+        // Where nothing is waited for, something has ended meanwhile.
+        let until = until.or_else(|| events.is_empty().then(|| app.clock.now()));
+        // A decision is about what was in doubt then.
+        let wish = Wish { doubts: Vec::new(), ..wish };
+        Ok(Self { run, events, until, kept, wish })
     }
 
-    /// One whose worker was freed.
-    pub(super) async fn freed(app: &App, session: &Session) -> Result<Self> {
-        let open = app.journal.open_entries(session.run_id()).await?;
-        let mut waiting = Self { kept: session.keep(), ..Self::new(*session.run_id(), open) };
-        // Something has ended while the worker was being freed.
-        if waiting.until.is_none() && waiting.events.is_empty() {
-            waiting.until = Some(app.clock.now());
-        }
-        Ok(waiting)
+    /// One that nobody goes on with: the process that did has ended.
+    pub(super) async fn found(app: &App, run: &Run) -> Result<Self> {
+        let kept = held(app, &run.id).await;
+        let waiting = Self::of(app, run.id, kept, wished::of(run)).await?;
+        let waiting = waiting.at_most(going::end(run, app.clock.now()));
+        // Nobody may have been there to be told.
+        Ok(waiting.at_most(run.cancel_requested.then(|| app.clock.now())))
     }
 
     /// The same, but no longer than until its time is up.
@@ -63,6 +68,26 @@ impl Waiting {
         }
         Ok(false)
     }
+}
+
+/// Takes again what a run held when its former process ended, before anybody else changes that: what it did is not over.
+pub(super) async fn held(app: &App, run: &RunId) -> Kept {
+    let mut leases = HashMap::new();
+    let held = app.journal.held(run).await.unwrap_or_else(|error| {
+        tracing::warn!(%run, %error, "it is not known which services a run holds");
+        Vec::new()
+    });
+    for (node, service) in held {
+        if node != app.node {
+            continue;
+        }
+        match app.journal.lease(&node, &service, run, "goes on with what it did").await {
+            Ok(lease) => drop(leases.insert(service, lease)),
+            // It tries that again when its turn comes.
+            Err(error) => tracing::warn!(%run, service, %error, "a run does not hold its service meanwhile"),
+        }
+    }
+    Kept::from(leases)
 }
 
 /// All that wait.

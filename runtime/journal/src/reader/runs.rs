@@ -159,6 +159,7 @@ impl Found {
             origin: optional_json(row, "origin")?,
             playbook: row.get("playbook")?,
             cause: optional_json(row, "cause")?,
+            wish: optional_json(row, "wish")?,
             imported: row.get("imported")?,
             state: word(row, "state")?,
             outcome: optional_json(row, "outcome")?,

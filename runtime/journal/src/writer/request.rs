@@ -53,6 +53,10 @@ pub(crate) enum Change {
         run: RunId,
         grants: Value,
     },
+    SetWish {
+        run: RunId,
+        wish: Option<Value>,
+    },
     RequestCancel(RunId),
     ReleasePlan(RunId),
     Pin {
@@ -117,6 +121,7 @@ impl Request {
                 Change::CreateRun(_) => ("run:before-commit", "run:after-commit"),
                 Change::SetState { .. } => ("state:before-commit", "state:after-commit"),
                 Change::SetGrants { .. } => ("grants:before-commit", "grants:after-commit"),
+                Change::SetWish { .. } => ("wish:before-commit", "wish:after-commit"),
                 Change::ReleasePlan(_) => ("plan:before-commit", "plan:after-commit"),
                 Change::RequestCancel(_) => ("cancel:before-commit", "cancel:after-commit"),
                 Change::Pin { .. } => ("source:before-commit", "source:after-commit"),

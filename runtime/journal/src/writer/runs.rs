@@ -101,6 +101,14 @@ impl Writer {
         Ok(())
     }
 
+    pub(super) fn set_wish(&mut self, run: &RunId, wish: Option<&Value>) -> Result<()> {
+        let number = self.cached(run)?.number;
+        self.connection
+            .prepare_cached("UPDATE runs SET wish = ? WHERE number = ?")?
+            .execute(params![wish.map(Value::to_string), number])?;
+        Ok(())
+    }
+
     pub(super) fn release_plan(&mut self, run: &RunId) -> Result<()> {
         let number = self.cached(run)?.number;
         self.connection

@@ -125,6 +125,18 @@ async fn a_request_to_cancel_is_seen_by_every_process_until_the_run_ends() {
 }
 
 #[tokio::test]
+async fn the_last_wish_is_what_the_next_process_reads() {
+    let (folder, journal, id) = started().await;
+    assert_eq!(journal.run(id.as_str()).await.unwrap().wish, None);
+    journal.set_wish(&id, Some(json!({ "patience": 1 }))).await.unwrap();
+    journal.set_wish(&id, Some(json!({ "patience": 2 }))).await.unwrap();
+    let next = open(folder.path());
+    assert_eq!(next.run(id.as_str()).await.unwrap().wish, Some(json!({ "patience": 2 })));
+    next.set_wish(&id, None).await.unwrap();
+    assert_eq!(journal.run(id.as_str()).await.unwrap().wish, None);
+}
+
+#[tokio::test]
 async fn sources_stay_as_they_were_first_pinned() {
     let (folder, journal, id) = started().await;
     journal.pin_source(&id, "./services", "return {}").await.unwrap();

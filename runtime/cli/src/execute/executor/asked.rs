@@ -8,11 +8,13 @@ use journal::RunId;
 use script::Interrupt;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Executor, Known, Ready, Stage};
+use super::settle::Then;
+use super::{Executor, Ready, Stage};
 use crate::execute::desk::Message;
 use crate::execute::ear::{Asked, Why};
 use crate::execute::errands::{self, Errand};
 use crate::execute::relay::Manner;
+use crate::execute::wished;
 
 impl Executor<'_> {
     /// Does what a message says.
@@ -58,14 +60,19 @@ impl Executor<'_> {
         }
         self.hopeless.remove(&run);
         let taken = self.take_out(&run);
-        match self.known.get(&run).map(|known| &known.stage) {
-            // Whoever hands it over after a restart finds it under way.
-            Some(Stage::Active(_)) => {}
-            _ => {
-                let kept = taken.unwrap_or_else(|| Ready::new(run));
-                self.queue(Ready { wish, is_wanted, ..kept });
+        if let Some(known) = self.known.get_mut(&run)
+            && let Stage::Active { asks, wish: ours } = &known.stage
+        {
+            // Whoever hands it over after a restart finds it under way. A turn that goes on otherwise, or not for long,
+            // comes to something that was not asked for.
+            let goes_on = !asks.is_closed() && asks.borrow().level == Interrupt::None;
+            if !(goes_on && wished::are_alike(ours, &wish)) {
+                known.keep(Then::Again(wish, is_wanted));
             }
+            return Ok(());
         }
+        let ready = taken.unwrap_or_else(|| Ready::new(run));
+        self.queue(Ready { wish, is_wanted, ..ready });
         Ok(())
     }
 
@@ -81,17 +88,21 @@ impl Executor<'_> {
                 let place = self.put_off.iter().position(|(_, ready)| ready.run == *run)?;
                 Some(self.put_off.swap_remove(place).1)
             }
-            Stage::Watched | Stage::Active(_) => None,
+            Stage::Watched | Stage::Active { .. } => None,
         }
     }
 
     fn interrupt(&mut self, run: RunId, hard: bool) -> Result<()> {
         let level = if hard { Interrupt::Hard } else { Interrupt::Soft };
         let asked = Asked { level, why: Why::Operator };
-        match self.known.get(&run).map(|known| &known.stage) {
-            None | Some(Stage::Watched) => return Err(not_here(&run)),
-            Some(Stage::Active(asks)) => drop(asks.send_replace(asked)),
-            Some(Stage::Queued | Stage::Waiting | Stage::PutOff) => {
+        let Some(known) = self.known.get_mut(&run) else { return Err(not_here(&run)) };
+        match &known.stage {
+            Stage::Watched => return Err(not_here(&run)),
+            Stage::Active { asks, .. } => {
+                asks.send_replace(asked);
+                known.keep(Then::Stop(asked));
+            }
+            Stage::Queued | Stage::Waiting | Stage::PutOff => {
                 if let Some(ready) = self.take_out(&run) {
                     self.begin(ready, asked);
                 }
@@ -102,8 +113,11 @@ impl Executor<'_> {
 
     fn cancel(&mut self, run: RunId, reply: oneshot::Sender<Result<()>>) {
         let asked = Asked { level: Interrupt::Soft, why: Why::Operator };
-        if let Some(Known { stage: Stage::Active(asks), .. }) = self.known.get(&run) {
+        if let Some(known) = self.known.get_mut(&run)
+            && let Stage::Active { asks, .. } = &known.stage
+        {
             asks.send_replace(asked);
+            known.keep(Then::Cancel);
             let _ = reply.send(Ok(()));
             return;
         }

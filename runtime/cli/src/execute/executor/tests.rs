@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use daemon::runs::{By, Cause, Runs as _, Submission, Told};
+use effect::Code;
+use journal::RunState;
 use serde_json::Value;
 
 use super::*;
 use crate::arguments::Global;
+use crate::execute::many::BY_THEMSELVES;
 
 struct Stage {
     app: App,
@@ -138,3 +141,5 @@ async fn nothing_is_begun_while_the_process_ends() {
     executor.run().await.unwrap();
     assert_eq!(found.queued.load(Ordering::Relaxed), 1);
 }
+
+mod turns;

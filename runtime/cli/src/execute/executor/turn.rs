@@ -5,8 +5,6 @@ use std::sync::Arc;
 use daemon::metrics::Metrics;
 use daemon::monitors::{self, Monitor};
 use daemon::runs::End;
-use effect::Error;
-use journal::RunState;
 use script::Interrupt;
 use tokio::sync::watch;
 
@@ -16,7 +14,6 @@ use crate::execute::ear::Asked;
 use crate::execute::errands;
 use crate::execute::going::{self, Going, Step};
 use crate::execute::relay::Relay;
-use crate::execute::waiting::Waiting;
 
 /// One run's turn, and what those who watch it are told about its end.
 pub(super) async fn turn(
@@ -36,23 +33,22 @@ pub(super) async fn turn(
         asked: Some(asked),
     };
     let step = going::go_on(app, going).await;
+    let last = relay.last_watcher();
     let leaves = *leaving.borrow() != Interrupt::None;
     let (step, end) = match step {
         Ok(Step::Waits(waiting)) => (Ok(Step::Waits(waiting)), None),
         Ok(Step::Left(finished)) if leaves => (Ok(Step::Left(finished)), None),
         // The sleep goes on, although whoever watched it has gone.
-        Ok(Step::Over { finished, .. }) if finished.state == RunState::Waiting => {
+        Ok(Step::Over { finished, waiting: Some(waiting), .. }) => {
             let end = errands::end(app, &ready.run, Some(&finished)).await;
-            let open = app.journal.open_entries(&ready.run).await;
-            let waiting = open.map(|open| Waiting::new(ready.run, open));
-            (waiting.map(Step::Waits).map_err(Error::from), end)
+            (Ok(Step::Waits(*waiting)), end)
         }
-        Ok(Step::Over { name, finished }) => {
+        Ok(Step::Over { name, finished, waiting: None }) => {
             let end = errands::end(app, &ready.run, Some(&finished)).await;
             if let Some(end) = &end {
                 count(app, end, relay.is_alone()).await;
             }
-            (Ok(Step::Over { name, finished }), end)
+            (Ok(Step::Over { name, finished, waiting: None }), end)
         }
         Ok(Step::Left(finished)) => {
             let end = errands::end(app, &ready.run, Some(&finished)).await;
@@ -67,7 +63,7 @@ pub(super) async fn turn(
             (Err(error), end)
         }
     };
-    Settled { ready, step, end }
+    Settled { ready, step, end, last }
 }
 
 /// Counts a run that has come to its end or to a pause, and tells of one that failed while nobody watched.
