@@ -296,10 +296,7 @@ fn a_wrong_configuration() {
     for (name, text) in [
         ("config_node_address", "[node]\naddress = \"100.95.252.120\"\n"),
         ("config_drivers_routes", "[drivers]\ncontainers = \"auto\"\nroutes = \"embedded\"\n"),
-        (
-            "config_playbooks",
-            "[node]\nname = \"rift\"\n\n[playbooks]\nfolder = [\"/etc/mcrun/playbooks\"]\n",
-        ),
+        ("config_playbooks", "[node]\nname = \"rift\"\n\n[playbooks]\nfolder = [\"/etc/mcrun/playbooks\"]\n"),
         ("config_secret_key", "[secrets.\"a/b\"]\nfiel = \"/run/a\"\nto = []\n"),
     ] {
         write(text);

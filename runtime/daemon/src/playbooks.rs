@@ -27,8 +27,8 @@ pub use self::definition::{
     ParameterKind, Trigger,
 };
 pub use self::folder::list as files;
-pub use self::grants::{grants, lacking, lacking_note};
 pub(crate) use self::folder::{Identity, identity};
+pub use self::grants::{grants, lacking, lacking_note};
 pub use self::keeper::Keeper;
 pub use self::loader::{Loader, Mistake, Parts, Text};
 pub use self::places::{Places, calls_playbook, names_playbook};

@@ -18,7 +18,6 @@ use crate::node::only_local;
 
 const FIRST: u16 = 10_000;
 const LAST: u16 = 60_000;
-const COUNT: u32 = (LAST - FIRST) as u32 + 1;
 
 /// Gives a service a port of its own, and returns the same number ever after.
 ///
@@ -180,6 +179,8 @@ impl Ensure for Allocate {
 mod tests {
     use super::*;
 
+    const COUNT: usize = (LAST - FIRST) as usize + 1;
+
     fn tried(preferred: Option<u16>, outgoing: RangeInclusive<u16>) -> Vec<u16> {
         tried_for("hello", preferred, outgoing)
     }
@@ -203,13 +204,13 @@ mod tests {
         assert!(all[..below].iter().all(|port| (FIRST..32_768).contains(port)));
         assert!(all[below..].iter().all(|port| (32_768..=LAST).contains(port)));
         let distinct: BTreeSet<u16> = all.iter().copied().collect();
-        assert_eq!((all.len(), distinct.len()), (COUNT as usize, COUNT as usize));
+        assert_eq!((all.len(), distinct.len()), (COUNT, COUNT));
         assert_eq!(all, tried(None, 32_768..=60_999), "the same every time");
     }
 
     #[test]
     fn a_range_that_leaves_nothing_is_used_and_what_is_preferred_comes_first() {
-        assert_eq!(tried(None, 1024..=65_535).len(), COUNT as usize);
+        assert_eq!(tried(None, 1024..=65_535).len(), COUNT);
         assert_eq!(tried(Some(40_000), 32_768..=60_999)[0], 40_000);
         assert!((20_001..=LAST).contains(&tried(None, 1024..=20_000)[0]), "above it is as good as below");
     }

@@ -115,7 +115,7 @@ impl Engine {
                 self.saved = self.saved.max(dealt_with);
             }
             Verdict::Known => self.saved = self.saved.max(dealt_with),
-            Verdict::TooOften(_) | Verdict::Gone => {}
+            Verdict::Ignored | Verdict::TooOften(_) | Verdict::Gone => {}
         }
         Ok(())
     }
