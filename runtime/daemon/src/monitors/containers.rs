@@ -19,10 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MOST_CHANGES: usize = 2000;
 const PAGE: usize = 200;
 
+/// A driver and its containers, or why it does not answer.
+type Listed = (Arc<dyn Driver>, Result<Vec<Observed>>);
+
 /// Everything that one look has found.
 pub(super) struct Seen {
-    /// The containers of each driver, or why it does not answer.
-    pub(super) drivers: Vec<(Arc<dyn Driver>, Result<Vec<Observed>>)>,
+    /// By driver.
+    pub(super) drivers: Vec<Listed>,
     /// The containers that each deployed service has by the registry.
     pub(super) services: BTreeMap<String, Vec<String>>,
     leases: BTreeMap<String, LastLease>,

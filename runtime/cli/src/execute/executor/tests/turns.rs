@@ -10,6 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::execute::desk::Message;
 use crate::execute::executor::Stage as At;
+use crate::execute::relay::Manner;
 use crate::execute::{Finished, errands};
 use crate::exit::Exit;
 
@@ -101,7 +102,7 @@ async fn freed(app: &App, run: RunId) -> Settled {
 }
 
 fn watch_run(executor: &Executor<'_>, run: RunId) -> mpsc::Receiver<Told> {
-    executor.known[&run].relay.join(false).unwrap()
+    executor.known[&run].relay.join(Manner::default()).unwrap()
 }
 
 /// What one asks of the executor whose answer does not matter.
