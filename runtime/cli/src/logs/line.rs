@@ -217,8 +217,7 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let subscriber = tracing_subscriber::registry().with(Collected(lines.clone()));
         tracing::subscriber::with_default(subscriber, say);
-        let line = lines.lock().unwrap().pop().unwrap();
-        line
+        lines.lock().unwrap().pop().unwrap()
     }
 
     #[test]
