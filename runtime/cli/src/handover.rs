@@ -277,9 +277,7 @@ impl<'a> Following<'a> {
 /// A run whose command fails before anybody has begun with it: it must not begin later, behind the operator's back.
 async fn given_up(app: &App, run: &RunId, error: Error) -> Error {
     let Ok(_lock) = app.journal.lock_run(run) else { return error };
-    // The saved plan that it was to carry out can be applied by another.
-    let given_up = execute::give_up(app, run).await;
-    match given_up.and(app.journal.release_plan(run).await.map_err(Error::from)) {
+    match execute::give_up(app, run).await {
         Ok(()) => error.detail(format!("run {run} was given up before it began")),
         Err(why) => error.detail(format!("run {run} begins by itself: it cannot be given up: {why}")),
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use daemon::api::client::{Client, Events};
+use daemon::runs::Wish;
 use journal::{Journal, NewRun, RunState, SystemClock};
 use rustix::process::Signal;
 use serde_json::json;
@@ -52,14 +53,14 @@ fn a_command_that_finds_no_place_leaves_no_run_that_begins_later() {
     let run = place.newest_id();
     seen.says(&["MC-V007", &format!("run {run} was given up before it began")]);
     assert_eq!(place.newest()["state"], "cancelled");
-    // What was given up has taken no saved plan with it.
+    // Nor does one that was recorded with a saved plan.
     let plan = place.at("saved.plan");
     place.ends(0, &["plan", &script, "--allow", "*", "--out", &plan]);
     place.ends(1, &["apply", &plan]).says(&["MC-V007", "was given up"]);
     assert_eq!(place.newest()["state"], "cancelled");
     assert_eq!(place.read("scripts/x"), "");
     drop(crowd);
-    until("there is a place", || (place.run(&["apply", &plan]).code == Some(0)).then_some(()));
+    until("there is a place", || (place.run(&[&script, "--allow", "*"]).code == Some(0)).then_some(()));
     assert_eq!(place.read("scripts/x"), "x");
     stop(daemon);
 }
@@ -72,10 +73,11 @@ fn listens(pid: u32) -> bool {
     caught & 1 << (Signal::INT.as_raw() - 1) != 0
 }
 
-/// Records a run that the daemon finds by itself.
-async fn record(journal: &Journal, place: &Place) {
+/// Hands a run over.
+async fn hand_over(journal: &Journal, client: &Client, place: &Place) {
+    let id = journal.next_id().unwrap();
     let new = NewRun {
-        id: journal.next_id().unwrap(),
+        id,
         name: "b.lua".into(),
         script: place.at("b.lua"),
         args: Vec::new(),
@@ -85,12 +87,13 @@ async fn record(journal: &Journal, place: &Place) {
         seed: 1,
         node: "here".into(),
         source: "print(1)\n".into(),
-        root: place.path().display().to_string(),
+        root: place.at("scripts"),
         modules: [].into(),
         plan: None,
         cause: None,
     };
     journal.create_run(new).await.unwrap();
+    client.take(&id, &Wish::default()).await.unwrap();
 }
 
 #[test]
@@ -112,8 +115,9 @@ fn all_that_go_on_are_followed_where_few_places_are_left() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = Journal::open(&place.state(), Arc::new(SystemClock)).unwrap();
+        let client = Client::connect(&place.state().join("daemon.sock")).await.unwrap();
         for _ in 0..RUNS {
-            record(&journal, &place).await;
+            hand_over(&journal, &client, &place).await;
         }
         assert_eq!(journal.runs_in(&[RunState::Pending]).await.unwrap().len(), RUNS);
     });

@@ -112,6 +112,8 @@ impl Afar {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let broken = |why: String| Error::new(Code::ApiUnavailable, why);
         let tcp = TcpStream::connect(self.address).await.unwrap();
+        // A call of two segments does not wait for the first one's receipt.
+        tcp.set_nodelay(true).unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(HOST.try_into().unwrap(), tcp).await;
         let stream = stream.map_err(|error| broken(error.to_string()))?;
