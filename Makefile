@@ -7,7 +7,7 @@ MCRUN = $(CARGO_TARGET_DIR)/release/mcrun
 # One binary: the C++ library is part of it. Loading the shared one costs every start 2 ms, and there are two.
 ONE_BINARY = CXXSTDLIB=static:-bundle=stdc++
 
-.PHONY: help build checker demo test test-tools lint docs soak mutants reliability fuzz bench install clean
+.PHONY: help build checker demo test test-tools lint docs soak soak-daemon mutants reliability fuzz bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -41,6 +41,9 @@ docs: ## write the generated reference and error pages
 soak: ## kill random programs MCRUN_ROUNDS times (20000), from another seed each time
 	MCRUN_ROUNDS=$${MCRUN_ROUNDS:-20000} MCRUN_SEED=$${MCRUN_SEED:-$$(date +%s)} \
 		$(CARGO) test --locked --package mcrun-tests --test suite -- --nocapture crash::random
+
+soak-daemon: build ## kill the daemon every few seconds for MCRUN_MINUTES (60), with playbooks, events and visitors; count what is lost
+	python3 tests/kill-loop.py $(MCRUN) $${MCRUN_MINUTES:-60}
 
 mutants: ## plant known mistakes in a copy of the tree; each must be caught by a test
 	tests/mutants.sh
