@@ -19,6 +19,8 @@ use crate::id::RunId;
 
 /// How often a lock is tried: a reader of the holder's name may be in the way for a moment.
 const ATTEMPTS: u32 = 3;
+/// And where its holder has died: a program that it was about to start holds it until it has begun.
+const ATTEMPTS_BEHIND_THE_DEAD: u32 = 1000;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 /// Names longer than this are cut and told apart by their hash: a file name has at most 255 bytes.
 const LONGEST_NAME: usize = 160;
@@ -159,10 +161,14 @@ impl LockFile {
                     write_holder(&mut file, holder).map_err(unusable)?;
                     return Ok(Self { path, _file: file });
                 }
-                Err(Errno::WOULDBLOCK) if attempt >= ATTEMPTS => {
-                    return Err(Error::Locked { what: what(), holder: read_holder(&mut file) });
+                Err(Errno::WOULDBLOCK) => {
+                    let holder = read_holder(&mut file);
+                    let is_gone = holder.as_ref().is_some_and(|holder| !is_alive(holder.pid));
+                    if attempt >= if is_gone { ATTEMPTS_BEHIND_THE_DEAD } else { ATTEMPTS } {
+                        return Err(Error::Locked { what: what(), holder });
+                    }
+                    std::thread::sleep(BETWEEN_ATTEMPTS);
                 }
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(BETWEEN_ATTEMPTS),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(unusable(errno.into())),
             }
@@ -176,6 +182,10 @@ impl Drop for LockFile {
         // Removed while still locked, so that nobody can have taken it over. A file left behind is harmless.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 fn is_still_at(file: &File, path: &Path) -> bool {
@@ -241,6 +251,21 @@ mod tests {
         drop(held);
         assert_eq!(holder_of_run(folder.path(), &run), None);
         lock_run(folder.path(), &holder("second"), &run).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_held_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunId::new(Timestamp(1_800_000_000_000), 1);
+        // No process has such a number.
+        let dead = Holder { pid: u32::MAX, ..holder("dead") };
+        let held = lock_run(folder.path(), &dead, &run).unwrap();
+        let heir = std::thread::spawn(move || {
+            std::thread::sleep(BETWEEN_ATTEMPTS * (ATTEMPTS + 10));
+            drop(held);
+        });
+        lock_run(folder.path(), &holder("next"), &run).unwrap();
+        heir.join().unwrap();
     }
 
     #[test]
