@@ -200,6 +200,11 @@ fn event(program: &Path) -> Row {
     let mut served = Served::new();
     served.write("on.lua", &playbook("on-event", "event = \"bench.happened\"", "first"));
     served.start(program, 1);
+    // What was told before a trigger was there does not concern it.
+    served.until("its trigger is armed", || {
+        let triggers = served.runtime.block_on(served.journal.records("trigger", None)).unwrap();
+        triggers.iter().any(|trigger| trigger.name.starts_with("on-event"))
+    });
     let started = |count: usize| {
         let filter = Filter { limit: EVENTS + 1, ..Filter::default() };
         served.runtime.block_on(served.journal.runs(filter)).unwrap().len() >= count

@@ -279,7 +279,7 @@ pub(crate) enum Command {
         /// The run's id or its beginning.
         run: String,
     },
-    /// Tell that an event has happened to every run that waits for it with `wait_for`.
+    /// Tell that an event has happened: to every run that waits for it with `wait_for`, and to playbooks that it starts.
     Emit {
         /// The event's name, such as `db.restored`.
         event: String,
