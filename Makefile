@@ -54,7 +54,7 @@ reliability: ## write docs/reliability.md: every kill, every loss of power, ever
 fuzz: ## look for inputs that break what reads them, FUZZ_SECONDS (600) for each target
 	tests/fuzz.sh
 
-bench: build ## measure, with ratios against a baseline of the same run
+bench: build checker ## measure, with ratios against a baseline of the same run
 	$(ONE_BINARY) $(CARGO) run --locked --release --package mcrun-bench -- $(MCRUN) | tee docs/benchmarks.md
 
 install: build checker ## install to PREFIX (/usr/local)

@@ -232,7 +232,7 @@ fn scene(program: &Path) -> Scene {
         put(&journal, vec![first, route(tunnel), route(known)]).await;
     });
     let roots = path.join("roots.pem");
-    std::fs::write(&roots, run(program, path, &["certs", "ca", "roots"])).unwrap();
+    std::fs::write(&roots, run(program, path, &["certs", "ca", "bundle"])).unwrap();
     let arguments =
         ["edge", "--state", text(&state), "--config", text(&path.join("mcrun.toml"))].map(String::from);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -97,12 +97,21 @@ async fn next(files: &mut mpsc::Receiver<Wanted>, desk: &mut Desk, global: &Glob
     }
 }
 
+/// The helper that checks types.
+enum Checking {
+    /// It was not started yet.
+    Unknown,
+    Ready(Checker),
+    /// It cannot be started.
+    Missing,
+}
+
 /// What the thread works with.
 struct Desk {
     global: Global,
     effects: OnceCell<Vec<String>>,
     template: OnceCell<Template>,
-    checker: Mutex<Option<Checker>>,
+    checker: Mutex<Checking>,
     /// Whether somebody was told that types are not checked.
     warned: Cell<bool>,
 }
@@ -113,7 +122,7 @@ impl Desk {
             global,
             effects: OnceCell::new(),
             template: OnceCell::new(),
-            checker: Mutex::new(None),
+            checker: Mutex::new(Checking::Unknown),
             warned: Cell::new(false),
         }
     }
@@ -164,11 +173,9 @@ impl Desk {
     /// Checks the types. A check that cannot be made is told of, once, and keeps nothing from being loaded.
     async fn check(&self, text: &Text, parts: &Parts) -> Result<(), Mistake> {
         let sources = Sources::taken(&text.root, (&text.name, &text.source), &parts.modules);
-        let mut checker = self.checker.lock().await;
-        let findings = match self.findings(&mut checker, &sources).await {
+        let findings = match self.findings(&mut *self.checker.lock().await, &sources).await {
             Ok(findings) => findings,
             Err(error) => {
-                *checker = None;
                 if !self.warned.replace(true) {
                     let hint = error.advice().unwrap_or_default();
                     tracing::warn!(%error, hint, "the types of playbooks are not checked");
@@ -176,7 +183,6 @@ impl Desk {
                 return Ok(());
             }
         };
-        drop(checker);
         let own = text.root.join(&text.name).display().to_string();
         match type_errors(text, &own, findings) {
             Some(mistake) => Err(mistake),
@@ -184,15 +190,19 @@ impl Desk {
         }
     }
 
-    async fn findings(&self, checker: &mut Option<Checker>, sources: &Sources) -> Result<Vec<Finding>> {
-        if checker.is_none() {
+    async fn findings(&self, checking: &mut Checking, sources: &Sources) -> Result<Vec<Finding>> {
+        if let Checking::Unknown = checking {
+            *checking = Checking::Missing;
             let declared = wiring::declarations(&self.global)?;
-            *checker = Some(Checker::start(&script::types::definitions(declared.declarations())).await?);
+            let definitions = script::types::definitions(declared.declarations());
+            *checking = Checking::Ready(Checker::start(&definitions).await?);
         }
-        match checker {
-            Some(checker) => checker.check(sources).await,
-            None => Ok(Vec::new()),
+        let Checking::Ready(checker) = checking else { return Ok(Vec::new()) };
+        let findings = checker.check(sources).await;
+        if findings.is_err() {
+            *checking = Checking::Unknown;
         }
+        findings
     }
 }
 

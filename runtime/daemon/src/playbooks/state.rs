@@ -30,6 +30,8 @@ const EMPTY: Duration = Duration::from_millis(300);
 const MOVING: Duration = Duration::from_secs(2);
 /// A file that is missing while others are written to is mostly about to be replaced.
 const REPLACED: Duration = Duration::from_millis(30);
+/// What was read during a look is looked at again after so long.
+const READ_MEANWHILE: Duration = Duration::from_millis(200);
 /// What is missing from a folder that has just come back is mostly on its way.
 const COMING_BACK: Duration = Duration::from_secs(1);
 /// Texts that nobody has any more are forgotten at every so many.
@@ -128,8 +130,9 @@ impl State {
             if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
                 && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
             {
-                // It was read while the look went on; the next one knows from what.
-                look_again = Some(now);
+                // It was read while the look went on; the next one knows from what. Where many are being read, one look
+                // for each would take longer than to read them.
+                look_again.get_or_insert(now + READ_MEANWHILE);
                 continue;
             }
             let is_empty = changed.text.as_ref().is_ok_and(|text| text.source.trim().is_empty());

@@ -64,8 +64,8 @@ impl Engine {
             None => self.means.journal.last_event().await?,
         };
         let mut writes = Vec::new();
-        let mut found = self.triggers_of(&table);
-        for (name, armed) in &mut found {
+        let mut fresh = self.fresh(&table);
+        for (name, armed) in &mut fresh {
             let known = self.armed.get(name).map(|armed| armed.standing);
             match known.or_else(|| self.standings.get(name).copied()) {
                 Some(standing) => armed.standing = standing,
@@ -74,8 +74,11 @@ impl Engine {
                     writes.push(self.record(name, Some(standing_value(armed.standing))));
                 }
             }
+            armed.wind();
         }
-        let gone = self.armed.keys().chain(self.standings.keys()).filter(|name| !found.contains_key(*name));
+        let stays = |armed: &Armed| has(&table, &armed.playbook);
+        let left = self.armed.iter().filter(|(_, armed)| !stays(armed)).map(|(name, _)| name);
+        let gone = left.chain(self.standings.keys()).filter(|name| !fresh.contains_key(*name));
         for name in gone {
             writes.push(self.record(name, None));
             let node = &self.means.node;
@@ -87,17 +90,20 @@ impl Engine {
         self.standings.clear();
         let before = self.adopted.iter().flat_map(|before| before.playbooks.keys());
         self.memory.by_hand.extend(before.filter(|name| !table.playbooks.contains_key(*name)).cloned());
-        self.armed = found;
+        self.armed.retain(|_, armed| stays(armed));
+        self.armed.extend(fresh);
         self.adopted = Some(table);
-        self.wind_all();
+        self.set_agenda();
         Ok(())
     }
 
-    /// The triggers of a table, each accounted for until now.
-    fn triggers_of(&self, table: &Table) -> BTreeMap<String, Armed> {
+    /// The triggers of the playbooks that were not armed as they are, each accounted for until now.
+    fn fresh(&self, table: &Table) -> BTreeMap<String, Armed> {
         let mut found = BTreeMap::new();
         let standing = Standing { until: self.now(), after: 0 };
-        for playbook in table.playbooks.values() {
+        let is_adopted =
+            |one: &&Arc<Playbook>| self.adopted.as_ref().is_some_and(|adopted| has(adopted, one));
+        for playbook in table.playbooks.values().filter(|playbook| !is_adopted(playbook)) {
             for trigger in &playbook.definition.on {
                 let name = identity::name(&playbook.definition.name, trigger);
                 let text = identity::text(trigger);
@@ -116,13 +122,16 @@ impl Engine {
         found
     }
 
+    fn set_agenda(&mut self) {
+        let next = |(name, armed): (&String, &Armed)| Some(Reverse((armed.next?, name.clone())));
+        self.agenda = self.armed.iter().filter_map(next).collect();
+    }
+
     fn wind_all(&mut self) {
-        self.agenda.clear();
-        for (name, armed) in &mut self.armed {
-            if let Some(next) = armed.wind() {
-                self.agenda.push(Reverse((next, name.clone())));
-            }
+        for armed in self.armed.values_mut() {
+            armed.wind();
         }
+        self.set_agenda();
     }
 
     /// A clock that went back a little shows times again that are accounted for: they do not go off twice. One that went
@@ -158,6 +167,11 @@ impl Engine {
         self.wind_all();
         Ok(())
     }
+}
+
+/// Whether a table has this very version of a playbook.
+fn has(table: &Table, playbook: &Arc<Playbook>) -> bool {
+    table.playbooks.get(&playbook.definition.name).is_some_and(|other| Arc::ptr_eq(playbook, other))
 }
 
 pub(super) fn standing_value(standing: Standing) -> String {

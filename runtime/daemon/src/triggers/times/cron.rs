@@ -7,8 +7,10 @@
 //! clock: what is left out is left out, and what is shown twice goes off twice, so that the time between two starts stays
 //! the same.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,17 +31,36 @@ const MOST_COMPARED: usize = 16;
 /// Where an expression is tried out.
 const BEGINNING: civil::DateTime = civil::datetime(2000, 1, 1, 0, 0, 0, 0);
 
+/// croner keeps a byte for each year up to 5000: thousands of triggers would have 5 KiB each. So many are at hand, as the
+/// same expression is mostly looked at several times in a row; others are parsed again when their time has come.
+const MOST_PARSED: usize = 256;
+
+fn parsed(text: &str) -> std::result::Result<Arc<croner::Cron>, croner::errors::CronError> {
+    static PARSED: Mutex<Option<HashMap<Box<str>, Arc<croner::Cron>>>> = Mutex::new(None);
+    let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let parsed = parsed.get_or_insert_default();
+    if let Some(cron) = parsed.get(text) {
+        return Ok(cron.clone());
+    }
+    let cron = Arc::new(croner::Cron::from_str(text)?);
+    if parsed.len() >= MOST_PARSED {
+        parsed.clear();
+    }
+    parsed.insert(text.into(), cron.clone());
+    Ok(cron)
+}
+
 /// A cron expression in a time zone.
 #[derive(Clone)]
 pub(super) struct Expression {
-    cron: croner::Cron,
+    text: Box<str>,
     is_hourly: bool,
     zone: TimeZone,
 }
 
 impl fmt::Debug for Expression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Expression").field(&self.cron.as_str()).field(&self.zone).finish()
+        formatter.debug_tuple("Expression").field(&self.text).field(&self.zone).finish()
     }
 }
 
@@ -59,12 +80,12 @@ impl Expression {
         if !is_known || text.len() > LONGEST {
             return Err(wrong("it has five or six fields, or is one of `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`".into()));
         }
-        let cron = croner::Cron::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        parsed(text).map_err(|error| wrong(error.to_string()))?;
         let is_hourly = match fields.as_slice() {
             [alias] => alias.eq_ignore_ascii_case("@hourly"),
             fields => matches!(fields[fields.len() - 4], "*" | "*/1"),
         };
-        let expression = Self { cron, is_hourly, zone };
+        let expression = Self { text: text.into(), is_hourly, zone };
         match expression.search(BEGINNING, true) {
             Some(_) => Ok(expression),
             None => Err(Error::new(
@@ -139,7 +160,7 @@ impl Expression {
         // A time that begins within a second is after that second.
         let is_within = is_within && time.subsec_nanosecond() == 0;
         let start: DateTime<Utc> = DateTime::from_timestamp(time.as_second(), 0)?;
-        let found = self.cron.find_next_occurrence(&start, is_within).ok()?;
+        let found = parsed(&self.text).ok()?.find_next_occurrence(&start, is_within).ok()?;
         let found = jiff::Timestamp::from_second(found.timestamp()).ok()?;
         Some(jiff::tz::Offset::UTC.to_datetime(found))
     }
