@@ -30,7 +30,8 @@ const EMPTY: Duration = Duration::from_millis(300);
 const MOVING: Duration = Duration::from_secs(2);
 /// A file that is missing while others are written to is mostly about to be replaced.
 const REPLACED: Duration = Duration::from_millis(30);
-/// What was read during a look is looked at again after so long.
+/// What was read during a look is looked at again after so long. Where many files are being read, a look for each would take
+/// longer than to read them.
 const READ_MEANWHILE: Duration = Duration::from_millis(200);
 /// What is missing from a folder that has just come back is mostly on its way.
 const COMING_BACK: Duration = Duration::from_secs(1);
@@ -130,8 +131,7 @@ impl State {
             if !is_same_inputs(file.inputs.as_ref(), changed.before.as_ref())
                 && file.inputs.as_ref().is_some_and(|inputs| changed.is_same_text(inputs))
             {
-                // It was read while the look went on; the next one knows from what. Where many are being read, one look
-                // for each would take longer than to read them.
+                // It was read while the look went on; the next one knows from what.
                 look_again.get_or_insert(now + READ_MEANWHILE);
                 continue;
             }
@@ -249,11 +249,13 @@ impl State {
         }
         let Changed { text, inputs, .. } = changed;
         // What was read may have changed while it was read; the next look tells.
-        let next = file.next.take();
-        if next.is_some() {
-            self.look_again_at = Some(now);
+        let seen = file.next.take();
+        let is_seen = seen.is_some();
+        let next = seen.filter(|next| !next.is_same_text(&inputs));
+        if is_seen {
+            let at = if next.is_some() { now } else { now + READ_MEANWHILE };
+            self.look_again_at = Some(self.look_again_at.map_or(at, |other| other.min(at)));
         }
-        let next = next.filter(|next| !next.is_same_text(&inputs));
         match (result, text) {
             (Ok(parts), Ok(text)) => {
                 file.inputs = Some(Arc::new(inputs.with_modules(&text.root, &parts.modules)));

@@ -155,15 +155,16 @@ impl Engine {
                 chunk.iter().map(|(name, standing)| self.record(name, Some(standing_value(*standing))));
             self.write(records.collect()).await?;
         }
-        if !writes.is_empty() {
-            tracing::warn!(%now, "the clock was set back by more than two days: times count from now on");
+        self.latest = now;
+        if writes.is_empty() {
+            return Ok(());
         }
+        tracing::warn!(%now, "the clock was set back by more than two days: times count from now on");
         for (name, standing) in writes {
             if let Some(armed) = self.armed.get_mut(&name) {
                 armed.standing = standing;
             }
         }
-        self.latest = now;
         self.wind_all();
         Ok(())
     }
