@@ -295,6 +295,8 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
     let scene = scene(program);
     let path = scene.folder.path();
     let proxies: Vec<&Proxy> = std::iter::once(&scene.own).chain(&scene.others).collect();
+    // Before all others, which leave memory that would be taken again.
+    let idle = idle(&scene);
     let h1 = compared(&proxies, |proxy| proxy.loaded(REQUESTS, &["--h1", "-c", "16"]));
     let h2 = compared(&proxies, |proxy| proxy.loaded(REQUESTS, &["-c", "16", "-m", "10"]));
     let count = CONNECTIONS.to_string();
@@ -325,7 +327,7 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     rows.push(runtime.block_on(live(&scene)));
-    rows.push(idle(&scene));
+    rows.push(idle);
     rows.push(runtime.block_on(many(&scene, h1[0].1)));
     rows
 }
@@ -384,7 +386,7 @@ fn idle(scene: &Scene) -> Row {
         assert!(read_head(&mut stream).starts_with("HTTP/1.1 101"));
         held.push(stream);
     }
-    let taken = scene.own.server.memory().saturating_sub(before);
+    let all = scene.own.server.memory();
     for stream in &mut held {
         stream.sock.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     }
@@ -395,9 +397,9 @@ fn idle(scene: &Scene) -> Row {
     assert!(held.iter_mut().all(is_open), "a tunnel was closed");
     Row {
         what: "1,000 idle WebSockets over TLS",
-        measured: format!("{:.1} MB", taken as f64 / 1e6),
-        baseline: "–".into(),
-        ratio: format!("{:.1} KB each", taken as f64 / 1e3 / SOCKETS as f64),
+        measured: format!("{:.1} MB, the edge included", all as f64 / 1e6),
+        baseline: format!("without them {:.1} MB", before as f64 / 1e6),
+        ratio: format!("{:.1} KB each", all.saturating_sub(before) as f64 / 1e3 / SOCKETS as f64),
         promise: "≤ 40 MB",
     }
 }
