@@ -101,7 +101,7 @@ async fn next(files: &mut mpsc::Receiver<Wanted>, desk: &mut Desk, global: &Glob
 enum Checking {
     /// It was not started yet.
     Unknown,
-    Ready(Checker),
+    Ready(Box<Checker>),
     /// It cannot be started.
     Missing,
 }
@@ -195,7 +195,7 @@ impl Desk {
             *checking = Checking::Missing;
             let declared = wiring::declarations(&self.global)?;
             let definitions = script::types::definitions(declared.declarations());
-            *checking = Checking::Ready(Checker::start(&definitions).await?);
+            *checking = Checking::Ready(Box::new(Checker::start(&definitions).await?));
         }
         let Checking::Ready(checker) = checking else { return Ok(Vec::new()) };
         let findings = checker.check(sources).await;
