@@ -84,7 +84,7 @@ say "mcrun serve &"
 "$mcrun" serve 2> "$work/serve" &
 daemon=$!
 tries=0
-until grep -q '^ready' "$work/serve"; do
+until grep -q 'ready; certificates' "$work/serve"; do
     tries=$((tries + 1))
     [ $tries -lt 300 ] && kill -0 $daemon || { cat "$work/serve" >&2; fail "mcrun serve does not get ready"; }
     sleep 0.1
