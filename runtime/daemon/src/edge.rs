@@ -4,6 +4,7 @@
 //! Its threads: two that follow the database; two for each core, of which one answers questions for names and one serves
 //! routes; and the caller's, which speaks with successors and operators.
 
+pub mod coming;
 mod control;
 pub(crate) mod follow;
 pub mod gateway;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use daemon::edge::coming::Coming;
 use daemon::edge::{self, Parts, traffic};
 use dns::embedded::{Embedded, Store};
 use dns::forward::Forwarder;
@@ -41,6 +42,10 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
             "name addresses in mcrun.toml: `listen = [\"192.168.88.181\"]` under [dns], or `addresses` under [routes]",
         ));
     }
+    // Before anything that takes time: the daemon may be starting too.
+    let coming = Coming::announce(&state)
+        .inspect_err(|error| tracing::warn!(%error, "nobody is told that an edge is coming up"))
+        .ok();
     raise_descriptors();
     // Makes the tables where they are not there. An edge that cannot open them answers from what it kept.
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -72,8 +77,11 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
         routes,
         settings: settings(&config),
     };
-    edge::run(parts, ended()?, |addresses| render::note(format_args!("answers at {}", shown(addresses))))
-        .await?;
+    edge::run(parts, ended()?, |addresses| {
+        drop(coming);
+        render::note(format_args!("answers at {}", shown(addresses)));
+    })
+    .await?;
     Ok(Exit::Done)
 }
 

@@ -12,6 +12,7 @@ use effect::{Code, Error, Result};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::coming::Coming;
 use super::{Answer, Ask, Client, Standing};
 
 /// For an edge to answer after it was started.
@@ -57,7 +58,7 @@ impl Start {
     /// # Errors
     /// `MC-Q020` and others with what the edge said, where it does not come up.
     pub async fn ensure(&self) -> Result<Standing> {
-        if let Some(there) = self.look().await.filter(|there| self.is_wanted(there)) {
+        if let Some(there) = self.present().await.filter(|there| self.is_wanted(there)) {
             return Ok(there);
         }
         let mut child = self.spawn()?;
@@ -77,6 +78,22 @@ impl Start {
         // Waited for in the background once it ends; until then it is nobody's.
         std::thread::spawn(move || child.wait());
         came
+    }
+
+    /// The edge that is there. One that is coming up, as its own unit starts it at boot, is waited for.
+    async fn present(&self) -> Option<Standing> {
+        let came = timeout(START, async {
+            loop {
+                // Asked first: it says no more that it is coming once it answers.
+                let is_coming = Coming::is_announced(&self.state);
+                let there = self.look().await;
+                if there.is_some() || !is_coming {
+                    return there;
+                }
+                sleep(LOOK).await;
+            }
+        });
+        came.await.unwrap_or_default()
     }
 
     async fn look(&self) -> Option<Standing> {
@@ -157,5 +174,29 @@ impl Start {
         let Ok(stream) = tokio::net::UnixStream::connect(place).await else { return };
         // The kernel closes the line with the process; until then nothing comes on it.
         let _ = stream.readable().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edge_that_is_coming_up_is_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let start = Start {
+            program: "/bin/false".into(),
+            arguments: Vec::new(),
+            state: state.path().to_owned(),
+            settings: String::new(),
+        };
+        let coming = Coming::announce(state.path()).unwrap();
+        let mut ensuring = Box::pin(start.ensure());
+        timeout(Duration::from_millis(300), &mut ensuring).await.expect_err("it waits");
+        assert!(!start.log().exists(), "another one was started");
+        drop(coming);
+        let error = ensuring.await.expect_err("that one ends at once").to_string();
+        assert!(error.contains("does not come up"), "{error}");
+        assert!(start.log().exists(), "nobody came, and none was started");
     }
 }
