@@ -23,7 +23,7 @@ install -D -m 0755 "$checker" "$root/usr/bin/mcrun-check"
 strip --strip-unneeded "$root/usr/bin/mcrun" "$root/usr/bin/mcrun-check"
 
 # Units of a package lie apart from an administrator's, and start what the package brought.
-for unit in mcrun.service mcrun.socket mcrun-edge.service; do
+for unit in mcrun.service mcrun.socket mcrun-edge.service mcrun-boot.service; do
     mkdir -p "$root/lib/systemd/system"
     sed 's|/usr/local/bin/mcrun|/usr/bin/mcrun|' "$deploy/systemd/$unit" >"$root/lib/systemd/system/$unit"
     chmod 0644 "$root/lib/systemd/system/$unit"

@@ -110,6 +110,23 @@ in
       };
     };
 
+    systemd.services.mcrun-boot = {
+      description = "mcrun: the boot of the platform, stage by stage";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" "mcrun.service" ];
+      after = [ "network-online.target" "mcrun.service" "podman.socket" "docker.service" ];
+      # It belongs to the start of the machine: an update of the system runs it no second time.
+      restartIfChanged = false;
+      unitConfig.ConditionPathExists = "/etc/mcrun/scripts/boot.lua";
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${command} --no-input boot --wait=10m /etc/mcrun/scripts/boot.lua";
+        KillMode = "process";
+        TimeoutStartSec = "infinity";
+        LimitCORE = 0;
+      };
+    };
+
     systemd.services.mcrun-edge = lib.mkIf hasEdge {
       description = "mcrun: the name server and the proxy, before and without everything else";
       wantedBy = [ "sysinit.target" ];

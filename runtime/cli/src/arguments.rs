@@ -1,6 +1,7 @@
 //! Owns the command line: what can be typed, with its help. Man page, completions and the reference page are made
 //! from it.
 
+pub(crate) mod boot;
 pub(crate) mod certs;
 pub(crate) mod dns;
 pub(crate) mod playbooks;
@@ -482,6 +483,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring the platform up in stages, each healthy before the next; what is up already is left alone.
+    Boot(boot::Boot),
     /// Remove a service: containers, ports and record.
     Undeploy {
         /// The service.
@@ -609,6 +612,7 @@ impl Command {
                 | Self::Undo { .. }
                 | Self::Stop { .. }
                 | Self::Start(_)
+                | Self::Boot(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
                 | Self::Certs(

@@ -1,6 +1,7 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod boot;
 mod cancel;
 mod cause;
 mod certs;
@@ -132,6 +133,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start(words) => start::start(app, &words).await,
+        Command::Boot(words) => boot::boot(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }

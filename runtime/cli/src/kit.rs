@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use effect::{Asked, Code, Context, Error, Kind, Registry, Result, Secrets, StandIn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -187,6 +187,8 @@ impl StandIn for Before {
         }
         let answer = match asked.name {
             "sleep" => Some(self.0.clock.sleep(asked.arguments).map(|()| Value::Null)),
+            "health.gate" if performs => Some(self.0.clock.gate(asked.arguments)),
+            "health.gate" => Some(Ok(json!({ "passed": true, "since": 0 }))),
             _ => self.0.story().answers.find(asked),
         };
         match answer {

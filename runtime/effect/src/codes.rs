@@ -380,6 +380,9 @@ codes! {
     ReleaseUnknown "MC-R004" "no such release"
         "The registry retains no release of this number, or none before the current one."
         "`mcrun releases SERVICE` lists what is retained.";
+    BootStopped "MC-R005" "a boot stopped at a stage"
+        "A service of the stage did not start or did not become healthy, or what makes the stage ready did not come about in its time. Stages that need it were not begun; what runs was left alone."
+        "See the cause; `mcrun boot --stage STAGE` goes on with that stage once it is mended.";
 
     // B: bringing back.
     NotUndoable "MC-B001" "an effect cannot be undone"

@@ -4,6 +4,7 @@
 
 mod check;
 mod effects;
+mod gate;
 mod probe;
 
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use crate::World;
 
 pub use check::{Failure, Timing, wait_until, wait_until_healthy};
 pub use effects::{Exec, Healthy, Http, Tcp};
+pub use gate::{Gate, Gated};
 pub use probe::{ExecProbe, HttpProbe, Probe, Statuses, TcpProbe};
 
-/// Registers `health.http`, `health.tcp` and `health.exec`.
+/// Registers `health.http`, `health.tcp`, `health.exec` and `health.gate`.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.wait::<Http>(world);
     registry.wait::<Tcp>(world);
     registry.wait::<Exec>(world);
+    registry.wait::<Gate>(world);
 }
 
 /// Knows what services last wrote to their logs.

@@ -87,7 +87,7 @@ fn a_machine_is_set_up_once_and_taken_back() {
     setup(&machine, 0, &["--yes", "--no-start"]);
     machine.ends(0, &[&["systemctl", "disable"], &super::UNITS[..]].concat());
     let said = setup(&machine, 0, &["--yes"]);
-    let back = "`systemctl disable --now mcrun.socket mcrun-edge.service mcrun.service`, then `mcrun --state";
+    let back = "`systemctl disable --now mcrun.socket mcrun-edge.service mcrun.service mcrun-boot.service`, then `mcrun --state";
     assert!(said.errors.contains(back), "{}", said.errors);
     for unit in super::UNITS {
         machine.active(unit);
@@ -101,8 +101,8 @@ fn a_machine_is_set_up_once_and_taken_back() {
     assert_eq!(machine.ends(0, &["stat", "--format=%a", "/etc/mcrun"]).text, "700");
 
     // Units that systemd takes without a word, and what it thinks of them.
-    let verified = machine
-        .ends(0, &["systemd-analyze", "verify", "mcrun.service", "mcrun.socket", "mcrun-edge.service"]);
+    let verified =
+        machine.ends(0, &[&["systemd-analyze", "verify", "mcrun-boot.service"], &super::UNITS[..]].concat());
     // Those that systemd knows from 254 on; an older one leaves them out and says so.
     let newer = ["'RestartSteps'", "'RestartMaxDelaySec'"];
     let known = |line: &&str| !newer.iter().any(|key| line.contains(key));
@@ -133,8 +133,7 @@ fn a_machine_is_set_up_once_and_taken_back() {
         .as_array()
         .and_then(|runs| runs.iter().rfind(|run| run["state"] == "done"))
         .expect("the first setup");
-    machine
-        .ends(0, &["systemctl", "disable", "--now", "mcrun.service", "mcrun.socket", "mcrun-edge.service"]);
+    machine.ends(0, &[&["systemctl", "disable", "--now", "mcrun-boot.service"], &super::UNITS[..]].concat());
     machine.ends(0, &[PLACE, "--state", STATE, "--yes", "undo", first["id"].as_str().expect("an id")]);
     for path in [
         "/etc/systemd/system/mcrun.service",

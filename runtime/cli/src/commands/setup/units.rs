@@ -10,10 +10,14 @@ const GROUP: &str = include_str!("../../../../../deploy/systemd/sysusers.conf");
 const DAEMON: &str = include_str!("../../../../../deploy/systemd/mcrun.service");
 const SOCKET: &str = include_str!("../../../../../deploy/systemd/mcrun.socket");
 const EDGE: &str = include_str!("../../../../../deploy/systemd/mcrun-edge.service");
+const PLATFORM: &str = include_str!("../../../../../deploy/systemd/mcrun-boot.service");
 /// The units that a boot starts.
-const ENABLED: [&str; 3] = [SOCKET_UNIT, EDGE_UNIT, "mcrun.service"];
+const ENABLED: [&str; 4] = [SOCKET_UNIT, EDGE_UNIT, "mcrun.service", PLATFORM_UNIT];
 pub(super) const SOCKET_UNIT: &str = "mcrun.socket";
 const EDGE_UNIT: &str = "mcrun-edge.service";
+const PLATFORM_UNIT: &str = "mcrun-boot.service";
+/// Where [`PLATFORM`] looks for the boot script.
+const SCRIPTS: &str = "/etc/mcrun/scripts/";
 /// The folder that [`FOLDERS`] has made, and the socket that its unit listens at.
 pub(super) const FOLDER: &str = "/run/mcrun";
 pub(super) const LISTEN: &str = "/run/mcrun/api.sock";
@@ -53,14 +57,16 @@ pub(super) fn enabled(places: &Places) -> Vec<&'static str> {
     ENABLED.into_iter().filter(|unit| *unit != SOCKET_UNIT || has_socket(places)).collect()
 }
 
-/// Those that are started at once, in this order: an edge comes before the daemon, which would have one started.
+/// Those that are started at once, in this order: an edge comes before the daemon, which would have one started. The
+/// platform is up, or nobody has asked for it yet.
 pub(super) fn started(places: &Places) -> Vec<&'static str> {
-    enabled(places).into_iter().filter(|unit| *unit != EDGE_UNIT || places.has_edge).collect()
+    let starts = |unit: &&str| *unit != PLATFORM_UNIT && (*unit != EDGE_UNIT || places.has_edge);
+    enabled(places).into_iter().filter(starts).collect()
 }
 
 /// Every unit.
 pub(super) fn all(places: &Places) -> Vec<Unit> {
-    let mut named = vec![("mcrun.service", DAEMON), (EDGE_UNIT, EDGE)];
+    let mut named = vec![("mcrun.service", DAEMON), (EDGE_UNIT, EDGE), (PLATFORM_UNIT, PLATFORM)];
     if has_socket(places) {
         named.insert(1, (SOCKET_UNIT, SOCKET));
     }
@@ -81,6 +87,9 @@ fn fitted(text: &str, places: &Places) -> String {
     let (program, state, config) =
         (places.program.display(), places.state.display(), places.config.display());
     let mut text = text.replace(COMMAND, &format!("{program} --state {state} --config {config}"));
+    if let Some(folder) = places.config.parent() {
+        text = text.replace(SCRIPTS, &format!("{}/scripts/", folder.display()));
+    }
     if !has_socket(places) {
         text = without(&text, &["Also="]).replace(" mcrun.socket", "");
     }
@@ -108,7 +117,7 @@ fn without(text: &str, keys: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    fn units(state: &str, user: &str) -> (Places, [Unit; 3]) {
+    fn units(state: &str, user: &str) -> (Places, [Unit; 4]) {
         let places = Places {
             program: "/opt/mcrun/bin/mcrun".into(),
             state: state.into(),
@@ -132,7 +141,7 @@ mod tests {
                 unit.text
             );
         }
-        let [daemon, _, edge] = &units;
+        let [daemon, _, edge, boot] = &units;
         let start = "ExecStart=/opt/mcrun/bin/mcrun --state /srv/mcrun --config /etc/mcrun/other.toml";
         for unit in [daemon, edge] {
             assert!(
@@ -143,6 +152,7 @@ mod tests {
             assert!(!unit.text.contains("StateDirectory"), "{}", unit.text);
         }
         assert!(edge.text.contains("ReadWritePaths=/srv/mcrun"));
+        assert!(boot.text.contains(start) && boot.text.contains("--no-input boot"), "{}", boot.text);
     }
 
     #[test]
@@ -156,7 +166,7 @@ mod tests {
         assert!(enabled(&places).contains(&SOCKET_UNIT));
         assert!(!started(&places).contains(&EDGE_UNIT) && enabled(&places).contains(&EDGE_UNIT));
         places.has_edge = true;
-        assert_eq!(started(&places), enabled(&places));
+        assert!(started(&places).contains(&EDGE_UNIT) && !started(&places).contains(&PLATFORM_UNIT));
         let config = config();
         assert!(
             config.contains("\n[daemon.api]\n") && config.contains(&format!("\nsocket = \"{LISTEN}\"\n"))
@@ -167,8 +177,9 @@ mod tests {
 
     #[test]
     fn another_user_is_made_and_owns_what_it_needs() {
-        let (places, [daemon, socket, edge]) = units(STATE, "operator");
+        let (places, [daemon, socket, edge, boot]) = units(STATE, "operator");
         assert!(users(&places).contains("u operator - \"mcrun\" /var/lib/mcrun\nm operator mcrun\n"));
+        assert!(boot.text.contains("User=operator"), "{}", boot.text);
         for unit in [daemon, edge] {
             assert!(unit.text.contains("User=operator\nGroup=mcrun\n"), "{}", unit.text);
             assert!(unit.text.contains("StateDirectory=mcrun"), "{}", unit.text);
