@@ -485,6 +485,8 @@ pub(crate) enum Command {
     },
     /// Bring the platform up in stages, each healthy before the next; what is up already is left alone.
     Boot(boot::Boot),
+    /// Bring back everything that the registry has, after the container engine has lost it.
+    Recover(boot::Recover),
     /// Remove a service: containers, ports and record.
     Undeploy {
         /// The service.
@@ -613,6 +615,7 @@ impl Command {
                 | Self::Stop { .. }
                 | Self::Start(_)
                 | Self::Boot(_)
+                | Self::Recover(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
                 | Self::Certs(

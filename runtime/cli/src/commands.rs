@@ -24,6 +24,7 @@ mod names;
 mod new;
 mod plan_file;
 mod playbooks;
+mod recover;
 mod releases;
 mod replay;
 mod resume;
@@ -134,6 +135,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start(words) => start::start(app, &words).await,
         Command::Boot(words) => boot::boot(app, &words).await,
+        Command::Recover(words) => recover::recover(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
         }

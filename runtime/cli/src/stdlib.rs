@@ -18,6 +18,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("ingress", include_str!("../../../stdlib/ingress.luau")),
     ("inventory", include_str!("../../../stdlib/inventory.luau")),
     ("placement", include_str!("../../../stdlib/placement.luau")),
+    ("recover", include_str!("../../../stdlib/recover.luau")),
     ("rollout", include_str!("../../../stdlib/rollout.luau")),
     ("test", include_str!("../../../stdlib/test.luau")),
     ("services", include_str!("../../../stdlib/services.luau")),

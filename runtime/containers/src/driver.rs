@@ -16,6 +16,7 @@ use crate::diff::FieldDiff;
 use crate::features::Feature;
 use crate::images::Images;
 use crate::observed::{ImageDefaults, Observed, State};
+use crate::orphans::Orphan;
 use crate::spec::{Secrets, Spec};
 use crate::usage::Usage;
 
@@ -103,6 +104,21 @@ pub trait Driver: Send + Sync {
             || Error::new(Code::ContainerUnknown, format!("{} has no container `{name}`", self.name()));
         let observed = self.inspect(name).await?.ok_or_else(unknown)?;
         Ok(observed.pid.filter(|_| observed.state != State::Exited).and_then(crate::usage::of))
+    }
+
+    /// What is left of containers that the engine no longer knows: processes that go on, storage that holds a name. None
+    /// where the engine cannot lose them.
+    async fn orphans(&self) -> Result<Vec<Orphan>> {
+        Ok(Vec::new())
+    }
+
+    /// Ends what is left of one, by force after `timeout`: its processes, its mounts, its published ports, its storage. Never
+    /// anything in a volume.
+    ///
+    /// # Errors
+    /// `MC-C011` where something does not go.
+    async fn release(&self, _orphan: &Orphan, _timeout: Duration) -> Result<()> {
+        Ok(())
     }
 
     /// The version of what answers.

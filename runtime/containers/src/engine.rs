@@ -33,6 +33,7 @@ use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
 use crate::features::Feature;
 use crate::images::Images;
 use crate::observed::{ImageDefaults, LABEL_SPEC, Observed, State};
+use crate::orphans::Orphan;
 use crate::secrets::Store;
 use crate::spec::{Secrets, Spec};
 
@@ -72,6 +73,21 @@ pub(crate) trait Dialect: Send + Sync + 'static {
 
     /// The path that removes a container and its anonymous volumes.
     fn remove(reference: &str, force: bool) -> String;
+
+    /// Refuses a container beside which something runs that the engine has lost.
+    fn check_free(_: &Client, _: &Spec) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// What the engine has lost.
+    fn orphans(_: &Client) -> impl Future<Output = Result<Vec<Orphan>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Ends what is left of one.
+    fn release(_: &Client, _: &Orphan, _: Duration) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// The driver of one engine.
@@ -201,10 +217,7 @@ impl<D: Dialect> Engine<D> {
         )
         .because(reason);
         if reason.contains("already in use") && D::INTERFACE.name == "podman" {
-            return error.hint(
-                "its storage outlived a lost engine database: `podman ps --all --external` shows it, and `podman rm --force` \
-                 removes it once its processes have ended",
-            );
+            return error.hint("its storage outlived a lost engine database: `mcrun recover` takes it away");
         }
         error
     }
@@ -278,6 +291,7 @@ impl<D: Dialect> Driver for Engine<D> {
     }
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
+        D::check_free(&self.client, spec).await?;
         let hash = spec_hash(spec, image, secrets);
         let store = Store::new(self.name(), &spec.name);
         if !secrets.is_empty() {
@@ -398,6 +412,15 @@ impl<D: Dialect> Driver for Engine<D> {
 
     async fn attach(&self, name: &str, attach: &Attach) -> Result<Attached> {
         attach::run(&self.client, name, &self.known_reference(name).await?, attach).await
+    }
+
+    async fn orphans(&self) -> Result<Vec<Orphan>> {
+        D::orphans(&self.client).await
+    }
+
+    async fn release(&self, orphan: &Orphan, timeout: Duration) -> Result<()> {
+        D::release(&self.client, orphan, timeout).await?;
+        Store::new(self.name(), &orphan.name).clear()
     }
 
     async fn ping(&self) -> Result<String> {

@@ -2,16 +2,19 @@
 //! from other engines, and its traps; what they share is [`crate::engine`]'s.
 
 mod create;
+mod orphans;
 mod service;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use effect::Result;
 
 use crate::diff::FieldDiff;
-use crate::engine::client::{Call, Interface};
+use crate::engine::client::{Call, Client, Interface};
 use crate::engine::{Dialect, Engine};
 use crate::features::Feature;
+use crate::orphans::Orphan;
 use crate::secrets::Store;
 use crate::spec::{Secrets, Spec};
 
@@ -109,5 +112,17 @@ impl Dialect for Libpod {
     fn remove(reference: &str, force: bool) -> String {
         // `v` is the compat interface's name and does nothing here.
         format!("/containers/{reference}?force={force}&volumes=true")
+    }
+
+    async fn check_free(client: &Client, spec: &Spec) -> Result<()> {
+        orphans::check_free(client, spec).await
+    }
+
+    async fn orphans(client: &Client) -> Result<Vec<Orphan>> {
+        orphans::find(client).await
+    }
+
+    async fn release(client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
+        orphans::release(client, orphan, timeout).await
     }
 }

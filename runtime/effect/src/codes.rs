@@ -245,6 +245,12 @@ codes! {
     ProgramMissing "MC-C009" "the program does not exist or is not executable"
         "The first word of the argument vector is not an executable file."
         "Give the full path of the program.";
+    Orphaned "MC-C010" "an orphan holds the name or a volume"
+        "The engine has lost its database and no longer knows a container whose processes go on, or whose storage is left. A second one beside it would be a second writer on the same volume."
+        "`mcrun recover` ends what is left of it and makes every recorded container again; `mcrun recover --plan` shows it before.";
+    OrphanLives "MC-C011" "an orphan cannot be taken away"
+        "Processes of a container that the engine no longer knows do not end, or what it has mounted and published cannot be taken back."
+        "The message names them. Look at them with `ps`; `mcrun recover` goes on once they are gone.";
     ImageFloating "MC-C020" "the image has no fixed version"
         "The name has no tag, or the tag `latest`: what it means depends on the moment of the pull, so that nobody could go back to it."
         "Name a version such as `:v1.2.0`, or a digest. `allow_latest = true` asks for it all the same.";
@@ -383,6 +389,10 @@ codes! {
     BootStopped "MC-R005" "a boot stopped at a stage"
         "A service of the stage did not start or did not become healthy, or what makes the stage ready did not come about in its time. Stages that need it were not begun; what runs was left alone."
         "See the cause; `mcrun boot --stage STAGE` goes on with that stage once it is mended.";
+
+    RecoveryIncomplete "MC-R006" "a recovery could not bring everything back"
+        "Some services are not as they are recorded; the lines beneath the message say which, and why. The others are. No data was deleted."
+        "Mend the cause, then `mcrun recover` again: what is back already is left alone.";
 
     // B: bringing back.
     NotUndoable "MC-B001" "an effect cannot be undone"

@@ -1,4 +1,4 @@
-//! Owns what can be typed behind `mcrun boot`.
+//! Owns what can be typed behind `mcrun boot` and `mcrun recover`.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,20 @@ pub(crate) struct Boot {
     /// Bring up only this stage, whatever it needs.
     #[arg(long, value_name = "STAGE")]
     pub(crate) stage: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+    #[command(flatten)]
+    pub(crate) wait: Waiting,
+}
+
+/// `mcrun recover`.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// Bring back only this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) only: Option<String>,
     #[command(flatten)]
     pub(crate) how: How,
     #[command(flatten)]

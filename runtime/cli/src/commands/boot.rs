@@ -28,18 +28,17 @@ pub(super) async fn boot(app: &App, boot: &Boot) -> Result<Exit> {
 
 /// `scripts/boot.lua` beside the configuration.
 fn usual_file(app: &App) -> Result<PathBuf> {
-    let folder = app.config.file.as_ref().and_then(|file| file.parent());
-    let file = folder.map(|folder| folder.join("scripts/boot.lua"));
     let hint = "say which: `mcrun boot FILE`; `@std/boot` describes its stages";
-    match file {
-        Some(file) if file.is_file() => Ok(file),
-        Some(file) => {
-            let message = format!("there is no boot script: `{}` does not exist", file.display());
-            Err(Error::new(Code::Unreadable, message).hint(hint))
-        }
-        None => {
-            let message = "there is no boot script: it lies beside mcrun.toml, and there is none";
-            Err(Error::new(Code::Unreadable, message).hint(hint))
-        }
-    }
+    let message = match beside_configuration(app, "boot.lua") {
+        Some(file) if file.is_file() => return Ok(file),
+        Some(file) => format!("there is no boot script: `{}` does not exist", file.display()),
+        None => "there is no boot script: it lies beside mcrun.toml, and there is none".to_owned(),
+    };
+    Err(Error::new(Code::Unreadable, message).hint(hint))
+}
+
+/// `scripts/NAME` beside the configuration, where there is one.
+pub(super) fn beside_configuration(app: &App, name: &str) -> Option<PathBuf> {
+    let folder = app.config.file.as_ref()?.parent()?;
+    Some(folder.join("scripts").join(name))
 }

@@ -1,0 +1,165 @@
+//! Owns finding what podman has lost: containers whose processes or storage are there and of which its database says
+//! nothing, as after that was deleted or made anew.
+//!
+//! A process belongs to a container by its control group, and its monitor by the words that podman started it with. Both are
+//! looked up in `/proc` each time: nothing that was read earlier is acted on.
+
+mod network;
+mod process;
+mod release;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use effect::Result;
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::process::{Monitor, containers_of_processes, monitors};
+use crate::engine::client::{Call, Client};
+use crate::orphans::Orphan;
+use crate::spec::Spec;
+
+pub(super) use release::release;
+
+/// Where podman keeps things.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Store {
+    graph_root: PathBuf,
+    run_root: PathBuf,
+    graph_driver_name: String,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    store: Store,
+}
+
+impl Store {
+    async fn of(client: &Client) -> Result<Self> {
+        let answer = client.call(&Call::get("/info")).await?.accept("describe itself", &[])?;
+        Ok(answer.parse::<Info>()?.store)
+    }
+
+    /// The folder of every container of this store.
+    fn containers(&self) -> PathBuf {
+        self.graph_root.join(format!("{}-containers", self.graph_driver_name))
+    }
+
+    fn folder(&self, id: &str) -> PathBuf {
+        self.containers().join(id)
+    }
+
+    /// The names of its containers, from its own list, which outlives podman's database.
+    fn names(&self) -> BTreeMap<String, String> {
+        #[derive(Deserialize)]
+        struct Kept {
+            id: String,
+            #[serde(default)]
+            names: Vec<String>,
+        }
+        let text = std::fs::read(self.containers().join("containers.json")).unwrap_or_default();
+        let kept: Vec<Kept> = serde_json::from_slice(&text).unwrap_or_default();
+        kept.into_iter().filter_map(|kept| Some((kept.id, kept.names.into_iter().next()?))).collect()
+    }
+
+    /// The paths of this machine that a container may write to, from the description that its runtime was given.
+    fn volumes(&self, bundle: &Path) -> Vec<String> {
+        let text = std::fs::read(bundle.join("config.json")).unwrap_or_default();
+        let config: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let is_own = |path: &Path| path.starts_with(&self.run_root) || path.starts_with(self.containers());
+        let mounts = config["mounts"].as_array().into_iter().flatten().filter(|mount| {
+            let options = mount["options"].as_array().into_iter().flatten();
+            mount["type"] == "bind" && !options.into_iter().any(|option| option == "ro")
+        });
+        let sources = mounts.filter_map(|mount| mount["source"].as_str());
+        sources.filter(|source| !is_own(Path::new(source))).map(str::to_owned).collect()
+    }
+}
+
+/// A container by what is left of it.
+#[derive(Debug, Default)]
+struct Left {
+    monitor: Option<Monitor>,
+    processes: Vec<u32>,
+    name: Option<String>,
+}
+
+/// Everything of this store that runs, or whose storage is there, whether podman knows it or not.
+fn all_left(store: &Store, stored: &BTreeMap<String, String>) -> BTreeMap<String, Left> {
+    let mut left: BTreeMap<String, Left> = BTreeMap::new();
+    for monitor in monitors().into_iter().filter(|monitor| monitor.bundle.starts_with(&store.graph_root)) {
+        let entry = left.entry(monitor.id.clone()).or_default();
+        entry.name = Some(monitor.name.clone());
+        entry.monitor = Some(monitor);
+    }
+    for (id, processes) in containers_of_processes() {
+        // One of another store, such as another user's, has its folder elsewhere.
+        if left.contains_key(&id) || store.folder(&id).is_dir() {
+            left.entry(id).or_default().processes = processes;
+        }
+    }
+    for (id, name) in stored {
+        left.entry(id.clone()).or_default().name.get_or_insert_with(|| name.clone());
+    }
+    left
+}
+
+/// What podman lists: the containers of its database, and beside them storage that is nobody's, as ids.
+async fn listed(client: &Client) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        id: String,
+        #[serde(default)]
+        state: Option<String>,
+        #[serde(default)]
+        command: Option<Vec<String>>,
+    }
+    let answer = client.call(&Call::get("/containers/json?all=true&external=true")).await?;
+    let all: Option<Vec<Listed>> = answer.accept("list containers", &[])?.parse()?;
+    let (mut known, mut storage) = (BTreeSet::new(), BTreeSet::new());
+    for one in all.unwrap_or_default() {
+        if one.state.as_deref() != Some("storage") {
+            known.insert(one.id);
+        } else if one.command.is_some_and(|command| command == ["storage"]) {
+            // A build's storage is no container's: its command is `buildah`.
+            storage.insert(one.id);
+        }
+    }
+    Ok((known, storage))
+}
+
+/// All orphans, in the order of their names.
+pub(super) async fn find(client: &Client) -> Result<Vec<Orphan>> {
+    let store = Store::of(client).await?;
+    let (known, storage) = listed(client).await?;
+    let mut stored = store.names();
+    stored.retain(|id, _| storage.contains(id));
+    let left = all_left(&store, &stored).into_iter().filter(|(id, _)| !known.contains(id));
+    let mut orphans: Vec<Orphan> = left.map(|(id, left)| orphan(&store, id, left)).collect();
+    orphans.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+    Ok(orphans)
+}
+
+fn orphan(store: &Store, id: String, left: Left) -> Orphan {
+    let usual = store.folder(&id).join("userdata");
+    let bundle = left.monitor.as_ref().map_or(usual.as_path(), |monitor| &monitor.bundle);
+    let volumes = store.volumes(bundle);
+    let mut processes = left.processes;
+    processes.extend(left.monitor.as_ref().map(|monitor| monitor.pid));
+    processes.sort_unstable();
+    Orphan { name: left.name.unwrap_or_else(|| id.clone()), id, processes, volumes }
+}
+
+/// Refuses a container that an orphan would be harmed by, or harm. Only where something runs that may be one is podman asked.
+pub(super) async fn check_free(client: &Client, spec: &Spec) -> Result<()> {
+    let has_name = |monitor: &Monitor| monitor.name == spec.name;
+    let may_be_harmed = !spec.volumes.is_empty() && !containers_of_processes().is_empty();
+    if !may_be_harmed && !monitors().iter().any(has_name) {
+        return Ok(());
+    }
+    let orphans = find(client).await?;
+    orphans.iter().find_map(|orphan| orphan.conflict(spec)).map_or(Ok(()), Err)
+}

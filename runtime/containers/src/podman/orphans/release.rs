@@ -1,0 +1,134 @@
+//! Owns ending an orphan: first its processes, for as long as one lives nothing else of it is touched; then what it has
+//! mounted and published; last its storage, which holds the name. Each step finds what an earlier attempt has left of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use effect::{Code, Error, Result};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use super::process::{container_of, is_first, is_monitor, monitors, processes_of, signal};
+use super::{Store, listed, network};
+use crate::engine::client::{CALL_TIMEOUT, Call, Client};
+use crate::orphans::Orphan;
+
+/// For what was killed to be gone.
+const AFTER_KILL: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Ends what is left of `orphan`.
+pub(in crate::podman) async fn release(client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
+    let store = Store::of(client).await?;
+    if listed(client).await?.0.contains(&orphan.id) {
+        return Err(stuck(orphan, "podman knows the container again"));
+    }
+    end_processes(orphan, timeout).await?;
+    end_monitor(orphan).await?;
+    network::tear_down(&orphan.id).await.map_err(|cause| stuck(orphan, cause))?;
+    unmount_all(&store.folder(&orphan.id)).map_err(|cause| stuck(orphan, cause))?;
+    let call = Call::delete(format!("/containers/{}?force=true", orphan.id)).within(4 * CALL_TIMEOUT);
+    client.call(&call).await?.accept(&format!("remove what is left of `{}`", orphan.name), &[404])?;
+    Ok(())
+}
+
+fn stuck(orphan: &Orphan, cause: impl std::fmt::Display) -> Error {
+    Error::new(Code::OrphanLives, format!("the orphan `{}` cannot be taken away", orphan.name)).because(cause)
+}
+
+/// Asks the first process to end, as its engine would; what is left after `timeout` is killed.
+async fn end_processes(orphan: &Orphan, timeout: Duration) -> Result<()> {
+    let is_meant = |pid: u32| container_of(pid).as_ref() == Some(&orphan.id);
+    let all = processes_of(&orphan.id);
+    if all.is_empty() {
+        return Ok(());
+    }
+    let first: Vec<u32> = all.iter().copied().filter(|pid| is_first(*pid)).collect();
+    for pid in if first.is_empty() { &all } else { &first } {
+        signal(*pid, Signal::TERM, is_meant);
+    }
+    if is_gone(timeout, || processes_of(&orphan.id).is_empty()).await {
+        return Ok(());
+    }
+    let killed = is_gone(AFTER_KILL, || {
+        let left = processes_of(&orphan.id);
+        for pid in &left {
+            signal(*pid, Signal::KILL, is_meant);
+        }
+        left.is_empty()
+    });
+    if killed.await {
+        return Ok(());
+    }
+    let left = Orphan { processes: processes_of(&orphan.id), ..orphan.clone() };
+    Err(stuck(orphan, format!("its processes do not end, although they were killed: {}", left.processes())))
+}
+
+/// A monitor ends by itself once its container has; one that does not is killed.
+async fn end_monitor(orphan: &Orphan) -> Result<()> {
+    let of_orphan = || monitors().into_iter().find(|monitor| monitor.id == orphan.id);
+    if is_gone(Duration::from_secs(2), || of_orphan().is_none()).await {
+        return Ok(());
+    }
+    let killed = is_gone(AFTER_KILL, || {
+        let left = of_orphan();
+        if let Some(monitor) = &left {
+            signal(monitor.pid, Signal::KILL, |pid| is_monitor(pid, &orphan.id));
+        }
+        left.is_none()
+    });
+    if killed.await { Ok(()) } else { Err(stuck(orphan, "its monitor `conmon` does not end")) }
+}
+
+async fn is_gone(within: Duration, mut gone: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if gone() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Unmounts what is mounted beneath the container's folder: its storage cannot be removed before.
+fn unmount_all(folder: &Path) -> std::result::Result<(), String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let mut beneath: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
+    // The deepest first.
+    beneath.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    for point in beneath {
+        unmount(&point, UnmountFlags::NOFOLLOW)
+            .map_err(|error| format!("{} cannot be unmounted: {error}", point.display()))?;
+    }
+    Ok(())
+}
+
+/// The kernel writes blanks and the like as octal numbers.
+fn unescaped(field: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = field.as_bytes();
+    while let Some((first, others)) = rest.split_first() {
+        let code = others.get(..3).filter(|_| *first == b'\\');
+        let code = code.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &others[3..] } else { others };
+    }
+    PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        assert_eq!(unescaped(r"/srv/a\040b\134c"), PathBuf::from(r"/srv/a b\c"));
+        assert_eq!(unescaped(r"/srv/\9"), PathBuf::from(r"/srv/\9"));
+    }
+}
