@@ -63,11 +63,6 @@ impl Engine {
         self.folder.join("root/libpod/bolt_state.db")
     }
 
-    /// The process of its service, while that runs.
-    pub(crate) fn process(&self) -> Option<u32> {
-        self.service.as_ref().map(Child::id)
-    }
-
     /// `podman` on this engine, for an operator's hands.
     pub(crate) fn command(&self) -> Command {
         let mut command = program("podman");
@@ -117,6 +112,35 @@ impl Engine {
         }
     }
 
+    /// Takes the database away, as the incident did, while everything runs: the engine begins anew and knows no container,
+    /// and their processes go on. Images and volumes stay.
+    pub(crate) fn lose_database(&mut self) {
+        self.stop();
+        fs::remove_file(self.database()).expect("it has a database");
+        self.start();
+    }
+
+    /// What a reboot does: nothing runs any more, nothing is mounted, and what lay in `/run` is gone. The database stays,
+    /// unless [`Engine::lose_database`] comes after.
+    pub(crate) fn reboot(&mut self) {
+        self.stop();
+        self.end_everything();
+        fs::remove_dir_all(self.folder.join("run")).expect("nothing is mounted there any more");
+        self.start();
+    }
+
+    /// Ends the processes of every container, be it known to the engine or not, and takes their mounts away.
+    fn end_everything(&self) {
+        for (id, monitor) in self.monitored() {
+            processes::signal(monitor, Signal::KILL);
+            // One that has ended by now is gone already.
+            let _ = program("runc").args(["delete", "--force", &id]).output();
+        }
+        for mount in mounts_beneath(&self.folder) {
+            let _ = unmount(&mount, UnmountFlags::DETACH);
+        }
+    }
+
     /// The containers that have a process, known to the engine or not: their ids, by the monitors that look after them.
     pub(crate) fn monitored(&self) -> Vec<(String, u32)> {
         let of_monitor = |process: processes::Process| {
@@ -134,13 +158,7 @@ impl Drop for Engine {
         self.stop();
         // Nothing in here may fail a test again.
         let _ = self.tried(&["rm", "--all", "--force", "--time", "0"]);
-        for (id, monitor) in self.monitored() {
-            processes::signal(monitor, Signal::KILL);
-            let _ = program("runc").args(["delete", "--force", &id]).output();
-        }
-        for mount in mounts_beneath(&self.folder) {
-            let _ = unmount(&mount, UnmountFlags::DETACH);
-        }
+        self.end_everything();
     }
 }
 
