@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 
+use super::network;
 use crate::harness::{program, until};
 use crate::processes;
 
@@ -14,13 +15,15 @@ use crate::processes;
 pub(crate) struct Engine {
     folder: PathBuf,
     service: Option<Child>,
+    /// Containers that it was made to forget.
+    forgotten: Vec<String>,
 }
 
 impl Engine {
     /// Sets an engine up in a folder, and starts its service.
     pub(crate) fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("the place is writable");
-        let mut engine = Self { folder: folder.to_owned(), service: None };
+        let mut engine = Self { folder: folder.to_owned(), service: None, forgotten: Vec::new() };
         // Locks in shared memory are those of every engine of the machine, and whoever starts first clears them.
         engine.write(
             "containers.conf",
@@ -116,6 +119,7 @@ impl Engine {
     /// and their processes go on. Images and volumes stay.
     pub(crate) fn lose_database(&mut self) {
         self.stop();
+        self.forgotten.extend(self.stored());
         fs::remove_file(self.database()).expect("it has a database");
         self.start();
     }
@@ -129,12 +133,21 @@ impl Engine {
         self.start();
     }
 
-    /// Ends the processes of every container, be it known to the engine or not, and takes their mounts away.
+    /// The ids of containers that its store has, known to its database or not.
+    fn stored(&self) -> Vec<String> {
+        let folders = fs::read_dir(self.folder.join("root/overlay-containers")).into_iter().flatten().flatten();
+        folders.filter_map(|folder| folder.file_name().into_string().ok()).collect()
+    }
+
+    /// Ends the processes of every container, be it known to the engine or not, and takes away what they leave.
     fn end_everything(&self) {
         for (id, monitor) in self.monitored() {
             processes::signal(monitor, Signal::KILL);
             // One that has ended by now is gone already.
             let _ = program("runc").args(["delete", "--force", &id]).output();
+        }
+        for id in self.stored().iter().chain(&self.forgotten) {
+            network::forget(id);
         }
         for mount in mounts_beneath(&self.folder) {
             let _ = unmount(&mount, UnmountFlags::DETACH);
