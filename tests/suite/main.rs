@@ -30,6 +30,7 @@ mod main_job;
 mod malformed;
 mod malformed_files;
 mod malformed_texts;
+mod metacircular;
 mod monitors;
 mod names;
 mod on_podman;

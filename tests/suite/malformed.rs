@@ -49,7 +49,7 @@ impl Prober for Nobody {
         _: Arc<dyn Driver>,
         _: &str,
         _: &Health,
-        _: Option<u16>,
+        _: Option<std::net::SocketAddr>,
     ) -> effect::Result<()> {
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Owns the bridge between containers and probes: the `system` crate probes, the `containers` crate knows what is to be
 //! probed and what a service said last.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ impl Prober for Probes {
         driver: Arc<dyn Driver>,
         name: &str,
         health: &Health,
-        port: Option<u16>,
+        address: Option<SocketAddr>,
     ) -> Result<()> {
         let timing = timing(health);
-        let outcome = match probe(health, port, name)? {
+        let outcome = match probe(health, address, name)? {
             Some(probe) => system::health::wait_until_healthy(&probe, timing).await,
             None => inside(&*driver, name, health, timing).await,
         };
@@ -46,8 +47,7 @@ pub(crate) async fn once(
     patience: Duration,
 ) -> Result<(), String> {
     let Some(health) = &container.health else { return Ok(()) };
-    let port = health.port.or_else(|| container.ports.first().map(|port| port.host));
-    match probe(health, port, &container.name).map_err(|error| error.to_string())? {
+    match probe(health, health.address(&container.ports), &container.name).map_err(|error| error.to_string())? {
         Some(probe) => probe.once(patience).await.map(drop),
         None => attempt(&**driver, &container.name, health, patience).await.map(drop),
     }
@@ -64,23 +64,23 @@ fn timing(health: &Health) -> Timing {
 }
 
 /// The probe from outside; `None` when the check runs inside the container.
-fn probe(health: &Health, port: Option<u16>, name: &str) -> Result<Option<Probe>> {
+fn probe(health: &Health, address: Option<SocketAddr>, name: &str) -> Result<Option<Probe>> {
     if health.exec.is_some() {
         return Ok(None);
     }
-    let port = port.ok_or_else(|| {
+    let address = address.ok_or_else(|| {
         Error::new(Code::Argument, format!("the health check of `{name}` has no port"))
             .hint("give `health.port`, or publish a port")
     })?;
     let probe = match &health.http {
-        Some(path) => Probe::Http(HttpProbe::new(url(port, path)?)),
-        None => Probe::Tcp(TcpProbe { address: format!("127.0.0.1:{port}") }),
+        Some(path) => Probe::Http(HttpProbe::new(url(address, path)?)),
+        None => Probe::Tcp(TcpProbe { address: address.to_string() }),
     };
     Ok(Some(probe))
 }
 
-fn url(port: u16, path: &str) -> Result<url::Url> {
-    let text = format!("http://127.0.0.1:{port}{path}");
+fn url(address: SocketAddr, path: &str) -> Result<url::Url> {
+    let text = format!("http://{address}{path}");
     text.parse().map_err(|error| {
         Error::new(Code::Argument, format!("field `health.http`: `{path}` is not a path")).because(error)
     })

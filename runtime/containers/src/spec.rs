@@ -2,6 +2,7 @@
 //! comparing with the live object is [`crate::diff`]'s, performing it is a driver's.
 
 mod parts;
+mod probed;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 //! same trait as the real ones and start nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ struct Content;
 
 #[async_trait]
 impl Prober for Content {
-    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<u16>) -> Result<()> {
+    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<SocketAddr>) -> Result<()> {
         Ok(())
     }
 }

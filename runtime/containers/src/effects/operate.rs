@@ -274,7 +274,7 @@ impl Wait for WaitHealthy {
         if let Some(argv) = health.exec.as_ref().filter(|_| observed.native) {
             context.policy.check(Self::NAME, &on_host(&self.name, "health.exec", argv, false)?)?;
         }
-        let port = health.port.or_else(|| observed.ports.first().map(|port| port.host));
-        world.prober.wait_healthy(driver.clone(), &self.name, &health, port).await
+        let address = health.address(&observed.ports);
+        world.prober.wait_healthy(driver.clone(), &self.name, &health, address).await
     }
 }

@@ -1,5 +1,6 @@
 //! Owns the choice of driver: which one makes a spec, and which one has a container of a name.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ pub enum Choice {
 /// Probes the health of a container; the `system` crate's probes fill it in.
 #[async_trait]
 pub trait Prober: Send + Sync {
-    /// Waits until `health` passes at `port`, or fails with `MC-H001`.
+    /// Waits until `health` passes at `address`, or fails with `MC-H001`.
     async fn wait_healthy(
         &self,
         driver: Arc<dyn Driver>,
         name: &str,
         health: &Health,
-        port: Option<u16>,
+        address: Option<SocketAddr>,
     ) -> Result<()>;
 }
 

@@ -255,7 +255,7 @@ pub struct Health {
     /// sees what that one sees: its first word is an absolute path, and it takes `exec:write` as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Vec<String>>,
-    /// The host port to probe; the first published one unless given.
+    /// The host port to probe, at the address that it is published at; the first published one unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The time between two probes.

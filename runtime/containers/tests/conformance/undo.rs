@@ -1,6 +1,7 @@
 //! What an effect changed comes back: every field, exactly the image, running or stopped as it was.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ struct Content;
 
 #[async_trait]
 impl Prober for Content {
-    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<u16>) -> Result<()> {
+    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<SocketAddr>) -> Result<()> {
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests of effects stand on: a world of native programs, and contexts with the grants of one run.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -35,7 +36,7 @@ impl Prober for Probes {
         driver: Arc<dyn Driver>,
         name: &str,
         health: &Health,
-        _: Option<u16>,
+        _: Option<SocketAddr>,
     ) -> Result<()> {
         *self.0.lock().unwrap() += 1;
         driver.exec(name, &Exec::new(health.exec.clone().unwrap())).await.map(|_| ())

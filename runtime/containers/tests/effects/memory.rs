@@ -1,6 +1,7 @@
 //! A driver that keeps its containers in memory: any sequence of changes, and the way back through all of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ struct Content;
 
 #[async_trait]
 impl Prober for Content {
-    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<u16>) -> Result<()> {
+    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<SocketAddr>) -> Result<()> {
         Ok(())
     }
 }

@@ -1,0 +1,28 @@
+--!strict
+-- deploy.lua: rolls the platform out on the node that it runs on, in boot order: the containers with their names, the public
+-- routes, or both. What is as it should be is left alone.
+--
+--     mcrun scripts/metacircular/deploy.lua --allow … [--set inventory=/etc/mcrun/inventory.toml]
+local deploy = require("@std/deploy")
+local edge = require("./edge")
+local services = require("./services")
+
+local platform = services.read(params.inventory)
+local here: string = nodes.get({}).name
+if here ~= platform.node and here ~= platform.edge then
+    fail(`this node is {here}; the platform runs on {platform.node}, and its public routes on {platform.edge}`)
+end
+
+if here == platform.node then
+    for _, stage in platform.stages do
+        step(stage.name, function()
+            for _, service in stage.services do
+                local release = deploy.rollout(service)
+                log.info(service.name, { version = release.version, changed = release.changed })
+            end
+        end)
+    end
+end
+if here == platform.edge then
+    edge.serve(platform)
+end
