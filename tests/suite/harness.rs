@@ -296,13 +296,19 @@ pub(crate) fn data(part: &Value) -> Value {
 
 /// Looks until there is something, and fails when that never comes.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same for what takes longer, such as a dozen containers on a busy machine.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "this never came: {what}");
+        assert!(started.elapsed() < patience, "this never came: {what}");
         std::thread::sleep(BETWEEN_LOOKS);
     }
 }

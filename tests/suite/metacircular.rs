@@ -4,6 +4,7 @@
 
 mod deployed;
 pub(crate) mod engine;
+mod incident;
 mod network;
 pub(crate) mod platform;
 mod record;

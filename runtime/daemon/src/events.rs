@@ -45,11 +45,15 @@ pub const KNOWN: &[Known] = &[
         fields: &["service", "differences"],
     },
     Known { name: "drift.gone", meaning: "a service is what the registry says again", fields: &["service"] },
-    Known { name: "engine.back", meaning: "the container engine answers again", fields: &["driver"] },
+    Known {
+        name: "engine.back",
+        meaning: "the container engine answers again, and has what is recorded",
+        fields: &["driver"],
+    },
     Known {
         name: "engine.lost",
-        meaning: "the container engine does not answer",
-        fields: &["driver", "message"],
+        meaning: "the container engine does not answer, or has next to none of the containers that are recorded",
+        fields: &["driver", "message", "recorded", "found"],
     },
     Known {
         name: "playbook.broken",

@@ -103,6 +103,8 @@ impl Engine {
             .spawn()
             .expect("podman is missing: tests/install.sh installs it");
         self.service = Some(service);
+        // Addresses are used again within a test run: what the machine remembers of an earlier owner costs ten seconds.
+        let _ = program("ip").args(["neigh", "flush", "dev", "cni-podman0"]).output();
         until("podman answers", || std::os::unix::net::UnixStream::connect(&socket).ok());
     }
 
@@ -135,7 +137,8 @@ impl Engine {
 
     /// The ids of containers that its store has, known to its database or not.
     fn stored(&self) -> Vec<String> {
-        let folders = fs::read_dir(self.folder.join("root/overlay-containers")).into_iter().flatten().flatten();
+        let folders =
+            fs::read_dir(self.folder.join("root/overlay-containers")).into_iter().flatten().flatten();
         folders.filter_map(|folder| folder.file_name().into_string().ok()).collect()
     }
 

@@ -31,12 +31,14 @@ pub(super) struct Seen {
     leases: BTreeMap<String, LastLease>,
     /// Services that a run changes now.
     pub(super) held: BTreeSet<String>,
+    /// Recorded containers that an engine makes, from an image.
+    of_images: BTreeSet<String>,
 }
 
 impl Seen {
     /// Looks once. What runs do is looked at after the containers: whoever has changed one of them is known by then.
     pub(super) async fn look(parts: &Parts<'_>) -> Result<Self> {
-        let services = services(parts.journal, parts.node).await?;
+        let Recorded { services, of_images } = recorded(parts.journal, parts.node).await?;
         let mut drivers = Vec::new();
         // Without services nobody needs to be asked, but an engine may be lost all the same.
         for driver in parts.world.drivers() {
@@ -49,7 +51,7 @@ impl Seen {
         let is_held = |service: &&String| parts.journal.holder_of_lease(parts.node, service).is_some();
         let held = services.keys().filter(is_held).cloned().collect();
         let leases = parts.journal.last_leases(parts.node).await?.into_iter().collect();
-        Ok(Self { drivers, services, leases, held })
+        Ok(Self { drivers, services, leases, held, of_images })
     }
 
     /// The container called `name` and its driver.
@@ -58,6 +60,14 @@ impl Seen {
             let listed = listed.as_ref().ok()?;
             listed.iter().find(|container| container.name == name).map(|found| (driver, found))
         })
+    }
+
+    /// How many containers of images are recorded that no run changes now, and how many of them are there.
+    pub(super) fn of_images(&self) -> (usize, usize) {
+        let recorded: Vec<&String> =
+            self.settled().map(|(_, name)| name).filter(|name| self.of_images.contains(*name)).collect();
+        let found = recorded.iter().filter(|name| self.find(name).is_some()).count();
+        (recorded.len(), found)
     }
 
     /// Whether everybody answered: what is not found then is gone.
@@ -72,17 +82,34 @@ impl Seen {
     }
 }
 
-/// The containers of every deployed service, by the registry.
-pub(super) async fn services(journal: &Journal, node: &str) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut services = BTreeMap::new();
+/// What the registry says of containers.
+#[derive(Debug, Default)]
+struct Recorded {
+    services: BTreeMap<String, Vec<String>>,
+    of_images: BTreeSet<String>,
+}
+
+async fn recorded(journal: &Journal, node: &str) -> Result<Recorded> {
+    let mut recorded = Recorded::default();
     for record in journal.records("service", Some(node)).await? {
         let value: Value = serde_json::from_str(&record.value).unwrap_or_default();
         let containers = value["spec"]["containers"].as_array().into_iter().flatten();
-        let names =
-            containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect();
-        services.insert(record.name, names);
+        let mut names = Vec::new();
+        for container in containers {
+            let Some(name) = container["name"].as_str() else { continue };
+            names.push(name.to_owned());
+            if container["image"].is_string() {
+                recorded.of_images.insert(name.to_owned());
+            }
+        }
+        recorded.services.insert(record.name, names);
     }
-    Ok(services)
+    Ok(recorded)
+}
+
+/// The containers of every deployed service, by the registry.
+pub(super) async fn services(journal: &Journal, node: &str) -> Result<BTreeMap<String, Vec<String>>> {
+    Ok(recorded(journal, node).await?.services)
 }
 
 /// How a container stood.

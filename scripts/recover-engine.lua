@@ -1,0 +1,36 @@
+--!strict
+-- recover-engine.lua: brings every deployed service back when the container engine has lost what it knew.
+--
+-- It starts when the daemon tells that the engine is lost: it does not answer, or it answers and knows next to nothing of
+-- what the registry says. One that does not answer is waited for. Unless `ask` is false, it then pauses until somebody says
+-- `mcrun resume RUN`; what it would do is shown by `mcrun recover --plan`. By hand it is started as
+--
+--     mcrun start recover-engine --no-ask
+--
+-- It needs what the deploys were granted, of the operator's policy:
+--
+--     [policy]
+--     scripts = ["containers", "images", "ports", "health", "routes", "dns", "certs", "registry", "files:write:/srv/**"]
+local recover = require("@std/recover")
+
+return playbook {
+    name = "recover-engine",
+    description = "Brings every deployed service back after the container engine has lost it",
+    on = { event = "engine.lost" } :: any,
+    params = {
+        ask = { type = "boolean", default = true, description = "Pause before anything is done" },
+    } :: any,
+    overlap = "skip",
+    catch_up = "once",
+    timeout = "24h",
+    run = function(event: any)
+        -- An engine that only starts anew answers soon, and nothing is to be recovered.
+        retry({ times = 60, backoff = "1s..30s" }, function()
+            containers.list {}
+        end)
+        if params.ask and event.kind == "event" then
+            pause { reason = "the container engine has lost what it knew: `mcrun recover --plan` shows what would be done" }
+        end
+        recover.run {}
+    end,
+}

@@ -1,0 +1,146 @@
+//! The incident that mcrun exists for: the engine has lost its database while everything ran, or over a reboot.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::platform::{Platform, WRITERS};
+use super::record::CONTAINERS;
+use crate::harness::{Place, Seen, until};
+
+/// What the writers have written by now.
+fn written(platform: &Platform) -> Vec<Vec<(String, u64)>> {
+    WRITERS.iter().map(|service| platform.records(service)).collect()
+}
+
+/// Nothing was lost, nobody wrote beside anybody, and each writer has had `lives` lives.
+#[track_caller]
+fn is_whole(platform: &Platform, before: &[Vec<(String, u64)>], lives: usize) {
+    platform.is_as_recorded();
+    assert_eq!(
+        platform.engine.monitored().len(),
+        CONTAINERS.len(),
+        "every process is a recorded container's"
+    );
+    for (service, before) in WRITERS.iter().zip(before) {
+        platform.writes_on(service, before.len());
+        assert_eq!(platform.is_continuous(service, before), lives, "{service}");
+    }
+}
+
+fn recover(platform: &Platform) -> Seen {
+    platform.ends(0, &["recover"])
+}
+
+/// Containers that a run made.
+fn made(platform: &Platform) -> usize {
+    let shown = platform.newest_shown();
+    let entries = shown["entries"].as_array().expect("a run has entries");
+    let is_made = |entry: &&Value| {
+        entry["identity"]["name"] == "containers.ensure" && entry["result"]["changed"] == true
+    };
+    entries.iter().filter(is_made).count()
+}
+
+#[test]
+fn what_a_lost_database_has_orphaned_comes_back_with_one_writer_at_a_time() {
+    let mut platform = Platform::new();
+    platform.deploy();
+    platform.engine.lose_database();
+    let before = written(&platform);
+
+    // Nothing is made beside what still runs, and that is told.
+    let refused = platform.run(&["start", "mcq"]);
+    assert!(refused.stderr.contains("MC-C010"), "{refused}");
+    let plan = platform.ends(0, &["recover", "--plan"]);
+    assert!(plan.stdout.contains("containers.release mcq"), "{plan}");
+    assert_eq!(platform.engine.podman(&["ps", "--all", "--quiet"]), "", "a plan does nothing");
+
+    let begun = Instant::now();
+    let seen = recover(&platform);
+    println!("the recovery of {} containers took {:?}\n{seen}", CONTAINERS.len(), begun.elapsed());
+    assert_eq!(made(&platform), CONTAINERS.len());
+    is_whole(&platform, &before, 2);
+
+    recover(&platform);
+    assert_eq!(made(&platform), 0, "what is back is left alone");
+    is_whole(&platform, &before, 2);
+}
+
+#[test]
+fn the_daemon_notices_by_itself_and_the_playbook_recovers() {
+    let mut platform = Platform::new();
+    platform.deploy();
+    let folder = platform.at("playbooks");
+    fs::create_dir_all(&folder).expect("the place is writable");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/recover-engine.lua");
+    let text = fs::read_to_string(shipped).expect("it ships").replace("default = true", "default = false");
+    fs::write(platform.path().join("playbooks/recover-engine.lua"), text).expect("the place is writable");
+    let config = fs::read_to_string(platform.config()).expect("it was written");
+    let more = format!(
+        "[playbooks]\nfolders = [\"{folder}\"]\n[monitors]\nevery = \"200ms\"\n[policy]\nscripts = [\"*\"]\n"
+    );
+    fs::write(platform.config(), config + &more).expect("the place is writable");
+    let served = platform.start(&["serve"]);
+    until("the daemon is ready", || served.stderr().contains("ready").then_some(()));
+
+    platform.engine.lose_database();
+    let before = written(&platform);
+    until("the recovery is over", || {
+        let runs = Place::runs(&platform);
+        runs.iter()
+            .any(|run| {
+                run["name"].as_str().is_some_and(|name| name.contains("recover-engine"))
+                    && run["state"] == "done"
+            })
+            .then_some(())
+    });
+    is_whole(&platform, &before, 2);
+}
+
+#[test]
+fn a_recovery_that_is_killed_again_and_again_goes_on_and_never_has_two_writers() {
+    let mut platform = Platform::new();
+    platform.deploy();
+    platform.engine.lose_database();
+    let before = written(&platform);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut words = vec!["recover".to_owned()];
+    for _ in 0..20 {
+        let mut started = platform.start(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let entries = 1 + random % 12;
+        let known =
+            Place::runs(&platform).first().map_or(0, |run| run["effects"].as_u64().unwrap_or_default());
+        // It is killed after a few more effects, or once it is over.
+        until("it has gone on", || {
+            let run = Place::runs(&platform).into_iter().next()?;
+            let is_over = run["state"] == "done";
+            (is_over || run["effects"].as_u64().unwrap_or_default() >= known + entries).then_some(())
+        });
+        started.kill();
+        if platform.newest()["state"] == "done" {
+            break;
+        }
+        words = vec!["resume".to_owned(), platform.newest_id()];
+    }
+    if platform.newest()["state"] != "done" {
+        platform.ends(0, &["resume", &platform.newest_id()]);
+    }
+    is_whole(&platform, &before, 2);
+}
+
+#[test]
+fn after_a_reboot_that_lost_the_database_everything_comes_back() {
+    let mut platform = Platform::new();
+    platform.deploy();
+    let before = written(&platform);
+    platform.engine.reboot();
+    platform.engine.lose_database();
+    assert_eq!(platform.engine.monitored(), []);
+    recover(&platform);
+    is_whole(&platform, &before, 2);
+}
