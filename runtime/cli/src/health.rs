@@ -47,7 +47,9 @@ pub(crate) async fn once(
     patience: Duration,
 ) -> Result<(), String> {
     let Some(health) = &container.health else { return Ok(()) };
-    match probe(health, health.address(&container.ports), &container.name).map_err(|error| error.to_string())? {
+    match probe(health, health.address(&container.ports), &container.name)
+        .map_err(|error| error.to_string())?
+    {
         Some(probe) => probe.once(patience).await.map(drop),
         None => attempt(&**driver, &container.name, health, patience).await.map(drop),
     }

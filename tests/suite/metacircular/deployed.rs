@@ -34,8 +34,7 @@ fn routes(platform: &Platform) -> Vec<String> {
         let name = route["hostname"].as_str().expect("a name");
         format!("{name}:{} -> {}", route["listen"], backends.join(" "))
     };
-    let mut routes: Vec<String> =
-        list(platform, &["routes", "list", "--json"]).iter().map(shown).collect();
+    let mut routes: Vec<String> = list(platform, &["routes", "list", "--json"]).iter().map(shown).collect();
     routes.sort();
     routes
 }

@@ -135,7 +135,8 @@ impl Engine {
 
     /// The ids of containers that its store has, known to its database or not.
     fn stored(&self) -> Vec<String> {
-        let folders = fs::read_dir(self.folder.join("root/overlay-containers")).into_iter().flatten().flatten();
+        let folders =
+            fs::read_dir(self.folder.join("root/overlay-containers")).into_iter().flatten().flatten();
         folders.filter_map(|folder| folder.file_name().into_string().ok()).collect()
     }
 

@@ -24,15 +24,8 @@ pub(crate) struct Recorded {
     pub(crate) user: &'static str,
 }
 
-const BRIDGED: Recorded = Recorded {
-    name: "",
-    image: "",
-    is_on_hosts_network: false,
-    ports: &[],
-    folder: "",
-    cmd: &[],
-    user: "",
-};
+const BRIDGED: Recorded =
+    Recorded { name: "", image: "", is_on_hosts_network: false, ports: &[], folder: "", cmd: &[], user: "" };
 
 /// All of them, in boot order.
 pub(crate) const CONTAINERS: [Recorded; 12] = [

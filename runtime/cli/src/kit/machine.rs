@@ -73,7 +73,13 @@ struct Content;
 
 #[async_trait]
 impl Prober for Content {
-    async fn wait_healthy(&self, _: Arc<dyn Driver>, _: &str, _: &Health, _: Option<SocketAddr>) -> Result<()> {
+    async fn wait_healthy(
+        &self,
+        _: Arc<dyn Driver>,
+        _: &str,
+        _: &Health,
+        _: Option<SocketAddr>,
+    ) -> Result<()> {
         Ok(())
     }
 }
