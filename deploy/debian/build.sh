@@ -46,6 +46,14 @@ for script in "$deploy"/../scripts/*.lua; do
         *) [ -e "$script" ] && install -m 0644 "$script" "$scripts/" ;;
     esac
 done
+# A whole platform, to be copied: folders beneath one of playbooks hold modules, so nothing in it starts by itself.
+mkdir -p "$scripts/metacircular"
+for script in "$deploy"/../scripts/metacircular/*; do
+    case $script in
+        *.test.lua) ;;
+        *) install -m 0644 "$script" "$scripts/metacircular/" ;;
+    esac
+done
 
 documents="$root/usr/share/doc/mcrun"
 mkdir -p "$documents" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \

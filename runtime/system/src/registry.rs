@@ -83,6 +83,34 @@ fn decode<T: DeserializeOwned>(value: &str) -> Result<T> {
     })
 }
 
+/// Every service of a node: what is recorded, as the plan will have changed it.
+async fn services(context: &Context, node: &str) -> Result<Vec<Service>> {
+    let mut services: BTreeMap<String, Service> = BTreeMap::new();
+    for record in context.journal.records(SERVICE, Some(node)).await? {
+        services.insert(context.key("registry", Some(node), &record.name), decode(&record.value)?);
+    }
+    for (key, planned) in context.overlay.beneath::<Service>(&context.key("registry", Some(node), "")) {
+        match planned {
+            Some(service) => services.insert(key, service),
+            None => services.remove(&key),
+        };
+    }
+    Ok(services.into_values().collect())
+}
+
+/// The host ports that containers of services publish, as it is recorded.
+pub(crate) async fn published(context: &Context, node: &str) -> Result<Vec<u16>> {
+    let list = |of: &Value, field: &str| of[field].as_array().cloned().unwrap_or_default();
+    let mut ports = Vec::new();
+    for service in services(context, node).await? {
+        for container in list(&Value::Object(service.spec), "containers") {
+            let hosts = list(&container, "ports").into_iter().filter_map(|port| port["host"].as_u64());
+            ports.extend(hosts.filter_map(|host| u16::try_from(host).ok()));
+        }
+    }
+    Ok(ports)
+}
+
 /// The releases of a service, newest first: what is recorded and what the plan will have added.
 async fn releases(context: &Context, node: &str, service: &str) -> Result<Vec<Release>> {
     let prefix = format!("{service}/");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::mount::{UnmountFlags, unmount};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::program;
 
@@ -27,7 +27,7 @@ pub(super) fn forget(id: &str) {
             plugin["name"] = network["name"].clone();
             plugin["cniVersion"] = network["cniVersion"].clone();
             plugin["prevResult"] = known["result"].clone();
-            plugin["runtimeConfig"] = json!({});
+            plugin["runtimeConfig"] = known["capabilityArgs"].clone();
             delete(id, space, &plugin);
         }
     }

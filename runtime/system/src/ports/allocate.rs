@@ -15,14 +15,15 @@ use serde_json::json;
 use super::{Allocation, BY_NAME, allocations, check_service_name, decode, record_name, system};
 use crate::World;
 use crate::node::only_local;
+use crate::registry;
 
 const FIRST: u16 = 10_000;
 const LAST: u16 = 60_000;
 
 /// Gives a service a port of its own, and returns the same number ever after.
 ///
-/// The number lies between 10000 and 60000. What another service has and what the system uses is skipped, and so are the
-/// numbers from which the system serves outgoing connections, as long as there are others. It is chosen from node,
+/// The number lies between 10000 and 60000. What another service has or publishes, as far as it is recorded, and what the
+/// system uses is skipped, and so are the numbers from which the system serves outgoing connections, as long as there are others. It is chosen from node,
 /// service and name, so a plan names the number that the run will use.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,7 +89,10 @@ impl Allocate {
 
     async fn choose(&self, context: &Context) -> Result<u16> {
         let node = self.node(context);
-        let taken: BTreeSet<u16> = allocations(context, node).await?.iter().map(|taken| taken.port).collect();
+        let mut taken: BTreeSet<u16> =
+            allocations(context, node).await?.iter().map(|taken| taken.port).collect();
+        // A service that is down for a moment finds its port free when it comes back.
+        taken.extend(registry::published(context, node).await?);
         let mut candidates = self.candidates(node, system::outgoing());
         candidates.find(|port| !taken.contains(port) && system::is_free(*port)).ok_or_else(|| {
             let message = format!("no port between {FIRST} and {LAST} is left for `{}`", self.subject());

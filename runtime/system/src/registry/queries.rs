@@ -1,13 +1,11 @@
 //! Owns `registry.get`, `registry.list` and `registry.releases`.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use effect::{Context, Declared, Need, Read, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Release, SERVICE, Service, decode, releases};
+use super::{Release, SERVICE, Service, decode, releases, services};
 use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
@@ -102,17 +100,7 @@ impl Read for List {
     async fn read(&self, _: &World, context: &Context) -> Result<Vec<Service>> {
         only_local(context, self.node.as_deref())?;
         let node = self.node.as_deref().unwrap_or(&context.node);
-        let mut services: BTreeMap<String, Service> = BTreeMap::new();
-        for record in context.journal.records(SERVICE, Some(node)).await? {
-            services.insert(context.key("registry", Some(node), &record.name), decode(&record.value)?);
-        }
-        for (key, planned) in context.overlay.beneath::<Service>(&context.key("registry", Some(node), "")) {
-            match planned {
-                Some(service) => services.insert(key, service),
-                None => services.remove(&key),
-            };
-        }
-        Ok(services.into_values().collect())
+        services(context, node).await
     }
 }
 

@@ -39,6 +39,19 @@ async fn two_services_never_share_a_port_in_run_or_plan() {
 }
 
 #[tokio::test]
+async fn what_a_service_publishes_by_number_is_left_to_it_in_run_and_plan() {
+    let bench = Bench::new();
+    for script in [bench.plan().await, bench.run().await] {
+        let fixed = port(&script.done("ports.allocate", json!({ "service": "a" })).await);
+        script.done("ports.release", json!({ "service": "a" })).await;
+        let spec = json!({ "containers": [{ "name": "a", "ports": [{ "host": fixed, "container": 80 }] }] });
+        script.done("registry.put", json!({ "service": "a", "spec": spec })).await;
+        let other = script.done("ports.allocate", json!({ "service": "b", "preferred": fixed })).await;
+        assert_ne!(port(&other), fixed);
+    }
+}
+
+#[tokio::test]
 async fn parallel_branches_that_want_one_number_get_two() {
     let bench = Bench::new();
     let (one, two) = (bench.run().await, bench.run().await);
