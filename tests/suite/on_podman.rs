@@ -9,7 +9,7 @@ use crate::harness::{Place, until};
 use crate::plan_equals_apply::compare;
 use crate::undo::kill_and_resume;
 
-const CONFIGURATION: &str =
+pub(crate) const CONFIGURATION: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/containers/tests/containers.conf");
 
 /// A web server of two versions that says which one it is.
@@ -28,10 +28,10 @@ deploy.rollout(web, { strategy = params.strategy, stop_first = params.stop_first
 "#;
 
 /// An engine's service at a socket of its own, and images that nobody else uses.
-struct Engine {
-    place: Place,
+pub(crate) struct Engine {
+    pub(crate) place: Place,
     service: Child,
-    name: String,
+    pub(crate) name: String,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test drives the engine from outside, as an operator does")]
@@ -42,7 +42,7 @@ fn command() -> Command {
 }
 
 #[track_caller]
-fn podman(words: &[&str]) -> String {
+pub(crate) fn podman(words: &[&str]) -> String {
     let output = command().args(words).output().expect("podman is missing: tests/install.sh installs it");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "podman {words:?}: {error}");
@@ -50,7 +50,7 @@ fn podman(words: &[&str]) -> String {
 }
 
 impl Engine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::new();
         let socket = place.at("podman.sock");
         let service = command()
@@ -62,15 +62,21 @@ impl Engine {
         let folder = place.path().file_name().and_then(|name| name.to_str()).expect("a plain name");
         let name = format!("mcrun-suite-{}", folder.trim_start_matches('.').to_lowercase());
         let engine = Self { service, name, place };
-        engine.place.configure(&format!(
-            "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{socket}\"\n"
-        ));
+        engine.configure("");
         until("podman answers", || std::os::unix::net::UnixStream::connect(&socket).ok());
         engine.build();
         engine
     }
 
-    fn image(&self) -> String {
+    /// Writes `mcrun.toml` with this engine and `more`.
+    pub(crate) fn configure(&self, more: &str) {
+        let socket = self.place.at("podman.sock");
+        self.place.configure(&format!(
+            "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{socket}\"\n{more}"
+        ));
+    }
+
+    pub(crate) fn image(&self) -> String {
         format!("localhost/{}", self.name)
     }
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::execute::start_worker;
 use crate::kit::Kit;
 use crate::render;
+use crate::runbook::Renewing;
 
 /// The opened installation.
 pub(crate) struct App {
@@ -33,6 +34,8 @@ pub(crate) struct App {
     pub(crate) worker: Cell<Option<Worker>>,
     /// Where workers are copied from, once many runs go on in this process.
     pub(crate) template: OnceCell<Template>,
+    /// Whether the runbook is being written anew.
+    pub(crate) renewing: Cell<Renewing>,
     /// What stands for the world in `mcrun test`.
     pub(crate) kit: Option<Arc<Kit>>,
 }
@@ -78,6 +81,7 @@ impl App {
             global: global.clone(),
             worker: Cell::default(),
             template: OnceCell::new(),
+            renewing: Cell::default(),
             kit: None,
         })
     }

@@ -4,6 +4,7 @@
 pub(crate) mod boot;
 pub(crate) mod certs;
 pub(crate) mod dns;
+pub(crate) mod events;
 pub(crate) mod playbooks;
 pub(crate) mod routes;
 pub(crate) mod start;
@@ -30,7 +31,7 @@ const LONG_ABOUT: &str = "Sandboxed scripts that operate a small fleet of machin
     `mcrun FILE` runs a script. Every effect is written to a journal before and after, so a run that was killed \
     resumes exactly where it stopped. `mcrun plan FILE` shows what it would do.";
 
-const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 plan has changes, 4 denied, 5 locked or stale,\n\
+const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 plan has changes or drift, 4 denied, 5 locked or stale,\n\
     6 waiting or paused, 7 failed and rolled back, 130 interrupted.";
 
 /// Options of every command.
@@ -269,6 +270,13 @@ pub(crate) enum Command {
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         out: Option<PathBuf>,
     },
+    /// Write a runbook: a plain shell script of engine commands that recreates every recorded service without mcrun. The
+    /// state directory always has a current one, `runbook.sh`. No secret is in it.
+    ExportRunbook {
+        /// The file; standard output unless given.
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
     /// Take in a run that was exported elsewhere, to be shown and replayed.
     Import {
         /// The file.
@@ -287,6 +295,23 @@ pub(crate) enum Command {
         /// What is told with it, as JSON.
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
+    },
+    /// List events, the newest last: what monitors and `mcrun emit` have told of in the last 30 days.
+    Events {
+        /// Only events with such names: `*` stands for a part between dots, as in `container.*`.
+        event: Option<String>,
+        /// Go on with what is told from now on, until Ctrl-C.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only those told since then: a moment, `2026-12-24T17:00:00Z`, or how long ago, `2h`.
+        #[arg(long, value_name = "WHEN")]
+        since: Option<events::Since>,
+        /// At most so many of the newest that there are; 200 unless this or --since is given.
+        #[arg(long, short = 'n', value_name = "N")]
+        tail: Option<usize>,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Show when playbooks start by themselves, and what became of the last times.
     Schedule {
@@ -432,6 +457,16 @@ pub(crate) enum Command {
     Status {
         /// One service; all of them unless given.
         service: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare services with what is recorded of them, field by field, as the daemon's monitor does, and probe their health.
+    /// Exits with 3 when something differs, with 1 when nothing does and something cannot be compared.
+    Drift {
+        /// These services; all of them, and containers of mcrun that no record knows, unless given.
+        #[arg(value_name = "SERVICE")]
+        services: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -9,15 +9,18 @@ mod check;
 mod copies;
 mod doctor;
 mod documents;
+mod drift;
 mod edge;
 mod evaluate;
 mod events;
 mod exec;
+mod export_runbook;
 mod fork;
 mod gc;
 mod history;
 mod images;
 mod inspect;
+mod judge;
 mod line;
 mod logs;
 mod names;
@@ -53,7 +56,7 @@ pub(crate) use check::{Checker, Finding, Sources};
 pub(crate) use evaluate::{Given, Params, adapted, script_job, split};
 pub(crate) use resume::{check_resumable, decisions};
 pub(crate) use serve::take_environment;
-pub(crate) use services::operation_job;
+pub(crate) use services::{grants as grants_of, operation_job};
 pub(crate) use undo::undo_job;
 
 /// Carries out a command.
@@ -104,6 +107,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         }
         Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
         Command::Export { run, out } => transfer::export(app, &run, out).await,
+        Command::ExportRunbook { out } => export_runbook::export_runbook(app, out.as_deref()).await,
         Command::Import { file } => transfer::import(app, &file).await,
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
         Command::Runs { only, limit, json } => runs::list(app, only, limit, json).await,
@@ -113,6 +117,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             schedule::schedule(app, schedule::Wish { name: name.as_deref(), next, last, json }).await
         }
         Command::Emit { event, data } => events::emit(app, &event, data.as_deref()).await,
+        Command::Events { event, follow, since, tail, json } => {
+            let wish = events::Wish { pattern: event.as_deref(), follow, since, tail, json };
+            events::events(app, &wish).await
+        }
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {
             let (more, patience) = (Grants { allow, deny }, wait.patience());
@@ -131,6 +139,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
         Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
+        Command::Drift { services, json } => drift::drift(app, &services, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,
         Command::Stop { service, wait } => services::operate(app, "stop", &service, wait.patience()).await,
         Command::Start(words) => start::start(app, &words).await,

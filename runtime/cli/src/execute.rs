@@ -37,7 +37,7 @@ use crate::app::App;
 use crate::bridge::{Bridge, Stop};
 use crate::exit::Exit;
 use crate::render::{Observe, Watch};
-use crate::{stdlib, wiring};
+use crate::{runbook, stdlib, wiring};
 
 /// A script that is about to be evaluated.
 pub(crate) struct Job {
@@ -190,6 +190,10 @@ async fn attempt(
     let (id, goes_on_later) = (job.id, ear.is_of_many());
     let (begun, evaluated) = tokio::join!(begun, evaluate(app, job, watch, ear));
     begun?;
+    // Before the end is recorded: a run that is killed here is resumed, and comes here again.
+    if evaluated.as_ref().is_ok_and(|evaluation| evaluation.session.holds_leases()) {
+        runbook::renew(app).await;
+    }
     let (finished, heard, kept) = match evaluated {
         Ok(evaluation) if evaluation.frees_worker() => {
             return Ok(Attempt::Freed(Box::new(evaluation.session)));

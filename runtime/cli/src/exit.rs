@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failed,
     /// The command line or the configuration is wrong.
     Usage,
-    /// `plan --detailed-exitcode`: applying would change something.
+    /// `plan --detailed-exitcode`: applying would change something. `drift`: something differs.
     PlanHasChanges,
     /// The script lacks a capability.
     Denied,

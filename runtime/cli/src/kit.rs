@@ -101,6 +101,7 @@ impl Kit {
             global: self.global.clone(),
             worker: std::cell::Cell::default(),
             template: std::cell::OnceCell::new(),
+            renewing: std::cell::Cell::default(),
             kit: Some(self.clone()),
         })
     }

@@ -24,6 +24,7 @@ mod proofs;
 mod proxies;
 mod reference;
 mod render;
+mod runbook;
 mod shown;
 mod stdlib;
 mod terminal;

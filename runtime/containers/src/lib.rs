@@ -3,6 +3,7 @@
 
 pub mod attach;
 mod cgroup;
+pub mod command_line;
 pub mod diff;
 pub mod docker;
 pub mod doctor;
@@ -18,6 +19,7 @@ pub mod podman;
 pub mod ports;
 pub mod process;
 mod secrets;
+pub mod shell;
 pub mod spec;
 pub mod usage;
 

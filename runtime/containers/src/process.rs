@@ -32,6 +32,7 @@ use crate::observed::{ImageDefaults, Observed, State};
 use crate::secrets::{Reader, Store};
 use crate::spec::{DEFAULT_STOP_TIMEOUT, Secrets, Spec, signal_name, signal_number};
 
+pub(crate) use shim::DEFAULT_PATH;
 pub use shim::shim_main;
 pub(crate) use view::{behind, obstacle, resolved};
 
@@ -468,6 +469,11 @@ fn check_network(spec: &Spec) -> Result<()> {
 fn user(spec: &Spec) -> Result<Option<users::User>> {
     let resolved = spec.user.as_deref().map(users::resolve).transpose();
     resolved.map_err(|problem| Error::new(Code::Argument, format!("user: {problem}")))
+}
+
+/// The numbers of the user that `spec` names; none where it names none.
+pub(crate) fn numbers_of(spec: &Spec) -> Result<Option<(u32, u32)>> {
+    Ok(user(spec)?.map(|user| (user.user, user.group)))
 }
 
 fn unknown(name: &str) -> Error {

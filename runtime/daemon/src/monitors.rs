@@ -10,6 +10,7 @@ mod engine;
 mod health;
 mod memory;
 pub mod runs;
+pub mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;

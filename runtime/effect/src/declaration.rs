@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Change, Code, Context, Error, Need, Result, Rewind};
+use crate::{Change, Code, Context, Error, Need, Result, Rewind, erased};
 
 pub use journal::Kind;
 
@@ -70,6 +70,12 @@ pub trait Declared: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     fn lease(&self) -> Option<String> {
         None
     }
+}
+
+/// The JSON schema of an effect's parameters, against which [`crate::arguments::check`] holds what was recorded of a call.
+#[must_use]
+pub fn parameters<E: Declared>() -> Value {
+    erased::schema::<E>()
 }
 
 /// An effect that changes nothing.

@@ -146,7 +146,7 @@ pub(crate) fn declare<E: Declared>(kind: Kind, rewind: Option<Rewind>) -> Declar
     }
 }
 
-fn schema<T: schemars::JsonSchema>() -> Value {
+pub(crate) fn schema<T: schemars::JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.meta_schema = None;
     settings.into_generator().into_root_schema_for::<T>().to_value()

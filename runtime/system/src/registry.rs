@@ -68,7 +68,9 @@ pub struct Release {
     pub at: f64,
 }
 
-fn release_name(service: &str, number: u64) -> String {
+/// The name of the record that a release of a service has.
+#[must_use]
+pub fn release_name(service: &str, number: u64) -> String {
     // Padded, so that names sort as numbers do.
     format!("{service}/{number:010}")
 }

@@ -51,7 +51,7 @@ async fn draw(every: Duration, mut read: impl AsyncFnMut() -> Result<Vec<String>
 }
 
 /// Ctrl-C, or the terminal going away.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut end), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
     else {

@@ -58,7 +58,7 @@ fn own_container(name: &str) -> Grants {
 
 /// What the run was granted that recorded the service, and the service's own records. A record is a script's word: it
 /// must not do more in the operator's hands than that script could.
-pub(super) async fn grants(app: &App, service: &str, writer: Option<RunId>) -> Grants {
+pub(crate) async fn grants(app: &App, service: &str, writer: Option<RunId>) -> Grants {
     let own = ["registry", "ports"].map(|primitive| format!("{primitive}:write:{service}"));
     let writer = match writer {
         Some(run) => app.journal.run(run.as_str()).await.ok(),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-pub(super) use self::child::DEFAULT_PATH;
+pub(crate) use self::child::DEFAULT_PATH;
 use self::child::{Child, Exit};
 use self::log::Log;
 use super::live;

@@ -70,6 +70,11 @@ impl Seen {
         (recorded.len(), found)
     }
 
+    /// Who took the service last.
+    pub(super) fn lease(&self, service: &str) -> Option<&LastLease> {
+        self.leases.get(service)
+    }
+
     /// Whether everybody answered: what is not found then is gone.
     fn is_whole(&self) -> bool {
         self.drivers.iter().all(|(_, listed)| listed.is_ok())
@@ -139,17 +144,10 @@ pub(super) async fn compare(parts: &Parts<'_>, memory: &mut Memory, seen: &Seen)
             continue;
         }
         let before: Option<Stood> = memory.of(&key(name)).await?;
-        let lease = seen.leases.get(service);
+        let lease = seen.lease(service);
         let mut now = stands(found, lease.map_or(0, |lease| lease.epoch), before.as_ref());
         if !now.up {
-            let touched = before.as_ref().is_none_or(|before| before.epoch != now.epoch);
-            now.stopped = match lease.filter(|_| touched) {
-                Some(lease) => {
-                    let usual = before.as_ref().is_some_and(|before| before.stopped);
-                    was_stopped(parts.journal, &lease.run, name).await?.unwrap_or(usual)
-                }
-                None => before.as_ref().is_some_and(|before| !before.up && before.stopped),
-            };
+            now.stopped = is_stopped(parts.journal, name, before.as_ref(), lease).await?;
         }
         if let Some((event, data)) = told(service, name, before.as_ref(), &now, found) {
             changes.tell(event, data);
@@ -166,6 +164,24 @@ pub(super) async fn compare(parts: &Parts<'_>, memory: &mut Memory, seen: &Seen)
         }
     }
     memory.settle(changes).await
+}
+
+/// Whether it was a run that stopped a container which is down. `before` is how it was remembered last.
+pub(super) async fn is_stopped(
+    journal: &Journal,
+    name: &str,
+    before: Option<&Stood>,
+    lease: Option<&LastLease>,
+) -> Result<bool> {
+    let epoch = lease.map_or(0, |lease| lease.epoch);
+    let touched = before.is_none_or(|before| before.epoch != epoch);
+    match lease.filter(|_| touched) {
+        Some(lease) => {
+            let usual = before.is_some_and(|before| before.stopped);
+            Ok(was_stopped(journal, &lease.run, name).await?.unwrap_or(usual))
+        }
+        None => Ok(before.is_some_and(|before| !before.up && before.stopped)),
+    }
 }
 
 fn stands(found: Option<&Observed>, epoch: u64, before: Option<&Stood>) -> Stood {

@@ -62,10 +62,7 @@ impl Watch {
             if is_held() {
                 continue;
             }
-            let compared = tokio::time::timeout(PATIENCE, parts.judge.differences(service)).await;
-            let compared = compared.unwrap_or_else(|_| {
-                Err(Error::new(Code::TimedOut, format!("comparing `{service}` took too long")))
-            });
+            let compared = differences(parts, service).await;
             // What a run has begun to change meanwhile is its business.
             if is_held() {
                 continue;
@@ -73,7 +70,11 @@ impl Watch {
             match compared {
                 Ok(differences) => {
                     self.blind.remove(service);
-                    let left = without_stopped(parts, names, differences).await?;
+                    let left = if differences.is_empty() {
+                        differences
+                    } else {
+                        without_stopped(names, &stopped(parts, names).await?, differences)
+                    };
                     settle(memory, service, left).await?;
                 }
                 Err(error) if self.blind.insert(service.clone()) => {
@@ -84,6 +85,13 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// How a service differs from its record, within a time.
+pub(super) async fn differences(parts: &Parts<'_>, service: &str) -> Result<Vec<Difference>> {
+    let compared = tokio::time::timeout(PATIENCE, parts.judge.differences(service)).await;
+    compared
+        .unwrap_or_else(|_| Err(Error::new(Code::TimedOut, format!("comparing `{service}` took too long"))))
 }
 
 async fn settle(memory: &mut Memory, service: &str, mut differences: Vec<Difference>) -> Result<()> {
@@ -102,24 +110,25 @@ async fn settle(memory: &mut Memory, service: &str, mut differences: Vec<Differe
     memory.settle(changes).await
 }
 
-/// Without that a container does not run which a run has stopped: somebody wanted that.
-async fn without_stopped(
-    parts: &Parts<'_>,
-    names: &[String],
-    mut differences: Vec<Difference>,
-) -> Result<Vec<Difference>> {
-    if differences.is_empty() {
-        return Ok(differences);
-    }
-    // The other loop writes these.
+/// Those of the containers that a run has stopped, as the other loop remembers them.
+async fn stopped(parts: &Parts<'_>, names: &[String]) -> Result<BTreeSet<String>> {
     let mut memory = Memory::new(parts);
     let mut stopped = BTreeSet::new();
     for name in names {
         let container: Option<Container> = memory.of(&containers::key(name)).await?;
         if container.is_some_and(|container| container.stopped) {
-            stopped.insert(name);
+            stopped.insert(name.clone());
         }
     }
+    Ok(stopped)
+}
+
+/// Without that a container of the service does not run which a run has stopped: somebody wanted that.
+pub(super) fn without_stopped(
+    names: &[String],
+    stopped: &BTreeSet<String>,
+    mut differences: Vec<Difference>,
+) -> Vec<Difference> {
     // A service that was stopped has no names and no routes either.
     if !stopped.is_empty() && stopped.len() == names.len() {
         differences.retain(|difference| difference.effect == "containers.ensure");
@@ -134,5 +143,5 @@ async fn without_stopped(
             && difference.action == "update"
             && difference.fields.is_empty())
     });
-    Ok(differences)
+    differences
 }

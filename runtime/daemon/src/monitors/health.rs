@@ -21,7 +21,7 @@ const SUCCESSES: u32 = 2;
 /// Probes under way at once.
 const AT_ONCE: usize = 8;
 /// A probe takes no longer, whatever the check says.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was found in a row.
 #[derive(Debug, Default)]

@@ -109,6 +109,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether it holds the lease of any service: it may have changed what is recorded of one.
+    #[must_use]
+    pub fn holds_leases(&self) -> bool {
+        !self.progress().leases.is_empty()
+    }
+
     /// The lease that an effect acts under.
     pub(super) fn fence(&self, identity: &Identity) -> Option<Fence> {
         let progress = self.progress();

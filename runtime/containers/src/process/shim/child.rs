@@ -17,8 +17,7 @@ use crate::process::users;
 use crate::process::view::View;
 
 /// What a program finds where the spec gives no PATH.
-pub(in crate::process) const DEFAULT_PATH: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 const END_PAUSE: Duration = Duration::from_millis(1);
 /// The most that a child may tell of why it could not become the program.
