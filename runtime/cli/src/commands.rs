@@ -1,6 +1,7 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
 mod apply;
+mod backup;
 mod cancel;
 mod cause;
 mod certs;
@@ -71,6 +72,10 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
             setup::setup(&global, setup::Wish { user, prefix, no_start, plan: how.plan, json: how.json })
                 .await
         }
+        // It makes the state directory, so it must not be there.
+        Command::Restore { file, check, passphrase, json } => {
+            backup::restore(&global, backup::Restoring { file, only_check: check, passphrase, json }).await
+        }
         // It answers without a state directory that can be used, too.
         Command::Edge => edge::edge(&global).await,
         // The one that answers is spoken to however the database is.
@@ -101,6 +106,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             fork::fork(app, &run, wish).await
         }
         Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
+        Command::Backup { out, seal, passphrase, json } => {
+            backup::backup(app, backup::Wish { out, seal, passphrase, json }).await
+        }
         Command::Export { run, out } => transfer::export(app, &run, out).await,
         Command::Import { file } => transfer::import(app, &file).await,
         Command::Replay { run, against, json } => replay::replay(app, &run, &against, json).await,
@@ -152,6 +160,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Edge
+        | Command::Restore { .. }
         | Command::Setup { .. }
         | Command::Dns(_)
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),
