@@ -3,12 +3,15 @@
 //! is copied as of one moment, and every other file is written whole or not at all.
 
 mod effect;
+mod list;
 mod manifest;
 mod open;
 mod pack;
 mod restore;
 mod seal;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +21,16 @@ use ::effect::{Code, Error, Registry};
 use crate::World;
 
 pub use effect::Backup;
+pub use list::Backups;
 pub use manifest::{Kept, Manifest};
 pub use pack::{Taken, Taking, default_name, take};
 pub use restore::{Found, Restored, check, restore};
 pub use seal::{Ask, is_sealed};
 
-/// Registers `registry.backup`.
+/// Registers `registry.backup` and `registry.backups`.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Backup>(world);
+    registry.read::<Backups>(world);
 }
 
 /// The error for a file that cannot be taken as a backup.
