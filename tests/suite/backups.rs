@@ -179,3 +179,25 @@ fn the_plan_of_a_snapshot_lists_what_the_run_does_and_does_nothing() {
     };
     assert_eq!(names(&planned["steps"]), names(&shown["entries"]));
 }
+
+#[test]
+fn a_folder_of_another_service_is_not_restored_into() {
+    let (place, words) = snapshots();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    place.ends(0, &words);
+    let root = place.path().canonicalize().unwrap();
+    let script = place.script(
+        "theirs.lua",
+        r#"
+local theirs = { containers = { { name = "db", volumes = { params.place .. "/data/db:/srv/db" } } } }
+registry.put { service = "db", spec = theirs }
+local snapshot = require("@std/snapshot")
+snapshot.restore { service = "web", to = params.place .. "/kept" }
+"#,
+    );
+    let set = format!("place={}", root.display());
+    place
+        .ends(1, &[&script, "--allow", "files", "--allow", "registry", "--set", &set])
+        .says(&["MC-F001", "belongs to the service `db`"]);
+    assert_eq!(place.read("data/a.txt"), "one");
+}
