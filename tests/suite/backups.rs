@@ -48,7 +48,7 @@ fn a_state_directory_comes_back_elsewhere_with_everything_in_it() {
     let place = Place::new();
     put_services(&place);
     let backup = place.at("backup.tar.zst");
-    place.ends(0, &["backup", "--out", &backup]).says(&["keys of this node"]);
+    place.ends(0, &["backup", "--out", &backup]).says(&["every key of this node"]);
     let before = rows(&place.database());
     place.ends(0, &["restore", &backup, "--check"]).says(&["1 service", "it can be restored"]);
     elsewhere(&place, 0, "again", &["restore", &backup]);

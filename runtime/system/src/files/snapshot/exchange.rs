@@ -120,7 +120,10 @@ impl Exchange {
         let rename =
             |flags| rustix::fs::renameat_with(&self.work, NEW, &self.place.folder, &self.place.name, flags);
         let renamed = match is_there {
-            false => rename(RenameFlags::NOREPLACE),
+            false => match rename(RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS) => rename(RenameFlags::empty()),
+                renamed => renamed,
+            },
             true => match rename(RenameFlags::EXCHANGE) {
                 // Not every file system can exchange: the old one leaves first. Who goes on after a kill finds the place free.
                 Err(Errno::INVAL | Errno::NOSYS) => {
