@@ -146,7 +146,6 @@ pub(super) fn each(
     if entries.next().is_some() {
         return Err(torn(path, "something follows behind its end"));
     }
-    drop(entries);
     drain(archive.into_inner()).map_err(broken)?;
     Ok(Some((head, end)))
 }
