@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use effect::{Code, Result, Sealer, Timestamp};
+use ::effect::{Code, Result, Sealer, Timestamp};
 use journal::{Expect, Journal, SystemClock, Write};
 use zeroize::Zeroizing;
 
