@@ -3,6 +3,7 @@
 
 mod approvals;
 mod boot;
+mod backups;
 mod branches;
 mod certs;
 mod check;

@@ -283,6 +283,35 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Take a backup of mcrun's own state: registry, journal, authorities, zones, routes and the keys to what is sealed in
+    /// them. Daemon and runs go on meanwhile.
+    Backup {
+        /// The archive; mcrun-NODE-TIME.tar.zst in this folder unless given. None is replaced.
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+        /// Seal it with a passphrase, in the form of age. Without, whoever reads it has every key of this node.
+        #[arg(long)]
+        seal: bool,
+        #[command(flatten)]
+        passphrase: certs::Passphrase,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a backup in place of a state directory that is not there, or empty. Every sum is checked before.
+    Restore {
+        /// The archive that `mcrun backup` wrote.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Only try it: unpack it in a temporary place, open what is in it, tell, and take it all away again.
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        passphrase: certs::Passphrase,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a run up; one that is under way stops at its next effect.
     Cancel {
         /// The run's id or its beginning.

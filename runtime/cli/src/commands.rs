@@ -2,6 +2,7 @@
 
 mod apply;
 mod boot;
+mod backup;
 mod cancel;
 mod cause;
 mod certs;
@@ -76,6 +77,10 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
             setup::setup(&global, setup::Wish { user, prefix, no_start, plan: how.plan, json: how.json })
                 .await
         }
+        // It makes the state directory, so it must not be there.
+        Command::Restore { file, check, passphrase, json } => {
+            backup::restore(&global, backup::Restoring { file, only_check: check, passphrase, json }).await
+        }
         // It answers without a state directory that can be used, too.
         Command::Edge => edge::edge(&global).await,
         // The one that answers is spoken to however the database is.
@@ -106,6 +111,9 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             fork::fork(app, &run, wish).await
         }
         Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
+        Command::Backup { out, seal, passphrase, json } => {
+            backup::backup(app, backup::Wish { out, seal, passphrase, json }).await
+        }
         Command::Export { run, out } => transfer::export(app, &run, out).await,
         Command::ExportRunbook { out } => export_runbook::export_runbook(app, out.as_deref()).await,
         Command::Import { file } => transfer::import(app, &file).await,
@@ -165,6 +173,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Edge
+        | Command::Restore { .. }
         | Command::Setup { .. }
         | Command::Dns(_)
         | Command::Doctor { .. } => unreachable!("`dispatch` carries out what needs no state"),

@@ -9,18 +9,22 @@ use effect::{Code, Error, Result};
 use rustix::termios::{LocalModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use crate::app::App;
+use crate::arguments::Global;
 use crate::arguments::certs::Passphrase;
 
 /// No passphrase is longer, in bytes.
 const LONGEST: u64 = 1024;
 
 /// The passphrase from the file that was named, else typed by whoever sits at the terminal; none where nobody does.
-pub(crate) fn given(app: &App, given: &Passphrase, question: &str) -> Result<Option<Zeroizing<String>>> {
+pub(crate) fn given(
+    global: &Global,
+    given: &Passphrase,
+    question: &str,
+) -> Result<Option<Zeroizing<String>>> {
     if let Some(file) = &given.passphrase_file {
         return from_file(file).map(Some);
     }
-    if app.global.no_input {
+    if global.no_input {
         return Ok(None);
     }
     let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };

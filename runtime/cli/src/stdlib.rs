@@ -17,6 +17,8 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("import", include_str!("../../../stdlib/import.luau")),
     ("ingress", include_str!("../../../stdlib/ingress.luau")),
     ("inventory", include_str!("../../../stdlib/inventory.luau")),
+    ("prune", include_str!("../../../stdlib/prune.luau")),
+    ("snapshot", include_str!("../../../stdlib/snapshot.luau")),
     ("placement", include_str!("../../../stdlib/placement.luau")),
     ("recover", include_str!("../../../stdlib/recover.luau")),
     ("rollout", include_str!("../../../stdlib/rollout.luau")),

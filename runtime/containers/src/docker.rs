@@ -40,6 +40,7 @@ const FEATURES: &[Feature] = &[
     Feature::Devices,
     Feature::CapAdd,
     Feature::Terminal,
+    Feature::Pause,
     Feature::UpdateMemory,
     Feature::UpdateCpus,
     Feature::UpdateRestart,

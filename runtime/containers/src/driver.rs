@@ -76,6 +76,11 @@ pub trait Driver: Send + Sync {
     /// exist, is left alone.
     async fn stop(&self, name: &str, timeout: Option<Duration>) -> Result<()>;
 
+    /// Freezes everything inside; one that is frozen already is left alone. [`Driver::start`] lets it go on.
+    async fn pause(&self, name: &str) -> Result<()> {
+        Err(Error::new(Code::Unsupported, format!("the {} driver cannot pause `{name}`", self.name())))
+    }
+
     /// Stops and starts it.
     async fn restart(&self, name: &str, timeout: Option<Duration>) -> Result<()> {
         self.stop(name, timeout).await?;

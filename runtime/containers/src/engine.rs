@@ -355,6 +355,15 @@ impl<D: Dialect> Driver for Engine<D> {
         Ok(())
     }
 
+    async fn pause(&self, name: &str) -> Result<()> {
+        if self.known(name).await?.state == State::Paused {
+            return Ok(());
+        }
+        let call = Call::post(format!("/containers/{}/pause", self.known_reference(name).await?));
+        self.client.call(&call).await?.accept(&format!("pause `{name}`"), &[])?;
+        Ok(())
+    }
+
     async fn remove(&self, name: &str, force: bool) -> Result<()> {
         // Anonymous volumes go with it; named ones stay.
         if let Some(reference) = self.reference(name).await? {

@@ -56,6 +56,8 @@ pub enum Feature {
     CapAdd,
     /// Gives a terminal to a program inside.
     Terminal,
+    /// Freezes everything inside and lets it go on.
+    Pause,
     /// Changes the memory limit in place.
     UpdateMemory,
     /// Changes the processor limit in place.
@@ -98,6 +100,7 @@ impl Feature {
             Self::Devices => "devices",
             Self::CapAdd => "cap-add",
             Self::Terminal => "terminal",
+            Self::Pause => "pause",
             Self::UpdateMemory => "update-memory",
             Self::UpdateCpus => "update-cpus",
             Self::LiftLimits => "lift-limits",

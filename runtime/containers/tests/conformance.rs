@@ -77,6 +77,7 @@ conformance! {
     facts::calls_on_nothing_are_coded_errors
     }
     every driver {
+    facts::what_is_paused_stands_still_until_it_is_started
     fields::programs_and_environments_changed_by_hand_are_repaired
     fields::mounts_and_secrets_changed_by_hand_are_repaired
     fields::networks_and_ports_changed_by_hand_are_repaired

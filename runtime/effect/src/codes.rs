@@ -629,6 +629,10 @@ codes! {
         "As process 1 of a container mcrun looks after its child: reaps what is left behind and hands signals on. That child could not be started or waited for."
         "The cause is the kernel's; the container's limits on processes and memory are the first place to look.";
 
+    BackupUnusable "MC-M020" "a backup cannot be used"
+        "The file is no backup that `mcrun backup` or `registry.backup` has made, it is cut off or changed, or its passphrase is another one. Every file of a backup is checked against its sum before anything is put in place; nothing was changed."
+        "Take the file as it was written, or an older one; `mcrun restore FILE --check` tries one without putting anything in place.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."

@@ -24,7 +24,7 @@ const PRIMITIVES: &[(&str, &[&str])] = &[
     ("nodes", &[]),
     ("notify", &[]),
     ("ports", &[]),
-    ("registry", &[]),
+    ("registry", &["backup"]),
     ("routes", &["backends"]),
     ("runs", &[]),
     ("secrets", &[]),

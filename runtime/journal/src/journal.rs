@@ -1,10 +1,12 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
+mod copy;
 mod locks;
 mod observed;
 mod sweep;
 mod transfer;
 
+pub use self::copy::{DATABASE_VERSION, Inspected, holder_of_daemon, inspect, rest_unfinished};
 pub use self::observed::LastLease;
 pub use self::sweep::{Retention, Swept};
 pub use self::transfer::{Part, Span};

@@ -32,7 +32,10 @@ pub use crate::error::{Error, Result};
 pub use crate::event::Event;
 pub use crate::follow::{Followed, Follower, Topic, Written};
 pub use crate::id::{InvalidId, RunId};
-pub use crate::journal::{Journal, LastLease, Options, Part, Retention, Span, Swept, Ticket, Work, Working};
+pub use crate::journal::{
+    DATABASE_VERSION, Inspected, Journal, LastLease, Options, Part, Retention, Span, Swept, Ticket, Work,
+    Working, holder_of_daemon, inspect, rest_unfinished,
+};
 pub use crate::lock::{DaemonLock, Holder, Lease, RunLock, daemon_may_be_there};
 pub use crate::log::{Level, Log, LogLine};
 pub use crate::probe::{reached, set_probe};

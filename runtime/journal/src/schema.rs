@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 
 /// The version of the tables that this program writes: one more than there are migrations.
-const VERSION: u32 = 1 + MIGRATIONS.len() as u32;
+pub(crate) const VERSION: u32 = 1 + MIGRATIONS.len() as u32;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than there are statements, so that each is prepared once.
 const STATEMENTS: usize = 64;
@@ -295,7 +295,7 @@ fn make_folder(folder: &Path) -> Result<()> {
 }
 
 /// The version of the tables in the file, 0 when there are none; an error when it is a newer one.
-fn version(connection: &Connection, path: &Path) -> Result<u32> {
+pub(crate) fn version(connection: &Connection, path: &Path) -> Result<u32> {
     let found: u32 = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .map_err(|error| reading_failed(error, path))?;
@@ -327,7 +327,7 @@ fn bring_up(connection: &mut Connection, folder: &Path, path: &Path) -> Result<(
 
 /// Asked to its end, beyond the one row: the change is committed behind it, and a sync that fails there must not pass
 /// unseen.
-fn use_log(connection: &Connection, path: &Path) -> Result<()> {
+pub(crate) fn use_log(connection: &Connection, path: &Path) -> Result<()> {
     let mode: String = connection
         .query_one("PRAGMA journal_mode = WAL", [], |row| row.get(0))
         .map_err(|error| reading_failed(error, path))?;

@@ -1,4 +1,7 @@
-//! Owns `wait_for`: a run goes on once somebody tells that something happened.
+//! Owns events as scripts have them: `wait_for`, by which a run goes on once somebody tells that something happened, and
+//! `notify.event`, which tells it.
+
+mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +21,12 @@ use crate::clock::remaining;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const LONGEST_NAME: usize = 128;
 
-/// Registers `wait_for`.
+pub use tell::Tell;
+
+/// Registers `wait_for` and `notify.event`.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.wait::<WaitFor>(world);
+    registry.act::<Tell>(world);
 }
 
 /// Waits until somebody tells that an event has happened, with `mcrun emit EVENT`.

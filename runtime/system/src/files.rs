@@ -5,13 +5,16 @@ mod archive;
 mod diff;
 mod directory;
 mod extract;
+mod fresh;
 mod object;
 mod owner;
 mod place;
 pub mod plain;
 mod read;
 mod remove;
-mod rewind;
+pub(crate) mod rewind;
+mod snapshot;
+mod space;
 mod stat;
 mod store;
 mod sync;
@@ -34,18 +37,23 @@ pub use extract::Extract;
 pub use object::{Kind, Object};
 pub use read::Read;
 pub use remove::Remove;
+pub use snapshot::{Restore, Snapshot, Snapshots, Verify};
+pub use space::Space;
 pub use stat::Stat;
 pub use sync::Sync;
 pub use template::Template;
 pub use tree::Tree;
 pub use write::Write;
 
+pub(crate) use fresh::put_new;
 pub use place::resolve;
+pub(crate) use store::token;
 
 /// Registers the effects on files.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.read::<Read>(world);
     registry.read::<Stat>(world);
+    registry.read::<Space>(world);
     registry.ensure::<Write>(world);
     registry.ensure::<Template>(world);
     registry.ensure::<Directory>(world);
@@ -53,10 +61,14 @@ pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Sync>(world);
     registry.ensure::<Archive>(world);
     registry.ensure::<Extract>(world);
+    registry.ensure::<Snapshot>(world);
+    registry.ensure::<Restore>(world);
+    registry.read::<Snapshots>(world);
+    registry.read::<Verify>(world);
 }
 
 /// The key of a path, the same for every effect on it.
-fn key(context: &Context, node: Option<&str>, path: &str) -> String {
+pub(crate) fn key(context: &Context, node: Option<&str>, path: &str) -> String {
     let root = context.root.canonicalize().unwrap_or_else(|_| context.root.clone());
     let path = resolve(&root, path).unwrap_or_else(|_| root.join(path));
     context.key("files", node, &path.to_string_lossy())
@@ -111,7 +123,9 @@ fn default_entries() -> u32 {
 }
 
 /// Does file work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::new(Code::Internal, "file work ended early").because(error))?

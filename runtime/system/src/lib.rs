@@ -1,9 +1,10 @@
 //! The helpers beside the five platform primitives: time, programs, files, HTTP, health, nodes, ports, secrets and the registry
-//! of services. Each module declares the effects of one family and registers them with the corridor.
+//! of services; and the backup of mcrun's own state. Each module declares the effects of one family and registers them with the corridor.
 //!
 //! Leaves containers, routes, DNS, certificates and identity to their own crates, and policy, journal and plan to the
 //! corridor.
 
+pub mod backup;
 pub mod clock;
 pub mod event;
 pub mod exec;
@@ -26,6 +27,7 @@ pub use world::World;
 
 /// Registers every effect of this crate.
 pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
+    backup::register(registry, world);
     clock::register(registry, world);
     event::register(registry, world);
     exec::register(registry, world);

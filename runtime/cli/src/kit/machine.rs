@@ -201,12 +201,17 @@ impl Driver for Memory {
 
     async fn stop(&self, name: &str, _: Option<Duration>) -> Result<()> {
         self.with(name, |found| {
-            if found.is_up() {
+            if found.is_up() || found.state == State::Paused {
                 found.state = State::Exited;
                 found.exit_code = Some(0);
             }
         });
         Ok(())
+    }
+
+    async fn pause(&self, name: &str) -> Result<()> {
+        let paused = self.with(name, |found| found.state = State::Paused);
+        paused.ok_or_else(|| Self::unknown(name))
     }
 
     async fn remove(&self, name: &str, force: bool) -> Result<()> {

@@ -48,7 +48,7 @@ impl Scratch {
             return;
         }
         let is_image = effect.starts_with("images.");
-        if !is_image && !effect.starts_with("files.") {
+        if !is_image && !effect.starts_with("files.") && !effect.starts_with("registry.backup") {
             return;
         }
         let is_read = is_image || matches!(effect, "files.read" | "files.stat");

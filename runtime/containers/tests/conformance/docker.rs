@@ -92,6 +92,7 @@ fn every_feature_of_containers_is_declared() {
         Devices,
         CapAdd,
         Terminal,
+        Pause,
         UpdateMemory,
         UpdateCpus,
         UpdateRestart,

@@ -306,6 +306,21 @@ pub(crate) async fn a_program_inside_can_be_talked_to(bench: &Bench) {
     assert_eq!(missing.err().unwrap().code, Code::ContainerUnknown);
 }
 
+pub(crate) async fn what_is_paused_stands_still_until_it_is_started(bench: &Bench) {
+    let spec = bench.sleeping("paused");
+    bench.ensured(&spec).await;
+    if !bench.driver.features().contains(&containers::Feature::Pause) {
+        assert_eq!(bench.driver.pause(&spec.name).await.unwrap_err().code, Code::Unsupported);
+        return;
+    }
+    for _ in 0..2 {
+        bench.driver.pause(&spec.name).await.unwrap();
+        assert_eq!(bench.inspect(&spec).await.unwrap().state, State::Paused);
+    }
+    bench.driver.start(&spec.name).await.unwrap();
+    assert_eq!(bench.inspect(&spec).await.unwrap().state, State::Running);
+}
+
 pub(crate) async fn a_program_inside_gets_a_terminal(bench: &Bench) {
     let spec = bench.sleeping("terminal");
     bench.ensured(&spec).await;

@@ -154,6 +154,7 @@ async fn every_feature_of_containers_is_declared() {
         Devices,
         CapAdd,
         Terminal,
+        Pause,
         UpdateMemory,
         UpdateCpus,
     ];

@@ -52,6 +52,21 @@ pub struct Object {
 }
 
 impl Object {
+    /// A file of this process's user that is to be made, of contents that nobody can know yet.
+    pub(crate) fn new_file(path: &Path, mode: Mode) -> Self {
+        let own =
+            Owner { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() };
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            kind: Kind::File,
+            size: 0,
+            hash: None,
+            mode,
+            owner: own.to_string(),
+            content: None,
+        }
+    }
+
     pub(super) fn owner(&self) -> Option<Owner> {
         Owner::parse(&self.owner)
     }

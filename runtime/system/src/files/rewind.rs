@@ -10,14 +10,14 @@ use super::store::{self, Wanted, change_to};
 use super::{blocking, remove};
 
 /// Looks at `path` and keeps whatever undoing the undo would need.
-pub(super) async fn observe(path: PathBuf, context: &Context) -> Result<Option<Object>> {
+pub(crate) async fn observe(path: PathBuf, context: &Context) -> Result<Option<Object>> {
     let sealer = context.sealer.clone();
     let keep = Keep { unless: None, wanted_size: 0, streamed_size: 0 };
     blocking(move || object::observe(&path, &sealer, &keep)).await
 }
 
 /// What bringing back `earlier` changes.
-pub(super) fn compare(
+pub(crate) fn compare(
     context: &Context,
     now: Option<&Object>,
     earlier: Option<&Object>,
@@ -38,7 +38,7 @@ pub(super) fn compare(
 }
 
 /// Brings it back.
-pub(super) async fn apply(
+pub(crate) async fn apply(
     context: &Context,
     now: Option<&Object>,
     earlier: Option<&Object>,

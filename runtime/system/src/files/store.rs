@@ -242,7 +242,7 @@ pub(super) fn sync_folder(place: &Place) -> Result<()> {
 }
 
 /// A word that tells the temporary files of different effects apart and is the same when an effect is tried again.
-pub(super) fn token(context: &Context) -> String {
+pub(crate) fn token(context: &Context) -> String {
     let identity = format!("{} {}", context.run, context.identity);
     blake3::hash(identity.as_bytes()).to_hex()[..8].to_owned()
 }

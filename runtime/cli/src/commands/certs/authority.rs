@@ -128,11 +128,14 @@ async fn init(app: &App, authority: &Authority, given: &Given) -> Result<()> {
         return Err(Error::new(Code::AuthorityTransfer, "there is an authority here already")
             .hint("`mcrun certs ca show` shows it, `mcrun certs ca rotate` renews it"));
     }
-    let with =
-        match passphrase::given(app, given, "passphrase of the new root (empty: one is made and kept)")? {
-            Some(text) if !text.is_empty() => Passphrase::Given(text),
-            _ => Passphrase::Kept,
-        };
+    let with = match passphrase::given(
+        &app.global,
+        given,
+        "passphrase of the new root (empty: one is made and kept)",
+    )? {
+        Some(text) if !text.is_empty() => Passphrase::Given(text),
+        _ => Passphrase::Kept,
+    };
     let id = authority.create(with).await?;
     render::note(format_args!("the authority is made; intermediate {id} signs"));
     render::note("peers trust it once they have its root: `mcrun certs ca bundle`");
@@ -148,7 +151,7 @@ fn opening(app: &App, standing: &Standing, given: &Given) -> Result<Passphrase> 
 }
 
 fn required(app: &App, given: &Given, question: &str) -> Result<Zeroizing<String>> {
-    passphrase::given(app, given, question)?.filter(|text| !text.is_empty()).ok_or_else(|| {
+    passphrase::given(&app.global, given, question)?.filter(|text| !text.is_empty()).ok_or_else(|| {
         Error::new(Code::Usage, "a passphrase is needed").hint("give it: `--passphrase-file FILE`")
     })
 }

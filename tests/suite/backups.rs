@@ -1,0 +1,203 @@
+//! The state directory as a backup, and snapshots of services, as an operator has them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Place, Seen, until};
+use crate::processes;
+
+/// Everything in the tables of a database, as text.
+fn rows(database: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    let mut tables =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+    let names: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values: Vec<rusqlite::types::Value> =
+                (0..columns).map(|column| row.get(column).unwrap()).collect();
+            found.push(format!("{name}: {values:?}"));
+        }
+    }
+    found
+}
+
+fn put_services(place: &Place) {
+    let script = place.script(
+        "put.lua",
+        "registry.put { service = \"web\", spec = { exec = { \"/bin/true\" } }, release = { version = \"v1\" } }\n",
+    );
+    place.ends(0, &[&script, "--allow", "registry"]);
+    place.ends(0, &["certs", "ensure", "hello.mcrun.test"]);
+}
+
+#[track_caller]
+fn elsewhere(place: &Place, code: i32, state: &str, words: &[&str]) -> Seen {
+    let state = place.at(state);
+    place.ends(code, &[&["--state", state.as_str()], words].concat())
+}
+
+#[test]
+fn a_state_directory_comes_back_elsewhere_with_everything_in_it() {
+    let place = Place::new();
+    put_services(&place);
+    let backup = place.at("backup.tar.zst");
+    place.ends(0, &["backup", "--out", &backup]).says(&["every key of this node"]);
+    let before = rows(&place.database());
+    place.ends(0, &["restore", &backup, "--check"]).says(&["1 service", "it can be restored"]);
+    elsewhere(&place, 0, "again", &["restore", &backup]);
+    assert_eq!(rows(Path::new(&place.at("again/journal.db"))), before);
+    let listed = |state: &str| elsewhere(&place, 0, state, &["certs", "list", "--json"]).stdout;
+    assert_eq!(listed("again"), listed("state"));
+    // Its sealed root opens with the key that came with it.
+    elsewhere(&place, 0, "again", &["certs", "ensure", "other.mcrun.test"]);
+}
+
+#[test]
+fn a_backup_that_daemon_and_runs_write_into_is_whole() {
+    let place = Place::new();
+    put_services(&place);
+    let daemon = place.start(&["serve"]);
+    until("the daemon is ready", || daemon.stderr().contains("ready").then_some(()));
+    let script = place.script(
+        "write.lua",
+        "for n = 1, 2000 do\n    notify.event { name = `tick.{n}` }\nend\nsleep(\"1h\")\n",
+    );
+    let mut writing = place.start(&[&script, "--allow", "notify"]);
+    until("the run writes", || (!place.runs().is_empty()).then_some(()));
+    for number in 0..3 {
+        let backup = place.at(&format!("backup-{number}"));
+        place.ends(0, &["backup", "--out", &backup]);
+        let found = place.json(&["restore", &backup, "--check", "--json"]);
+        assert_eq!((&found["services"], &found["manifest"]["mcrun_backup"]), (&json!(1), &json!(1)));
+    }
+    place.ends(3 + 2, &["restore", &place.at("backup-0")]).says(&["MC-J003", "stop it first"]);
+    let backup = place.at("last");
+    place.ends(0, &["backup", "--out", &backup]);
+    // What was under way rests where it comes back: nobody knows what it has done since.
+    elsewhere(&place, 0, "again", &["restore", &backup]).says(&["1 run was under way"]);
+    let runs: Value =
+        serde_json::from_str(&elsewhere(&place, 0, "again", &["runs", "--json"]).stdout).unwrap();
+    let paused = runs.as_array().unwrap().iter().filter(|run| run["state"] == "paused").count();
+    assert_eq!(paused, 1);
+    writing.kill();
+    processes::signal(daemon.pid(), rustix::process::Signal::TERM);
+    daemon.end();
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_with_its_reason() {
+    let place = Place::new();
+    put_services(&place);
+    let backup = place.at("backup.tar.zst");
+    place.ends(0, &["backup", "-o", &backup]);
+    place.ends(1, &["backup", "-o", &backup]).says(&["MC-F002", "there already"]);
+    place.ends(1, &["restore", &backup]).says(&["MC-J005", "something is in it", "--state"]);
+    let whole = fs::read(&backup).unwrap();
+    fs::write(&backup, &whole[..whole.len() / 2]).unwrap();
+    elsewhere(&place, 1, "again", &["restore", &backup]).says(&["MC-M020"]);
+    fs::write(&backup, "no archive").unwrap();
+    place.ends(1, &["restore", &backup, "--check"]).says(&["MC-M020"]);
+    assert!(!Path::new(&place.at("again")).exists());
+    fs::write(place.at("passphrase"), "correct horse\n").unwrap();
+    fs::write(place.at("another"), "battery\n").unwrap();
+    let (right, wrong) = (place.at("passphrase"), place.at("another"));
+    let sealed = place.at("sealed.age");
+    place.ends(0, &["backup", "-o", &sealed, "--seal", "--passphrase-file", &right]);
+    place.ends(0, &["restore", &sealed, "--check", "--passphrase-file", &right]);
+    place
+        .ends(1, &["restore", &sealed, "--check", "--passphrase-file", &wrong])
+        .says(&["MC-M020", "passphrase"]);
+    place.ends(2, &["restore", &sealed, "--check", "--no-input"]).says(&["--passphrase-file"]);
+    place.ends(2, &["backup", "--seal", "--no-input"]).says(&["a passphrase is needed"]);
+}
+
+const SNAPSHOT: &str = r#"
+local snapshot = require("@std/snapshot")
+local place = params.place
+local volume = place .. "/data"
+local taken = snapshot.take { service = "web", volume = volume, to = place .. "/kept", mode = "live", keep = 2 }
+files.write { path = volume .. "/a.txt", content = "two" }
+snapshot.restore { service = "web", from = taken[1], volume = volume }
+"#;
+
+/// A place with a folder that is taken a snapshot of, and the words that do it.
+fn snapshots() -> (Place, Vec<String>) {
+    let place = Place::new();
+    let script = place.script("snapshot.lua", SNAPSHOT);
+    fs::create_dir_all(place.at("data/deep")).unwrap();
+    fs::write(place.at("data/a.txt"), "one").unwrap();
+    let set = format!("place={}", place.path().canonicalize().unwrap().display());
+    let words =
+        [script.as_str(), "--allow", "files", "--allow", "registry", "--set", &set].map(str::to_owned);
+    (place, words.to_vec())
+}
+
+#[track_caller]
+fn is_restored_once(place: &Place) {
+    assert_eq!(place.read("data/a.txt"), "one");
+    let names =
+        fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let beside: Vec<String> = names.filter(|name| name.contains("data.")).collect();
+    assert!(beside.len() == 1 && beside[0].starts_with("data.before-"), "{beside:?}");
+    assert_eq!(place.read(&format!("{}/a.txt", beside[0])), "two");
+    assert_eq!(fs::read_dir(place.at("kept/web")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_snapshot_that_is_killed_anywhere_is_taken_and_restored_once() {
+    for point in (1..24).step_by(3) {
+        let (place, words) = snapshots();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        crate::undo::kill_and_resume(&place, &words, point);
+        is_restored_once(&place);
+    }
+}
+
+#[test]
+fn the_plan_of_a_snapshot_lists_what_the_run_does_and_does_nothing() {
+    let (place, words) = snapshots();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let planned = place.json(&[&["plan", "--json"], &words[..]].concat());
+    assert!(!Path::new(&place.at("kept")).exists());
+    assert_eq!(place.read("data/a.txt"), "one");
+    place.ends(0, &words);
+    is_restored_once(&place);
+    let shown = place.newest_shown();
+    let names = |steps: &Value| {
+        let identity = |value: &Value| {
+            let identity = &value["identity"];
+            format!("{}#{} {}", identity["scope"], identity["counter"], identity["name"])
+        };
+        steps.as_array().unwrap().iter().map(identity).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&planned["steps"]), names(&shown["entries"]));
+}
+
+#[test]
+fn a_folder_of_another_service_is_not_restored_into() {
+    let (place, words) = snapshots();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    place.ends(0, &words);
+    let root = place.path().canonicalize().unwrap();
+    let script = place.script(
+        "theirs.lua",
+        r#"
+local theirs = { containers = { { name = "db", volumes = { params.place .. "/data/db:/srv/db" } } } }
+registry.put { service = "db", spec = theirs }
+local snapshot = require("@std/snapshot")
+snapshot.restore { service = "web", to = params.place .. "/kept" }
+"#,
+    );
+    let set = format!("place={}", root.display());
+    place
+        .ends(1, &[&script, "--allow", "files", "--allow", "registry", "--set", &set])
+        .says(&["MC-F001", "belongs to the service `db`"]);
+    assert_eq!(place.read("data/a.txt"), "one");
+}
