@@ -455,6 +455,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Waiting,
     },
+    /// Take containers that mcrun did not make into the registry, and write a definition of each. The containers are not
+    /// touched: they run on, and are mcrun's from then on.
+    Adopt {
+        /// The containers; every one that runs and is not mcrun's unless given.
+        names: Vec<String>,
+        /// The folder that the definitions are written to, as NAME.lua; the current folder unless given.
+        #[arg(long, short, value_name = "FOLDER", default_value = ".", value_hint = ValueHint::DirPath)]
+        out: PathBuf,
+        #[command(flatten)]
+        wait: Waiting,
+        #[command(flatten)]
+        how: How,
+    },
     /// List the releases of a service, newest first.
     Releases {
         /// The service.
@@ -611,6 +624,7 @@ impl Command {
                 | Self::Start(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
+                | Self::Adopt { .. }
                 | Self::Certs(
                     certs::Certs::Ensure(_)
                         | certs::Certs::Renew { .. }

@@ -1,5 +1,6 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod adopt;
 mod apply;
 mod cancel;
 mod cause;
@@ -134,6 +135,10 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Start(words) => start::start(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
+        }
+        Command::Adopt { names, out, how, wait } => {
+            let wish = adopt::Wish { names: &names, out: &out, how: &how, patience: wait.patience() };
+            adopt::adopt(app, wish).await
         }
         Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
         Command::Rollback { service, to, plan, wait, json } => {

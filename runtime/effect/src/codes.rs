@@ -245,6 +245,9 @@ codes! {
     ProgramMissing "MC-C009" "the program does not exist or is not executable"
         "The first word of the argument vector is not an executable file."
         "Give the full path of the program.";
+    NotAdopted "MC-C030" "a container cannot be taken over as it is"
+        "It is recorded already, does not run, or has what no definition can say exactly. Nothing was touched."
+        "The message names what is in the way. `mcrun ps --all` lists what runs; `adopt = true` in `containers.ensure` replaces a container instead.";
     ImageFloating "MC-C020" "the image has no fixed version"
         "The name has no tag, or the tag `latest`: what it means depends on the moment of the pull, so that nobody could go back to it."
         "Name a version such as `:v1.2.0`, or a digest. `allow_latest = true` asks for it all the same.";
