@@ -2,14 +2,17 @@
 
 mod adopt;
 mod apply;
+mod build;
 mod cancel;
 mod cause;
 mod certs;
 mod check;
 mod copies;
+mod definitions;
 mod doctor;
 mod documents;
 mod edge;
+mod edit;
 mod evaluate;
 mod events;
 mod exec;
@@ -20,6 +23,7 @@ mod images;
 mod inspect;
 mod line;
 mod logs;
+mod lua;
 mod names;
 mod new;
 mod plan_file;
@@ -36,6 +40,7 @@ mod serve;
 mod services;
 mod setup;
 mod start;
+mod sync;
 mod test;
 mod top;
 mod transfer;
@@ -139,6 +144,19 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Adopt { names, out, how, wait } => {
             let wish = adopt::Wish { names: &names, out: &out, how: &how, patience: wait.patience() };
             adopt::adopt(app, wish).await
+        }
+        Command::Sync { place, domain, grants, wait, how } => {
+            let (domain, patience) = (domain.as_deref(), wait.patience());
+            sync::sync(app, sync::Wish { place: &place, domain, grants: &grants, how: &how, patience }).await
+        }
+        Command::Build { service, definition, grants, how } => {
+            let definition = definition.as_deref();
+            build::build(app, build::Wish { service: &service, definition, grants: &grants, how: &how }).await
+        }
+        Command::Edit { service, apply, domain, grants, wait } => {
+            let (domain, patience) = (domain.as_deref(), wait.patience());
+            let wish = edit::Wish { service: &service, apply, domain, grants: &grants, patience };
+            edit::edit(app, wish).await
         }
         Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
         Command::Rollback { service, to, plan, wait, json } => {

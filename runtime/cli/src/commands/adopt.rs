@@ -2,7 +2,8 @@
 //! that ships does it, through the same corridor as every other; the containers are only looked at.
 
 mod definition;
-mod lua;
+
+pub(super) use self::definition::is_floating;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use containers::{Description, Observed, Spec};
 use effect::{Code, Error, Result, Sealer, Secret};
 use serde_json::{Map, Value, json};
 
-use super::lua;
+use super::super::lua;
 
 /// What a definition has of a spec, in the order in which people write it.
 const FIELDS: [&str; 19] = [
@@ -91,7 +91,7 @@ fn fields(spec: &Spec) -> Map<String, Value> {
 }
 
 /// Whether the name has neither a digest nor a tag but `latest`.
-fn is_floating(image: &str) -> bool {
+pub(in crate::commands) fn is_floating(image: &str) -> bool {
     let last = image.rsplit('/').next().unwrap_or(image);
     !image.contains('@') && matches!(last.split_once(':'), None | Some((_, "latest")))
 }
@@ -114,9 +114,9 @@ fn script(live: &Observed, description: &Description, value: &Value, secrets: &[
     }
     text += "local deploy = require(\"@std/deploy\")\n\ndeploy.rollout(deploy.service {\n";
     for name in FIELDS {
-        let Some(field) = value.get(name) else { continue };
-        let shown = if name == "secrets" { lua::secrets(secrets, 1) } else { lua::value(field, 1) };
-        text += &format!("    {name} = {shown},\n");
+        if let Some(field) = value.get(name) {
+            text += &format!("    {name} = {},\n", lua::value(field, 1));
+        }
     }
     text + "})\n"
 }

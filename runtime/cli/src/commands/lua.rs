@@ -14,6 +14,9 @@ pub(super) fn value(value: &Value, depth: usize) -> String {
         Value::String(text) => quoted(text),
         Value::Array(items) => table(items.iter().map(|item| self::value(item, depth + 1)).collect(), depth),
         Value::Object(fields) => {
+            if let Some(parts) = fields.get("$secret").and_then(Value::as_array) {
+                return secret(parts);
+            }
             let entry = |(name, field): (&String, &Value)| {
                 format!("{} = {}", key(name), self::value(field, depth + 1))
             };
@@ -22,11 +25,13 @@ pub(super) fn value(value: &Value, depth: usize) -> String {
     }
 }
 
-/// A table of secrets by variable.
-pub(super) fn secrets(secrets: &[(String, String)], depth: usize) -> String {
-    let entry =
-        |(name, secret): &(String, String)| format!("{} = secrets.get({})", key(name), quoted(secret));
-    table(secrets.iter().map(entry).collect(), depth)
+/// How a script gets the secret that a handle stands for.
+fn secret(parts: &[Value]) -> String {
+    let part = |part: &Value| match part.get("name").and_then(Value::as_str) {
+        Some(name) => format!("secrets.get({})", quoted(name)),
+        None => quoted(part.as_str().unwrap_or_default()),
+    };
+    parts.iter().map(part).collect::<Vec<_>>().join(" .. ")
 }
 
 fn table(entries: Vec<String>, depth: usize) -> String {
@@ -86,6 +91,12 @@ mod tests {
             value(&hostile, 0),
             "{ [\"a\\\"] = os.exit() --\"] = \"x\\\"\\\\\\n\\u{1b}\\u{7f}\", [\"end\"] = { 1, true, \"é\" } }"
         );
+    }
+
+    #[test]
+    fn a_secret_is_written_as_the_way_to_get_it() {
+        let handle = json!({ "URL": { "$secret": ["pg://app:", { "name": "app/db", "tag": "00" }] } });
+        assert_eq!(value(&handle, 0), "{ URL = \"pg://app:\" .. secrets.get(\"app/db\") }");
     }
 
     #[test]
