@@ -28,10 +28,11 @@ deploy.rollout(web, { strategy = params.strategy, stop_first = params.stop_first
 "#;
 
 /// An engine's service at a socket of its own, and images that nobody else uses.
-struct Engine {
-    place: Place,
+pub(crate) struct Engine {
+    pub(crate) place: Place,
     service: Child,
-    name: String,
+    /// Of its images, and of what may be left on the machine when a test fails.
+    pub(crate) name: String,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test drives the engine from outside, as an operator does")]
@@ -42,7 +43,7 @@ fn command() -> Command {
 }
 
 #[track_caller]
-fn podman(words: &[&str]) -> String {
+pub(crate) fn podman(words: &[&str]) -> String {
     let output = command().args(words).output().expect("podman is missing: tests/install.sh installs it");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "podman {words:?}: {error}");
@@ -50,7 +51,7 @@ fn podman(words: &[&str]) -> String {
 }
 
 impl Engine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::new();
         let socket = place.at("podman.sock");
         let service = command()
@@ -62,15 +63,21 @@ impl Engine {
         let folder = place.path().file_name().and_then(|name| name.to_str()).expect("a plain name");
         let name = format!("mcrun-suite-{}", folder.trim_start_matches('.').to_lowercase());
         let engine = Self { service, name, place };
-        engine.place.configure(&format!(
-            "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{socket}\"\n"
-        ));
+        engine.configure("");
         until("podman answers", || std::os::unix::net::UnixStream::connect(&socket).ok());
         engine.build();
         engine
     }
 
-    fn image(&self) -> String {
+    /// Writes the configuration, with more beneath the driver's.
+    pub(crate) fn configure(&self, more: &str) {
+        let socket = self.place.at("podman.sock");
+        self.place.configure(&format!(
+            "[drivers]\ncontainers = \"podman\"\n[drivers.podman]\nsocket = \"{socket}\"\n{more}"
+        ));
+    }
+
+    pub(crate) fn image(&self) -> String {
         format!("localhost/{}", self.name)
     }
 
@@ -126,7 +133,7 @@ impl Drop for Engine {
         for id in left.lines() {
             let _ = command().args(["rm", "--force", "--time", "0", id]).output();
         }
-        for version in ["v1", "v2"] {
+        for version in ["v1", "v2", "v1.0.0"] {
             let _ = command().args(["rmi", &format!("{}:{version}", self.image())]).output();
         }
         // It may have ended by itself.

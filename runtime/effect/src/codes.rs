@@ -241,7 +241,7 @@ codes! {
         "Run the program by hand to see why it ends; its last log lines follow the message.";
     ForeignContainer "MC-C008" "a container of this name belongs to somebody else"
         "It exists but was not made by mcrun."
-        "Remove it, choose another name, or set `adopt = true` to take it over.";
+        "`mcrun adopt NAME` takes it over as it runs, and `adopt = true` replaces it. Else remove it, or choose another name.";
     ProgramMissing "MC-C009" "the program does not exist or is not executable"
         "The first word of the argument vector is not an executable file."
         "Give the full path of the program.";

@@ -42,7 +42,8 @@ pub(super) async fn edit(app: &App, wish: Wish<'_>) -> Result<Exit> {
         None => written(&record)?,
     };
     let before = std::fs::read(&file).unwrap_or_default();
-    while let Err(error) = edited(app, &editor, &file, &wish).await {
+    let grants = granted(app, &record, &wish).await;
+    while let Err(error) = edited(app, &editor, &file, (&wish, &grants)).await {
         render::failure(&error);
         if !asks_again(app) {
             render::note(format_args!("{} stays as it is; nothing was rolled out", file.display()));
@@ -56,7 +57,6 @@ pub(super) async fn edit(app: &App, wish: Wish<'_>) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let grants = granted(app, &record, &wish).await;
     if wish.apply { apply(app, &file, grants, &wish).await } else { advise(&file, &grants, &wish) }
 }
 
@@ -154,9 +154,13 @@ fn editor() -> Result<String> {
 }
 
 /// Opens the editor, and checks what it leaves.
-async fn edited(app: &App, editor: &str, file: &Path, wish: &Wish<'_>) -> Result<()> {
+async fn edited(app: &App, editor: &str, file: &Path, (wish, grants): (&Wish<'_>, &Grants)) -> Result<()> {
     open(editor, file)?;
-    if is_toml(file) { check_toml(app, file, wish).await } else { check_script(app, file).await }
+    if is_toml(file) {
+        return check_toml(app, file, wish).await;
+    }
+    check_types(app, file).await?;
+    check_meaning(app, file, grants).await
 }
 
 /// The editor's name may come with options, as every program that starts one takes it.
@@ -189,7 +193,7 @@ async fn check_toml(app: &App, file: &Path, wish: &Wish<'_>) -> Result<()> {
     finished.trouble.map_or(Ok(()), |trouble| Err(trouble.error))
 }
 
-async fn check_script(app: &App, file: &Path) -> Result<()> {
+async fn check_types(app: &App, file: &Path) -> Result<()> {
     match check::check(&app.global, &[file.to_owned()], false).await {
         Ok(Exit::Done) => Ok(()),
         Ok(_) => {
@@ -201,6 +205,26 @@ async fn check_script(app: &App, file: &Path) -> Result<()> {
             Ok(())
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Plans it, for what no type tells. What the world, or the policy, has against it is no mistake of the text.
+async fn check_meaning(app: &App, file: &Path, grants: &Grants) -> Result<()> {
+    let Grants { allow, deny } = grants.clone();
+    let script = Script::of(file.to_owned(), arguments::Grants { allow, deny, limit: Vec::new() });
+    let job = evaluate::job(app, &script, Mode::Plan)?;
+    let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
+    let (_, finished) = execute::plan(app, job, watch).await?;
+    let Some(trouble) = finished.trouble else { return Ok(()) };
+    let is_mistake =
+        ["MC-A", "MC-D", "MC-S"].iter().any(|kind| trouble.error.code.as_str().starts_with(kind));
+    match trouble.place {
+        _ if !is_mistake => Ok(()),
+        None => Err(trouble.error),
+        Some(place) => {
+            let message = format!("{}:{}: {}", place.file, place.line, trouble.error.message);
+            Err(Error { message, ..trouble.error })
+        }
     }
 }
 
