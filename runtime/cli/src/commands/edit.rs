@@ -128,7 +128,8 @@ fn script(name: &str, definition: &Map<String, Value>, version: &Value) -> Strin
         Value::Null => true,
         _ => false,
     };
-    fields.retain(|name, value| !is_empty(value) && !(name == "replicas" && *value == json!(1)));
+    let is_usual = |name: &str, value: &Value| name == "replicas" && *value == json!(1);
+    fields.retain(|name, value| !is_empty(value) && !is_usual(name, value));
     // Where no tag says it, the version is a field of its own.
     if fields.get("image").and_then(Value::as_str).is_none_or(is_floating) && version.is_string() {
         fields.insert("version".into(), version.clone());
