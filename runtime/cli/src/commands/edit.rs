@@ -137,10 +137,8 @@ fn script(name: &str, definition: &Map<String, Value>, version: &Value) -> Strin
     let mut text =
         format!("--!strict\n-- {name}: as the registry has it.\nlocal deploy = require(\"@std/deploy\")\n\n");
     text += "deploy.rollout(deploy.service {\n";
-    if let Some(name) = fields.remove("name") {
-        text += &format!("    name = {},\n", lua::value(&name, 1));
-    }
-    for (field, value) in &fields {
+    let (first, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(field, _)| *field == "name");
+    for (field, value) in first.into_iter().chain(rest) {
         text += &format!("    {field} = {},\n", lua::value(value, 1));
     }
     text + "})\n"
