@@ -262,12 +262,21 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Checks that every one of these texts is there, on whichever stream.
+    #[track_caller]
+    pub(crate) fn shows(&self, texts: &[&str]) -> &Self {
+        for text in texts {
+            assert!(self.stderr.contains(text) || self.stdout.contains(text), "`{text}` is missing\n{self}");
+        }
+        self
     }
 
     /// Checks that the error stream has every one of these texts.

@@ -1,6 +1,7 @@
 //! The whole program, from the outside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adopt;
 mod approvals;
 mod boot;
 mod backups;
@@ -11,6 +12,7 @@ mod checkpoints;
 mod codes;
 mod crash;
 mod daemon;
+mod definitions;
 mod deploys_with_routes;
 mod docs;
 mod doubt;

@@ -31,6 +31,7 @@ deploy.rollout(web, { strategy = params.strategy, stop_first = params.stop_first
 pub(crate) struct Engine {
     pub(crate) place: Place,
     service: Child,
+    /// Of its images, and of what may be left on the machine when a test fails.
     pub(crate) name: String,
 }
 
@@ -68,7 +69,7 @@ impl Engine {
         engine
     }
 
-    /// Writes `mcrun.toml` with this engine and `more`.
+    /// Writes the configuration, with more beneath the driver's.
     pub(crate) fn configure(&self, more: &str) {
         let socket = self.place.at("podman.sock");
         self.place.configure(&format!(
@@ -132,7 +133,7 @@ impl Drop for Engine {
         for id in left.lines() {
             let _ = command().args(["rm", "--force", "--time", "0", id]).output();
         }
-        for version in ["v1", "v2"] {
+        for version in ["v1", "v2", "v1.0.0"] {
             let _ = command().args(["rmi", &format!("{}:{version}", self.image())]).output();
         }
         // It may have ended by itself.

@@ -520,6 +520,63 @@ pub(crate) enum Command {
         #[command(flatten)]
         wait: Waiting,
     },
+    /// Take containers that mcrun did not make into the registry, and write a definition of each. The containers are not
+    /// touched: they run on, and are mcrun's from then on.
+    Adopt {
+        /// The containers; every one that runs and is not mcrun's unless given.
+        names: Vec<String>,
+        /// The folder that the definitions are written to, as NAME.lua; the current folder unless given.
+        #[arg(long, short, value_name = "FOLDER", default_value = ".", value_hint = ValueHint::DirPath)]
+        out: PathBuf,
+        #[command(flatten)]
+        wait: Waiting,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Bring services to what their definitions say, NAME.toml in a folder: missing images are built, what differs is
+    /// deployed, what is not active is stopped. Shows the plan and asks. Nothing is ever removed.
+    Sync {
+        /// The folder, or one definition.
+        #[arg(value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
+        place: PathBuf,
+        /// The domain of routes without a host name; `svc.mcp.metacircular.net` unless given.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+        #[command(flatten)]
+        grants: Grants,
+        #[command(flatten)]
+        wait: Waiting,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Build the images of a service, as `path` and `[build.images]` of its definition say.
+    Build {
+        /// The service.
+        service: String,
+        /// Its definition in TOML, or the folder that has it; what the registry names, else the current folder, unless
+        /// given.
+        #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+        definition: Option<PathBuf>,
+        #[command(flatten)]
+        grants: Grants,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Open the definition of a service in $VISUAL or $EDITOR, check it, and say how to roll it out.
+    Edit {
+        /// The service.
+        service: String,
+        /// Roll it out afterwards: shows the plan and asks.
+        #[arg(long)]
+        apply: bool,
+        /// The domain of routes without a host name, where the definition is TOML.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+        #[command(flatten)]
+        grants: Grants,
+        #[command(flatten)]
+        wait: Waiting,
+    },
     /// List the releases of a service, newest first.
     Releases {
         /// The service.
@@ -682,6 +739,9 @@ impl Command {
                 | Self::Recover(_)
                 | Self::Restart { .. }
                 | Self::Undeploy { .. }
+                | Self::Adopt { .. }
+                | Self::Sync { .. }
+                | Self::Build { .. }
                 | Self::Certs(
                     certs::Certs::Ensure(_)
                         | certs::Certs::Renew { .. }

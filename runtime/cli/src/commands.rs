@@ -1,17 +1,21 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod adopt;
 mod apply;
 mod boot;
 mod backup;
+mod build;
 mod cancel;
 mod cause;
 mod certs;
 mod check;
 mod copies;
+mod definitions;
 mod doctor;
 mod documents;
 mod drift;
 mod edge;
+mod edit;
 mod evaluate;
 mod events;
 mod exec;
@@ -24,6 +28,7 @@ mod inspect;
 mod judge;
 mod line;
 mod logs;
+mod lua;
 mod names;
 mod new;
 mod plan_file;
@@ -41,6 +46,7 @@ mod serve;
 mod services;
 mod setup;
 mod start;
+mod sync;
 mod test;
 mod top;
 mod transfer;
@@ -155,6 +161,23 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Recover(words) => recover::recover(app, &words).await,
         Command::Restart { service, wait } => {
             services::operate(app, "restart", &service, wait.patience()).await
+        }
+        Command::Adopt { names, out, how, wait } => {
+            let wish = adopt::Wish { names: &names, out: &out, how: &how, patience: wait.patience() };
+            adopt::adopt(app, wish).await
+        }
+        Command::Sync { place, domain, grants, wait, how } => {
+            let (domain, patience) = (domain.as_deref(), wait.patience());
+            sync::sync(app, sync::Wish { place: &place, domain, grants: &grants, how: &how, patience }).await
+        }
+        Command::Build { service, definition, grants, how } => {
+            let definition = definition.as_deref();
+            build::build(app, build::Wish { service: &service, definition, grants: &grants, how: &how }).await
+        }
+        Command::Edit { service, apply, domain, grants, wait } => {
+            let (domain, patience) = (domain.as_deref(), wait.patience());
+            let wish = edit::Wish { service: &service, apply, domain, grants: &grants, patience };
+            edit::edit(app, wish).await
         }
         Command::Releases { service, limit, json } => releases::list(app, &service, limit, json).await,
         Command::Rollback { service, to, plan, wait, json } => {

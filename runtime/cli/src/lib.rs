@@ -7,6 +7,7 @@ mod approve;
 mod arguments;
 mod bridge;
 mod certificates;
+mod claims;
 mod commands;
 mod config;
 mod demo;

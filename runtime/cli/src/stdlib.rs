@@ -8,6 +8,7 @@ pub(crate) fn source(name: &str) -> Option<&'static str> {
 /// Every module of the standard library.
 pub(crate) const MODULES: &[(&str, &str)] = &[
     ("boot", include_str!("../../../stdlib/boot.luau")),
+    ("building", include_str!("../../../stdlib/building.luau")),
     ("check", include_str!("../../../stdlib/check.luau")),
     ("data", include_str!("../../../stdlib/data.luau")),
     ("definition", include_str!("../../../stdlib/definition.luau")),

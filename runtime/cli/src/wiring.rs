@@ -14,6 +14,7 @@ use certs::settings::External;
 use crate::app::{App, state_folder};
 use crate::arguments::Global;
 use crate::certificates::Written;
+use crate::claims::Recorded;
 use crate::config::{Config, Containers};
 use crate::health::{Probes, Services};
 use crate::proofs::Proofs;
@@ -21,10 +22,11 @@ use crate::proxies::Proxies;
 
 /// The drivers of containers, as configured.
 pub(crate) fn containers(app: &App) -> Arc<World> {
-    container_world(&app.config, &app.state)
+    let world = container_world(&app.config, &app.state);
+    Arc::new(world.claiming(Arc::new(Recorded::new(app.journal.clone(), &app.node))))
 }
 
-fn container_world(config: &Config, state: &Path) -> Arc<World> {
+fn container_world(config: &Config, state: &Path) -> World {
     let choice = match config.drivers.containers {
         Containers::Auto => Choice::Auto,
         Containers::Podman => Choice::Podman,
@@ -33,7 +35,7 @@ fn container_world(config: &Config, state: &Path) -> Arc<World> {
     };
     let engines = engines(config, state);
     let process = process::Options::new(state.to_owned(), "/proc/self/exe".into());
-    Arc::new(World::new(choice, &engines, process, Arc::new(Probes)))
+    World::new(choice, &engines, process, Arc::new(Probes))
 }
 
 /// How the engines are reached, whichever is chosen.
@@ -107,7 +109,7 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let (config, root) = (Config::default(), Path::new("/"));
     let certificates = certificates(&config, root, &state)?;
     let (names, proxies) = (names(&config), proxies(&config, &state));
-    let containers = container_world(&config, &state);
+    let containers = Arc::new(container_world(&config, &state));
     let mut registry = assemble(&config, containers, certificates, &names, &proxies, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)

@@ -105,7 +105,7 @@ pub fn check_ownership(spec: &Spec, observed: Option<&Observed>) -> Result<()> {
             Code::ForeignContainer,
             format!("the container `{}` exists and was not made by mcrun", spec.name),
         )
-        .hint("remove it, choose another name, or set `adopt = true` to replace it")),
+        .hint("`mcrun adopt` takes it over as it runs; `adopt = true` replaces it; else remove it, or choose another name")),
         _ => Ok(()),
     }
 }

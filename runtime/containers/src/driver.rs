@@ -63,6 +63,11 @@ pub trait Driver: Send + Sync {
     /// All live objects, foreign ones included.
     async fn list(&self) -> Result<Vec<Observed>>;
 
+    /// What the container called `name` has that no spec can say, in the words of the driver; never a value.
+    async fn unsaid(&self, _name: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Makes the container without starting it.
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()>;
 

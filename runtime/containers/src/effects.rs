@@ -18,8 +18,8 @@ use effect::{Code, Context, Error, Hidden, Registry, Result, Sealer};
 
 use crate::observed::Observed;
 
-pub use ensure::Ensure;
 pub(crate) use ensure::call;
+pub use ensure::{Ensure, needs_of};
 pub use inspect::{Get, List};
 pub use lifecycle::{Restart, Start, Stop};
 pub use operate::{ExecIn, Logs, WaitHealthy};

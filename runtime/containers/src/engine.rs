@@ -9,6 +9,7 @@ mod images;
 pub(crate) mod read;
 pub(crate) mod terms;
 mod transfer;
+mod unsaid;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use effect::{Code, Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -269,6 +271,12 @@ impl<D: Dialect> Driver for Engine<D> {
         Ok(self.inspect_raw(name).await?.map(|inspected| inspected.observed(self.name())))
     }
 
+    async fn unsaid(&self, name: &str) -> Result<Vec<String>> {
+        let reference = self.known_reference(name).await?;
+        let shown = inspect::<serde_json::Value>(&self.client, &reference).await?;
+        Ok(shown.as_ref().map(unsaid::unsaid).unwrap_or_default())
+    }
+
     async fn list(&self) -> Result<Vec<Observed>> {
         let mut pending = listed(&self.client, "").await?.into_iter();
         let mut tasks = JoinSet::new();
@@ -278,7 +286,7 @@ impl<D: Dialect> Driver for Engine<D> {
                 && let Some(next) = pending.next()
             {
                 let client = Arc::clone(&self.client);
-                tasks.spawn(async move { inspect(&client, &next.id).await });
+                tasks.spawn(async move { inspect::<Inspected>(&client, &next.id).await });
             }
             let Some(joined) = tasks.join_next().await else { break };
             let inspected = joined
@@ -451,7 +459,7 @@ async fn listed(client: &Client, filters: &str) -> Result<Vec<Listed>> {
     Ok(listed.unwrap_or_default())
 }
 
-async fn inspect(client: &Client, reference: &str) -> Result<Option<Inspected>> {
+async fn inspect<T: DeserializeOwned>(client: &Client, reference: &str) -> Result<Option<T>> {
     let answer = client.call(&Call::get(format!("/containers/{reference}/json"))).await?;
     // podman calls it a failure of its own when the container goes away while it is looked at.
     let is_going = answer.status.as_u16() == 500 && answer.reason().contains("no such container");

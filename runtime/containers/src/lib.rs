@@ -1,9 +1,11 @@
 //! The primitive `containers`: what a container is, how it differs from the live object, and the drivers that make
 //! it so. Knows nothing of Lua, journal or plan.
 
+mod adopt;
 pub mod attach;
 mod cgroup;
 pub mod command_line;
+pub mod claims;
 pub mod diff;
 pub mod docker;
 pub mod doctor;
@@ -23,7 +25,9 @@ pub mod shell;
 pub mod spec;
 pub mod usage;
 
+pub use adopt::Description;
 pub use attach::{Attach, Attached, Window};
+pub use claims::{Claim, Claims};
 pub use diff::{Action, Diff, FieldDiff, check_ownership, diff};
 pub use driver::{Driver, Exec, ExecOutput, LogLine, LogQuery, Stream};
 pub use features::Feature;

@@ -82,8 +82,11 @@ pub struct Observed<V = String> {
     pub started_at: Option<String>,
     /// How many times it was started again.
     pub restarts: u32,
-    /// Whether mcrun made it.
+    /// Whether it is mcrun's: made by it, or taken over.
     pub managed: bool,
+    /// Whether it was made without mcrun and taken over as it is, by `mcrun adopt`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// The service that it belongs to.
     pub service: Option<String>,
     /// The image by name.
@@ -158,6 +161,7 @@ impl<V> Observed<V> {
             started_at: self.started_at,
             restarts: self.restarts,
             managed: self.managed,
+            adopted: self.adopted,
             service: self.service,
             image: self.image,
             image_id: self.image_id,

@@ -161,6 +161,7 @@ impl Process {
             started_at: status.as_ref().and_then(|status| status.started_at.clone()),
             restarts: status.as_ref().map_or(0, |status| status.restarts),
             managed: true,
+            adopted: false,
             service: Some(program.service),
             image: None,
             image_id: None,

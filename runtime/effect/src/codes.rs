@@ -241,7 +241,7 @@ codes! {
         "Run the program by hand to see why it ends; its last log lines follow the message.";
     ForeignContainer "MC-C008" "a container of this name belongs to somebody else"
         "It exists but was not made by mcrun."
-        "Remove it, choose another name, or set `adopt = true` to take it over.";
+        "`mcrun adopt NAME` takes it over as it runs, and `adopt = true` replaces it. Else remove it, or choose another name.";
     ProgramMissing "MC-C009" "the program does not exist or is not executable"
         "The first word of the argument vector is not an executable file."
         "Give the full path of the program.";
@@ -251,6 +251,9 @@ codes! {
     OrphanLives "MC-C011" "an orphan cannot be taken away"
         "Processes of a container that the engine no longer knows do not end, or what it has mounted and published cannot be taken back."
         "The message names them. Look at them with `ps`; `mcrun recover` goes on once they are gone.";
+    NotAdopted "MC-C030" "a container cannot be taken over as it is"
+        "It is recorded already, does not run, or has what no definition can say exactly. Nothing was touched."
+        "The message names what is in the way. `mcrun ps --all` lists what runs; `adopt = true` in `containers.ensure` replaces a container instead.";
     ImageFloating "MC-C020" "the image has no fixed version"
         "The name has no tag, or the tag `latest`: what it means depends on the moment of the pull, so that nobody could go back to it."
         "Name a version such as `:v1.2.0`, or a digest. `allow_latest = true` asks for it all the same.";

@@ -48,6 +48,9 @@ pub struct Service {
     /// The number of the latest release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
+    /// Containers that mcrun did not make and that belong to the service: the engine's ids by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adopted: BTreeMap<String, String>,
 }
 
 /// A state that a service was once brought into.

@@ -279,7 +279,7 @@ pub(super) fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     })
 }
 
-fn limits(grants: &arguments::Grants) -> Result<Limits> {
+pub(super) fn limits(grants: &arguments::Grants) -> Result<Limits> {
     let mut limits = Limits::default();
     for limit in &grants.limit {
         limits.set(limit)?;

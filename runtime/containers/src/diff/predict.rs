@@ -31,6 +31,7 @@ impl Comparison<'_> {
             started_at: live.and_then(|live| live.started_at.clone()),
             restarts: 0,
             managed: true,
+            adopted: live.is_some_and(|live| live.adopted),
             service: Some(spec.service_name().to_owned()),
             image: spec.image.clone(),
             image_id: self.image.map(|image| image.id.clone()),

@@ -39,6 +39,7 @@ fn live() -> Observed {
         started_at: None,
         restarts: 0,
         managed: true,
+        adopted: false,
         service: Some("web".to_owned()),
         image: Some("localhost/app:v1".to_owned()),
         image_id: Some("aaaa".to_owned()),

@@ -60,7 +60,10 @@ print(made.changed)"#;
 }
 
 /// The capabilities that making `spec` takes.
-pub(super) fn needs_of(spec: &Spec) -> Result<Vec<Need>> {
+///
+/// # Errors
+/// `MC-A001` when a mount of the spec cannot be read.
+pub fn needs_of(spec: &Spec) -> Result<Vec<Need>> {
     let mut needs = vec![Need::write("containers", &spec.name)];
     for mount in spec.mounts()? {
         if let Source::Host(path) = mount.source {
@@ -132,12 +135,13 @@ impl effect::Ensure for Ensure {
         for secret in spec.secrets.values() {
             context.may_go(secret, &World::destination(&spec.name))?;
         }
-        let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
-        diff::check_ownership(spec, live.as_ref())?;
+        let found = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
+        diff::check_ownership(spec, found.as_ref())?;
         let image = self.image(driver.as_ref(), context).await?;
         let pinned = self.pinned(image);
         let spec = &pinned;
         let tags = self.tags(&context.sealer);
+        let live = found.map(|live| self.with_secrets_in_place(live, &context.sealer));
         let found = compare(spec, image, live.as_ref(), &tags, driver.as_ref())?;
         if found.action == Action::None {
             // It may run under the bare tag: what it runs is known all the same.
@@ -147,7 +151,8 @@ impl effect::Ensure for Ensure {
         if found.action != Action::Update || found.fields.iter().any(|field| field.path == "state") {
             driver.check_node(spec, &|path| is_planned(context, path))?;
         }
-        let predicted = diff::predict(spec, image, live.as_ref(), &tags, driver.name())?;
+        let mut predicted = diff::predict(spec, image, live.as_ref(), &tags, driver.name())?;
+        predicted.adopted &= found.action == Action::Update;
         let fields = found.fields.iter().map(|field| shown(field, &context.sealer)).collect();
         let action = match found.action {
             Action::Create => effect::Action::Create,
@@ -161,9 +166,14 @@ impl effect::Ensure for Ensure {
                 .note("what the image says for fields that are left out is not known until it is built");
         }
         Ok(match (action, live) {
-            (effect::Action::Replace, Some(live)) => change
-                .note("the old container is stopped before the new one starts")
-                .losing(rewind::lost(&live.name)),
+            (effect::Action::Replace, Some(live)) => {
+                if live.adopted && !spec.secrets.is_empty() {
+                    change = change.note(moved_secrets(spec));
+                }
+                change
+                    .note("the old container is stopped before the new one starts")
+                    .losing(rewind::lost(&live.name))
+            }
             _ => change,
         })
     }
@@ -230,6 +240,7 @@ impl Ensure {
 
     async fn update(&self, driver: &dyn Driver, context: &Context, before: Option<&Container>) -> Result<()> {
         let live = before.map(|container| opened(container.clone(), &context.sealer)).transpose()?;
+        let live = live.map(|live| self.with_secrets_in_place(live, &context.sealer));
         let image = self.image(driver, context).await?;
         let tags = self.tags(&context.sealer);
         let found = compare(&self.pinned(image), image, live.as_ref(), &tags, driver)?;
@@ -261,6 +272,23 @@ impl Ensure {
         spec
     }
 
+    /// A container that was taken over has in its environment what the spec says as secrets: as long as the values are
+    /// the same, these are in place. Whatever replaces it brings them as files.
+    fn with_secrets_in_place(&self, mut live: Observed, sealer: &Sealer) -> Observed {
+        if !live.adopted {
+            return live;
+        }
+        for (name, secret) in &self.0.secrets {
+            let value = live.env.get(name).map(|value| sealer.tag(value.as_bytes()));
+            let is_same = secret.values().any(|(_, tag)| value.as_deref() == Some(tag));
+            if secret.parts.len() == 1 && is_same {
+                live.env.remove(name);
+                live.secrets.insert(name.clone(), World::secret_tag(secret, sealer));
+            }
+        }
+        live
+    }
+
     fn tags(&self, sealer: &Sealer) -> SecretTags {
         self.0
             .secrets
@@ -277,6 +305,12 @@ impl Ensure {
         }
         Ok(secrets)
     }
+}
+
+/// Who wrote the program expects what it always had.
+fn moved_secrets(spec: &Spec) -> String {
+    let moved = spec.secrets.keys().map(|name| format!("{name} is in the file ${name}_FILE"));
+    format!("secrets leave the environment: {}", moved.collect::<Vec<_>>().join(", "))
 }
 
 /// Takes the old container away, whichever driver had it.

@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use effect::{Code, Result, Sealer, Secret};
 use zeroize::Zeroizing;
 
+use crate::adopt::Description;
+use crate::claims::{Claimed, Claims};
 use crate::docker::{self, Docker};
 use crate::driver::Driver;
 use crate::images::Images;
@@ -96,6 +98,13 @@ impl World {
         Self { choice: Choice::Podman, engine, engine_is_plausible: true, process, prober }
     }
 
+    /// The same, where containers that the engine has without our labels may have been taken over.
+    #[must_use]
+    pub fn claiming(mut self, claims: Arc<dyn Claims>) -> Self {
+        self.engine = Arc::new(Claimed { driver: self.engine, claims });
+        self
+    }
+
     /// The engine for images.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Driver> {
@@ -139,6 +148,15 @@ impl World {
     #[must_use]
     pub fn is_engine_chosen(&self) -> bool {
         self.choice != Choice::Auto
+    }
+
+    /// Describes a container that somebody else has made.
+    ///
+    /// # Errors
+    /// `MC-C030` when it does not run, or is of a kind that no definition means exactly.
+    pub async fn describe(&self, live: &Observed) -> Result<Description> {
+        let driver = self.driver_named(&live.driver).unwrap_or(&self.engine);
+        crate::adopt::describe(driver.as_ref(), live).await
     }
 
     /// Goes on without an engine that does not answer, unless it was chosen.

@@ -195,6 +195,7 @@ impl Inspected {
             started_at: timestamp(&self.state.started_at),
             restarts: self.restart_count,
             managed: self.label(LABEL_MANAGED) == Some("1"),
+            adopted: false,
             service: self.label(LABEL_SERVICE).map(str::to_owned),
             health: self.label(LABEL_HEALTH).and_then(|text| serde_json::from_str::<Health>(text).ok()),
             image: Some(self.named_image()),

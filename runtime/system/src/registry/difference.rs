@@ -1,7 +1,8 @@
 //! Owns the difference of two JSON values, field by field.
 
 use effect::FieldChange;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// More differences than this are summed up: nobody reads them.
 const MOST: usize = 100;
@@ -27,6 +28,12 @@ pub(super) fn fields(
         });
     }
     changes
+}
+
+/// One field that differs as a whole.
+pub(super) fn of<T: Serialize>(path: &str, before: &T, after: &T) -> FieldChange {
+    let shown = |value: &T| Some(json!(value));
+    FieldChange { path: path.to_owned(), before: shown(before), after: shown(after), replaces: false }
 }
 
 fn objects(
@@ -56,8 +63,6 @@ fn values(path: &str, before: Option<&Value>, after: Option<&Value>, changes: &m
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

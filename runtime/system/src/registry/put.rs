@@ -1,5 +1,7 @@
 //! Owns `registry.put`.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use effect::{
     Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
@@ -16,6 +18,10 @@ use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
 
+/// More containers than this no service takes over.
+const MOST_ADOPTED: usize = 100;
+/// The longest id of an engine.
+const LONGEST_ID: usize = 128;
 /// How many releases of a service are kept unless a call says otherwise.
 const KEPT: u32 = 100;
 
@@ -31,6 +37,9 @@ pub struct Put {
     spec: Map<String, Value>,
     /// The release that this is.
     release: Option<NewRelease>,
+    /// Running containers that mcrun did not make and that belong to the service from now on: the engine's ids by name.
+    /// Takes `containers:write` on each. Left out, those that are recorded stay.
+    adopted: Option<BTreeMap<String, String>>,
     /// The node; this one unless given.
     node: Option<String>,
 }
@@ -62,12 +71,38 @@ impl Declared for Put {
 
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
         check_service_name("service", &self.service)?;
-        Ok(vec![Need::write("registry", &self.service)])
+        let mut needs = vec![Need::write("registry", &self.service)];
+        if self.adopted.as_ref().is_some_and(|adopted| adopted.len() > MOST_ADOPTED) {
+            return Err(Error::new(
+                Code::Argument,
+                format!("field `adopted`: has more than {MOST_ADOPTED} containers"),
+            )
+            .hint("a service is told apart from others by its containers: record several services"));
+        }
+        for (name, id) in self.adopted.iter().flatten() {
+            check_claim(name, id)?;
+            // Whoever says that a container is a service's has it changed and removed as one.
+            needs.push(Need::write("containers", name));
+        }
+        Ok(needs)
     }
 
     fn lease(&self) -> Option<String> {
         Some(self.service.clone())
     }
+}
+
+/// A claim is kept for as long as the service: it is what it looks like, and short.
+fn check_claim(name: &str, id: &str) -> Result<()> {
+    check_service_name("adopted", name)?;
+    if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Error::new(
+            Code::Argument,
+            format!("field `adopted.{name}`: is not the id of a container"),
+        )
+        .hint("`containers.get` tells it in `id`"));
+    }
+    Ok(())
 }
 
 impl Put {
@@ -133,6 +168,11 @@ impl Ensure for Put {
                 replaces: false,
             });
         }
+        let recorded = before.map(|before| before.adopted.clone()).unwrap_or_default();
+        let adopted = self.adopted.clone().unwrap_or_else(|| recorded.clone());
+        if adopted != recorded {
+            fields.push(difference::of("adopted", &recorded, &adopted));
+        }
         if let (Some(before), true) = (before, fields.is_empty()) {
             return Ok(Change::none(Some(before.clone())));
         }
@@ -146,6 +186,7 @@ impl Ensure for Put {
                 Some(_) => Some(latest.unwrap_or(0) + 1),
                 None => before.and_then(|before| before.release),
             },
+            adopted,
         };
         if let (true, Some(release)) = (context.planning(), self.release(context, &after)) {
             let name = release_name(&self.service, release.number);

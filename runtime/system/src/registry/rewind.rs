@@ -19,6 +19,11 @@ pub(super) fn compare(now: Option<&Service>, earlier: Option<&Service>) -> Chang
     if before != after {
         fields.push(FieldChange { path: "version".into(), before, after, replaces: false });
     }
+    let adopted = |service: &Service| service.adopted.clone();
+    let (before, after) = (now.map(adopted).unwrap_or_default(), adopted(earlier));
+    if before != after {
+        fields.push(difference::of("adopted", &before, &after));
+    }
     let action = if now.is_some() { Action::Update } else { Action::Create };
     Change::to(action, Some(earlier.clone()), fields)
 }
