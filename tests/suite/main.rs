@@ -3,8 +3,8 @@
 
 mod adopt;
 mod approvals;
-mod boot;
 mod backups;
+mod boot;
 mod branches;
 mod certs;
 mod check;

@@ -2,8 +2,8 @@
 
 mod adopt;
 mod apply;
-mod boot;
 mod backup;
+mod boot;
 mod build;
 mod cancel;
 mod cause;

@@ -4,8 +4,8 @@
 mod adopt;
 pub mod attach;
 mod cgroup;
-pub mod command_line;
 pub mod claims;
+pub mod command_line;
 pub mod diff;
 pub mod docker;
 pub mod doctor;
