@@ -4,6 +4,21 @@ local services = require("./services")
 
 local edge = {}
 
+--- The public names behind which nothing answers, each with what to look at.
+function edge.broken(platform: services.Platform): { string }
+    local found: { string } = {}
+    for _, public in platform.public do
+        local answers = pcall(function()
+            health.tcp { address = public.backend, within = "2s" }
+        end)
+        if not answers then
+            local what = `{public.hostname}: nothing answers at {public.backend}: is the port published at that address?`
+            table.insert(found, what)
+        end
+    end
+    return found
+end
+
 --- Serves every public name, and tells of those behind which nothing answers: they are as recorded, and broken.
 function edge.serve(platform: services.Platform)
     step("public", function()
@@ -21,13 +36,8 @@ function edge.serve(platform: services.Platform)
                 probe = false,
             }
         end
-        for _, public in platform.public do
-            local answers = pcall(function()
-                health.tcp { address = public.backend, within = "2s" }
-            end)
-            if not answers then
-                log.warn(`{public.hostname}: nothing answers at {public.backend}: is the port published at that address?`)
-            end
+        for _, broken in edge.broken(platform) do
+            log.warn(broken)
         end
     end)
 end

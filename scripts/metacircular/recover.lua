@@ -5,12 +5,20 @@
 --     mcrun recover [--plan] [--only SERVICE]
 --     mcrun scripts/metacircular/recover.lua --allow … [--set inventory=/etc/mcrun/inventory.toml]
 local boot = require("@std/boot")
+local edge = require("./edge")
 local recover = require("@std/recover")
 local services = require("./services")
 
 local platform = services.read(params.inventory)
-local stages: { boot.Stage } = {}
-for _, stage in platform.stages do
-    table.insert(stages, { stage = stage.name, services = stage.services } :: any)
+local here: string = nodes.get({}).name
+
+if here == platform.node then
+    local stages: { boot.Stage } = {}
+    for _, stage in platform.stages do
+        table.insert(stages, { stage = stage.name, services = stage.services } :: any)
+    end
+    recover.run { stages = stages }
 end
-recover.run { stages = stages }
+if here == platform.edge then
+    edge.serve(platform)
+end

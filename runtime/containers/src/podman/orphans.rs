@@ -137,7 +137,11 @@ pub(super) async fn find(client: &Client) -> Result<Vec<Orphan>> {
     let (known, storage) = listed(client).await?;
     let mut stored = store.names();
     stored.retain(|id, _| storage.contains(id));
-    let left = all_left(&store, &stored).into_iter().filter(|(id, _)| !known.contains(id));
+    // A monitor alone is on its way out: it outlives a container that was removed by a moment.
+    let is_left = |id: &String, left: &Left| {
+        !known.contains(id) && (!left.processes.is_empty() || stored.contains_key(id))
+    };
+    let left = all_left(&store, &stored).into_iter().filter(|(id, left)| is_left(id, left));
     let mut orphans: Vec<Orphan> = left.map(|(id, left)| orphan(&store, id, left)).collect();
     orphans.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
     Ok(orphans)
@@ -148,7 +152,6 @@ fn orphan(store: &Store, id: String, left: Left) -> Orphan {
     let bundle = left.monitor.as_ref().map_or(usual.as_path(), |monitor| &monitor.bundle);
     let volumes = store.volumes(bundle);
     let mut processes = left.processes;
-    processes.extend(left.monitor.as_ref().map(|monitor| monitor.pid));
     processes.sort_unstable();
     Orphan { name: left.name.unwrap_or_else(|| id.clone()), id, processes, volumes }
 }
