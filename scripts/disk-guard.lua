@@ -1,7 +1,7 @@
 --!strict
 -- disk-guard.lua: makes room when a disk fills: old images go first, then old snapshots. Data of services is never touched.
 --
--- It looks every quarter of an hour, and when it is told that a disk is filling (`mcrun emit disk.filling`). Where a disk is
+-- It looks every quarter of an hour, and when the daemon tells that a disk is filling. Where a disk is
 -- fuller than `beyond` it removes images that no release and no container needs, and of each folder all but the newest
 -- snapshots. Whatever came of it is told as the event `disk.freed` or, where it is still too full, `disk.full`.
 --

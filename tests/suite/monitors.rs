@@ -117,6 +117,23 @@ fn a_container_that_exits_is_told_of_once_and_what_a_run_stops_is_not() {
 }
 
 #[test]
+fn a_disk_that_fills_is_told_of_once_and_again_when_it_has_room() {
+    let place = Place::new();
+    // Every disk has more in use than nothing, and less than almost everything.
+    place.configure(&format!("{QUICK}disk_beyond = 0\n"));
+    let served = serving(&place);
+    let filling = one(&place, "disk.filling");
+    assert!(filling["used"].as_u64().is_some_and(|used| (1..=100).contains(&used)), "{filling}");
+    assert_eq!(filling["path"], place.state().to_str().unwrap());
+    place.configure(&format!("{QUICK}disk_beyond = 99\n"));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(served.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    one(&place, "disk.free");
+    assert_eq!(named(&place, "disk.filling").len(), 1, "{:?}", events(&place));
+    stop(served);
+}
+
+#[test]
 fn a_container_that_is_started_again_is_told_of() {
     let place = Place::new();
     place.configure(QUICK);

@@ -40,6 +40,16 @@ pub const KNOWN: &[Known] = &[
         fields: &["name", "service", "restarts"],
     },
     Known {
+        name: "disk.filling",
+        meaning: "a disk that services or the daemon write to is fuller than `disk_beyond` says",
+        fields: &["path", "used", "free"],
+    },
+    Known {
+        name: "disk.free",
+        meaning: "a disk that filled has room again",
+        fields: &["path", "used", "free"],
+    },
+    Known {
         name: "drift.detected",
         meaning: "a service is not what the registry says it should be",
         fields: &["service", "differences"],

@@ -5,6 +5,7 @@
 //! Only one look of each kind is under way, each within a time: an engine that is slow has them come later, never pile up.
 
 mod containers;
+mod disks;
 mod drift;
 mod engine;
 mod health;
@@ -12,6 +13,7 @@ mod memory;
 pub mod runs;
 pub mod standing;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +38,15 @@ pub struct Settings {
     pub every: Span,
     /// How often services are compared with the registry.
     pub drift_every: Span,
+    /// The share of a disk in use, in per cent, beyond which it fills.
+    pub disk_beyond: u8,
     /// What is not watched.
     pub off: Vec<Monitor>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { every: Span::seconds(5), drift_every: Span::seconds(600), off: Vec::new() }
+        Self { every: Span::seconds(5), drift_every: Span::seconds(600), disk_beyond: 90, off: Vec::new() }
     }
 }
 
@@ -56,6 +60,10 @@ impl Settings {
         if self.every.0 < shortest || self.drift_every.0 < shortest {
             return Err(Error::new(Code::Config, "[monitors] every and drift_every are at least 100ms")
                 .hint("`off = [\"containers\"]` leaves out what is not to be watched"));
+        }
+        if self.disk_beyond > 99 {
+            return Err(Error::new(Code::Config, "[monitors] disk_beyond is a share in per cent, 99 at the most")
+                .hint("`off = [\"disks\"]` leaves them out"));
         }
         Ok(())
     }
@@ -73,6 +81,8 @@ impl Settings {
 pub enum Monitor {
     /// Containers that exit or restart.
     Containers,
+    /// Disks that fill.
+    Disks,
     /// Services that are not what the registry says.
     Drift,
     /// The container engine.
@@ -123,6 +133,8 @@ pub struct Parts<'a> {
     pub journal: &'a Journal,
     /// This machine.
     pub node: &'a str,
+    /// The state directory.
+    pub state: &'a Path,
     /// The drivers of containers.
     pub world: Arc<World>,
     /// What judges services.
@@ -148,11 +160,15 @@ async fn watch_containers(
 ) {
     let mut memory = Memory::new(parts);
     let (mut engine, mut health) = (engine::Watch::default(), health::Watch::default());
+    let mut disks = disks::Watch::default();
     loop {
         let now = settings();
         let begun = Instant::now();
         let looked = async {
             let seen = containers::Seen::look(parts).await?;
+            if now.watches(Monitor::Disks) {
+                disks.compare(parts, &mut memory, (now.every.0, now.disk_beyond)).await?;
+            }
             if now.watches(Monitor::Engine) {
                 engine.compare(parts, &mut memory, &seen).await?;
             }

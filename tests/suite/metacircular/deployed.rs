@@ -13,7 +13,7 @@ use crate::names::ask;
 use crate::plan_equals_apply::compare;
 
 /// What answers an HTTP request.
-fn visit(at: SocketAddr, path: &str) -> Option<String> {
+pub(super) fn visit(at: SocketAddr, path: &str) -> Option<String> {
     let mut connection = TcpStream::connect_timeout(&at, Duration::from_secs(5)).ok()?;
     connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(connection, "GET {path} HTTP/1.0\r\n\r\n").ok()?;

@@ -76,6 +76,17 @@ impl Engine {
         command
     }
 
+    /// A shell script, for which `podman` is this engine.
+    pub(crate) fn script(&self, file: &Path) -> Command {
+        let mut command = program("sh");
+        command
+            .arg(file)
+            .env("CONTAINERS_CONF", self.at("containers.conf"))
+            .env("CONTAINERS_STORAGE_CONF", self.at("storage.conf"))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// What `podman` with `words` does, whatever it ends with.
     pub(crate) fn tried(&self, words: &[&str]) -> Output {
         self.command().args(words).output().expect("podman is missing: tests/install.sh installs it")

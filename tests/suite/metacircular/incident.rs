@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::platform::{Platform, WRITERS};
-use super::record::CONTAINERS;
+use super::deployed::visit;
+use super::platform::{Platform, WRITERS, ZONE};
+use super::record::{At, CONTAINERS};
 use crate::harness::{Place, Seen, until, until_within};
+use crate::names::ask;
 
 /// For a whole recovery, on a machine that does other things beside it.
 const LONG: Duration = Duration::from_secs(150);
@@ -21,6 +23,10 @@ fn written(platform: &Platform) -> Vec<Vec<(String, u64)>> {
 #[track_caller]
 fn is_whole(platform: &Platform, before: &[Vec<(String, u64)>], lives: usize) {
     platform.is_as_recorded();
+    // A port that is published leads to the container that is there now.
+    for (at, port) in [(At::Overlay, 48080), (At::Loopback, 38080), (At::Overlay, 58080)] {
+        until("it answers", || visit(platform.published(at, port), "/"));
+    }
     assert_eq!(
         platform.engine.monitored().len(),
         CONTAINERS.len(),
@@ -90,7 +96,11 @@ fn the_daemon_notices_by_itself_and_the_playbook_recovers() {
 
     platform.engine.lose_database();
     let before = written(&platform);
+    let name = format!("mcq.{ZONE}");
     until_within(LONG, "the recovery is over", || {
+        // Names do not depend on what is being recovered.
+        let answer = ask::udp(platform.names(), &name, ask::A).expect("names are answered all along");
+        assert_eq!(answer.addresses().len(), 1, "{name}");
         let runs = Place::runs(&platform);
         runs.iter()
             .any(|run| {
@@ -146,5 +156,28 @@ fn after_a_reboot_that_lost_the_database_everything_comes_back() {
     platform.engine.lose_database();
     assert_eq!(platform.engine.monitored(), []);
     recover(&platform);
+    is_whole(&platform, &before, 2);
+}
+
+#[test]
+fn without_mcrun_the_runbook_alone_brings_everything_back() {
+    let mut platform = Platform::new();
+    platform.deploy();
+    let runbook = platform.path().join("runbook.sh");
+    platform.ends(0, &["export-runbook", "--out", runbook.to_str().expect("a plain path")]);
+    platform.engine.lose_database();
+    // The state directory is gone with the machine's disk, say.
+    fs::remove_file(platform.database()).expect("there was a database");
+    let before = written(&platform);
+
+    let refused = platform.engine.script(&runbook).output().expect("sh starts");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("mcq: podman has forgotten it, and it still runs"), "{said}");
+    assert_eq!(platform.engine.podman(&["ps", "--all", "--quiet"]), "", "nothing is made beside what runs");
+
+    let output = platform.engine.script(&runbook).env("ORPHANS", "end").output().expect("sh starts");
+    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
     is_whole(&platform, &before, 2);
 }

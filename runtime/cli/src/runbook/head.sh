@@ -11,7 +11,10 @@ trouble() {
 
 # is_new NAME: whether a container is to be made. One that runs is left alone, one that does not is started as it is.
 is_new() {
-    ENGINE container inspect "$1" >/dev/null 2>&1 || return 0
+    ENGINE container inspect "$1" >/dev/null 2>&1 || {
+        is_free "$1"
+        return
+    }
     if [ "$(ENGINE container inspect --format '{{.State.Running}}' "$1")" = true ]; then
         say "$1: runs already, left as it is"
     elif ENGINE start "$1" >/dev/null; then

@@ -13,6 +13,9 @@ use super::{Container, Runbook, Service};
 use crate::render;
 
 const HEAD: &str = include_str!("head.sh");
+const ORPHANS: &str = include_str!("orphans.sh");
+/// Another engine keeps what it knows with each container.
+const NO_ORPHANS: &str = "is_free() { return 0; }\n";
 /// Before the name of a secret in an environment variable.
 const PREFIX: &str = "MCRUN_SECRET_";
 
@@ -83,6 +86,9 @@ impl Script {
             super::NAME
         ));
         self.comment("");
+        if matches!(self.dialect, Dialect::Podman) {
+            self.comment("Where podman has lost its database, ORPHANS=end has it end what still runs of each container first.");
+        }
         self.comment("What runs is left as it is; volumes and images are taken as they are. It ends with 1 when something is");
         self.comment("left to be done by hand. mcrun writes it anew whenever its registry changes: changes made here are lost.");
         let names: Vec<&str> = runbook.services.iter().map(|service| service.name.as_str()).collect();
@@ -99,6 +105,8 @@ impl Script {
         }
         self.line("");
         self.text.push_str(&HEAD.replace("ENGINE", engine));
+        self.line("");
+        self.text.push_str(if matches!(self.dialect, Dialect::Podman) { ORPHANS } else { NO_ORPHANS });
         let has_image = |container: &Container| {
             container.recorded.as_ref().is_ok_and(|recorded| recorded.spec.image.is_some())
         };

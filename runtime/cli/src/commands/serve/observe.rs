@@ -46,6 +46,7 @@ pub(super) async fn monitor(app: &App, shutdown: watch::Receiver<bool>) {
     let parts = monitors::Parts {
         journal: &app.journal,
         node: &app.node,
+        state: &app.state,
         world: wiring::containers(app),
         judge: &Judging(app),
         metrics: Metrics::shared(),
