@@ -148,14 +148,22 @@ fn a_recovery_that_is_killed_again_and_again_goes_on_and_never_has_two_writers()
 }
 
 #[test]
-fn after_a_reboot_that_lost_the_database_everything_comes_back() {
+fn after_a_reboot_that_lost_the_database_and_the_owner_of_its_volumes_everything_comes_back() {
+    use std::os::unix::fs::MetadataExt as _;
     let mut platform = Platform::new();
     platform.deploy();
     let before = written(&platform);
     platform.engine.reboot();
     platform.engine.lose_database();
     assert_eq!(platform.engine.monitored(), []);
-    recover(&platform);
+    // The engine's user had another number before.
+    let records = platform.volume("mcq").join("records");
+    std::os::unix::fs::chown(&records, Some(995), Some(995)).expect("tests run as root");
+    let seen = platform.ends(2, &["recover", "--owner", "995"]);
+    assert!(seen.stderr.contains("is not OLD=NEW"), "{seen}");
+    platform.ends(0, &["recover", "--owner", "995:995=850:850"]);
+    let owner = fs::metadata(&records).expect("it is there");
+    assert_eq!((owner.uid(), owner.gid()), (850, 850));
     is_whole(&platform, &before, 2);
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Recover {
     /// Bring back only this service.
     #[arg(long, value_name = "SERVICE")]
     pub(crate) only: Option<String>,
+    /// Give volumes away whose owner has another number now: `995:995=850:850`.
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) owner: Option<String>,
     #[command(flatten)]
     pub(crate) how: How,
     #[command(flatten)]

@@ -2,8 +2,8 @@
 //! one, else in the order in which services were first deployed.
 
 use effect::policy::Grants;
-use effect::{Mode, Result};
-use serde_json::{Value, json};
+use effect::{Code, Error, Mode, Result};
+use serde_json::{Map, Value, json};
 
 use super::boot::beside_configuration;
 use super::{evaluate, services};
@@ -14,12 +14,13 @@ use crate::exit::Exit;
 const SCRIPT: &str = "require(\"@std/recover\").run()\n";
 
 pub(super) async fn recover(app: &App, recover: &Recover) -> Result<Exit> {
+    let params = params(recover)?;
     let own = beside_configuration(app, "recover.lua").filter(|file| file.is_file());
     let job = match own {
         Some(file) => {
-            let only = recover.only.iter().map(|service| format!("only={}", Value::from(service.as_str())));
+            let settings = params.iter().map(|(name, value)| format!("{name}={value}"));
             let script = arguments::Script {
-                set: only.collect(),
+                set: settings.collect(),
                 ..arguments::Script::of(file, recover.grants.clone())
             };
             if recover.how.plan {
@@ -29,7 +30,7 @@ pub(super) async fn recover(app: &App, recover: &Recover) -> Result<Exit> {
             return evaluate::run(app, &script, recover.wait.patience(), recover.how.json).await;
         }
         None => evaluate::Job {
-            params: json!({ "only": recover.only }),
+            params: params.into(),
             patience: recover.wait.patience(),
             ..evaluate::shipped_job(app, "recover", SCRIPT, Vec::new(), granted(app, recover).await?)?
         },
@@ -40,6 +41,21 @@ pub(super) async fn recover(app: &App, recover: &Recover) -> Result<Exit> {
     }
     let name = job.name.clone();
     evaluate::start(app, job, std::path::Path::new(&name), recover.how.json).await
+}
+
+/// What the script is told.
+fn params(recover: &Recover) -> Result<Map<String, Value>> {
+    let mut params = Map::new();
+    params.extend(recover.only.iter().map(|only| ("only".to_owned(), only.clone().into())));
+    if let Some(owner) = &recover.owner {
+        let Some((from, to)) = owner.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty())
+        else {
+            return Err(Error::new(Code::Usage, format!("`--owner {owner}` is not OLD=NEW"))
+                .hint("`--owner 995:995=850:850`; `ls -n` shows the numbers of owners"));
+        };
+        params.insert("owner".to_owned(), json!({ "from": from, "to": to }));
+    }
+    Ok(params)
 }
 
 /// What every run was granted that recorded a service, and what is added by hand: a record is a script's word, and must

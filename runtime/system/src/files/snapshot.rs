@@ -16,7 +16,7 @@ mod take;
 mod tests;
 mod unpack;
 mod verify;
-mod walk;
+pub(super) mod walk;
 
 pub use list::Snapshots;
 pub use restore::Restore;

@@ -17,13 +17,13 @@ const DEEPEST: usize = 256;
 const LONGEST: usize = 4096;
 
 /// Something in a folder.
-pub(super) struct Found<'a> {
+pub(in super::super) struct Found<'a> {
     /// Relative to the folder that is packed; never empty.
-    pub(super) path: &'a [u8],
+    pub(in super::super) path: &'a [u8],
     /// Its name in its own folder, which is open.
-    pub(super) name: &'a CStr,
-    pub(super) above: BorrowedFd<'a>,
-    pub(super) stat: Stat,
+    pub(in super::super) name: &'a CStr,
+    pub(in super::super) above: BorrowedFd<'a>,
+    pub(in super::super) stat: Stat,
 }
 
 /// One folder on the way down.
@@ -35,7 +35,7 @@ struct Level {
 }
 
 /// Visits everything beneath `folder`, folders before what lies in them. Tells how much vanished on the way.
-pub(super) fn walk(
+pub(in super::super) fn walk(
     folder: OwnedFd,
     root: &Path,
     visit: &mut dyn FnMut(&Found<'_>) -> Result<()>,
