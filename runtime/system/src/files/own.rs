@@ -31,9 +31,9 @@ pub struct Own {
     /// The folder, absolute or relative to the script's folder. Links and `..` are refused.
     path: String,
     /// Whose it was, by numbers: `"995:995"`.
-    from: String,
+    was: String,
     /// Whose it is to be: `"850:850"`, or by name.
-    to: Wish,
+    owner: Wish,
     /// The node; this one unless given.
     node: Option<String>,
 }
@@ -49,11 +49,11 @@ pub struct Owned {
 
 impl Own {
     fn owners(&self) -> Result<(Owner, Owner)> {
-        let from = Owner::parse(&self.from).ok_or_else(|| {
-            Error::new(Code::Argument, format!("field `from`: `{}` is not USER:GROUP by numbers", self.from))
-                .hint("`ls -n` shows the numbers of owners: write `from = \"995:995\"`")
+        let from = Owner::parse(&self.was).ok_or_else(|| {
+            Error::new(Code::Argument, format!("field `was`: `{}` is not USER:GROUP by numbers", self.was))
+                .hint("`ls -n` shows the numbers of owners: write `was = \"995:995\"`")
         })?;
-        Ok((from, self.to.resolve()?))
+        Ok((from, self.owner.resolve()?))
     }
 }
 
@@ -61,7 +61,7 @@ impl Declared for Own {
     const NAME: &'static str = "files.own";
     const CAPABILITY: &'static str = "files:write:PATH/**";
     const EXAMPLE: &'static str = "files.directory { path = \"data\" }\n\
-        files.own { path = \"data\", from = \"995:995\", to = \"850:850\" }";
+        files.own { path = \"data\", was = \"995:995\", owner = \"850:850\" }";
     type World = World;
     type Output = Ensured<Owned>;
 
