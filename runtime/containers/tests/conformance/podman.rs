@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use containers::{Action, Driver as _, Secrets, Spec, check_ownership, podman};
+use containers::{Action, Driver as _, Orphan, Secrets, Spec, check_ownership, podman};
 use effect::Code;
 use effect::units::Size;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,6 +62,25 @@ async fn a_named_volume_outlives_its_container() {
     assert!(left.lines().any(|name| name == volume));
     assert!(!left.lines().any(|name| name == anonymous), "the image's own volume goes with its container");
     podman_command(&["volume", "rm", &volume]);
+}
+
+#[tokio::test]
+async fn what_podman_knows_is_no_orphan_and_is_never_ended_as_one() {
+    let bench = Bench::podman();
+    let spec = bench.sleeping("known");
+    bench.ensured(&spec).await;
+    let known = bench.inspect(&spec).await.unwrap();
+    let orphans = bench.driver.orphans().await.unwrap();
+    assert!(orphans.iter().all(|orphan| orphan.id != known.id));
+    let taken = Orphan {
+        name: spec.name.clone(),
+        id: known.id.clone(),
+        processes: Vec::new(),
+        volumes: Vec::new(),
+    };
+    let error = bench.driver.release(&taken, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.code, Code::OrphanLives);
+    assert_eq!(bench.inspect(&spec).await.unwrap().pid, known.pid);
 }
 
 #[tokio::test]
