@@ -2,8 +2,8 @@
 -- disk-guard.lua: makes room when a disk fills: old images go first, then old snapshots. Data of services is never touched.
 --
 -- It looks every quarter of an hour, and when the daemon tells that a disk is filling. Where a disk is
--- fuller than `beyond` it removes images that no release and no container needs, and of each folder all but the newest
--- snapshots. Whatever came of it is told as the event `disk.freed` or, where it is still too full, `disk.full`.
+-- fuller than `beyond` it removes images that no release and no container needs, and where snapshots lie on such a disk, of each
+-- folder all but the newest. Whatever came of it is told as the event `disk.freed` or, where it is still too full, `disk.full`.
 --
 --     mcrun start disk-guard --beyond 80 --keep 3
 --
@@ -14,12 +14,16 @@
 local prune = require("@std/prune")
 local snapshot = require("@std/snapshot")
 
+local function is_full(path: string): boolean
+    local room = files.space { path = path }
+    return math.max(room.used, room.inodes_used) * 100 > params.beyond
+end
+
 --- The disks that are fuller than they may be, by a path on each.
 local function full(): { string }
     local found: { string } = {}
     for _, path in string.split(params.paths, ",") do
-        local room = files.space { path = path }
-        if math.max(room.used, room.inodes_used) * 100 > params.beyond then
+        if is_full(path) then
             table.insert(found, path)
         end
     end
@@ -67,7 +71,7 @@ return playbook {
         end
         log.warn("a disk is too full", { paths = before })
         local images, bytes = prune.images(params.releases)
-        local snapshots = if #full() > 0 then remove_snapshots() else 0
+        local snapshots = if #full() > 0 and is_full(params.folder) then remove_snapshots() else 0
         local still = full()
         local told = { paths = before, still = still, images = images, bytes = bytes, snapshots = snapshots }
         notify.event { name = if #still > 0 then "disk.full" else "disk.freed", data = told }

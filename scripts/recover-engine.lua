@@ -13,6 +13,19 @@
 --     scripts = ["containers", "images", "ports", "health", "routes", "dns", "certs", "registry", "files:write:/srv/**"]
 local recover = require("@std/recover")
 
+--- Whether a recorded container is not there.
+local function lacks(there: { [string]: boolean }): boolean
+    for _, service in registry.list {} do
+        local spec: any = service.spec
+        for _, container in if type(spec) == "table" then spec.containers or {} else {} do
+            if not there[container.name] then
+                return true
+            end
+        end
+    end
+    return false
+end
+
 return playbook {
     name = "recover-engine",
     description = "Brings every deployed service back after the container engine has lost it",
@@ -24,10 +37,17 @@ return playbook {
     catch_up = "once",
     timeout = "24h",
     run = function(event: any)
-        -- An engine that only starts anew answers soon, and nothing is to be recovered.
+        local there: { [string]: boolean } = {}
         retry({ times = 60, backoff = "1s..30s" }, function()
-            containers.list {}
+            for _, found in containers.list {} do
+                there[found.name] = true
+            end
         end)
+        -- An engine that only started anew has lost nothing, and what was stopped is to stay so.
+        if event.kind == "event" and not lacks(there) then
+            log.info("the engine has everything again")
+            return
+        end
         if params.ask and event.kind == "event" then
             pause { reason = "the container engine has lost what it knew: `mcrun recover --plan` shows what would be done" }
         end

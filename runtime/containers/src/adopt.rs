@@ -168,7 +168,12 @@ fn check_words(spec: &Spec) -> Result<()> {
         let value = value.filter(|value| !value.starts_with('-'))?;
         (option.starts_with('-') && looks_secret(option, value)).then_some(option)
     });
-    let hidden = words.iter().any(|word| is_secret_text(word)).then_some("a word");
+    // A word may be a line of a shell.
+    let assigns = |text: &str| {
+        let mut parts = text.split_whitespace().filter_map(|part| part.split_once('='));
+        parts.any(|(name, value)| looks_secret(name, value))
+    };
+    let hidden = words.iter().any(|word| is_secret_text(word) || assigns(word)).then_some("a word");
     if let Some(what) = option.or(hidden) {
         return Err(refusal(&spec.name, &format!("its command line has a secret in it: {what}"))
             .hint("give it to the program as a file or variable, and start the container anew"));
@@ -206,11 +211,16 @@ fn looks_secret(name: &str, value: &str) -> bool {
         name.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let is_named = words.clone().any(|word| {
         SECRET_WORDS.contains(&word)
-            || ["PASSWORD", "SECRET", "TOKEN"].iter().any(|known| word.ends_with(known))
+            || ["PASSWORD", "PASSWD", "PASS", "SECRET", "TOKEN"].iter().any(|known| word.ends_with(known))
+    });
+    // A key is often a file; what is called a password is none, unless its name says so.
+    let may_be_path = words.clone().all(|word| {
+        let is_said = |known: &&str| word.ends_with(*known);
+        word == "KEY" || !["PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "SECRET", "TOKEN"].iter().any(is_said)
     });
     // The path of a file and a plain switch give nothing away.
     let is_place = words.next_back().is_some_and(|word| ["FILE", "PATH", "DIR"].contains(&word))
-        || (value.starts_with('/') && !value.contains(char::is_whitespace) && value.len() < 128);
+        || (may_be_path && value.starts_with('/') && !value.contains(char::is_whitespace) && value.len() < 128);
     let is_switch = ["true", "false", "yes", "no", "on", "off", "0", "1"].contains(&value);
     (is_named && !is_place && !is_switch) || is_secret_text(value)
 }

@@ -437,7 +437,9 @@ impl<D: Dialect> Driver for Engine<D> {
 
     async fn release(&self, orphan: &Orphan, timeout: Duration) -> Result<()> {
         D::release(&self.client, orphan, timeout).await?;
-        Store::new(self.name(), &orphan.name).clear()
+        // The secrets of one that was made again under the name are its own.
+        let is_free = crate::spec::is_name(&orphan.name) && self.inspect_raw(&orphan.name).await?.is_none();
+        if is_free { Store::new(self.name(), &orphan.name).clear() } else { Ok(()) }
     }
 
     async fn ping(&self) -> Result<String> {

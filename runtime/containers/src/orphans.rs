@@ -6,6 +6,7 @@ use effect::{Code, Error};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::process::resolved;
 use crate::spec::{Source, Spec};
 
 /// The leavings of a container that its engine no longer knows.
@@ -46,11 +47,11 @@ impl Orphan {
             return None;
         }
         let mounts = spec.mounts().unwrap_or_default();
-        let held = mounts.iter().filter(|mount| !mount.read_only).find_map(|mount| match &mount.source {
-            Source::Host(path) => {
-                self.volumes.iter().find(|volume| overlap(Path::new(volume), Path::new(path)))
-            }
-            _ => None,
+        let held = mounts.iter().filter(|mount| !mount.read_only).find_map(|mount| {
+            self.volumes.iter().find(|volume| match &mount.source {
+                Source::Host(path) => overlap(&resolved(Path::new(volume)), &resolved(Path::new(path))),
+                Source::Volume(name) => *volume == "/" || volume.ends_with(&format!("/volumes/{name}/_data")),
+            })
         })?;
         Some(refused(format!(
             "`{}` would be a second writer on {held}: the orphan `{}` has it",
@@ -106,6 +107,9 @@ mod tests {
             assert!(said.contains("a second writer on /srv/mcr"), "{said}");
         }
         assert_eq!(message(&orphan(&[7]), &spec("mcr-web", "/srv/mcr:/data:ro")), None);
+        let named = Orphan { volumes: vec!["/var/lib/containers/storage/volumes/db/_data".into()], ..orphan(&[7]) };
+        assert!(message(&named, &spec("mcr-web", "db:/data")).is_some());
+        assert_eq!(message(&named, &spec("mcr-web", "db2:/data")), None);
         assert_eq!(message(&orphan(&[7]), &spec("mcr-web", "/srv/mcr2:/data")), None);
     }
 }

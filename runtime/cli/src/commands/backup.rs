@@ -30,7 +30,7 @@ pub(super) async fn backup(app: &App, wish: Wish) -> Result<Exit> {
     let passphrase = if is_sealed { Some(required(&app.global, &wish.passphrase)?) } else { None };
     let taken = app.clock.now();
     let out = wish.out.unwrap_or_else(|| backup::default_name(&app.node, taken, is_sealed).into());
-    let out = whole(&out)?;
+    let out = whole(&out, &app.state)?;
     let taking = Taking {
         out: out.clone(),
         node: app.node.clone(),
@@ -168,11 +168,16 @@ fn required(global: &Global, given: &Passphrase) -> Result<Zeroizing<String>> {
 }
 
 /// The absolute path of a file whose folder is there, whatever links lead to it: it is the operator's own.
-fn whole(file: &Path) -> Result<PathBuf> {
+fn whole(file: &Path, state: &Path) -> Result<PathBuf> {
     let wrong = |cause: &dyn std::fmt::Display| {
         Error::new(Code::Usage, format!("`{}` cannot be written", file.display())).because(cause)
     };
     let name = file.file_name().ok_or_else(|| wrong(&"it names no file"))?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(folder.canonicalize().map_err(|error| wrong(&error))?.join(name))
+    let folder = folder.canonicalize().map_err(|error| wrong(&error))?;
+    // Each backup would hold all that were taken before it.
+    if state.canonicalize().is_ok_and(|state| folder.starts_with(state)) {
+        return Err(wrong(&"it lies in the state directory itself").hint("name another place with `--out`"));
+    }
+    Ok(folder.join(name))
 }

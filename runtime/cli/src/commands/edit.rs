@@ -73,14 +73,16 @@ pub(super) async fn recorded_file(app: &App, service: &str) -> Result<Option<Pat
     let prefix = format!("{service}/");
     let releases = app.journal.records("release", Some(&app.node)).await?;
     // Their names sort as their numbers do.
-    for release in releases.iter().rev().filter(|release| release.name.starts_with(&prefix)) {
-        let value: Value = serde_json::from_str(&release.value).unwrap_or_default();
-        if let Some(file) = value["details"]["file"].as_str().map(PathBuf::from)
-            && file.is_absolute()
-            && file.is_file()
-        {
-            return Ok(Some(file));
-        }
+    let of_service = releases.iter().rev().filter(|release| release.name.starts_with(&prefix));
+    let mut details = of_service
+        .map(|release| serde_json::from_str::<Value>(&release.value).unwrap_or_default()["details"].take());
+    // Only the newest that is no rollback says how the service is described now.
+    let newest = details.find(|details| details["rolled_back_to"].is_null()).unwrap_or_default();
+    if let Some(file) = newest["file"].as_str().map(PathBuf::from)
+        && file.is_absolute()
+        && file.is_file()
+    {
+        return Ok(Some(file));
     }
     let record = app.journal.record("service", &app.node, service).await?;
     let Some(run) = record.and_then(|record| record.run) else { return Ok(None) };

@@ -160,7 +160,7 @@ impl World {
     }
 
     /// Goes on without an engine that does not answer, unless it was chosen.
-    fn tolerate<T>(&self, answer: Result<T>) -> Result<Option<T>> {
+    pub(super) fn tolerate<T>(&self, answer: Result<T>) -> Result<Option<T>> {
         match answer {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.code == Code::EngineUnavailable && self.choice == Choice::Auto => {

@@ -9,13 +9,14 @@ mod process;
 mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use effect::Result;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::process::{Monitor, containers_of_processes, monitors};
+use self::process::{Monitor, children, containers_of_processes, is_in_own_namespace, monitors};
 use crate::engine::client::{Call, Client};
 use crate::orphans::Orphan;
 use crate::spec::Spec;
@@ -51,6 +52,19 @@ impl Store {
         self.containers().join(id)
     }
 
+    /// Whether a monitor is this store's: of this machine's own processes, of the user whose store it is.
+    fn is_own(&self, monitor: &Monitor) -> bool {
+        let owner = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
+        let is_plain = monitor.bundle.components().all(|part| part != Component::ParentDir);
+        let user = owner(Path::new(&format!("/proc/{}", monitor.pid)));
+        is_plain
+            && monitor.bundle.starts_with(&self.graph_root)
+            && crate::spec::is_name(&monitor.name)
+            && is_in_own_namespace(monitor.pid)
+            && user.is_some()
+            && user == owner(&self.graph_root)
+    }
+
     /// The names of its containers, from its own list, which outlives podman's database.
     fn names(&self) -> BTreeMap<String, String> {
         #[derive(Deserialize)]
@@ -67,7 +81,8 @@ impl Store {
     /// The paths of this machine that a container may write to, from the description that its runtime was given.
     fn volumes(&self, bundle: &Path) -> Vec<String> {
         let text = std::fs::read(bundle.join("config.json")).unwrap_or_default();
-        let config: Value = serde_json::from_slice(&text).unwrap_or_default();
+        // What cannot be read may write anywhere.
+        let Ok(config) = serde_json::from_slice::<Value>(&text) else { return vec!["/".to_owned()] };
         let is_own = |path: &Path| path.starts_with(&self.run_root) || path.starts_with(self.containers());
         let mounts = config["mounts"].as_array().into_iter().flatten().filter(|mount| {
             let options = mount["options"].as_array().into_iter().flatten();
@@ -89,16 +104,23 @@ struct Left {
 /// Everything of this store that runs, or whose storage is there, whether podman knows it or not.
 fn all_left(store: &Store, stored: &BTreeMap<String, String>) -> BTreeMap<String, Left> {
     let mut left: BTreeMap<String, Left> = BTreeMap::new();
-    for monitor in monitors().into_iter().filter(|monitor| monitor.bundle.starts_with(&store.graph_root)) {
+    for monitor in monitors().into_iter().filter(|monitor| store.is_own(monitor)) {
         let entry = left.entry(monitor.id.clone()).or_default();
-        entry.name = Some(monitor.name.clone());
-        entry.monitor = Some(monitor);
+        // A program that runs inside the container has a monitor too, without a description of its own.
+        if entry.monitor.is_none() || monitor.bundle.join("config.json").is_file() {
+            entry.name = Some(monitor.name.clone());
+            entry.monitor = Some(monitor);
+        }
     }
     for (id, processes) in containers_of_processes() {
         // One of another store, such as another user's, has its folder elsewhere.
         if left.contains_key(&id) || store.folder(&id).is_dir() {
             left.entry(id).or_default().processes = processes;
         }
+    }
+    // Where containers have no groups of their own, what runs are the children of their monitor.
+    for one in left.values_mut().filter(|one| one.processes.is_empty()) {
+        one.processes = one.monitor.as_ref().map(|monitor| children(monitor.pid)).unwrap_or_default();
     }
     for (id, name) in stored {
         left.entry(id.clone()).or_default().name.get_or_insert_with(|| name.clone());
@@ -134,14 +156,18 @@ async fn listed(client: &Client) -> Result<(BTreeSet<String>, BTreeSet<String>)>
 /// All orphans, in the order of their names.
 pub(super) async fn find(client: &Client) -> Result<Vec<Orphan>> {
     let store = Store::of(client).await?;
-    let (known, storage) = listed(client).await?;
+    let (_, storage) = listed(client).await?;
     let mut stored = store.names();
+    stored.retain(|id, _| storage.contains(id));
+    let left = all_left(&store, &stored);
+    // Asked after the look: what was made meanwhile is known by now.
+    let (known, storage) = listed(client).await?;
     stored.retain(|id, _| storage.contains(id));
     // A monitor alone is on its way out: it outlives a container that was removed by a moment.
     let is_left = |id: &String, left: &Left| {
         !known.contains(id) && (!left.processes.is_empty() || stored.contains_key(id))
     };
-    let left = all_left(&store, &stored).into_iter().filter(|(id, left)| is_left(id, left));
+    let left = left.into_iter().filter(|(id, left)| is_left(id, left));
     let mut orphans: Vec<Orphan> = left.map(|(id, left)| orphan(&store, id, left)).collect();
     orphans.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
     Ok(orphans)

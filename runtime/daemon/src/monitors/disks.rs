@@ -10,6 +10,7 @@ use effect::Result;
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::Parts;
@@ -27,6 +28,8 @@ const PREFIX: &str = "disk/";
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     looked: Option<Instant>,
+    /// A look that is not over: a file system may never answer, and no second look is begun beside it.
+    pending: Option<JoinHandle<BTreeMap<String, Disk>>>,
 }
 
 /// How full a disk is.
@@ -58,8 +61,12 @@ impl Watch {
         self.looked = Some(Instant::now());
         let mut paths = volumes(parts).await?;
         paths.insert(0, parts.state.to_owned());
-        let look = tokio::task::spawn_blocking(move || disks(&paths));
-        let Ok(Ok(disks)) = timeout(PATIENCE, look).await else {
+        let look = self.pending.get_or_insert_with(|| tokio::task::spawn_blocking(move || disks(&paths)));
+        let answered = timeout(PATIENCE, look).await;
+        if answered.is_ok() {
+            self.pending = None;
+        }
+        let Ok(Ok(disks)) = answered else {
             tracing::warn!("a file system of a volume does not answer");
             return Ok(());
         };
@@ -119,7 +126,7 @@ fn look(path: &Path) -> Option<Disk> {
     let room = statvfs(path).ok()?;
     // What only root may write counts as used, as `df` has it.
     let blocks = share(room.f_blocks.saturating_sub(room.f_bfree), room.f_bavail);
-    let inodes = if room.f_files == 0 { 0 } else { share(room.f_files - room.f_ffree, room.f_favail) };
+    let inodes = if room.f_files == 0 { 0 } else { share(room.f_files.saturating_sub(room.f_ffree), room.f_favail) };
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     Some(Disk { path: path.to_owned(), used: blocks.max(inodes), free })
 }

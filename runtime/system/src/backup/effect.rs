@@ -160,10 +160,18 @@ impl Ensure for Backup {
     }
 }
 
+/// What a restore reads of a passphrase's file.
+const LONGEST_PASSPHRASE: usize = 1024;
+
 /// A passphrase is text; the line end that its file has does not belong to it.
 fn text_of(value: &[u8]) -> Result<Zeroizing<String>> {
     let text = std::str::from_utf8(value).map(|text| text.trim_end_matches(['\r', '\n']));
     match text {
+        Ok(text) if text.contains(['\n', '\r']) || text.len() > LONGEST_PASSPHRASE => Err(Error::new(
+            Code::Argument,
+            "field `passphrase`: it has more than one line, or more than 1024 bytes",
+        )
+        .hint("`mcrun restore` takes one line, and would not open it")),
         Ok(text) if !text.is_empty() => Ok(Zeroizing::new(text.to_owned())),
         _ => Err(Error::new(Code::Argument, "`registry.backup`: the passphrase is empty or no text")),
     }

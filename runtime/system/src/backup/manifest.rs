@@ -108,8 +108,9 @@ pub(super) enum Rule {
 /// The rule for a path relative to the state directory.
 pub(super) fn rule(path: &str) -> Rule {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    // Beneath `process` folders are called as containers are.
     let is_passing = name.starts_with('.')
-        || [".lock", ".log", ".sock", ".draft", ".db", ".db-wal", ".db-shm", ".db-journal"]
+        || folder != "process" && [".lock", ".log", ".sock", ".draft", ".db", ".db-wal", ".db-shm", ".db-journal"]
             .iter()
             .any(|ending| name.ends_with(ending));
     let is_leaved = match path.split('/').next() {

@@ -67,7 +67,10 @@ pub fn restore(file: &Path, ask: Ask<'_>, state: &Path) -> Result<Restored> {
     // A folder takes the place of an empty one, and of no other.
     match fs::rename(&place.0, state) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => refuse_taken(state)?,
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            refuse_taken(state)?;
+            return Err(taken_error(state, "somebody put something into it meanwhile"));
+        }
         Err(error) => return Err(failed("put the backup in place at", state, &error)),
     }
     let synced = || File::open(above)?.sync_all();

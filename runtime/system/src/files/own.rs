@@ -7,7 +7,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use effect::{Action, Applied, Change, Code, Context, Declared, Ensured, Error, FieldChange, Need, Result};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,11 @@ use super::{blocking, key, object, resolve};
 use crate::World;
 use crate::node::only_local;
 
-/// The bits that a change of owner takes from a file.
-const SPECIAL: u32 = 0o6000;
-
 /// Gives what belongs to one owner in a tree to another: the folder itself and everything beneath it, as after the number
 /// of a user was changed. What belongs to others stays theirs.
 ///
-/// Links are given themselves and never followed; other file systems beneath the folder are left alone.
+/// Links are given themselves and never followed; other file systems beneath the folder are left alone. Programs lose their
+/// set-user-ID and set-group-ID bits, as with `chown`: whose program it was must not become a program of another's rights.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {
@@ -148,14 +146,15 @@ fn visit(path: &Path, from: Owner, to: Owner, purpose: Purpose) -> Result<Option
         }
         let user = user.then(|| Uid::from_raw(to.user));
         let group = group.then(|| Gid::from_raw(to.group));
-        rustix::fs::chownat(above, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failed("give away", shown, errno))?;
-        // The kernel takes these from a file whose owner changes; they were meant.
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & SPECIAL != 0 {
-            rustix::fs::chmodat(above, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
-                .map_err(|errno| failed("keep the mode of", shown, errno))?;
+        // The owner may still change the tree: what is given away is exactly what was looked at, by a descriptor.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(above, name, flags, Mode::empty()) else { return Ok(()) };
+        let now = rustix::fs::fstat(&file).map_err(|errno| failed("look at", shown, errno))?;
+        if identity(&now) != identity(stat) {
+            return Ok(());
         }
-        Ok(())
+        rustix::fs::chownat(&file, c"", user, group, AtFlags::EMPTY_PATH)
+            .map_err(|errno| failed("give away", shown, errno))
     };
     let folder = open(&place)?;
     walk(folder, path, &mut |found| {
@@ -165,6 +164,10 @@ fn visit(path: &Path, from: Owner, to: Owner, purpose: Purpose) -> Result<Option
     // The folder itself comes last: one that is cut finds the same tree.
     one(place.folder.as_fd(), &place.name, &root, path)?;
     Ok(Some(Owned { path: path.to_string_lossy().into_owned(), entries }))
+}
+
+fn identity(stat: &Stat) -> (u64, u64, u32, u32) {
+    (stat.st_dev, stat.st_ino, stat.st_uid, stat.st_gid)
 }
 
 fn open(place: &Place) -> Result<OwnedFd> {
@@ -216,7 +219,7 @@ mod tests {
         }
         assert_eq!(owner(&root.join("other")), (1000, 851));
         assert_eq!(owner(&outside), (995, 995), "a link leads nowhere");
-        assert_eq!(std::fs::metadata(root.join("tool")).unwrap().mode() & 0o7777, 0o4755);
+        assert_eq!(std::fs::metadata(root.join("tool")).unwrap().mode() & 0o7777, 0o755, "no program of the new owner's rights");
         assert_eq!(visit(&root.join("missing"), OLD, NEW, Purpose::Count).unwrap(), None);
     }
 }

@@ -41,6 +41,7 @@ fn container_of_group(groups: &str) -> Option<String> {
     let mut parts = paths.flat_map(|path| path.split('/'));
     parts.find_map(|part| {
         let id = part.strip_prefix("libpod-")?;
+        let id = id.strip_prefix("payload-").unwrap_or(id);
         let id = id.strip_suffix(".scope").unwrap_or(id);
         is_id(id).then(|| id.to_owned())
     })
@@ -102,6 +103,20 @@ pub(super) fn is_first(pid: u32) -> bool {
     })
 }
 
+/// Whether a process is of this machine, and not inside something that has processes of its own.
+pub(super) fn is_in_own_namespace(pid: u32) -> bool {
+    let status = read(pid, "status").unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    pids.is_some_and(|pids| pids.split_whitespace().count() == 1)
+}
+
+/// The children of a process.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    let text = read(pid, &format!("task/{pid}/children")).unwrap_or_default();
+    String::from_utf8_lossy(&text).split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Sends `signal` to a process where `is_meant` still says that it is the one meant; false where it is gone.
 pub(super) fn signal(pid: u32, signal: Signal, is_meant: impl Fn(u32) -> bool) -> bool {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
@@ -125,6 +140,7 @@ mod tests {
         for groups in [
             format!("9:name=systemd:/libpod_parent/libpod-{outer}\n0::/"),
             format!("0::/machine.slice/libpod-{outer}.scope/container"),
+            format!("0::/system.slice/web.service/libpod-payload-{outer}"),
             format!("0::/libpod_parent/libpod-{outer}/libpod_parent/libpod-{inner}"),
         ] {
             assert_eq!(container_of_group(&groups).as_ref(), Some(&outer), "{groups}");

@@ -10,7 +10,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::process::{container_of, is_first, is_monitor, monitors, processes_of, signal};
+use super::process::{Monitor, children, container_of, is_first, is_monitor, monitors, processes_of, signal};
 use super::{Store, listed, network};
 use crate::engine::client::{CALL_TIMEOUT, Call, Client};
 use crate::orphans::Orphan;
@@ -26,8 +26,18 @@ pub(in crate::podman) async fn release(client: &Client, orphan: &Orphan, timeout
         return Err(stuck(orphan, "podman knows the container again"));
     }
     end_processes(orphan, timeout).await?;
-    end_monitor(orphan).await?;
+    let is_watched = |monitor: &Monitor| {
+        store.is_own(monitor) && monitor.id == orphan.id && !children(monitor.pid).is_empty()
+    };
+    if monitors().iter().any(is_watched) {
+        return Err(stuck(orphan, "its monitor has processes that are in no control group of podman"));
+    }
+    end_monitor(&store, orphan).await?;
     network::tear_down(&orphan.id).await.map_err(|cause| stuck(orphan, cause))?;
+    // It may take long until here.
+    if listed(client).await?.0.contains(&orphan.id) {
+        return Err(stuck(orphan, "podman knows the container again"));
+    }
     unmount_all(&store.folder(&orphan.id)).map_err(|cause| stuck(orphan, cause))?;
     let call = Call::delete(format!("/containers/{}?force=true", orphan.id)).within(4 * CALL_TIMEOUT);
     client.call(&call).await?.accept(&format!("remove what is left of `{}`", orphan.name), &[404])?;
@@ -67,8 +77,9 @@ async fn end_processes(orphan: &Orphan, timeout: Duration) -> Result<()> {
 }
 
 /// A monitor ends by itself once its container has; one that does not is killed.
-async fn end_monitor(orphan: &Orphan) -> Result<()> {
-    let of_orphan = || monitors().into_iter().find(|monitor| monitor.id == orphan.id);
+async fn end_monitor(store: &Store, orphan: &Orphan) -> Result<()> {
+    let is_its = |monitor: &Monitor| monitor.id == orphan.id && store.is_own(monitor);
+    let of_orphan = || monitors().into_iter().find(is_its);
     if is_gone(Duration::from_secs(2), || of_orphan().is_none()).await {
         return Ok(());
     }
