@@ -216,11 +216,15 @@ fn looks_secret(name: &str, value: &str) -> bool {
     // A key is often a file; what is called a password is none, unless its name says so.
     let may_be_path = words.clone().all(|word| {
         let is_said = |known: &&str| word.ends_with(*known);
-        word == "KEY" || !["PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "SECRET", "TOKEN"].iter().any(is_said)
+        word == "KEY"
+            || !["PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "SECRET", "TOKEN"].iter().any(is_said)
     });
     // The path of a file and a plain switch give nothing away.
     let is_place = words.next_back().is_some_and(|word| ["FILE", "PATH", "DIR"].contains(&word))
-        || (may_be_path && value.starts_with('/') && !value.contains(char::is_whitespace) && value.len() < 128);
+        || (may_be_path
+            && value.starts_with('/')
+            && !value.contains(char::is_whitespace)
+            && value.len() < 128);
     let is_switch = ["true", "false", "yes", "no", "on", "off", "0", "1"].contains(&value);
     (is_named && !is_place && !is_switch) || is_secret_text(value)
 }

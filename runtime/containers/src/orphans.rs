@@ -107,7 +107,8 @@ mod tests {
             assert!(said.contains("a second writer on /srv/mcr"), "{said}");
         }
         assert_eq!(message(&orphan(&[7]), &spec("mcr-web", "/srv/mcr:/data:ro")), None);
-        let named = Orphan { volumes: vec!["/var/lib/containers/storage/volumes/db/_data".into()], ..orphan(&[7]) };
+        let named =
+            Orphan { volumes: vec!["/var/lib/containers/storage/volumes/db/_data".into()], ..orphan(&[7]) };
         assert!(message(&named, &spec("mcr-web", "db:/data")).is_some());
         assert_eq!(message(&named, &spec("mcr-web", "db2:/data")), None);
         assert_eq!(message(&orphan(&[7]), &spec("mcr-web", "/srv/mcr2:/data")), None);

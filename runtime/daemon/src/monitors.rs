@@ -62,8 +62,11 @@ impl Settings {
                 .hint("`off = [\"containers\"]` leaves out what is not to be watched"));
         }
         if self.disk_beyond > 99 {
-            return Err(Error::new(Code::Config, "[monitors] disk_beyond is a share in per cent, 99 at the most")
-                .hint("`off = [\"disks\"]` leaves them out"));
+            return Err(Error::new(
+                Code::Config,
+                "[monitors] disk_beyond is a share in per cent, 99 at the most",
+            )
+            .hint("`off = [\"disks\"]` leaves them out"));
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub(super) async fn drift(app: &App, services: &[String], as_json: bool) -> Resu
     let parts = Parts {
         journal: &app.journal,
         node: &app.node,
+        state: &app.state,
         world: wiring::containers(app),
         judge: &Judging(app),
         metrics: Metrics::shared(),

@@ -72,12 +72,8 @@ async fn what_podman_knows_is_no_orphan_and_is_never_ended_as_one() {
     let known = bench.inspect(&spec).await.unwrap();
     let orphans = bench.driver.orphans().await.unwrap();
     assert!(orphans.iter().all(|orphan| orphan.id != known.id));
-    let taken = Orphan {
-        name: spec.name.clone(),
-        id: known.id.clone(),
-        processes: Vec::new(),
-        volumes: Vec::new(),
-    };
+    let taken =
+        Orphan { name: spec.name.clone(), id: known.id.clone(), processes: Vec::new(), volumes: Vec::new() };
     let error = bench.driver.release(&taken, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.code, Code::OrphanLives);
     assert_eq!(bench.inspect(&spec).await.unwrap().pid, known.pid);

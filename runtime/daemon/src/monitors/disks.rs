@@ -126,7 +126,8 @@ fn look(path: &Path) -> Option<Disk> {
     let room = statvfs(path).ok()?;
     // What only root may write counts as used, as `df` has it.
     let blocks = share(room.f_blocks.saturating_sub(room.f_bfree), room.f_bavail);
-    let inodes = if room.f_files == 0 { 0 } else { share(room.f_files.saturating_sub(room.f_ffree), room.f_favail) };
+    let inodes =
+        if room.f_files == 0 { 0 } else { share(room.f_files.saturating_sub(room.f_ffree), room.f_favail) };
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     Some(Disk { path: path.to_owned(), used: blocks.max(inodes), free })
 }

@@ -110,9 +110,10 @@ pub(super) fn rule(path: &str) -> Rule {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     // Beneath `process` folders are called as containers are.
     let is_passing = name.starts_with('.')
-        || folder != "process" && [".lock", ".log", ".sock", ".draft", ".db", ".db-wal", ".db-shm", ".db-journal"]
-            .iter()
-            .any(|ending| name.ends_with(ending));
+        || folder != "process"
+            && [".lock", ".log", ".sock", ".draft", ".db", ".db-wal", ".db-shm", ".db-journal"]
+                .iter()
+                .any(|ending| name.ends_with(ending));
     let is_leaved = match path.split('/').next() {
         Some("locks") => true,
         // Of a native program only what is to run: how it runs now, its lock and its output are of the moment.

@@ -219,7 +219,11 @@ mod tests {
         }
         assert_eq!(owner(&root.join("other")), (1000, 851));
         assert_eq!(owner(&outside), (995, 995), "a link leads nowhere");
-        assert_eq!(std::fs::metadata(root.join("tool")).unwrap().mode() & 0o7777, 0o755, "no program of the new owner's rights");
+        assert_eq!(
+            std::fs::metadata(root.join("tool")).unwrap().mode() & 0o7777,
+            0o755,
+            "no program of the new owner's rights"
+        );
         assert_eq!(visit(&root.join("missing"), OLD, NEW, Purpose::Count).unwrap(), None);
     }
 }
