@@ -98,7 +98,8 @@ fn a_native_program_comes_back_once_by_its_command_line() {
 }
 
 /// An engine that only notes what it is told, and has nothing.
-const NOTES: &str = "#!/bin/sh\ncase $2 in inspect) exit 1 ;; esac\nprintf '%s\\0' \"$@\" >>\"$NOTED\"\n";
+const NOTES: &str = "#!/bin/sh\ncase \"$1 $2\" in\n'container inspect' | 'container exists') exit 1 ;;\n\
+    info*) echo /nowhere && exit ;;\nps*) exit ;;\nesac\nprintf '%s\\0' \"$@\" >>\"$NOTED\"\n";
 
 #[test]
 fn words_of_a_record_reach_the_engine_as_they_are() {

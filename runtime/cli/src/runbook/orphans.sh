@@ -38,7 +38,9 @@ $1
         end_orphan "$1" "${each#/proc/}" "$id" || return 1
     done
     # Its storage holds the name.
-    id=$(podman ps --all --external --no-trunc --filter "name=^$1\$" --format '{{.ID}}' 2>/dev/null)
+    id=$(podman ps --all --external --no-trunc --format '{{.ID}} {{.Names}}' 2>/dev/null | while read -r found name; do
+        [ "$name" = "$1" ] && printf %s "$found"
+    done)
     [ -z "$id" ] && return 0
     [ ${#id} -eq 64 ] && podman rm --force "$id" >/dev/null && return 0
     trouble "$1: podman does not remove what is left of it"

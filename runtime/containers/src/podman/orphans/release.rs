@@ -26,12 +26,6 @@ pub(in crate::podman) async fn release(client: &Client, orphan: &Orphan, timeout
         return Err(stuck(orphan, "podman knows the container again"));
     }
     end_processes(orphan, timeout).await?;
-    let is_watched = |monitor: &Monitor| {
-        store.is_own(monitor) && monitor.id == orphan.id && !children(monitor.pid).is_empty()
-    };
-    if monitors().iter().any(is_watched) {
-        return Err(stuck(orphan, "its monitor has processes that are in no control group of podman"));
-    }
     end_monitor(&store, orphan).await?;
     network::tear_down(&orphan.id).await.map_err(|cause| stuck(orphan, cause))?;
     // It may take long until here.
@@ -82,6 +76,11 @@ async fn end_monitor(store: &Store, orphan: &Orphan) -> Result<()> {
     let of_orphan = || monitors().into_iter().find(is_its);
     if is_gone(Duration::from_secs(2), || of_orphan().is_none()).await {
         return Ok(());
+    }
+    // What it runs at its end is over soon. What goes on is a container that is in no group of podman's.
+    let has_nothing = || of_orphan().is_none_or(|monitor| children(monitor.pid).is_empty());
+    if !is_gone(AFTER_KILL, has_nothing).await {
+        return Err(stuck(orphan, "its monitor has processes that are in no control group of podman"));
     }
     let killed = is_gone(AFTER_KILL, || {
         let left = of_orphan();
