@@ -53,6 +53,7 @@ fn made(platform: &Platform) -> usize {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "how long it took belongs into the log of a proof")]
 fn what_a_lost_database_has_orphaned_comes_back_with_one_writer_at_a_time() {
     let mut platform = Platform::new();
     platform.deploy();
