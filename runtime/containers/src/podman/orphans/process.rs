@@ -111,10 +111,19 @@ pub(super) fn is_in_own_namespace(pid: u32) -> bool {
     pids.is_some_and(|pids| pids.split_whitespace().count() == 1)
 }
 
-/// The children of a process.
-pub(super) fn children(pid: u32) -> Vec<u32> {
-    let text = read(pid, &format!("task/{pid}/children")).unwrap_or_default();
-    String::from_utf8_lossy(&text).split_whitespace().filter_map(|child| child.parse().ok()).collect()
+/// What a monitor watches, by its children: without what it starts when its container has ended, which is the engine's own
+/// program, and without what is over and only waited for.
+pub(super) fn children(monitor: u32) -> Vec<u32> {
+    let text = read(monitor, &format!("task/{monitor}/children")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let children = text.split_whitespace().filter_map(|child| child.parse().ok());
+    children.filter(|child| read(*child, "cmdline").is_some_and(|words| is_watched(&words))).collect()
+}
+
+fn is_watched(words: &[u8]) -> bool {
+    let program = words.split(|byte| *byte == 0).next().map(OsStr::from_bytes).map(Path::new);
+    let name = program.and_then(Path::file_name).and_then(OsStr::to_str);
+    name.is_some_and(|name| !["conmon", "podman"].contains(&name))
 }
 
 /// Sends `signal` to a process where `is_meant` still says that it is the one meant; false where it is gone.
@@ -152,6 +161,14 @@ mod tests {
             String::new(),
         ] {
             assert_eq!(container_of_group(&groups), None, "{groups}");
+        }
+    }
+
+    #[test]
+    fn what_a_monitor_starts_at_its_end_is_no_container() {
+        assert!(is_watched(b"/bin/busybox\0sh\0"));
+        for words in [&b"/usr/bin/podman\0container\0cleanup\0"[..], b"/usr/bin/conmon\0-c\0", b""] {
+            assert!(!is_watched(words));
         }
     }
 
