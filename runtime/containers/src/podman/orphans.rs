@@ -11,10 +11,12 @@ mod release;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use effect::Result;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use self::process::{Monitor, children, containers_of_processes, is_in_own_namespace, monitors};
 use crate::engine::client::{Call, Client};
@@ -22,6 +24,10 @@ use crate::orphans::Orphan;
 use crate::spec::Spec;
 
 pub(super) use release::release;
+
+/// How often a list is asked for again that failed, and the pause before.
+const LISTED_AGAIN: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where podman keeps things.
 #[derive(Debug, Deserialize)]
@@ -139,7 +145,16 @@ async fn listed(client: &Client) -> Result<(BTreeSet<String>, BTreeSet<String>)>
         #[serde(default)]
         command: Option<Vec<String>>,
     }
-    let answer = client.call(&Call::get("/containers/json?all=true&external=true")).await?;
+    let call = Call::get("/containers/json?all=true&external=true");
+    let mut answer = client.call(&call).await?;
+    // podman fails as a whole when one of them goes away while it looks.
+    for _ in 0..LISTED_AGAIN {
+        if answer.status.is_success() {
+            break;
+        }
+        sleep(PAUSE).await;
+        answer = client.call(&call).await?;
+    }
     let all: Option<Vec<Listed>> = answer.accept("list containers", &[])?.parse()?;
     let (mut known, mut storage) = (BTreeSet::new(), BTreeSet::new());
     for one in all.unwrap_or_default() {
