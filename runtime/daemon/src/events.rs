@@ -71,6 +71,26 @@ pub const KNOWN: &[Known] = &[
         fields: &["file", "playbook", "code", "message"],
     },
     Known {
+        name: "resolver.back",
+        meaning: "a server of names that was silent answers again",
+        fields: &["server"],
+    },
+    Known {
+        name: "resolver.silent",
+        meaning: "the name server of this machine, or one that it asks for other names, does not answer",
+        fields: &["server", "message"],
+    },
+    Known {
+        name: "route.broken",
+        meaning: "requests to a route do not arrive; `hop` says how far they come",
+        fields: &["route", "service", "hop", "message"],
+    },
+    Known {
+        name: "route.mended",
+        meaning: "requests to a route that was broken arrive again",
+        fields: &["route", "service"],
+    },
+    Known {
         name: "run.failed",
         meaning: "a run that nobody watches has failed or paused",
         fields: &["run", "name", "playbook", "state", "code", "message"],

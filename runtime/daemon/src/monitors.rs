@@ -1,5 +1,5 @@
-//! Owns what is watched and told of as events: containers of deployed services, their health, the engine, and whether each
-//! service still is what the registry says. Told is what changes: how everything stood is kept in records, in one commit
+//! Owns what is watched and told of as events: containers of deployed services, their health, the engine, whether each
+//! service still is what the registry says, and whether it can be reached. Told is what changes: how everything stood is kept in records, in one commit
 //! with the events, so that neither a restart nor a kill repeats or loses one.
 //!
 //! Only one look of each kind is under way, each within a time: an engine that is slow has them come later, never pile up.
@@ -12,6 +12,7 @@ mod health;
 mod memory;
 pub mod runs;
 pub mod standing;
+mod ways;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use async_trait::async_trait;
 use effect::units::Span;
 use effect::{Code, Error, Result};
 use journal::Journal;
+use routes::driver::Standing;
+use routes::hops::Hop;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -92,6 +95,10 @@ pub enum Monitor {
     Engine,
     /// Services that do not answer.
     Health,
+    /// Servers of names that do not answer.
+    Resolvers,
+    /// Routes that lead nowhere.
+    Routes,
     /// Runs that fail.
     Runs,
 }
@@ -123,6 +130,24 @@ pub trait Judge {
         patience: Duration,
     ) -> Result<(), String>;
 
+    /// The routes of this machine.
+    ///
+    /// # Errors
+    /// Where the proxy does not say.
+    async fn routes(&self) -> Result<Vec<Standing>>;
+
+    /// The ways of these routes, hop by hop.
+    ///
+    /// # Errors
+    /// Where they cannot be tried at all.
+    async fn ways(&self, routes: &[Standing]) -> Result<Vec<Vec<Hop>>>;
+
+    /// The servers of names on which clients of this machine depend, and why one does not answer.
+    ///
+    /// # Errors
+    /// Where they cannot be asked at all.
+    async fn servers(&self) -> Result<Vec<(String, Option<String>)>>;
+
     /// How a service differs from what the registry says, by the comparison that a plan makes.
     ///
     /// # Errors
@@ -152,7 +177,8 @@ pub struct Parts<'a> {
 pub async fn watch(parts: Parts<'_>, settings: &dyn Fn() -> Settings, shutdown: watch::Receiver<bool>) {
     tokio::join!(
         watch_containers(&parts, settings, shutdown.clone()),
-        watch_drift(&parts, settings, shutdown)
+        watch_drift(&parts, settings, shutdown.clone()),
+        watch_ways(&parts, settings, shutdown)
     );
 }
 
@@ -214,6 +240,37 @@ async fn watch_drift(
             tracing::warn!(%error, "services cannot be compared");
         }
         parts.metrics.looked("drift", begun.elapsed());
+    }
+}
+
+async fn watch_ways(parts: &Parts<'_>, settings: &dyn Fn() -> Settings, mut shutdown: watch::Receiver<bool>) {
+    let mut memory = Memory::new(parts);
+    let mut watch = ways::Watch::default();
+    loop {
+        let now = settings();
+        // What has just come up is not reached at once.
+        if is_over(&mut shutdown, jittered(watch.pause(now.every.0), (parts.chance)())).await {
+            return;
+        }
+        let begun = Instant::now();
+        let looked = async {
+            if now.watches(Monitor::Routes) {
+                watch.routes(parts, &mut memory).await?;
+            }
+            if now.watches(Monitor::Resolvers) {
+                watch.resolvers(parts, &mut memory).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        // Hops that answer nothing take their time: the end does not wait for them.
+        let looked = tokio::select! {
+            looked = looked => looked,
+            _ = shutdown.wait_for(|is_over| *is_over) => return,
+        };
+        if let Err(error) = looked {
+            tracing::warn!(%error, "routes and servers of names cannot be looked at");
+        }
+        parts.metrics.looked("ways", begun.elapsed());
     }
 }
 

@@ -1,5 +1,5 @@
 //! Owns how services are judged, for the daemon's monitors and for `drift` alike: by the plan of a script that ships, and by
-//! probes.
+//! probes of them and of the ways to them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,8 +9,10 @@ use containers::{Driver, Observed};
 use daemon::monitors::{Difference, Judge};
 use effect::plan::Plan;
 use effect::{Action, Mode, Result};
+use routes::driver::Standing;
+use routes::hops::Hop;
 
-use super::{evaluate, services};
+use super::{evaluate, services, ways};
 use crate::app::App;
 use crate::execute::{self, Job};
 use crate::health;
@@ -40,6 +42,22 @@ impl Judge for Judging<'_> {
         patience: Duration,
     ) -> Result<(), String> {
         health::once(driver, container, patience).await
+    }
+
+    async fn routes(&self) -> Result<Vec<Standing>> {
+        match ways::serves(self.0) {
+            true => super::routes::driver(self.0)?.list().await,
+            false => Ok(Vec::new()),
+        }
+    }
+
+    async fn ways(&self, routes: &[Standing]) -> Result<Vec<Vec<Hop>>> {
+        // A name that this machine cannot look up is its resolver's trouble: one event, not one for each route.
+        ways::of(self.0, routes, ways::Names::Recorded).await
+    }
+
+    async fn servers(&self) -> Result<Vec<(String, Option<String>)>> {
+        ways::servers(self.0).await
     }
 
     async fn differences(&self, service: &str) -> Result<Vec<Difference>> {
