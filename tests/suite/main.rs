@@ -66,6 +66,7 @@ mod undo;
 mod undo_containers;
 mod undo_trees;
 mod waiting;
+mod watched;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::containers::{self, Stood as Container};
 use super::memory::{Changes, Memory};
-use super::{Difference, Parts};
+use super::{Compared, Difference, Parts};
 
 /// For one comparison.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +62,10 @@ impl Watch {
             if is_held() {
                 continue;
             }
-            let compared = differences(parts, service).await;
+            let compared = compare(parts, service).await.and_then(|Compared { differences, refused }| {
+                // What is known to differ does, whatever else there may be.
+                refused.filter(|_| differences.is_empty()).map_or(Ok(differences), Err)
+            });
             // What a run has begun to change meanwhile is its business.
             if is_held() {
                 continue;
@@ -88,8 +91,8 @@ impl Watch {
 }
 
 /// How a service differs from its record, within a time.
-pub(super) async fn differences(parts: &Parts<'_>, service: &str) -> Result<Vec<Difference>> {
-    let compared = tokio::time::timeout(PATIENCE, parts.judge.differences(service)).await;
+pub(super) async fn compare(parts: &Parts<'_>, service: &str) -> Result<Compared> {
+    let compared = tokio::time::timeout(PATIENCE, parts.judge.compare(service)).await;
     compared
         .unwrap_or_else(|_| Err(Error::new(Code::TimedOut, format!("comparing `{service}` took too long"))))
 }
