@@ -200,6 +200,7 @@ fn a_clock_that_is_set_is_told_of() {
     let place = Place::new();
     place.configure(QUICK);
     let served = place.start_with(&["serve"], &[("MCRUN_CLOCK_JUMPS", "7")]);
+    until("it is ready", || served.stderr().contains("ready").then_some(()));
     let told = one(&place, "clock.jumped");
     let by = told["by_ms"].as_i64().expect("a number");
     // What passes between reading both clocks is no jump.

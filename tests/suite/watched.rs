@@ -297,7 +297,7 @@ fn an_engine_that_has_lost_what_is_recorded_is_said_with_the_way_back() {
     assert_eq!(watched.states(&["status", "--json"], 1), ["missing", "missing"]);
     let hint = ["podman has lost what it knew: it has 0 of 2 recorded containers", "`mcrun recover --plan`"];
     watched.ends(1, &["status"]).says(&hint);
-    watched.ends(3, &["drift"]).says(&hint);
+    watched.ends(3, &["drift"]).says(&hint).shows(&["web: is not there", "missing"]);
     watched.ends(0, &["top"]).says(&hint);
     // One service is what is asked for, and the engine is what is lost.
     watched.ends(1, &["status", "web"]).says(&hint);

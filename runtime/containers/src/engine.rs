@@ -311,7 +311,7 @@ impl<D: Dialect> Driver for Engine<D> {
         let listed = listed(&self.client, "").await?;
         let changed = self.glimpses.changed(&listed, D::LISTS_STARTS);
         let shown = self.shown(changed.into_iter()).await?;
-        Ok(self.glimpses.after(listed, shown))
+        Ok(self.glimpses.after(listed, shown, D::LISTS_STARTS))
     }
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {

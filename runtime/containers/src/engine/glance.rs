@@ -39,11 +39,14 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// What changes when the container starts or ends.
-    fn trace(&self) -> u64 {
+    /// What changes when the container starts or ends. `is_exact` says whether the list tells when it was started; where it
+    /// does, what it says of that in words is not looked at.
+    fn trace(&self, is_exact: bool) -> u64 {
         let mut hasher = DefaultHasher::new();
-        [&self.names, &self.state, &self.started_at, &self.pid, &self.exit_code, &self.status]
-            .hash(&mut hasher);
+        [&self.names, &self.state, &self.started_at, &self.pid, &self.exit_code].hash(&mut hasher);
+        if !is_exact {
+            self.status.hash(&mut hasher);
+        }
         hasher.finish()
     }
 
@@ -67,27 +70,26 @@ pub(super) struct Glimpses(Mutex<BTreeMap<String, Glimpse>>);
 
 impl Glimpses {
     /// The ids of those that have to be shown again.
-    pub(super) fn changed(&self, listed: &[Listed], lists_starts: bool) -> Vec<String> {
+    pub(super) fn changed(&self, listed: &[Listed], is_exact: bool) -> Vec<String> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = |container: &&Listed| {
-            let is_exact = lists_starts || !container.is_rough();
             known.get(&container.id).is_some_and(|glimpse| {
-                let is_fresh = lists_starts || glimpse.shown.elapsed() < ROUGHLY;
-                is_exact && is_fresh && glimpse.trace == container.trace()
+                let is_sure = is_exact || !container.is_rough() && glimpse.shown.elapsed() < ROUGHLY;
+                is_sure && glimpse.trace == container.trace(is_exact)
             })
         };
         listed.iter().filter(|container| !is_known(container)).map(|container| container.id.clone()).collect()
     }
 
     /// Everything that is listed, by name: what was `shown` now, and the rest as it was.
-    pub(super) fn after(&self, listed: Vec<Listed>, shown: Vec<Observed>) -> Vec<Observed> {
+    pub(super) fn after(&self, listed: Vec<Listed>, shown: Vec<Observed>, is_exact: bool) -> Vec<Observed> {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut shown: BTreeMap<String, Observed> =
             shown.into_iter().map(|observed| (observed.id.clone(), observed)).collect();
         let mut next = BTreeMap::new();
         for container in listed {
-            let trace = container.trace();
+            let trace = container.trace(is_exact);
             let glimpse = match shown.remove(&container.id) {
                 Some(observed) => Some(Glimpse { trace, shown: now, observed }),
                 // One that was to be shown and is gone meanwhile is not there.
@@ -113,7 +115,7 @@ mod tests {
     }
 
     fn same(one: Value, other: Value) -> bool {
-        listed(one).trace() == listed(other).trace()
+        listed(one).trace(true) == listed(other).trace(true)
     }
 
     #[test]
@@ -143,6 +145,10 @@ mod tests {
         ] {
             let container = listed(json!({ "Id": "aa", "State": "running", "Status": status }));
             assert_eq!(container.is_rough(), is_rough, "{status}");
+            let other = listed(json!({ "Id": "aa", "State": "running", "Status": "Up 7 hours" }));
+            assert!(
+                container.trace(true) == other.trace(true) && container.trace(false) != other.trace(false)
+            );
         }
     }
 

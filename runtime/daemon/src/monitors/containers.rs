@@ -63,6 +63,11 @@ impl Seen {
         })
     }
 
+    /// Whether a container is certainly not there.
+    pub(super) fn is_gone(&self, name: &str) -> bool {
+        self.is_whole() && self.find(name).is_none()
+    }
+
     /// How many containers of images are recorded that no run changes now, and how many of them are there.
     pub(super) fn of_images(&self) -> (usize, usize) {
         let recorded: Vec<&String> =

@@ -240,6 +240,13 @@ impl Found {
         }
         found.states.extend((!stopped.is_empty()).then_some(State::Stopped));
         found.reasons.extend(stopped.iter().map(|name| format!("{name}: stopped on purpose")));
+        for name in names.iter().filter(|name| seen.is_gone(name)) {
+            let is_told =
+                |difference: &Difference| difference.object == *name && difference.action == "create";
+            if !found.differences.iter().any(is_told) {
+                found.add(State::Missing, format!("{name}: is not there"));
+            }
+        }
         for name in names {
             let stood: Option<Stood> = memory.of(&containers::key(name)).await?;
             found.watch(parts, seen, name, stood.as_ref()).await;
