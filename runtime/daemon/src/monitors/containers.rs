@@ -45,7 +45,7 @@ impl Seen {
         for driver in parts.world.drivers() {
             let listed = tokio::time::timeout(patience, driver.glance()).await.unwrap_or_else(|_| {
                 let message = format!("{} does not answer within {}", driver.name(), Span(patience));
-                Err(Error::new(Code::EngineUnavailable, message).retryable())
+                Err(Error::new(Code::TimedOut, message).retryable())
             });
             drivers.push((driver.clone(), listed));
         }
@@ -174,9 +174,9 @@ impl Watch {
             if !now.up {
                 now.stopped = is_stopped(parts.journal, name, before.as_ref(), lease).await?;
             }
-            let again = again(before.as_ref(), &now);
+            let more = again(before.as_ref(), &now);
             // What happened while nobody looked may lie days apart.
-            let counted = if self.has_looked { again } else { again.min(1) };
+            let counted = if self.has_looked { more } else { more.min(1) };
             let same = before.as_ref().filter(|before| before.id == now.id);
             now.lately = same.map(|before| before.lately.clone()).unwrap_or_default().after(counted, at);
             for (event, data) in told(service, name, before.as_ref(), &mut now, found) {
@@ -228,13 +228,14 @@ fn stands(found: Option<&Observed>, epoch: u64, before: Option<&Stood>) -> Stood
         lately: Restarts::default(),
         untold: false,
     };
-    found.map_or(gone.clone(), |found| Stood {
+    let Some(found) = found else { return gone };
+    Stood {
         up: matches!(found.state, State::Running | State::Restarting | State::Paused | State::Stopping),
         id: found.id.clone(),
         restarts: found.restarts,
         started: found.started_at.clone(),
         ..gone
-    })
+    }
 }
 
 /// How often its engine has started it again since it was looked at last. What a run did meanwhile is its business.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::containers::{Observed, State as Running};
-use effect::Result;
+use effect::{Code, Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -125,11 +125,12 @@ pub async fn listing(parts: &Parts<'_>, patience: Duration) -> Result<Listing> {
     Ok(Listing { containers, unanswered, lost })
 }
 
-/// The drivers that did not answer, without an engine that was only looked for.
+/// The drivers that did not answer, without an engine that was only looked for and is not there.
 fn unanswered(parts: &Parts<'_>, seen: &Seen) -> Vec<String> {
     let unanswered = seen.drivers.iter().filter_map(|(driver, listed)| {
         let is_missed = parts.world.is_engine_chosen() || driver.name() != parts.world.engine().name();
-        let error = listed.as_ref().err().filter(|_| is_missed)?;
+        let is_there = |error: &&Error| error.code != Code::EngineUnavailable;
+        let error = listed.as_ref().err().filter(|error| is_missed || is_there(error))?;
         Some(format!("{}: {error}", driver.name()))
     });
     unanswered.collect()
