@@ -241,7 +241,9 @@ impl Found {
         }
         found.states.extend((!stopped.is_empty()).then_some(State::Stopped));
         found.reasons.extend(stopped.iter().map(|name| format!("{name}: stopped on purpose")));
-        for name in names.iter().filter(|name| seen.is_gone(name)) {
+        // Whoever recorded it may name what is somebody else's: that it is not there means nothing then.
+        let is_denied = refused.as_ref().is_some_and(|error| error.code == Code::Denied);
+        for name in names.iter().filter(|name| !is_denied && seen.is_gone(name)) {
             let is_told =
                 |difference: &Difference| difference.object == *name && difference.action == "create";
             if !found.differences.iter().any(is_told) {
