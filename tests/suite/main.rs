@@ -38,6 +38,7 @@ mod malformed_texts;
 mod metacircular;
 mod monitors;
 mod names;
+mod on_docker;
 mod on_podman;
 mod operate;
 mod other_authorities;

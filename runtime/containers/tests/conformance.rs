@@ -16,6 +16,8 @@ mod facts;
 mod fields;
 #[path = "conformance/hand.rs"]
 mod hand;
+#[path = "conformance/image.rs"]
+mod image;
 #[path = "conformance/podman.rs"]
 mod podman;
 #[path = "conformance/process.rs"]

@@ -11,7 +11,7 @@ enum Told {
     Unlike(&'static str, &'static [&'static str]),
     /// The command by which podman made it has this word.
     Word(&'static str),
-    /// It has a value, and the engine keeps no command: docker's.
+    /// It has a value, and it is docker that shows it: that keeps no command.
     Kept(&'static str),
 }
 
@@ -73,6 +73,14 @@ pub(super) fn unsaid(inspected: &Value) -> Vec<String> {
         })
     };
     let networks = inspected.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+    // docker adds the beginning of the id.
+    let id = inspected["Id"].as_str().unwrap_or_default();
+    let is_alias = |alias: &Value| alias.as_str().is_some_and(|alias| !id.starts_with(alias));
+    let has_alias =
+        |network: &Value| network["Aliases"].as_array().is_some_and(|all| all.iter().any(is_alias));
+    if is_dockers(inspected) && networks.is_some_and(|networks| networks.values().any(has_alias)) {
+        found.push("--network-alias".to_owned());
+    }
     if networks.is_some_and(|networks| networks.values().any(is_fixed))
         && !found.iter().any(|one| one == "--ip")
     {
@@ -91,7 +99,7 @@ pub(super) fn unsaid(inspected: &Value) -> Vec<String> {
 fn is_named(inspected: &Value) -> bool {
     let text = |path| inspected.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (name, id) = (text("/Config/Hostname"), text("/Id"));
-    !has_command(inspected)
+    is_dockers(inspected)
         && !name.is_empty()
         && !id.starts_with(name)
         && text("/HostConfig/NetworkMode") != "host"
@@ -105,8 +113,9 @@ fn has_chosen_ports(inspected: &Value) -> bool {
     each.any(|binding| matches!(binding["HostPort"].as_str(), Some("" | "0")))
 }
 
-fn has_command(inspected: &Value) -> bool {
-    is_given(inspected.pointer("/Config/CreateCommand"))
+/// Whether it is docker that shows it, which keeps no command.
+fn is_dockers(inspected: &Value) -> bool {
+    inspected.get("ImageName").is_none()
 }
 
 fn is_told(inspected: &Value, way: &Told) -> bool {
@@ -120,7 +129,7 @@ fn is_told(inspected: &Value, way: &Told) -> bool {
             };
             !usual.contains(&text.as_str())
         }
-        Kept(path) => !has_command(inspected) && is_given(inspected.pointer(path)),
+        Kept(path) => is_dockers(inspected) && is_given(inspected.pointer(path)),
         Word(option) => options_of(inspected).any(|word| {
             word == *option || word.strip_prefix(option).is_some_and(|rest| rest.starts_with('='))
         }),
@@ -177,10 +186,14 @@ mod tests {
                     "PortBindings": { "80/tcp": [{ "HostIp": "", "HostPort": "" }], "81/tcp": null },
                 },
                 "Config": { "Hostname": hostname },
+                "NetworkSettings": { "Networks": { "own": { "Aliases": ["0123456789ab", hostname] } } },
             })
         };
         assert_eq!(unsaid(&inspected("0123456789ab")), ["--ulimit", "--publish without a host port"]);
-        assert_eq!(unsaid(&inspected("web")), ["--ulimit", "--hostname", "--publish without a host port"]);
+        assert_eq!(
+            unsaid(&inspected("web")),
+            ["--ulimit", "--network-alias", "--hostname", "--publish without a host port"]
+        );
     }
 
     #[test]
