@@ -13,6 +13,7 @@ mod many;
 mod peers;
 mod routes;
 mod steps;
+mod watch;
 mod whole;
 
 use std::path::PathBuf;
@@ -81,6 +82,9 @@ fn main() {
     }
     if measures("daemon") {
         rows.extend(daemon::rows(&program));
+    }
+    if measures("watch") {
+        rows.extend(watch::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

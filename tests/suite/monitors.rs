@@ -225,3 +225,48 @@ fn a_service_that_does_not_answer_is_unhealthy_until_it_does() {
     assert_eq!(named(&place, "service.unhealthy").len(), 1, "{:?}", events(&place));
     stop(served);
 }
+
+#[test]
+fn a_container_that_is_started_again_and_again_is_told_of_once() {
+    let place = Place::new();
+    place.configure(QUICK);
+    deploy(&place, &["restart=always"]);
+    let served = serving(&place);
+    is_remembered(&place, "up", true);
+    for restarts in 1..=5 {
+        kill(&place);
+        until("it is back, and seen to be", || {
+            let seen = remembered(&place, "container/web")?;
+            (seen["restarts"] == restarts && place.container("web")?["state"] == "running").then_some(())
+        });
+    }
+    let told = one(&place, "container.flapping");
+    assert_eq!((told["name"].as_str(), told["restarts"].as_u64()), (Some("web"), Some(3)));
+    assert_eq!(named(&place, "container.flapping").len(), 1, "{:?}", events(&place));
+    // The first two were no flapping yet.
+    assert_eq!(named(&place, "container.restarted").len(), 2, "{:?}", events(&place));
+    let standing = place.json(&["drift", "web", "--json"])["services"][0].clone();
+    assert_eq!(standing["state"], "flapping", "{standing}");
+    assert!(standing["reasons"][0].as_str().is_some_and(|reason| reason.contains("5 times")), "{standing}");
+    // Another container of that name has not been started again.
+    place.ends(0, &["undeploy", "web", "--yes"]);
+    until("it is forgotten", || remembered(&place, "container/web").is_none().then_some(()));
+    deploy(&place, &["restart=always"]);
+    place.ends(0, &["drift", "web"]);
+    stop(served);
+}
+
+#[test]
+fn a_clock_that_is_set_is_told_of() {
+    const TEN_DAYS: i64 = 10 * 24 * 60 * 60 * 1000;
+    let place = Place::new();
+    place.configure(QUICK);
+    let served = place.start_with(&["serve"], &[("MCRUN_CLOCK_JUMPS", "7")]);
+    until("it is ready", || served.stderr().contains("ready").then_some(()));
+    let told = one(&place, "clock.jumped");
+    let by = told["by_ms"].as_i64().expect("a number");
+    // What passes between reading both clocks is no jump.
+    let rest = by.rem_euclid(TEN_DAYS);
+    assert!(by != 0 && rest.min(TEN_DAYS - rest) < 60_000, "{told}");
+    stop(served);
+}
