@@ -12,6 +12,7 @@ mod load;
 mod many;
 mod peers;
 mod routes;
+mod snapshot;
 mod steps;
 mod whole;
 
@@ -84,6 +85,9 @@ fn main() {
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("snapshot") {
+        rows.extend(snapshot::rows(&program));
     }
     if measures("peers") {
         rows.extend(peers::rows(&program));

@@ -1,10 +1,12 @@
 //! The state directory as a backup, and snapshots of services, as an operator has them.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::errors_of_state::Small;
 use crate::harness::{Place, Seen, until};
 use crate::processes;
 
@@ -119,6 +121,71 @@ fn what_cannot_be_restored_is_refused_with_its_reason() {
         .says(&["MC-M020", "passphrase"]);
     place.ends(2, &["restore", &sealed, "--check", "--no-input"]).says(&["--passphrase-file"]);
     place.ends(2, &["backup", "--seal", "--no-input"]).says(&["a passphrase is needed"]);
+}
+
+#[test]
+fn a_drill_that_is_interrupted_or_killed_leaves_no_key_behind() {
+    let place = Place::new();
+    put_services(&place);
+    fs::write(place.at("passphrase"), "correct horse\n").unwrap();
+    fs::create_dir(place.at("temporary")).unwrap();
+    let [file, sealed, temporary] = ["passphrase", "sealed.age", "temporary"].map(|name| place.at(name));
+    place.ends(0, &["backup", "-o", &sealed, "--seal", "--passphrase-file", &file]);
+    let words = ["restore", sealed.as_str(), "--check", "--passphrase-file", file.as_str()];
+    let left = || fs::read_dir(&temporary).unwrap().count();
+    let drill = || place.start_with(&words, &[("TMPDIR", &temporary)]);
+    // The seal takes a second to open, and where it is unpacked is made before.
+    let begun = || {
+        let started = drill();
+        until("it has begun", || (left() > 0).then_some(()));
+        started
+    };
+    let interrupted = begun();
+    processes::signal(interrupted.pid(), rustix::process::Signal::INT);
+    let seen = interrupted.end();
+    assert_eq!((seen.code, left()), (Some(130), 0), "{seen}");
+    seen.says(&["nothing is left of it"]);
+    begun().kill();
+    assert_eq!(left(), 1, "nobody could take it away");
+    let seen = drill().end();
+    assert_eq!((seen.code, left()), (Some(0), 0), "{seen}");
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_snapshot_and_no_half_restore() {
+    let place = Place::new();
+    let small = Small::at(place.path().join("small"), c"size=2m");
+    fs::create_dir(place.at("data")).unwrap();
+    let mut chance = fs::File::open("/dev/urandom").unwrap().take(4 << 20);
+    std::io::copy(&mut chance, &mut fs::File::create(place.at("data/file")).unwrap()).unwrap();
+    fs::create_dir(place.at("small/data")).unwrap();
+    fs::write(place.at("small/data/mine"), "stays").unwrap();
+    let script = place.script(
+        "a.lua",
+        r#"
+if args[2] == "take" then
+    files.snapshot { path = args[1] .. "/data", to = args[1] .. "/" .. args[3], service = "web" }
+else
+    files.restore { from = args[1] .. "/whole.tar.zst", path = args[1] .. "/small/data", service = "web" }
+end
+"#,
+    );
+    let root = place.path().canonicalize().unwrap();
+    let run = |code: i32, words: &[&str]| {
+        place.ends(code, &[&[script.as_str(), root.to_str().unwrap()], words, &["--allow", "files"]].concat())
+    };
+    run(0, &["take", "whole.tar.zst"]);
+    for words in [&["take", "small/half.tar.zst"][..], &["restore"]] {
+        run(1, words).says(&["MC-F002", "No space left on device", "hint: free some space"]);
+        let left: Vec<_> =
+            fs::read_dir(place.at("small")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["data"]);
+        assert_eq!(place.read("small/data/mine"), "stays");
+    }
+    small.grow("size=64m");
+    run(0, &["take", "small/whole.tar.zst"]);
+    run(0, &["restore"]);
+    assert_eq!(fs::read(place.at("small/data/file")).unwrap(), fs::read(place.at("data/file")).unwrap());
 }
 
 const SNAPSHOT: &str = r#"

@@ -2,6 +2,7 @@
 //! them, and how it is put in place again. A backup is taken while everything goes on, and is whole all the same: the database
 //! is copied as of one moment, and every other file is written whole or not at all.
 
+mod aside;
 mod effect;
 mod list;
 mod manifest;
