@@ -20,7 +20,8 @@ const LARGE: usize = 7;
 const LARGE_SIZE: usize = 64 << 20;
 
 pub(crate) fn rows(program: &Path) -> Vec<Row> {
-    let place = place();
+    // Scripts do not lie beside the configuration.
+    let (state, place) = (place(), tempfile::tempdir().unwrap());
     let at = |name: &str| place.path().join(name);
     let bytes = fill(&at("data"));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -31,9 +32,9 @@ pub(crate) fn rows(program: &Path) -> Vec<Row> {
     for (name, text) in scripts {
         fs::write(at(name), text).unwrap();
     }
-    let start = start_with_state(program, place.path());
+    let start = start_with_state(program, state.path());
     let own = |script: &str| {
-        timed(command(program, place.path(), &[at(script).as_os_str(), "--allow".as_ref(), "*".as_ref()]))
+        timed(command(program, state.path(), &[at(script).as_os_str(), "--allow".as_ref(), "*".as_ref()]))
     };
     let shell = |text: &str| {
         let mut shell = Command::new("/bin/sh");
