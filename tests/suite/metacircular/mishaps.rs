@@ -15,6 +15,9 @@ use crate::harness::{Place, Seen, until};
 /// Each writes records to a volume of its own.
 const SERVICES: [&str; 3] = ["books", "mails", "notes"];
 
+/// How long the name of a writer is: that of its container, and one of each life.
+const WRITER: usize = "0123456789ab-01234567".len();
+
 const DEPLOY: &str = r#"
 local deploy = require("@std/deploy")
 for _, name in { "books", "mails", "notes" } do
@@ -85,10 +88,10 @@ impl Machine {
 
     fn records(&self, service: &str) -> Vec<(String, u64)> {
         let text = self.read(&format!("srv/{service}/records"));
-        // What is being written just now, or was when the disk was full, has no end.
+        // What is being written just now has no end, and what was when the disk was full runs into the next one.
         let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         let record = |line: &str| {
-            let (writer, number) = line.split_once(' ')?;
+            let (writer, number) = line.split_once(' ').filter(|(writer, _)| writer.len() == WRITER)?;
             Some((writer.to_owned(), number.parse().ok()?))
         };
         whole.filter_map(record).collect()
