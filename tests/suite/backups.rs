@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::errors_of_state::Small;
-use crate::harness::{Place, Seen, until};
+use crate::harness::{Place, Seen, program, until};
 use crate::processes;
 
 /// Everything in the tables of a database, as text.
@@ -270,4 +270,67 @@ snapshot.restore { service = "web", to = params.place .. "/kept" }
         .ends(1, &[&script, "--allow", "files", "--allow", "registry", "--set", &set])
         .says(&["MC-F001", "belongs to the service `db`"]);
     assert_eq!(place.read("data/a.txt"), "one");
+}
+
+#[test]
+fn a_sealed_snapshot_is_taken_and_listed_without_its_key_and_comes_back_with_it() {
+    let place = Place::new();
+    let root = place.path().canonicalize().unwrap();
+    let pair = |name: &str| {
+        let made = program("age-keygen")
+            .args(["-o", &place.at(name)])
+            .output()
+            .expect("tests/install.sh installs age");
+        assert!(made.status.success());
+        let text = place.read(name);
+        text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
+    };
+    let (seal, _) = (pair("key"), pair("another"));
+    let secret =
+        |name: &str| format!("[secrets.\"{name}\"]\nfile = \"{}\"\nto = [\"snapshot\"]\n", place.at(name));
+    place.configure(&format!("[drivers]\ncontainers = \"process\"\n{}{}", secret("key"), secret("another")));
+    fs::create_dir_all(place.at("data")).unwrap();
+    fs::write(place.at("data/a.txt"), "one").unwrap();
+    let run = |code: i32, text: &str| {
+        let before = "local snapshot = require(\"@std/snapshot\")\nlocal place, seal = args[1], args[2]\nlocal kept = place .. \"/kept\"\n";
+        let script = place.script("sealed.lua", &format!("{before}{text}"));
+        place.ends(
+            code,
+            &[
+                &script,
+                root.to_str().unwrap(),
+                &seal,
+                "--allow",
+                "files",
+                "--allow",
+                "registry",
+                "--allow",
+                "secrets",
+            ],
+        )
+    };
+    run(
+        0,
+        "for _ = 1, 2 do\n    snapshot.take { service = \"web\", volume = place .. \"/data\", to = kept, mode = \"live\", seal = seal, keep = 1 }\nend\n",
+    );
+    let listed = run(
+        0,
+        "for _, one in snapshot.list { service = \"web\", to = kept } do print(one.path, one.sealed) end\n",
+    )
+    .stdout;
+    let [file] = listed.lines().collect::<Vec<_>>()[..] else { panic!("one is kept: {listed}") };
+    let file = file.strip_suffix("\ttrue").unwrap_or_else(|| panic!("it is sealed: {file}"));
+    assert!(file.ends_with(".tar.zst.age"), "{file}");
+    let opened = "age -d -i \"$1\" \"$2\" | zstd -dc | tar -xO ./a.txt";
+    let opened = program("sh").args(["-c", opened, "sh", &place.at("key"), file]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&opened.stdout), "one", "{}", String::from_utf8_lossy(&opened.stderr));
+    let with = |key: &str| format!("snapshot.restore {{ service = \"web\", to = kept{key} }}\n");
+    fs::write(place.at("data/a.txt"), "two").unwrap();
+    run(1, &with("")).says(&["MC-F004", "is sealed, and there is no key to open it", "hint: give it"]);
+    run(1, &with(", key = secrets.get(\"another\")")).says(&["MC-F004", "the key does not open"]);
+    assert_eq!(place.read("data/a.txt"), "two");
+    run(0, &with(", key = secrets.get(\"key\")"));
+    assert_eq!(place.read("data/a.txt"), "one");
+    run(1, "files.snapshot { path = place .. \"/data\", to = place .. \"/x.tar.zst.age\", service = \"web\", seal = \"age1no\" }\n")
+        .says(&["MC-A001", "is no public key of age", "age-keygen"]);
 }

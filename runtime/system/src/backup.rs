@@ -26,6 +26,7 @@ pub use list::Backups;
 pub use manifest::{Kept, Manifest};
 pub use pack::{Taken, Taking, default_name, take};
 pub use restore::{Found, Restored, check, restore};
+pub(crate) use seal::Sink;
 pub use seal::{Ask, is_sealed};
 
 /// Registers `registry.backup` and `registry.backups`.

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use age::x25519::Recipient;
 use effect::units::Size;
 use effect::{Code, Error, Result};
 use rustix::fs::{Advice, FileType, Mode, OFlags, Stat};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use super::super::place::failed;
 use super::Bounds;
 use super::about::{self, End, Head};
+use super::seal;
 use super::walk::{Found, shown, walk};
 
 /// More threads than this compress no faster than a disk gives.
@@ -39,15 +41,25 @@ pub(super) struct Packing<'a> {
     pub(super) bounds: Bounds,
     /// Whether a file that changes meanwhile is an error.
     pub(super) still: bool,
+    /// For whom it is sealed.
+    pub(super) seal: Option<Recipient>,
 }
 
 /// Packs into `file`: one thread reads, another one sums up, compresses with others and writes.
 pub(super) fn pack(file: &mut File, packing: Packing<'_>) -> Result<End> {
     let (root, level) = (packing.root, packing.level);
+    let (head, recipient) = (packing.head.clone(), packing.seal.clone());
     std::thread::scope(|scope| {
         let (pieces, taken) = sync_channel(PIECES);
         let writer = std::thread::Builder::new().name("snapshot-write".to_owned());
-        let writing = writer.spawn_scoped(scope, move || write(file, level, taken));
+        let writing = writer.spawn_scoped(scope, move || {
+            let sink = seal::seal(
+                BufWriter::with_capacity(BUFFER, Early { file, written: 0, told: 0 }),
+                recipient.as_ref(),
+                &head,
+            )?;
+            write(sink, level, taken)?.finish()?.flush()
+        });
         let writing = writing.map_err(|error| unwritten(root, &error))?;
         let packed = pack_into(Handing { pieces, piece: Vec::with_capacity(PIECE) }, packing);
         let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("its writer has ended early")));
@@ -123,8 +135,8 @@ impl Write for Handing {
 }
 
 /// Sums up, compresses and writes what it is handed until there is no more.
-fn write(file: &mut File, level: i32, pieces: Receiver<Piece>) -> io::Result<()> {
-    let mut encoder = zstd::stream::write::Encoder::new(Early { file, written: 0, told: 0 }, level)?;
+fn write<W: Write>(sink: W, level: i32, pieces: Receiver<Piece>) -> io::Result<W> {
+    let mut encoder = zstd::stream::write::Encoder::new(sink, level)?;
     encoder.include_checksum(true)?;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     encoder.multithread(threads.min(MOST_THREADS))?;
@@ -139,7 +151,7 @@ fn write(file: &mut File, level: i32, pieces: Receiver<Piece>) -> io::Result<()>
             Piece::Sum(wanted) => drop(wanted.send(hash.finalize())),
         }
     }
-    encoder.finish().map(drop)
+    encoder.finish()
 }
 
 /// Has the disk begin early: else nothing is on it before the last byte, and the sync at the end takes as long again.
