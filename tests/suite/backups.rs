@@ -321,7 +321,7 @@ fn a_sealed_snapshot_is_taken_and_listed_without_its_key_and_comes_back_with_it(
     let [file] = listed.lines().collect::<Vec<_>>()[..] else { panic!("one is kept: {listed}") };
     let file = file.strip_suffix("\ttrue").unwrap_or_else(|| panic!("it is sealed: {file}"));
     assert!(file.ends_with(".tar.zst.age"), "{file}");
-    let opened = "age -d -i \"$1\" \"$2\" | zstd -dc | tar -xO ./a.txt";
+    let opened = "age -d -i \"$1\" \"$2\" | zstd -dc | tar -xO a.txt";
     let opened = program("sh").args(["-c", opened, "sh", &place.at("key"), file]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&opened.stdout), "one", "{}", String::from_utf8_lossy(&opened.stderr));
     let with = |key: &str| format!("snapshot.restore {{ service = \"web\", to = kept{key} }}\n");
