@@ -46,6 +46,8 @@ return playbook {
         if params.service ~= "" and #names == 0 then
             fail(`\`{params.service}\` is not deployed, or has no folder of this machine`)
         end
+        local given: any = params.seal
+        local seal: string? = if given == "" then nil else given
         local failed: { string } = {}
         for _, name in names do
             -- A service whose snapshot fails keeps no other from its own.
@@ -55,7 +57,7 @@ return playbook {
                     mode = params.mode,
                     keep = params.keep,
                     to = params.folder,
-                    seal = if params.seal ~= "" then params.seal else nil,
+                    seal = seal,
                 }
             end)
             if taken then
