@@ -12,6 +12,7 @@ mod load;
 mod many;
 mod peers;
 mod routes;
+mod snapshot;
 mod steps;
 mod watch;
 mod whole;
@@ -88,6 +89,9 @@ fn main() {
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("snapshot") {
+        rows.extend(snapshot::rows(&program));
     }
     if measures("peers") {
         rows.extend(peers::rows(&program));

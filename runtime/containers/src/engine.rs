@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::client::{CALL_TIMEOUT, Call, Client, Interface, Locate};
+use self::client::{CALL_TIMEOUT, Call, Client, Interface, Locate, refused};
 use self::frames::{Frames, Lines};
 use self::glance::Listed;
 use self::read::{Inspected, InspectedImage};
@@ -204,8 +204,7 @@ impl<D: Dialect> Engine<D> {
         if reason.contains("exec") && is_missing {
             return Error::new(Code::ProgramMissing, format!("`{name}` has no such program")).because(reason);
         }
-        Error::new(Code::EngineFailed, format!("{} refused to start `{name}`", D::INTERFACE.name))
-            .because(reason)
+        refused(format!("{} refused to start `{name}`", D::INTERFACE.name), reason)
     }
 
     async fn log_frames(&self, name: &str, query: &LogQuery, follow: bool) -> Result<Frames> {
@@ -236,11 +235,7 @@ impl<D: Dialect> Engine<D> {
                 .because(reason)
                 .hint("`images.ensure` pulls or loads it; `mcrun images` lists what is here");
         }
-        let error = Error::new(
-            Code::EngineFailed,
-            format!("{} refused to create `{}`", D::INTERFACE.name, spec.name),
-        )
-        .because(reason);
+        let error = refused(format!("{} refused to create `{}`", D::INTERFACE.name, spec.name), reason);
         if reason.contains("already in use") && D::INTERFACE.name == "podman" {
             return error.hint("its storage outlived a lost engine database: `mcrun recover` takes it away");
         }
