@@ -93,18 +93,22 @@ local function move()
     for index = #all, 1, -1 do
         deployed.stop(all[index].name)
     end
+    local moved: { string } = {}
     local ok, fault = pcall(function()
         -- The folder above has to be there: it may be a disk that is not mounted now.
         local taken = snapshot.take { service = service.name, volume = from, to = params.to }
         snapshot.restore { service = service.name, from = taken[1], volume = to }
-        transaction(function()
-            for _, one in all do
-                deploy.rollout(one)
-            end
-        end)
+        for _, one in all do
+            deploy.rollout(one)
+            table.insert(moved, one.name)
+        end
     end)
     if not ok then
         log.error(`{service.name}: it stays where it was: {check.message(fault)}`)
+        -- What is written from now on has to be in one place.
+        for index = #moved, 1, -1 do
+            deploy.rollback(moved[index])
+        end
         start_all(all)
         error(fault, 0)
     end

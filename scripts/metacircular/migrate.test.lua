@@ -65,6 +65,20 @@ test("a migration that fails leaves everything running where it was", function()
     end
 end)
 
+test("what shares a folder goes together or not at all", function()
+    local options = deployed()
+    files.directory { path = "/disk" }
+    elsewhere()
+    options.params.service = "mcr-api"
+    test.fault { effect = "containers.wait_healthy", subject = "mcr-web", code = "MC-H001", times = 2 }
+    local ran: any = test.run("./migrate.lua", options)
+    test.equal(ran.error.code, "MC-R002")
+    for _, name in { "mcr-api", "mcr-web" } do
+        test.equal(string.match(volume(name), "^[^:]+"), "/srv/mcr")
+        test.equal((containers.get { name = name } :: any).state, "running")
+    end
+end)
+
 test("another machine and a service that there is not are refused", function()
     local options = deployed()
     options.params.service = "mcqq"
