@@ -10,6 +10,7 @@ local services = require("./services")
 
 local platform = services.read(params.inventory)
 local here: string = nodes.get({}).name
+local mine = services.stages_on(platform, here)
 
 --- What no stage can bring about: the registry server is one of the containers, so images have to be on the node.
 local function preflight()
@@ -20,7 +21,7 @@ local function preflight()
         end
     end
     local missing: { string } = {}
-    for _, stage in platform.stages do
+    for _, stage in mine do
         for _, service in stage.services do
             if service.image and not cached[service.image] then
                 table.insert(missing, service.image)
@@ -52,14 +53,14 @@ local function add(stage: boot.Stage)
     table.insert(stages, stage)
 end
 
-if here == platform.node then
+if #mine > 0 then
     add { stage = "preflight", ready = preflight }
-    for _, stage in platform.stages do
+    for _, stage in mine do
         add {
             stage = stage.name,
             services = stage.services :: any,
             ready = if stage.name == "foundation" then names else nil,
-            on_failure = if stage.services == platform.applications then "continue" else "stop",
+            on_failure = if stage.name == "services" then "continue" else "stop",
         }
     end
 end

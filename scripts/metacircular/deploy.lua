@@ -9,19 +9,13 @@ local services = require("./services")
 
 local platform = services.read(params.inventory)
 local here: string = nodes.get({}).name
-if here ~= platform.node and here ~= platform.edge then
-    fail(`this node is {here}; the platform runs on {platform.node}, and its public routes on {platform.edge}`)
-end
-
-if here == platform.node then
-    for _, stage in platform.stages do
-        step(stage.name, function()
-            for _, service in stage.services do
-                local release = deploy.rollout(service)
-                log.info(service.name, { version = release.version, changed = release.changed })
-            end
-        end)
-    end
+for _, stage in services.stages_on(platform, here) do
+    step(stage.name, function()
+        for _, service in stage.services do
+            local release = deploy.rollout(service)
+            log.info(service.name, { version = release.version, changed = release.changed })
+        end
+    end)
 end
 if here == platform.edge then
     edge.serve(platform)

@@ -75,8 +75,33 @@ end)
 
 test("a machine that the inventory does not name is left alone", function()
     local ran: any = test.run("./deploy.lua")
-    test.equal(ran.error.code, "MC-S003")
+    test.equal(ran.error.code, "MC-N002")
     test.equal(#containers.list {}, 0)
+end)
+
+test("nothing that is meant for another machine is done on this one", function()
+    local options = inventory()
+    test.run("./deploy.lua", options)
+    test.forget()
+    for _, script in { "./deploy.lua", "./boot.lua", "./recover.lua", "./undeploy.lua" } do
+        local ran: any = test.run(script)
+        test.equal({ script, ran.error.code, ran.changed }, { script, "MC-N002", false })
+    end
+    test.equal(#containers.list {}, 12)
+end)
+
+test("a service of which the inventory says another node is left to that one", function()
+    local options = inventory()
+    local text = files.read({ path = "/etc/inventory.toml" }).content
+    local orion = '[nodes.orion]\naddresses = ["192.168.88.214"]\n[nodes.orion.variables]\nlan = "192.168.88.214"\n'
+        .. 'overlay = "100.64.0.9"\nloopback = "127.0.0.1"\nsrv = "/data"\n[services.kls]\nnode = "orion"\n'
+    files.write { path = "/etc/inventory.toml", content = `{text}\n{orion}` }
+    test.equal(test.run("./deploy.lua", options).exit_code, 0)
+    test.equal(containers.get { name = "kls" }, nil)
+    test.equal(#containers.list {}, 11)
+    -- Whoever reaches it from outside does so at its own node.
+    local route: any = routes.get { listen = 443, hostname = "kls.metacircular.net" }
+    test.equal(route.backends, { "100.64.0.9:58080" })
 end)
 
 test("an inventory that lacks something says what", function()

@@ -12,11 +12,11 @@ local services = require("./services")
 local platform = services.read(params.inventory)
 local here: string = nodes.get({}).name
 
-if here == platform.node then
-    local stages: { boot.Stage } = {}
-    for _, stage in platform.stages do
-        table.insert(stages, { stage = stage.name, services = stage.services } :: any)
-    end
+local stages: { boot.Stage } = {}
+for _, stage in services.stages_on(platform, here) do
+    table.insert(stages, { stage = stage.name, services = stage.services } :: any)
+end
+if #stages > 0 then
     recover.run { stages = stages }
 end
 if here == platform.edge then

@@ -37,20 +37,18 @@ export type Platform = {
     --- All of them in boot order.
     stages: { Stage },
     public: { Public },
-    --- The node that runs the containers, and the one that serves the public routes.
-    node: string,
+    --- The node that serves the public routes.
     edge: string,
     --- Zones of the names inside.
     domain: string,
 }
 
---- Where things are, out of an inventory.
+--- The node of a service, and where things are there.
+type Where = { node: string, lan: string, overlay: string, loopback: string, srv: string }
+
+--- What holds everywhere, out of an inventory.
 type Settings = {
-    lan: string,
-    overlay: string,
-    loopback: string,
     registry: string,
-    srv: string,
     domain: string,
     public_domain: string,
     git: string,
@@ -72,23 +70,31 @@ end
 
 local function settings_of(given: inventory.Inventory): Settings
     local all = given.variables
-    local name: string = needed(all, "variables", "node", check.text)
+    return {
+        registry = needed(all, "variables", "registry", check.text),
+        domain = needed(all, "variables", "domain", check.text),
+        public_domain = needed(all, "variables", "public_domain", check.text),
+        git = needed(all, "variables", "git", check.text),
+        pull = needed(all, "variables", "pull", check.flag),
+        ingress = all.ingress or {},
+    }
+end
+
+--- Where a service is: on the node that it names, else on that of all. Its addresses and its folder are that node's.
+local function where_is(given: inventory.Inventory, service: string): Where
+    local entry = given.services[service]
+    local name: string = if entry and entry.node then entry.node else needed(given.variables, "variables", "node", check.text)
     local node = given.nodes[name]
     if not node then
         check.raise("MC-A001", `the inventory's variables.node names the node \`{name}\`, which it does not have`)
     end
     local where = `nodes.{name}.variables`
     return {
+        node = name,
         lan = needed(node.variables, where, "lan", check.text),
         overlay = needed(node.variables, where, "overlay", check.text),
         loopback = needed(node.variables, where, "loopback", check.text),
-        registry = needed(all, "variables", "registry", check.text),
-        srv = needed(all, "variables", "srv", check.text),
-        domain = needed(all, "variables", "domain", check.text),
-        public_domain = needed(all, "variables", "public_domain", check.text),
-        git = needed(all, "variables", "git", check.text),
-        pull = needed(all, "variables", "pull", check.flag),
-        ingress = all.ingress or {},
+        srv = needed(node.variables, where, "srv", check.text),
     }
 end
 
@@ -106,11 +112,13 @@ end
 
 --- The platform of an inventory that has been read.
 function services.on(given: inventory.Inventory): Platform
-    local at = settings_of(given)
-    local https: number?, api: number?, grpc: number? = at.ingress.https, at.ingress.api, at.ingress.grpc
+    local all = settings_of(given)
+    local https: number?, api: number?, grpc: number? = all.ingress.https, all.ingress.api, all.ingress.grpc
+    -- Of the service that is described next.
+    local at: Where
 
     local function image(name: string): string
-        return at.registry .. name
+        return all.registry .. name
     end
     local function data(folder: string): { string }
         return { `{at.srv}/{folder}:/srv/{folder}` }
@@ -122,7 +130,7 @@ function services.on(given: inventory.Inventory): Platform
             return plain
         end
         local named: any = plain
-        named.hostname = `{service}.{at.domain}`
+        named.hostname = `{service}.{all.domain}`
         named.mode = mode
         named.listen = listen
         named.backend_tls = if ca then { ca = ca } else nil
@@ -137,12 +145,14 @@ function services.on(given: inventory.Inventory): Platform
         return if own(given, name).overlay == true then { overlay(port, host) } else {}
     end
 
-    local platform: any = { node = given.variables.node, edge = given.variables.edge or given.variables.node, domain = at.domain }
+    local platform: any = { edge = given.variables.edge or given.variables.node, domain = all.domain }
 
+    at = where_is(given, "mcns")
     platform.mcns = deploy.service {
         name = "mcns",
+        node = at.node,
         image = image("mcns:v1.2.0"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcns/mcns.toml" },
         network = "bridge",
         -- The system's resolver has port 53 on 127.0.0.1: addresses are named.
@@ -156,10 +166,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, port = 8443, within = "60s" },
     }
 
+    at = where_is(given, "mc-proxy")
     platform.mc_proxy = deploy.service {
         name = "mc-proxy",
+        node = at.node,
         image = image("mc-proxy:v1.2.2"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mc-proxy/mc-proxy.toml" },
         network = "host",
         volumes = data("mc-proxy"),
@@ -171,10 +183,12 @@ function services.on(given: inventory.Inventory): Platform
         },
     }
 
+    at = where_is(given, "mcr-api")
     platform.mcr_api = deploy.service {
         name = "mcr-api",
+        node = at.node,
         image = image("mcr:v1.2.1"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcr/mcr.toml" },
         network = "bridge",
         routes = {
@@ -187,10 +201,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, port = "api", within = "60s" },
     }
 
+    at = where_is(given, "mcr-web")
     platform.mcr_web = deploy.service {
         name = "mcr-web",
+        node = at.node,
         image = image("mcr-web:v1.3.2"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcr/mcr.toml" },
         user = "0:0",
         network = "bridge",
@@ -200,10 +216,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, within = "60s" },
     }
 
+    at = where_is(given, "metacrypt-api")
     platform.metacrypt_api = deploy.service {
         name = "metacrypt-api",
+        node = at.node,
         image = image("metacrypt:v1.3.1"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/metacrypt/metacrypt.toml" },
         network = "bridge",
         routes = {
@@ -215,10 +233,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, port = "api", within = "60s" },
     }
 
+    at = where_is(given, "metacrypt-web")
     platform.metacrypt_web = deploy.service {
         name = "metacrypt-web",
+        node = at.node,
         image = image("metacrypt-web:v1.4.1"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "--config", "/srv/metacrypt/metacrypt.toml" },
         network = "bridge",
         routes = { route("web", 8080, 18080, "metacrypt", "l7", https, authority(given, "metacrypt-web")) },
@@ -228,10 +248,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, within = "60s" },
     }
 
+    at = where_is(given, "mcp-master")
     platform.mcp_master = deploy.service {
         name = "mcp-master",
+        node = at.node,
         image = image("mcp-master:v0.10.3"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcp-master/mcp-master.toml" },
         network = "host",
         volumes = data("mcp-master"),
@@ -243,10 +265,12 @@ function services.on(given: inventory.Inventory): Platform
         },
     }
 
+    at = where_is(given, "mcq")
     platform.mcq = deploy.service {
         name = "mcq",
+        node = at.node,
         image = image("mcq:v0.4.2"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcq/mcq.toml" },
         network = "bridge",
         -- Its name inside is what the first stage of a boot looks up.
@@ -257,10 +281,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { http = "/v1/health", within = "60s" },
     }
 
+    at = where_is(given, "mcdoc")
     platform.mcdoc = deploy.service {
         name = "mcdoc",
+        node = at.node,
         image = image("mcdoc:v0.1.0"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcdoc/mcdoc.toml" },
         network = "bridge",
         routes = { route("web", 8080, 38080, "mcdoc", "l7", https, authority(given, "mcdoc")) },
@@ -270,10 +296,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, within = "60s" },
     }
 
+    at = where_is(given, "mcat")
     platform.mcat = deploy.service {
         name = "mcat",
+        node = at.node,
         image = image("mcat:v1.2.0"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "server", "--config", "/srv/mcat/mcat.toml" },
         network = "bridge",
         routes = { route("web", 8443, 48116, "mcat", "l7", https, authority(given, "mcat")) },
@@ -282,10 +310,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, within = "60s" },
     }
 
+    at = where_is(given, "kls")
     platform.kls = deploy.service {
         name = "kls",
+        node = at.node,
         image = image("kls:v0.2.0"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = { "-f", "/srv/kls/kls.conf" },
         network = "bridge",
         routes = { route("web", 8080, 58080, "kls", "l7", https, authority(given, "kls")) },
@@ -295,10 +325,12 @@ function services.on(given: inventory.Inventory): Platform
         health = { tcp = true, within = "60s" },
     }
 
+    at = where_is(given, "sgardd")
     platform.sgardd = deploy.service {
         name = "sgardd",
+        node = at.node,
         image = image("sgardd:v3.2.0"),
-        pull = at.pull,
+        pull = all.pull,
         cmd = {
             "--repo", "/srv/sgard",
             "--authorized-keys", "/srv/sgard/authorized_keys",
@@ -326,15 +358,15 @@ function services.on(given: inventory.Inventory): Platform
     }
 
     local function public(name: string, backend: string, ca: string?): Public
-        return { hostname = name, listen = at.ingress.public or 443, backend = backend, ca = ca }
+        return { hostname = name, listen = all.ingress.public or 443, backend = backend, ca = ca }
     end
     platform.public = {
-        public(`git.{at.public_domain}`, at.git),
-        public("git.wntrmute.dev", at.git),
-        public(`kls.{at.public_domain}`, `{at.overlay}:58080`, authority(given, "kls")),
-        public(`mcq.{at.public_domain}`, `{at.overlay}:48080`, authority(given, "mcq")),
-        public(`docs.{at.public_domain}`, `{at.overlay}:38080`, authority(given, "mcdoc")),
-        public(`metacrypt.{at.public_domain}`, `{at.overlay}:18080`, authority(given, "metacrypt-web")),
+        public(`git.{all.public_domain}`, all.git),
+        public("git.wntrmute.dev", all.git),
+        public(`kls.{all.public_domain}`, `{where_is(given, "kls").overlay}:58080`, authority(given, "kls")),
+        public(`mcq.{all.public_domain}`, `{where_is(given, "mcq").overlay}:48080`, authority(given, "mcq")),
+        public(`docs.{all.public_domain}`, `{where_is(given, "mcdoc").overlay}:38080`, authority(given, "mcdoc")),
+        public(`metacrypt.{all.public_domain}`, `{where_is(given, "metacrypt-web").overlay}:18080`, authority(given, "metacrypt-web")),
     }
     return table.freeze(platform)
 end
@@ -342,6 +374,42 @@ end
 --- The platform of the inventory at `path`, which is absolute or relative to the script's folder.
 function services.read(path: string?): Platform
     return services.on(inventory.read { path = path or "inventory.toml" })
+end
+
+--- The stages with those of their services that are on the node `here`. A machine of which the inventory has neither a
+--- service nor the public routes is refused: what is meant for another one is never done on this one.
+function services.stages_on(platform: Platform, here: string): { Stage }
+    local stages: { Stage } = {}
+    local elsewhere: { [string]: boolean } = {}
+    for _, stage in platform.stages do
+        local mine: { Service } = {}
+        for _, service in stage.services do
+            local node = service.node or here
+            if node == here then
+                table.insert(mine, service)
+            else
+                elsewhere[node] = true
+                log.info(`{service.name}: is for the node {node}, left alone`)
+            end
+        end
+        if #mine > 0 then
+            table.insert(stages, { name = stage.name, services = mine })
+        end
+    end
+    if #stages == 0 and here ~= platform.edge then
+        local names: { string } = { platform.edge }
+        for node in elsewhere do
+            if node ~= platform.edge then
+                table.insert(names, node)
+            end
+        end
+        table.sort(names)
+        check.raise("MC-N002", `this node is {here}, and the inventory has nothing for it`, {
+            cause = `the platform is on {table.concat(names, ", ")}`,
+            hint = "run it there, or change the nodes of the inventory; `[node]` in mcrun.toml names this one",
+        })
+    end
+    return stages
 end
 
 return table.freeze(services)

@@ -10,19 +10,19 @@ local services = require("./services")
 local platform = services.read(params.inventory)
 local here: string = nodes.get({}).name
 
+local stages = services.stages_on(platform, here)
+
 if here == platform.edge then
     edge.withdraw(platform)
 end
-if here == platform.node then
-    for index = #platform.stages, 1, -1 do
-        local stage = platform.stages[index]
-        step(stage.name, function()
-            for last = #stage.services, 1, -1 do
-                local name = stage.services[last].name
-                if registry.get { service = name } then
-                    deployed.undeploy(name)
-                end
+for index = #stages, 1, -1 do
+    local stage = stages[index]
+    step(stage.name, function()
+        for last = #stage.services, 1, -1 do
+            local name = stage.services[last].name
+            if registry.get { service = name } then
+                deployed.undeploy(name)
             end
-        end)
-    end
+        end
+    end)
 end

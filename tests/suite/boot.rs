@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::harness::{PROGRAM, Place, until};
+use crate::on_podman::{Engine, podman};
 
 /// Two stages: one service, and two that need it.
 fn platform(more: &str) -> String {
@@ -138,4 +139,76 @@ fn a_boot_without_a_script_says_where_it_is_looked_for() {
     fs::remove_file(place.path().join("scripts/boot.lua")).expect("it was written");
     let seen = place.ends(1, &["boot"]);
     assert!(seen.stderr.contains("scripts/boot.lua` does not exist"), "{seen}");
+}
+
+/// A stage with one native program that answers while the file `up` is there; `body` is its shell script.
+fn flapping(place: &Place, body: &str, stage: &str) {
+    let up = place.at("up");
+    let text = format!(
+        r#"
+local boot = require("@std/boot")
+local deploy = require("@std/deploy")
+boot.sequence {{
+    {{ stage = "shaky", {stage}, services = {{ deploy.service {{
+        name = "shaky",
+        version = "v1",
+        exec = {{ "/bin/sh", "-c", [[{body}]] }},
+        env = {{ UP = "{up}" }},
+        restart = "unless-stopped",
+        stop_timeout = "0s",
+        health = {{ exec = {{ "/usr/bin/test", "-f", "{up}" }}, interval = "50ms" }},
+    }} }} }},
+    {{ stage = "next" }},
+}}
+"#
+    );
+    place.configure("[drivers]\ncontainers = \"process\"\n[policy]\nscripts = [\"*\"]\n");
+    place.script("boot.lua", &text);
+}
+
+#[test]
+fn what_flaps_is_not_up_because_a_probe_was_lucky() {
+    let place = Place::new();
+    let body = r#"echo begins; touch "$UP"; sleep 0.3; rm -f "$UP"; echo gives up; exit 1"#;
+    flapping(&place, body, "within = \"5s\"");
+    let seen = place.ends(1, &["boot"]);
+    assert!(seen.stderr.contains("error[MC-R005]: the boot stopped at the stage shaky"), "{seen}");
+    assert!(seen.stderr.contains("`shaky` does not stay up: it was restarted"), "{seen}");
+    assert!(seen.stderr.contains("[MC-H005]") && seen.stderr.contains("gives up"), "{seen}");
+    assert!(seen.stderr.contains("next: skipped"), "{seen}");
+}
+
+#[test]
+fn what_ends_a_few_times_and_then_stays_is_waited_for() {
+    let place = Place::new();
+    let body = r#"echo life >> "$UP.lives"; touch "$UP"; [ $(wc -l < "$UP.lives") -ge 3 ] && exec sleep 1000; sleep 0.2; rm -f "$UP"; exit 1"#;
+    flapping(&place, body, "within = \"60s\", steady = \"500ms\"");
+    place.ends(0, &["boot"]);
+    let lives = fs::read_to_string(place.at("up.lives")).expect("it ran");
+    assert_eq!(lives.lines().count(), 3);
+    let before = place.container("shaky").expect("it runs");
+    place.ends(0, &["boot"]);
+    assert_eq!(place.container("shaky").expect("it runs")["pid"], before["pid"]);
+}
+
+#[test]
+fn a_container_of_somebody_else_under_a_recorded_name_stops_the_boot() {
+    let engine = Engine::new();
+    engine.configure("[policy]\nscripts = [\"*\"]\n");
+    let (name, image) = (&engine.name, engine.image());
+    let text = format!(
+        "local deploy = require(\"@std/deploy\")\nrequire(\"@std/boot\").sequence {{ {{ stage = \"web\", services = {{ \
+         deploy.service {{ name = \"{name}\", image = \"{image}:v1\", stop_timeout = \"0s\" }} }} }} }}\n"
+    );
+    engine.place.script("boot.lua", &text);
+    engine.place.ends(0, &["boot"]);
+    podman(&["rm", "--force", "--time", "0", name]);
+    let theirs = podman(&["run", "--detach", "--name", name, &format!("{image}:v1")]);
+    for words in [&["boot"][..], &["boot", "--plan"]] {
+        let seen = engine.place.run(words);
+        assert_eq!(seen.code, Some(1), "{seen}");
+        assert!(seen.stderr.contains("MC-C008"), "{seen}");
+    }
+    let live = podman(&["inspect", "--format", "{{.Id}} {{.State.Status}}", name]);
+    assert_eq!(live, format!("{theirs} running"), "it is nobody's to touch");
 }

@@ -134,6 +134,32 @@ fn build_makes_the_images_of_a_definition_and_reads_nothing_beyond_its_folder() 
 }
 
 #[test]
+fn build_takes_nobody_elses_definition() {
+    let bench = Bench::new();
+    let (name, file) = (bench.engine.name.as_str(), bench.file());
+    bench.define("", "1000");
+    bench.sync(0, &["--yes"]);
+    let text = fs::read_to_string(&file).unwrap();
+    bench.place().ends(0, &["build", name]).shows(&["0 changed"]);
+
+    fs::write(&file, text.replace(&format!("name = \"{name}\""), "name = \"other\"")).unwrap();
+    bench.place().ends(1, &["build", name]).shows(&["MC-R007", &format!("describes `other`, not `{name}`")]);
+    bench.place().ends(1, &["build", name, "--definition", &file]).shows(&["MC-R007"]);
+
+    // The same service, and another folder's sources.
+    let elsewhere = bench.place().path().join("elsewhere.toml");
+    fs::write(&elsewhere, &text).unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    bench.place().ends(1, &["build", name]).shows(&["MC-R007", "it leads to"]);
+    fs::write(&elsewhere, text.replace("[build.images]", "[build.images")).unwrap();
+    bench
+        .place()
+        .ends(1, &["build", name, "--definition", &elsewhere.to_string_lossy()])
+        .shows(&["elsewhere.toml:4:"]);
+}
+
+#[test]
 fn edit_checks_what_the_editor_leaves_and_rolls_it_out_when_asked_to() {
     let bench = Bench::new();
     let name = bench.engine.name.as_str();

@@ -10,3 +10,4 @@ mod network;
 pub(crate) mod platform;
 mod record;
 mod standin;
+mod synced;

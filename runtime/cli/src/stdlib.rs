@@ -24,6 +24,7 @@ pub(crate) const MODULES: &[(&str, &str)] = &[
     ("recover", include_str!("../../../stdlib/recover.luau")),
     ("rollout", include_str!("../../../stdlib/rollout.luau")),
     ("test", include_str!("../../../stdlib/test.luau")),
+    ("sequence", include_str!("../../../stdlib/sequence.luau")),
     ("services", include_str!("../../../stdlib/services.luau")),
     ("strategy", include_str!("../../../stdlib/strategy.luau")),
 ];

@@ -10,6 +10,7 @@ mod recorded;
 mod remove;
 mod rewind;
 mod stats;
+mod steady;
 mod world;
 
 use std::sync::Arc;

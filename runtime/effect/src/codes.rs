@@ -339,6 +339,9 @@ codes! {
     TooLarge "MC-H004" "an answer or file is larger than its limit"
         "Everything that comes from outside has a bound."
         "Raise the limit of the call if the size is expected.";
+    Flapping "MC-H005" "a container does not stay up"
+        "It answered, and ended again: it was restarted by its policy instead of staying up, so that its health check may have passed at a lucky moment."
+        "See its last lines: they say why it ends. `mcrun logs SERVICE` has all of them; raise `within` if it waits for another service by ending.";
 
     // F: files, X: exec.
     FileRefused "MC-F001" "a path is refused"
@@ -396,6 +399,9 @@ codes! {
     RecoveryIncomplete "MC-R006" "a recovery could not bring everything back"
         "Some services are not as they are recorded; the lines beneath the message say which, and why. The others are. No data was deleted."
         "Mend the cause, then `mcrun recover` again: what is back already is left alone.";
+    DefinitionForeign "MC-R007" "a definition is another service's"
+        "The file that the registry names for a service, or that was given, describes another one now, or leads to a file elsewhere."
+        "See who changed it; name the right file with `--definition`, or `mcrun sync` its folder so that the registry knows better.";
 
     // B: bringing back.
     NotUndoable "MC-B001" "an effect cannot be undone"

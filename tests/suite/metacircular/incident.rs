@@ -63,6 +63,10 @@ fn what_a_lost_database_has_orphaned_comes_back_with_one_writer_at_a_time() {
     // Nothing is made beside what still runs, and that is told.
     let refused = platform.run(&["start", "mcq"]);
     assert!(refused.stderr.contains("MC-C010"), "{refused}");
+    let words = platform.words("deploy.lua");
+    let planned =
+        platform.run(&[&["plan"], &words.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    assert!(planned.stderr.contains("MC-C010"), "a plan is refused like its run: {planned}");
     let plan = platform.ends(0, &["recover", "--plan"]);
     assert!(plan.stdout.contains("containers.release mcq"), "{plan}");
     assert_eq!(platform.engine.podman(&["ps", "--all", "--quiet"]), "", "a plan does nothing");

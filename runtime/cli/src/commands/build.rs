@@ -43,10 +43,31 @@ async fn find(app: &App, wish: &Wish<'_>) -> Result<Definition> {
         None => edit::recorded_file(app, wish.service).await?.filter(|path| edit::is_toml(path)),
     };
     let place = wish.definition.or(recorded.as_deref()).unwrap_or(Path::new("."));
-    definitions::of_service(wish.service, place)?.ok_or_else(|| {
+    let found = definitions::of_service(wish.service, place)?.ok_or_else(|| {
         let message = format!("no definition in `{}` describes `{}`", place.display(), wish.service);
         Error::new(Code::ServiceUnknown, message).hint("name the file, or its folder, with `--definition`")
-    })
+    })?;
+    check_whose(wish.service, &found, recorded.as_deref())?;
+    Ok(found)
+}
+
+/// A record names a file, and whoever may write there may have put another service's in its place: that one's images are
+/// not what was asked for.
+fn check_whose(service: &str, found: &Definition, recorded: Option<&Path>) -> Result<()> {
+    let foreign = |message: String| {
+        Error::new(Code::DefinitionForeign, message)
+            .hint("look at the file; `--definition FILE` names the right one")
+    };
+    if let Some(recorded) = recorded.filter(|recorded| *recorded != found.path) {
+        let message = format!("`{}` is not where `{service}` was described any more", recorded.display());
+        return Err(foreign(message).because(format!("it leads to `{}`", found.path.display())));
+    }
+    match found.foreign_to(service) {
+        Some(other) => {
+            Err(foreign(format!("`{}` describes `{other}`, not `{service}`", found.path.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Building is what was asked for; of the machine's files it takes what lies beside the definition, and what is granted

@@ -53,6 +53,11 @@ impl Definition {
             || service.strip_prefix(&name).is_some_and(|rest| rest.starts_with('-') && self.has(&rest[1..]))
     }
 
+    /// What it describes, where that is not `service`.
+    pub(super) fn foreign_to(&self, service: &str) -> Option<String> {
+        self.name().filter(|_| !self.describes(service))
+    }
+
     fn has(&self, component: &str) -> bool {
         let table: Option<toml::Table> = self.text.parse().ok();
         let components =

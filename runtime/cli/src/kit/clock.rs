@@ -45,7 +45,8 @@ impl TestClock {
         serde_json::to_value(gated).map_err(unreadable)
     }
 
-    fn pass(&self, span: Duration) {
+    /// `span` passes at once.
+    pub(super) fn pass(&self, span: Duration) {
         self.0.store(self.now().after(span).0, Ordering::SeqCst);
     }
 }

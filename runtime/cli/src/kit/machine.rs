@@ -40,7 +40,7 @@ impl Machine {
         let features = containers::podman::Podman::new(&options).features();
         let images = Memory { machine: self.clone(), name: ENGINE, features };
         let programs = Memory { machine: self.clone(), name: "process", features: NATIVE };
-        Arc::new(World::of(Arc::new(images), Arc::new(programs), Arc::new(Content)))
+        Arc::new(World::of(Arc::new(images), Arc::new(programs), Arc::new(Content(self.clock.clone()))))
     }
 
     pub(super) fn live(&self) -> MutexGuard<'_, BTreeMap<String, Observed>> {
@@ -69,7 +69,7 @@ const NATIVE: &[Feature] = &[
 ];
 
 /// Every container is healthy: a fault on `containers.wait_healthy` says otherwise.
-struct Content;
+struct Content(Arc<TestClock>);
 
 #[async_trait]
 impl Prober for Content {
@@ -81,6 +81,10 @@ impl Prober for Content {
         _: Option<SocketAddr>,
     ) -> Result<()> {
         Ok(())
+    }
+
+    async fn pause(&self, span: Duration) {
+        self.0.pass(span);
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{Container, World, check_node, key, opened, rewind, sealed};
+use super::{Container, World, check_node, key, opened, orphans, rewind, sealed};
 use crate::Action;
 use crate::diff::{self, Diff, FieldDiff, SecretTags};
 use crate::driver::Driver;
@@ -150,6 +150,10 @@ impl effect::Ensure for Ensure {
         }
         if found.action != Action::Update || found.fields.iter().any(|field| field.path == "state") {
             driver.check_node(spec, &|path| is_planned(context, path))?;
+        }
+        // A run is refused by the driver, when it makes the container.
+        if context.planning() && found.action != Action::Update {
+            orphans::check_beside(driver.as_ref(), context, spec).await?;
         }
         let mut predicted = diff::predict(spec, image, live.as_ref(), &tags, driver.name())?;
         predicted.adopted &= found.action == Action::Update;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ensure::call;
+use super::steady::Watched;
 use super::{Container, World, check_node, key, unknown_container};
 use crate::driver::{Exec, LogQuery};
 
@@ -220,8 +221,9 @@ fn on_host(name: &str, field: &str, argv: &[String], as_user: bool) -> Result<Ve
     Ok(needs)
 }
 
-/// Waits until a container's own health check passes. The container must have one. A check that runs a program beside a
-/// native one takes `exec:write` for it, as in `containers.ensure`.
+/// Waits until a container's own health check passes. The container must have one, unless `steady` is given: then one
+/// without only has to run. A check that runs a program beside a native one takes `exec:write` for it, as in
+/// `containers.ensure`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitHealthy {
@@ -229,6 +231,9 @@ pub struct WaitHealthy {
     name: String,
     /// The time in which it must pass; the health check's own unless given, and 30 seconds otherwise.
     within: Option<Span>,
+    /// How long it has to have been up without a restart when the check passes; five times as long once it was restarted
+    /// meanwhile. One that does not get there is an error (MC-H005) that tells of its restarts.
+    steady: Option<Span>,
     /// The node; the local one unless given.
     node: Option<String>,
 }
@@ -264,17 +269,21 @@ impl Wait for WaitHealthy {
         check_node(context, self.node.as_deref())?;
         let (driver, observed) =
             world.find(&self.name).await?.ok_or_else(|| unknown_container(&self.name))?;
-        let mut health = observed.health.clone().ok_or_else(|| {
+        let health = observed.health.clone();
+        let program = health.as_ref().and_then(|health| health.exec.as_ref());
+        if let Some(argv) = program.filter(|_| observed.native) {
+            context.policy.check(Self::NAME, &on_host(&self.name, "health.exec", argv, false)?)?;
+        }
+        let address = health.as_ref().and_then(|health| health.address(&observed.ports));
+        if let Some(Span(steady)) = self.steady {
+            let watched = Watched { driver, found: observed, health, address, within: self.within, steady };
+            return watched.wait(world, context).await;
+        }
+        let mut health = health.ok_or_else(|| {
             Error::new(Code::Argument, format!("container `{}` has no health check", self.name))
                 .hint("give `containers.ensure` a `health`, or use `health.http`")
         })?;
-        if self.within.is_some() {
-            health.within = self.within;
-        }
-        if let Some(argv) = health.exec.as_ref().filter(|_| observed.native) {
-            context.policy.check(Self::NAME, &on_host(&self.name, "health.exec", argv, false)?)?;
-        }
-        let address = health.address(&observed.ports);
+        health.within = self.within.or(health.within);
         world.prober.wait_healthy(driver.clone(), &self.name, &health, address).await
     }
 }

@@ -13,6 +13,7 @@ use super::ensure::call;
 use super::{World, check_node};
 use crate::driver::Driver;
 use crate::orphans::Orphan;
+use crate::spec::Spec;
 
 /// What a container gets to end, as engines give it.
 const USUAL: Duration = Duration::from_secs(10);
@@ -63,6 +64,17 @@ impl World {
         }
         Ok(found)
     }
+}
+
+/// Refuses a plan what the run would be refused: a container beside an orphan that an earlier effect does not end.
+pub(super) async fn check_beside(driver: &dyn Driver, context: &Context, spec: &Spec) -> Result<()> {
+    let is_ended = |orphan: &Orphan| {
+        let key = context.key("orphans", spec.node.as_deref(), &orphan.name);
+        context.overlay.get::<Left>(&key).is_some_and(|left| left.is_none())
+    };
+    let orphans = driver.orphans().await?;
+    let conflict = orphans.iter().filter(|orphan| !is_ended(orphan)).find_map(|orphan| orphan.conflict(spec));
+    conflict.map_or(Ok(()), Err)
 }
 
 impl Declared for Orphans {

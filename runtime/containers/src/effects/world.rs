@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use effect::{Code, Result, Sealer, Secret};
@@ -43,6 +44,11 @@ pub trait Prober: Send + Sync {
         health: &Health,
         address: Option<SocketAddr>,
     ) -> Result<()>;
+
+    /// Lets a while pass before the next look.
+    async fn pause(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
 }
 
 /// How the engines are reached.
