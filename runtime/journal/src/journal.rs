@@ -416,11 +416,13 @@ impl Journal {
         after: u64,
         limit: usize,
     ) -> Result<Vec<audit::Record>> {
+        self.change(Change::Settle).await?;
         self.read(move |connection| audit::records(connection, &filter, after, limit)).await
     }
 
     /// Walks the chain of the audit; `earlier` is a hash that it must go through.
     pub async fn verify_audit(&self, earlier: Option<audit::Hash>) -> Result<audit::Verified> {
+        self.change(Change::Settle).await?;
         // Before the walk: what is appended meanwhile moves it on.
         let beside = audit::HeadFile::beside(self.database()).told();
         self.read(move |connection| audit::verify(connection, beside, earlier)).await
