@@ -575,4 +575,26 @@ mod tests {
         assert!("files:read:".parse::<Capability>().is_err());
         assert!("files:read:/a/[".parse::<Capability>().is_err());
     }
+
+    #[test]
+    fn whoever_started_a_run_bounds_it_whatever_is_granted() {
+        let within = |lists: &[&[&str]]| {
+            let within = lists.iter().map(|list| list.iter().map(|text| (*text).to_owned()).collect());
+            Grants { allow: vec!["*".to_owned()], within: within.collect(), ..Grants::default() }
+        };
+        let grants = within(&[&["containers:write:web-*", "images"], &["containers", "files"]]);
+        // It is recorded, and read again by a resume.
+        let recorded: Grants = serde_json::from_value(serde_json::json!(grants)).unwrap();
+        let policy = Policy::new(None, &recorded).unwrap();
+        assert!(policy.allows(&Need::write("containers", "web-1")));
+        for beyond in [Need::write("containers", "db"), Need::read("images", "x"), Need::read("files", "/x")]
+        {
+            assert!(!policy.allows(&beyond), "{beyond}");
+        }
+        policy.grant(&["containers:write:db".to_owned()]).unwrap();
+        let error = policy.check("containers.ensure", &[Need::write("containers", "db")]).unwrap_err();
+        assert!(error.hint.unwrap().contains("whoever started the run"));
+        assert_eq!(policy.recorded().within, grants.within);
+        assert!(Policy::new(None, &within(&[&["container"]])).is_err());
+    }
 }

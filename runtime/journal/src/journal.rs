@@ -416,13 +416,13 @@ impl Journal {
         after: u64,
         limit: usize,
     ) -> Result<Vec<audit::Record>> {
-        self.change(Change::Settle).await?;
+        self.settle().await?;
         self.read(move |connection| audit::records(connection, &filter, after, limit)).await
     }
 
     /// Walks the chain of the audit; `earlier` is a hash that it must go through.
     pub async fn verify_audit(&self, earlier: Option<audit::Hash>) -> Result<audit::Verified> {
-        self.change(Change::Settle).await?;
+        self.settle().await?;
         // Before the walk: what is appended meanwhile moves it on.
         let beside = audit::HeadFile::beside(self.database()).told();
         self.read(move |connection| audit::verify(connection, beside, earlier)).await
@@ -517,12 +517,17 @@ impl Journal {
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if !self.inner.shared.queue().is_settled() {
-            match self.change(Change::Settle).await {
-                Ok(()) | Err(Error::Broken(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.settle().await?;
         }
         self.read_committed(query).await
+    }
+
+    /// Has everything that is queued committed, unless the journal is broken.
+    async fn settle(&self) -> Result<()> {
+        match self.change(Change::Settle).await {
+            Ok(()) | Err(Error::Broken(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_committed<T: Send + 'static>(

@@ -57,7 +57,8 @@ fn only(_: &[u8]) -> Result<(Object, Option<Map<String, Value>>), prost::DecodeE
 
 fn route(key: Option<v1::Key>) -> (Object, Option<Map<String, Value>>) {
     let v1::Key { listen, hostname, path } = key.unwrap_or_default();
-    named(format!("{hostname}:{listen}{}", if path.is_empty() { "/" } else &path))
+    let path = if path.is_empty() { "/" } else { &path };
+    named(format!("{hostname}:{listen}{path}"))
 }
 
 fn standing(standing: Option<v1::Standing>) -> (Object, Option<Map<String, Value>>) {

@@ -13,13 +13,13 @@ use crate::socket;
 pub enum Caller {
     /// A user of this machine who may use the socket.
     User {
-        /// The user's number.
-        id: u32,
+        /// The user's name.
+        name: String,
         /// Whether it is root or the user that the daemon runs as.
         is_owner: bool,
     },
     /// A user of this machine who may not.
-    Stranger(u32),
+    Stranger(String),
     /// The holder of a certificate.
     Holder {
         /// The names that it bears.
@@ -36,20 +36,19 @@ impl Caller {
         // The kernel says who connected, not who writes.
         let id = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         let is_owner = id == 0 || id == rustix::process::geteuid().as_raw();
+        let name = socket::user_name(id);
         // Beyond these two, the mode of the file has decided who could connect.
         match is_owner || is_shared {
-            true => Self::User { id, is_owner },
-            false => Self::Stranger(id),
+            true => Self::User { name, is_owner },
+            false => Self::Stranger(name),
         }
     }
 
     /// Who that is, as rules know it: of several names in a certificate the first that a rule knows, or the first.
     pub(super) fn principal(&self, policy: &Policy) -> Principal {
         match self {
-            Self::User { id, is_owner } => {
-                Principal::User { name: socket::user_name(*id), is_owner: *is_owner }
-            }
-            Self::Stranger(id) => Principal::User { name: socket::user_name(*id), is_owner: false },
+            Self::User { name, is_owner } => Principal::User { name: name.clone(), is_owner: *is_owner },
+            Self::Stranger(name) => Principal::User { name: name.clone(), is_owner: false },
             Self::Holder { names, .. } => {
                 let held = |name: &String| Principal::Certificate { name: name.clone() };
                 let known = names.iter().map(held).find(|principal| policy.knows(principal));
@@ -69,7 +68,7 @@ impl Caller {
     /// In words, for the log.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::User { id, .. } | Self::Stranger(id) => format!("user:{}", socket::user_name(*id)),
+            Self::User { name, .. } | Self::Stranger(name) => format!("user:{name}"),
             Self::Holder { names, .. } => format!("certificate:{}", names.join(",")),
         }
     }

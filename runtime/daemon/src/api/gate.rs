@@ -77,6 +77,8 @@ fn starter(run: &Run) -> Option<&str> {
 enum Verdict {
     Allowed(Decision),
     Denied(Error, Decision),
+    /// There is nothing to decide about.
+    Missing(Error),
 }
 
 impl Gate {
@@ -184,6 +186,7 @@ impl Gate {
                 self.deny(caller, &granted, (action, &shown), &decision.rule);
                 Err(error)
             }
+            Verdict::Missing(error) => Err(error),
         }
     }
 
@@ -198,7 +201,11 @@ impl Gate {
         let nothing = || Decision { is_allowed: false, rule: "there is no such run".into(), within: None };
         // Which runs a beginning of an id might mean is nobody's business either.
         let Ok(run) = super::fields::run(&self.journal, given).await else {
-            return (None, Verdict::Denied(none(), nothing()));
+            // Who may do that to none at all has no reason to try.
+            return match granted.policy.may_some(&granted.principal, action) {
+                true => (None, Verdict::Missing(none())),
+                false => (None, Verdict::Denied(none(), nothing())),
+            };
         };
         let decision = granted.decide(action, &run);
         let verdict = match decision.is_allowed {
