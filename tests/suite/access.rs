@@ -35,7 +35,7 @@ fn ruled() -> Place {
 fn the_policy_says_whether_and_why() {
     let place = ruled();
     let ask = ["can-i", "playbooks.start", "roll-out", "--as", "account:ada", "--role", "user"];
-    let with = |more: &[&'static str]| [&ask, more].concat();
+    let with = |more: &[&'static str]| [&ask[..], more].concat();
     let seen = place.ends(0, &with(&["--param", "stage=staging"]));
     seen.shows(&["allowed: roll out to staging", "containers:write:web-*"]);
     place

@@ -1,8 +1,6 @@
 //! Owns what `mcrun FILE` does with a playbook's file: its parameters are checked, and its `run` is told that somebody
 //! started it by hand.
 
-use std::path::Path;
-
 use daemon::playbooks::{self, Parts, calls_playbook, names_playbook, params};
 use daemon::runs::{By, Cause};
 use effect::policy::Grants;
