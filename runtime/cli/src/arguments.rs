@@ -266,6 +266,7 @@ pub(crate) enum Command {
     /// Show the audit: what was allowed, refused and done, by whom. Nothing ever removes a record of it.
     Audit(access::Audit),
     /// Ask the access policy whether a call would be allowed, and by which rule. Exit code 4 where it would not.
+    #[command(after_help = access::actions())]
     CanI(access::CanI),
     /// The access policy, `[access]` in mcrun.toml.
     #[command(subcommand)]

@@ -4,9 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use effect::Principal;
+use effect::access::ACTIONS;
 use journal::audit::Hash;
 
 use super::events::Since;
+
+/// The actions that the policy knows, for the help.
+pub(crate) fn actions() -> String {
+    let lines = ACTIONS.iter().map(|(action, about)| format!("\n  {action:<16}  {about}"));
+    std::iter::once("Actions:".to_owned()).chain(lines).collect()
+}
 
 /// What of the audit is wanted.
 #[derive(Debug, Clone, Args)]
