@@ -296,8 +296,9 @@ fn unknown_caller(caller: &Caller, principal: &Principal) -> Error {
 
 fn denied(granted: &Granted, call: &str, action: &str, object: &str) -> Error {
     let Granted { principal, policy, .. } = granted;
-    let changes = ACTIONS.iter().filter(|(action, _)| !reads(action));
-    if !reads(action) && !changes.into_iter().any(|(action, _)| policy.may_some(principal, action)) {
+    let may_change =
+        || ACTIONS.iter().any(|(action, _)| !reads(action) && policy.may_some(principal, action));
+    if !reads(action) && !may_change() {
         let call = call.rsplit('/').next().unwrap_or_default();
         let message = format!("`{principal}` may read only, and `{call}` changes something");
         return Error::new(Code::ApiRole, message);
