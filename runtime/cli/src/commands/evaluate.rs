@@ -71,7 +71,8 @@ async fn execute(
     };
     let is_new = !matches!(beginning, Beginning::Recorded);
     if let Beginning::New(new) = beginning {
-        app.journal.create_run(*new).await?;
+        let started = crate::audit::started(&new);
+        app.journal.create_audited_run(*new, started).await?;
     }
     let (following, telling) = Following::begin(app, client, job, watch, (lock, is_new)).await?;
     following.follow(telling).await
