@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_macros, reason = "a table on standard output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
+mod access;
+mod audit;
 mod certs;
 mod daemon;
 mod dns;
@@ -86,6 +88,12 @@ fn main() {
     }
     if measures("watch") {
         rows.extend(watch::rows(&program));
+    }
+    if measures("audit") {
+        rows.extend(audit::rows());
+    }
+    if measures("access") {
+        rows.extend(access::rows());
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

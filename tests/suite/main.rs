@@ -1,8 +1,10 @@
 //! The whole program, from the outside.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod adopt;
 mod approvals;
+mod audit;
 mod backups;
 mod boot;
 mod branches;

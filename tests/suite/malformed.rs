@@ -108,7 +108,7 @@ impl Corridor {
             run,
             node: "here".into(),
             mode,
-            policy: Policy::new(None, &Grants { allow, deny: Vec::new() }).unwrap(),
+            policy: Policy::new(None, &Grants { allow, ..Grants::default() }).unwrap(),
             secrets: Arc::new(SecretStore::new(&BTreeMap::new(), &root).unwrap()),
             sealer: Arc::new(Sealer::ephemeral()),
             journal,

@@ -56,7 +56,7 @@ fn a_playbook_runs_with_the_event_of_its_start_and_checked_parameters() {
     assert_eq!(run["playbook"], "greet", "{run:#}");
     let cause = &run["cause"];
     assert_eq!(cause["event"], json!({ "kind": "manual" }), "{run:#}");
-    assert!(cause["caller"].as_str().is_some_and(|caller| caller.starts_with("user ")), "{run:#}");
+    assert!(cause["caller"].as_str().is_some_and(|caller| caller.starts_with("user:")), "{run:#}");
     assert_eq!(run["params"], json!({ "loud": true, "times": 1, "whom": "7" }), "{run:#}");
 }
 

@@ -1,6 +1,7 @@
 //! Owns the command line: what can be typed, with its help. Man page, completions and the reference page are made
 //! from it.
 
+pub(crate) mod access;
 pub(crate) mod boot;
 pub(crate) mod certs;
 pub(crate) mod dns;
@@ -262,6 +263,14 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the audit: what was allowed, refused and done, by whom. Nothing ever removes a record of it.
+    Audit(access::Audit),
+    /// Ask the access policy whether a call would be allowed, and by which rule. Exit code 4 where it would not.
+    #[command(after_help = access::actions())]
+    CanI(access::CanI),
+    /// The access policy, `[access]` in mcrun.toml.
+    #[command(subcommand)]
+    Policy(access::Policy),
     /// Write a run to a file, without secrets, for a bug report.
     Export {
         /// The run's id or its beginning.

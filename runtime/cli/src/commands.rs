@@ -1,7 +1,9 @@
 //! Owns the way from a parsed command line to the command that carries it out.
 
+mod access;
 mod adopt;
 mod apply;
+mod audit;
 mod backup;
 mod boot;
 mod build;
@@ -57,6 +59,7 @@ use effect::Result;
 use effect::policy::Grants;
 
 use crate::app::App;
+use crate::arguments::access::Policy;
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 
@@ -84,6 +87,8 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<Exit> {
             setup::setup(&global, setup::Wish { user, prefix, no_start, plan: how.plan, json: how.json })
                 .await
         }
+        Command::CanI(wish) => access::can_i(&global, wish),
+        Command::Policy(Policy::Test { file, json }) => access::test(&global, &file, json),
         // It makes the state directory, so it must not be there.
         Command::Restore { file, check, passphrase, json } => {
             backup::restore(&global, backup::Restoring { file, only_check: check, passphrase, json }).await
@@ -117,6 +122,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             let wish = fork::Wish { from: &from, limits: &limit, patience: wait.patience(), json };
             fork::fork(app, &run, wish).await
         }
+        Command::Audit(wish) => audit::audit(app, &wish).await,
         Command::Gc { dry_run, json } => gc::gc(app, dry_run, json).await,
         Command::Backup { out, seal, passphrase, json } => {
             backup::backup(app, backup::Wish { out, seal, passphrase, json }).await
@@ -138,7 +144,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         }
         Command::Logs { subject, follow, tail, json } => logs::logs(app, &subject, follow, tail, json).await,
         Command::Undo { run, force, plan, allow, deny, wait, json } => {
-            let (more, patience) = (Grants { allow, deny }, wait.patience());
+            let (more, patience) = (Grants { allow, deny, ..Grants::default() }, wait.patience());
             undo::undo(app, &run, undo::Wish { force, plan, json, more, patience }).await
         }
         Command::Ps { all, json } => inspect::ps(app, all, json).await,
@@ -189,6 +195,8 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
             services::operate(app, "undeploy", &service, wait.patience()).await
         }
         Command::New { .. }
+        | Command::CanI(_)
+        | Command::Policy(_)
         | Command::Check { .. }
         | Command::Test { .. }
         | Command::Types { .. }

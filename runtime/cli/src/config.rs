@@ -8,9 +8,10 @@ use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use effect::units::Span;
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Result, access};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use system::secrets::SecretSource;
@@ -45,6 +46,11 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) monitors: daemon::monitors::Settings,
     pub(crate) telemetry: Option<daemon::telemetry::Settings>,
+    #[serde(default)]
+    pub(crate) access: access::Settings,
+    /// `access`, compiled, with what `daemon.api` says of callers.
+    #[serde(skip)]
+    pub(crate) compiled: Arc<access::Policy>,
     /// The file it came from.
     #[serde(skip)]
     pub(crate) file: Option<PathBuf>,
@@ -152,7 +158,7 @@ impl Config {
         };
         match file {
             Some(file) => Self::read(&file),
-            None => Ok(Self::default()),
+            None => Ok(Self { compiled: compile(&[], Vec::new())?, ..Self::default() }),
         }
     }
 
@@ -160,15 +166,11 @@ impl Config {
         let shown = file.display();
         let text = text_of(file)
             .map_err(|error| Error::new(Code::Config, format!("`{shown}` cannot be read")).because(error))?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            let place = line.map(|line| format!(":{line}")).unwrap_or_default();
-            mistake(&format!("{shown}{place}"), error.message())
-        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
         config.file = Some(file.to_owned());
         // It was read as such above.
         config.table = text.parse().unwrap_or_default();
-        config.check().map_err(|error| {
+        config.settle(file.parent()).map_err(|error| {
             let wrong = Error::new(Code::Config, format!("{shown}: {}", error.message));
             error.hint.into_iter().fold(wrong, Error::hint)
         })?;
@@ -178,6 +180,26 @@ impl Config {
     /// What the operator's policy grants scripts and playbooks at most; none where there is no policy.
     pub(crate) fn granted(&self) -> Option<&[String]> {
         self.policy.as_ref().map(|policy| policy.scripts.as_slice())
+    }
+
+    /// Refuses what makes no sense, and compiles what is asked often. Files that it names lie in `folder`, where they have no
+    /// whole path.
+    fn settle(&mut self, folder: Option<&Path>) -> Result<()> {
+        self.check()?;
+        let mut rules = self.access.rules.clone();
+        if let Some(file) = &mut self.access.file {
+            *file = folder.unwrap_or(Path::new("")).join(&file);
+            let text = read_text(file)?;
+            let more: Rules = toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
+            rules.extend(more.rules);
+        }
+        self.compiled = compile(&rules, self.daemon.api.rules())?;
+        Ok(())
+    }
+
+    /// Who may make which calls of the API.
+    pub(crate) fn access(&self) -> Arc<access::Policy> {
+        self.compiled.clone()
     }
 
     /// What the syntax cannot tell: capabilities and secrets that make no sense.
@@ -201,11 +223,12 @@ impl Config {
 
     /// Refuses a configuration that lies where scripts lie: whoever may write a script must not write its policy.
     pub(crate) fn check_apart_from(&self, script_folder: &Path) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-        if !real.starts_with(script_folder) {
+        let beneath = |file: &&PathBuf| {
+            std::fs::canonicalize(file).unwrap_or_else(|_| (*file).clone()).starts_with(script_folder)
+        };
+        let Some(file) = [&self.file, &self.access.file].into_iter().flatten().find(beneath) else {
             return Ok(());
-        }
+        };
         let message = format!("`{}` lies in the script's own folder", file.display());
         Err(Error::new(Code::Config, message)
             .because("policy and secrets must come from somewhere that whoever edits scripts does not edit")
@@ -224,6 +247,35 @@ impl Config {
                 .to_owned()
         })
     }
+}
+
+/// A file of rules.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    #[serde(default)]
+    rules: Vec<access::Rule>,
+}
+
+fn compile(written: &[access::Rule], others: Vec<(String, access::Rule)>) -> Result<Arc<access::Policy>> {
+    Ok(Arc::new(access::Policy::new(written, others)?))
+}
+
+/// The text of a file of the configuration.
+pub(crate) fn read_text(file: &Path) -> Result<String> {
+    text_of(file).map_err(|error| {
+        Error::new(Code::Config, format!("`{}` cannot be read", file.display())).because(error)
+    })
+}
+
+/// What is wrong in a file, and where: `mcrun.toml:3:1`.
+pub(crate) fn wrong_in(file: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let place = error.span().map(|span| {
+        let before = &text[..span.start.min(text.len())];
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        format!(":{}:{}", before.matches('\n').count() + 1, line.chars().count() + 1)
+    });
+    mistake(&format!("{}{}", file.display(), place.unwrap_or_default()), error.message())
 }
 
 /// The text of a file within its bounds: a pipe may never be written to, a device never end.

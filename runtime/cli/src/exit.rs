@@ -63,7 +63,7 @@ impl Exit {
     pub(crate) fn of(error: &Error) -> Self {
         match error.code {
             Code::Usage | Code::Config | Code::BadCapability | Code::Parameters => Exit::Usage,
-            Code::Denied | Code::SecretPlace => Exit::Denied,
+            Code::Denied | Code::AccessDenied | Code::SecretPlace => Exit::Denied,
             Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken | Code::DaemonSilent => {
                 Exit::Locked
             }

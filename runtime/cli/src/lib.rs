@@ -5,6 +5,7 @@
 mod app;
 mod approve;
 mod arguments;
+mod audit;
 mod bridge;
 mod certificates;
 mod claims;

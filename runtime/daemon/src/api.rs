@@ -4,12 +4,14 @@
 //! command line uses. Leaves what calls do to the rooms that it is given: whoever executes runs, loads playbooks, counts
 //! occurrences.
 
+mod asked;
 mod caller;
 mod calls;
 pub mod client;
 mod convert;
 mod deadline;
 mod fields;
+mod gate;
 mod keys;
 mod listen;
 mod open;
@@ -23,12 +25,14 @@ mod watch_run;
 
 use std::sync::Arc;
 
+use effect::access::Policy;
 use effect::{Code, Error, Result, Timestamp};
 use jiff::tz::TimeZone;
 use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use caller::{Caller, Role};
+pub use caller::Caller;
+pub use gate::object_of;
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
 pub use open::Doors;
 pub use rooms::Reload;
@@ -42,6 +46,9 @@ use crate::runs::Runs;
 /// not keep the command line from following.
 const MOST_WATCHERS: usize = 1024;
 
+/// Gives the policy of access as it is now.
+pub type Access = Arc<dyn Fn() -> Arc<Policy> + Send + Sync>;
+
 /// What calls are answered from.
 pub struct Rooms {
     /// Executes runs.
@@ -54,6 +61,8 @@ pub struct Rooms {
     pub playbooks: watch::Receiver<Arc<Table>>,
     /// The zone in which times are meant that name none.
     pub zone: TimeZone,
+    /// Who may make which calls.
+    pub access: Access,
     /// Reads the configuration again.
     pub reload: Option<Arc<dyn Reload>>,
     /// This node.
@@ -71,6 +80,7 @@ struct Inner {
     near: Arc<Semaphore>,
     afar: Arc<Semaphore>,
     keys: keys::Keys,
+    gate: gate::Gate,
 }
 
 impl std::fmt::Debug for Api {
@@ -84,12 +94,18 @@ impl Api {
     #[must_use]
     pub fn new(rooms: Rooms) -> Self {
         let keys = keys::Keys::new(rooms.journal.clone(), rooms.node.clone());
+        let gate = gate::Gate::new(rooms.access.clone(), rooms.journal.clone());
         let places = || Arc::new(Semaphore::new(MOST_WATCHERS));
-        Self(Arc::new(Inner { rooms, near: places(), afar: places(), keys }))
+        Self(Arc::new(Inner { rooms, near: places(), afar: places(), keys, gate }))
     }
 
     fn rooms(&self) -> &Rooms {
         &self.0.rooms
+    }
+
+    /// Who lets calls through.
+    fn gate(&self) -> &gate::Gate {
+        &self.0.gate
     }
 
     /// A place among those who follow.

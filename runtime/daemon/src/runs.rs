@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{Run, RunId, Write};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,9 @@ pub struct Cause {
     /// What the playbook is told: a JSON object with `kind` and what belongs to it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub event: Value,
+    /// What whoever made it start may have runs do at most; everything where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Vec<String>>,
 }
 
 /// What makes a run start.
@@ -79,7 +83,7 @@ pub struct Cause {
 pub enum By {
     /// Somebody, by the command line or the API.
     Caller {
-        /// Who that is, as far as it is known: `user root`, `certificate ops.example.net`.
+        /// Who that is, as far as it is known: `user:root`, `certificate:ops.example.net`.
         caller: String,
     },
     /// A trigger of a playbook.
@@ -275,11 +279,11 @@ pub trait Runs: Send + Sync + fmt::Debug {
     /// Where it is over, or somebody else executes it.
     async fn go_on(&self, run: &RunId, wish: Wish) -> Result<()>;
 
-    /// Takes back what a run changed, by a run of its own.
+    /// Takes back what a run changed, by a run of its own, which is granted `more` than that run was.
     ///
     /// # Errors
     /// As `mcrun undo`.
-    async fn undo(&self, run: &RunId, force: bool, allow: Vec<String>, deny: Vec<String>) -> Result<RunId>;
+    async fn undo(&self, run: &RunId, force: bool, more: Grants, cause: Cause) -> Result<RunId>;
 
     /// Stops, starts, restarts or removes a service by a run; `operation` is `stop`, `start`, `restart` or `undeploy`.
     ///

@@ -163,6 +163,9 @@ codes! {
     SecretSource "MC-P012" "a secret's source cannot be read"
         "The file, environment variable or command named in `mcrun.toml` failed."
         "Check the source; the message never shows its content.";
+    AccessDenied "MC-P020" "the access policy does not allow this"
+        "Every call has a principal, and nothing is allowed unless a rule under `[access]` says so. The refusal is in the audit."
+        "`mcrun can-i ACTION OBJECT --as PRINCIPAL` shows which rule decides and why the others do not.";
 
     // J: journal, runs, state directory.
     Divergence "MC-J001" "the script no longer matches its recorded history"
@@ -216,6 +219,9 @@ codes! {
     ExportUnusable "MC-J016" "an exported run cannot be written or read"
         "The file of `mcrun export` is damaged, was written by another version of mcrun, or cannot be reached. Of a file that does not fit nothing is taken in."
         "Export the run once more and pass the file on as it is; the cause says what is wrong with this one.";
+    AuditBroken "MC-J020" "the audit is not as it was written"
+        "Each record holds the hash of the one before it. The first record at which that does not hold is named: it was changed, removed, moved, or not written by mcrun, or the end of the chain is missing."
+        "Keep the state directory as it is and compare with an export or a backup: what lies before the record that is named is whole. Whoever may write the database may do anything to it, so keep ends of the chain elsewhere: `mcrun audit --verify --head HASH`.";
 
     // C: containers.
     ImageMissing "MC-C003" "the image is not on this node"

@@ -3,6 +3,7 @@
 //! Owns what is the same for every effect. Leaves what an effect does to the primitive crates, which declare their
 //! effects with the traits of [`declaration`], and the script's side of the pipe to the `script` crate.
 
+pub mod access;
 pub mod approval;
 pub mod arguments;
 mod checkpoint;
@@ -13,6 +14,7 @@ mod erased;
 pub mod error;
 pub mod plan;
 pub mod policy;
+pub mod principal;
 pub mod registry;
 pub mod runs;
 pub mod saved;
@@ -31,6 +33,7 @@ pub use error::{Code, Error, Result};
 pub use journal::{Timestamp, reached};
 pub use plan::{Action, Change, FieldChange, Overlay};
 pub use policy::{Access, Capability, Need, Policy};
+pub use principal::Principal;
 pub use registry::Registry;
 pub use secret::{Hidden, Sealer, Secret, Secrets};
 pub use session::{Answer, Event, Observer, Request, Session, Stop};

@@ -290,6 +290,8 @@ pub struct Policy {
     bound: Option<Vec<Capability>>,
     grants: Vec<Capability>,
     denials: Vec<Capability>,
+    /// What whoever started the run may have runs do: each of these bounds it.
+    within: Vec<Vec<Capability>>,
     /// As the run was given it.
     given: Grants,
     /// What a person has granted since; shared by all that hold this policy.
@@ -304,6 +306,9 @@ pub struct Grants {
     /// What was denied.
     #[serde(default)]
     pub deny: Vec<String>,
+    /// What whoever started it may have runs do: each of these lists bounds it, whatever is granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Vec<String>>,
 }
 
 impl Grants {
@@ -331,6 +336,7 @@ impl Policy {
             bound,
             grants: parse(&grants.allow)?,
             denials: parse(&grants.deny)?,
+            within: grants.within.iter().map(|cap| parse(cap)).collect::<Result<_>>()?,
             given: grants.clone(),
             approved: Arc::default(),
         })
@@ -363,6 +369,7 @@ impl Policy {
 
     fn is_open(&self, need: &Need) -> bool {
         self.bound.as_deref().is_none_or(|bound| bound.iter().any(|capability| capability.grants(need)))
+            && self.within.iter().all(|cap| cap.iter().any(|capability| capability.grants(need)))
             && !self.denials.iter().any(|capability| capability.denies(need))
     }
 
@@ -405,8 +412,16 @@ impl Policy {
         let outside = self.bound.as_ref().is_some_and(|bound| {
             refused().any(|need| !bound.iter().any(|capability| capability.grants(need)))
         });
+        let beyond = self
+            .within
+            .iter()
+            .any(|cap| refused().any(|need| !cap.iter().any(|capability| capability.grants(need))));
         match denial {
             Some(denial) => format!("it is denied by `{denial}`, which no `--allow` overrides"),
+            None if beyond => {
+                "whoever started the run may not have runs do it: `capabilities` of the rule under [access]"
+                    .into()
+            }
             None if outside => {
                 "the operator's policy in mcrun.toml does not contain it: `--allow` cannot widen that".into()
             }
@@ -454,7 +469,8 @@ mod tests {
     fn policy(bound: Option<&[&str]>, allow: &[&str], deny: &[&str]) -> Policy {
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let bound = bound.map(own);
-        let grants = Grants { allow: own(allow), deny: own(deny) }.or_bound(bound.as_deref());
+        let grants =
+            Grants { allow: own(allow), deny: own(deny), ..Grants::default() }.or_bound(bound.as_deref());
         Policy::new(bound.as_deref(), &grants).unwrap()
     }
 
@@ -546,7 +562,7 @@ mod tests {
         assert_eq!(error.missing, ["files:write:/srv/a b/**", "containers:write:x"]);
         let hint = error.hint.unwrap();
         assert!(hint.contains("--allow 'files:write:/srv/a b/**' --allow containers:write:x;"), "{hint}");
-        let granted = Grants { allow: error.missing, deny: vec![] };
+        let granted = Grants { allow: error.missing, ..Grants::default() };
         assert!(Policy::new(None, &granted).unwrap().check("containers.ensure", &needs).is_ok());
     }
 
@@ -558,5 +574,27 @@ mod tests {
         assert!(error.message.contains("did you mean `write`"), "{error}");
         assert!("files:read:".parse::<Capability>().is_err());
         assert!("files:read:/a/[".parse::<Capability>().is_err());
+    }
+
+    #[test]
+    fn whoever_started_a_run_bounds_it_whatever_is_granted() {
+        let within = |lists: &[&[&str]]| {
+            let within = lists.iter().map(|list| list.iter().map(|text| (*text).to_owned()).collect());
+            Grants { allow: vec!["*".to_owned()], within: within.collect(), ..Grants::default() }
+        };
+        let grants = within(&[&["containers:write:web-*", "images"], &["containers", "files"]]);
+        // It is recorded, and read again by a resume.
+        let recorded: Grants = serde_json::from_value(serde_json::json!(grants)).unwrap();
+        let policy = Policy::new(None, &recorded).unwrap();
+        assert!(policy.allows(&Need::write("containers", "web-1")));
+        for beyond in [Need::write("containers", "db"), Need::read("images", "x"), Need::read("files", "/x")]
+        {
+            assert!(!policy.allows(&beyond), "{beyond}");
+        }
+        policy.grant(&["containers:write:db".to_owned()]).unwrap();
+        let error = policy.check("containers.ensure", &[Need::write("containers", "db")]).unwrap_err();
+        assert!(error.hint.unwrap().contains("whoever started the run"));
+        assert_eq!(policy.recorded().within, grants.within);
+        assert!(Policy::new(None, &within(&[&["container"]])).is_err());
     }
 }

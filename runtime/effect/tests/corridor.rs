@@ -352,7 +352,8 @@ impl Bench {
         registry.ensure::<Number>(&self.world);
         registry.read::<Seal>(&self.world);
         registry.undo();
-        let grants = Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), deny: vec![] };
+        let grants =
+            Grants { allow: allow.iter().map(|word| (*word).to_owned()).collect(), ..Grants::default() };
         let shared = Shared {
             run: self.run,
             node: "here".into(),

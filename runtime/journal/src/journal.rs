@@ -26,6 +26,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::audit;
 use crate::clock::Clock;
 use crate::entry::{Begin, Begun, End, Entry, Fold, Later, Open, Recorded};
 use crate::error::{Error, Result};
@@ -121,7 +122,7 @@ impl Journal {
         let folder = std::path::absolute(folder).map_err(|error| Error::unusable(folder, &error))?;
         let (connection, database) = schema::open(&folder)?;
         let broken = Arc::new(AtomicBool::new(false));
-        let shared = writer::Shared::new(connection, &clock, &broken)?;
+        let shared = writer::Shared::new((connection, &database), &clock, &broken)?;
         let writer = Some(writer::start(&shared, options.group_delay)?);
         let (working, reader) = (Default::default(), Mutex::new(None));
         let inner = Inner { folder, database, clock, shared, working, broken, writer, reader };
@@ -168,7 +169,12 @@ impl Journal {
 impl Journal {
     /// Records a run as pending. Durable on return.
     pub async fn create_run(&self, run: NewRun) -> Result<()> {
-        self.change(Change::CreateRun(Box::new(run))).await
+        self.change(Change::CreateRun(Box::new(run), None)).await
+    }
+
+    /// The same with a record of the audit: both are there, or neither.
+    pub async fn create_audited_run(&self, run: NewRun, audit: audit::New) -> Result<()> {
+        self.change(Change::CreateRun(Box::new(run), Some(Box::new(audit)))).await
     }
 
     /// Puts a run into `state`. Durable on return, with everything that was queued before. A run of which an end was
@@ -393,6 +399,36 @@ impl Journal {
     }
 }
 
+/// The audit.
+impl Journal {
+    /// Queues a record of the audit. It joins the commit of whatever is asked for behind it, or goes alone after the group
+    /// delay: what it allows is never there without it.
+    pub fn audit(&self, new: audit::New) -> Ticket {
+        let (answer, answered) = oneshot::channel();
+        self.inner.shared.queue().push(Request::Audit { new: Box::new(new), answer });
+        Ticket(answered)
+    }
+
+    /// At most `limit` records of the audit beyond the number `after`, the first first.
+    pub async fn audited(
+        &self,
+        filter: audit::Filter,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<audit::Record>> {
+        self.settle().await?;
+        self.read(move |connection| audit::records(connection, &filter, after, limit)).await
+    }
+
+    /// Walks the chain of the audit; `earlier` is a hash that it must go through.
+    pub async fn verify_audit(&self, earlier: Option<audit::Hash>) -> Result<audit::Verified> {
+        self.settle().await?;
+        // Before the walk: what is appended meanwhile moves it on.
+        let beside = audit::HeadFile::beside(self.database()).told();
+        self.read(move |connection| audit::verify(connection, beside, earlier)).await
+    }
+}
+
 /// Records.
 impl Journal {
     /// The records of a kind, of one node or of all, sorted by node and name.
@@ -481,12 +517,17 @@ impl Journal {
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if !self.inner.shared.queue().is_settled() {
-            match self.change(Change::Settle).await {
-                Ok(()) | Err(Error::Broken(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.settle().await?;
         }
         self.read_committed(query).await
+    }
+
+    /// Has everything that is queued committed, unless the journal is broken.
+    async fn settle(&self) -> Result<()> {
+        match self.change(Change::Settle).await {
+            Ok(()) | Err(Error::Broken(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_committed<T: Send + 'static>(

@@ -7,6 +7,7 @@
 //!
 //! Leaves to others: which effect follows which rule (the corridor), replay (the host), rendering (the cli).
 
+pub mod audit;
 mod clock;
 mod entry;
 mod error;

@@ -218,6 +218,33 @@ WHERE playbook IS NOT NULL AND state NOT IN ('done', 'failed', 'cancelled');
 CREATE INDEX runs_by_end ON runs (ended, id) WHERE ended IS NOT NULL;
 -- How it was last asked to be executed, as JSON, for the next process.
 ALTER TABLE runs ADD COLUMN wish TEXT;
+", "
+-- What was allowed, refused and done. The chain of hashes is what proves it; the triggers only stop mistakes.
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    address TEXT,
+    action TEXT NOT NULL,
+    object TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    run TEXT,
+    details TEXT,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
+    SELECT RAISE(ABORT, 'the audit is only appended to');
+END;
+CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit BEGIN
+    SELECT RAISE(ABORT, 'the audit is only appended to');
+END;
+-- Where the chain ends, in its only row.
+CREATE TABLE audit_head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    number INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
 "];
 
 /// The place below which a run's completed entries lie, by their order; above it, begun ones lie by theirs. Two thousand

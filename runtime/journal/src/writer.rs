@@ -18,6 +18,7 @@ mod request;
 mod runs;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -36,6 +37,7 @@ pub(crate) use self::runs::KIND_OF_PLANS;
 use self::cache::Cached;
 use self::lost::Lost;
 use self::request::Reply;
+use crate::audit::{self, HeadFile};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::event;
@@ -58,11 +60,11 @@ pub(crate) struct Shared {
 impl Shared {
     /// Opens the writer; nothing is committed before [`start`] or [`Shared::commit_here`].
     pub(crate) fn new(
-        connection: Connection,
+        opened: (Connection, &Path),
         clock: &Arc<dyn Clock>,
         broken: &Arc<AtomicBool>,
     ) -> Result<Arc<Self>> {
-        let writer = Writer::new(connection, clock.clone(), broken.clone())?;
+        let writer = Writer::new(opened, clock.clone(), broken.clone())?;
         Ok(Arc::new(Self { writer: Mutex::new(Some(writer)), queue: Queue::default() }))
     }
 
@@ -137,10 +139,18 @@ struct Writer {
     seen_version: i64,
     /// Pages in the log, as the last commit left it.
     logged_pages: Arc<AtomicU32>,
+    /// Where the end of the audit is told beside the database.
+    told_beside: HeadFile,
+    /// The end of the audit, where the open group moves it.
+    audited: Option<audit::Head>,
 }
 
 impl Writer {
-    fn new(mut connection: Connection, clock: Arc<dyn Clock>, broken: Arc<AtomicBool>) -> Result<Self> {
+    fn new(
+        (mut connection, database): (Connection, &Path),
+        clock: Arc<dyn Clock>,
+        broken: Arc<AtomicBool>,
+    ) -> Result<Self> {
         let logged_pages = Arc::new(AtomicU32::new(0));
         let counted = logged_pages.clone();
         // The hook takes the place of SQLite's own, so that no commit checkpoints.
@@ -157,6 +167,8 @@ impl Writer {
             lost: Lost::default(),
             seen_version: 0,
             logged_pages,
+            told_beside: HeadFile::beside(database),
+            audited: None,
         })
     }
 
@@ -180,6 +192,7 @@ impl Writer {
 
     fn commit(&mut self, group: &[Request]) -> Result<Vec<Result<Reply>>> {
         let at = self.clock.now();
+        self.audited = None;
         self.execute("BEGIN IMMEDIATE")?;
         self.forget_what_others_changed()?;
         let mut replies = Vec::with_capacity(group.len());
@@ -192,6 +205,9 @@ impl Writer {
         group.iter().for_each(|request| probe::reached(request.points().0));
         self.execute("COMMIT")?;
         group.iter().for_each(|request| probe::reached(request.points().1));
+        if let Some(head) = self.audited.take() {
+            self.told_beside.advance(&self.connection, head);
+        }
         Ok(replies)
     }
 
@@ -203,13 +219,17 @@ impl Writer {
                 self.take_lease(run, node, service, at).map(Reply::Epoch)
             }
             Request::Log { run, line } => self.log(run, line).map(|()| Reply::Done),
+            Request::Audit { new, .. } => self.audit(new, at).map(|()| Reply::Done),
             Request::Change { change, .. } => self.change(change, at).map(|()| Reply::Done),
         }
     }
 
     fn change(&mut self, change: &Change, at: Timestamp) -> Result<()> {
         match change {
-            Change::CreateRun(run) => self.create_run(run, at),
+            Change::CreateRun(run, audit) => {
+                self.create_run(run, at)?;
+                audit.iter().try_for_each(|new| self.audit(new, at))
+            }
             Change::SetState { run, state, outcome, exit_code } => {
                 self.set_state(run, *state, outcome.as_ref(), *exit_code, at)
             }
@@ -230,6 +250,12 @@ impl Writer {
             Change::Barrier => self.lost.check_all(),
             Change::Settle => Ok(()),
         }
+    }
+
+    /// Appends to the audit.
+    fn audit(&mut self, new: &audit::New, at: Timestamp) -> Result<()> {
+        self.audited = Some(audit::append(&self.connection, new, at)?);
+        Ok(())
     }
 
     /// Undoes the group and tells everybody in it.

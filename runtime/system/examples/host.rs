@@ -31,7 +31,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         run: RunId::new(Timestamp(1_800_000_000_000), 1),
         node: "rift".into(),
         mode: Mode::Run,
-        policy: Policy::new(None, &Grants { allow: vec!["exec".into()], deny: Vec::new() })?,
+        policy: Policy::new(None, &Grants { allow: vec!["exec".into()], ..Grants::default() })?,
         secrets: Arc::new(SecretStore::new(&BTreeMap::new(), &folder)?),
         sealer: Arc::new(Sealer::ephemeral()),
         journal: Journal::open(&folder.join("state"), Arc::new(SystemClock))?,

@@ -52,7 +52,7 @@ impl Stage {
         let mut registry = Registry::default();
         system::register(&mut registry, &system::World::new(&root, Arc::new(Nobody)));
         let clock = Arc::new(SystemClock);
-        let grants = Grants { allow: vec!["files".to_owned()], deny: Vec::new() };
+        let grants = Grants { allow: vec!["files".to_owned()], ..Grants::default() };
         let shared = Shared {
             run: RunId::new(Timestamp(1_800_000_000_000), 1),
             node: "here".into(),

@@ -103,7 +103,7 @@ impl Bench {
             run,
             node: NODE.into(),
             mode,
-            policy: Policy::new(None, &Grants { allow, deny: Vec::new() }).unwrap(),
+            policy: Policy::new(None, &Grants { allow, ..Grants::default() }).unwrap(),
             secrets: Arc::new(Nobody),
             sealer: self.sealer.clone(),
             journal: self.journal.clone(),

@@ -177,7 +177,7 @@ fn job(app: &App, adoptions: &[Adoption], patience: Patience) -> Result<Job> {
         [one] => format!("adopt {}", one.live.name),
         several => format!("adopt {} containers", several.len()),
     };
-    let grants = Grants { allow, deny: Vec::new() };
+    let grants = Grants { allow, ..Grants::default() };
     let job = evaluate::shipped_job(app, &name, SCRIPT, Vec::new(), grants)?;
     Ok(Job { params: json!({ "containers": given }), patience, ..job })
 }

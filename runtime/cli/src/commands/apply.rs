@@ -42,7 +42,9 @@ pub(super) async fn apply(app: &App, file: &Path, patience: Patience, as_json: b
     job.patience = patience;
     job.planned = Some(Planned { name: frozen.id.to_string(), steps: frozen.steps.clone() });
     job.kept = leases;
-    match app.journal.create_run(execute::new_run(app, &job, &frozen.script)).await {
+    let new = execute::new_run(app, &job, &frozen.script);
+    let started = crate::audit::started(&new);
+    match app.journal.create_audited_run(new, started).await {
         // Another apply was faster.
         Err(journal::Error::Conflict { .. }) => check_untaken(app, &frozen.id).await?,
         begun => begun?,

@@ -77,5 +77,5 @@ fn grants(definition: &Definition, more: &arguments::Grants) -> Grants {
     let mut allow = vec![Need::write("images", "").to_string(), sources.to_string()];
     allow.push(Need::read("files", definition.folder().to_string_lossy()).to_string());
     allow.extend(more.allow.iter().cloned());
-    Grants { allow, deny: more.deny.clone() }
+    Grants { allow, deny: more.deny.clone(), ..Grants::default() }
 }

@@ -7,7 +7,7 @@ use super::history::check_own;
 use super::runs::is_resumable;
 use crate::app::App;
 use crate::exit::Exit;
-use crate::{execute, handover, render};
+use crate::{audit, execute, handover, render};
 
 pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
     let run = app.journal.run(prefix).await?;
@@ -36,6 +36,7 @@ pub(super) async fn cancel(app: &App, prefix: &str) -> Result<Exit> {
 
 /// Gives up a run that nobody executes. Tells whether it was one.
 async fn give_up(app: &App, run: &Run) -> Result<bool> {
+    audit::tell(app, "runs.cancel", run);
     app.journal.request_cancel(&run.id).await?;
     let Ok(_lock) = app.journal.lock_run(&run.id) else { return Ok(false) };
     // Read again under the lock: its former holder may have come to an end meanwhile.

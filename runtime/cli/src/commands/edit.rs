@@ -211,7 +211,7 @@ async fn check_types(app: &App, file: &Path) -> Result<()> {
 
 /// Plans it, for what no type tells. What the world, or the policy, has against it is no mistake of the text.
 async fn check_meaning(app: &App, file: &Path, grants: &Grants) -> Result<()> {
-    let Grants { allow, deny } = grants.clone();
+    let Grants { allow, deny, .. } = grants.clone();
     let script = Script::of(file.to_owned(), arguments::Grants { allow, deny, limit: Vec::new() });
     let job = evaluate::job(app, &script, Mode::Plan)?;
     let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });

@@ -71,7 +71,8 @@ async fn execute(
     };
     let is_new = !matches!(beginning, Beginning::Recorded);
     if let Beginning::New(new) = beginning {
-        app.journal.create_run(*new).await?;
+        let started = crate::audit::started(&new);
+        app.journal.create_audited_run(*new, started).await?;
     }
     let (following, telling) = Following::begin(app, client, job, watch, (lock, is_new)).await?;
     following.follow(telling).await
@@ -241,7 +242,8 @@ fn exit_of_plan(plan: &Plan, finished: &Finished, as_json: bool, detailed: bool)
 /// What the command line asks for, of a script or a playbook.
 async fn job_of(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let job = job(app, script, mode)?;
-    let grants = Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() };
+    let grants =
+        Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone(), ..Grants::default() };
     adapted(app, job, Given { params: Params::Settings(&script.set), grants, event: None }).await
 }
 
@@ -251,7 +253,8 @@ pub(super) fn job(app: &App, script: &Script, mode: Mode) -> Result<Job> {
     let config = app.live();
     let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
     let grants =
-        Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone() }.or_bound(bound);
+        Grants { allow: script.grants.allow.clone(), deny: script.grants.deny.clone(), ..Grants::default() }
+            .or_bound(bound);
     effect::Policy::new(bound, &grants)?;
     let (root, name) = split(&script.file)?;
     app.config.check_apart_from(&root)?;

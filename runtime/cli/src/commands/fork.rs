@@ -9,6 +9,7 @@ use serde_json::json;
 use super::evaluate::{Beginning, follow};
 use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
+use crate::audit;
 use crate::execute::{self, Job};
 use crate::exit::Exit;
 
@@ -40,8 +41,10 @@ pub(super) async fn fork(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Exit
     app.config.check_apart_from(&job.root)?;
     let origin = json!({ "fork": old.id, "from": wish.from });
     let new = execute::new_run(app, &job, Path::new(&old.script));
+    let started = audit::started(&new);
     let forked = app.journal.fork(&old.id, cut.after, new, origin).await;
     forked.map_err(|error| cut_refused(error, wish.from))?;
+    drop(app.journal.audit(started));
     drop(old_lock);
     let run = app.journal.run(id.as_str()).await?;
     job.past = Some(execute::past(app, &run).await?);

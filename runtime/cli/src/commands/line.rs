@@ -38,7 +38,7 @@ pub(super) async fn run(
     allow: Vec<String>,
     how: &How,
 ) -> Result<Exit> {
-    let grants = Grants { allow, deny: Vec::new() };
+    let grants = Grants { allow, ..Grants::default() };
     let job = Job { params, ..evaluate::shipped_job(app, name, body, Vec::new(), grants)? };
     if how.plan {
         return evaluate::show_plan(app, Job { mode: Mode::Plan, ..job }, how.json, false).await;

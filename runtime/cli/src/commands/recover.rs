@@ -61,7 +61,11 @@ fn params(recover: &Recover) -> Result<Map<String, Value>> {
 /// What every run was granted that recorded a service, and what is added by hand: a record is a script's word, and must
 /// not do more in the operator's hands than that script could.
 async fn granted(app: &App, recover: &Recover) -> Result<Grants> {
-    let mut granted = Grants { allow: vec!["registry:read".into()], deny: recover.grants.deny.clone() };
+    let mut granted = Grants {
+        allow: vec!["registry:read".into()],
+        deny: recover.grants.deny.clone(),
+        ..Grants::default()
+    };
     for record in app.journal.records("service", Some(&app.node)).await? {
         if recover.only.as_ref().is_none_or(|only| *only == record.name) {
             granted.allow.extend(services::grants(app, &record.name, record.run).await.allow);

@@ -8,8 +8,8 @@ use super::evaluate::{Beginning, follow};
 use super::history::{check_not_undone, check_own, cut, cut_refused};
 use crate::app::App;
 use crate::arguments::{Doubt, DoubtWord};
-use crate::execute;
 use crate::exit::Exit;
+use crate::{audit, execute};
 
 /// What `resume` is asked for.
 pub(super) struct Wish<'a> {
@@ -48,6 +48,7 @@ pub(super) async fn resume(app: &App, prefix: &str, wish: Wish<'_>) -> Result<Ex
         app.journal.set_state(&run.id, RunState::Cancelled, None, Some(Exit::Failed.code().into())).await?;
         return Err(Error::new(Code::Cancelled, format!("run {} was cancelled", run.id)));
     }
+    audit::tell(app, "runs.resume", &run);
     if wish.leave_plan {
         app.journal.release_plan(&run.id).await?;
         job.planned = None;

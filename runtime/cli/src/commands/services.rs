@@ -53,7 +53,7 @@ async fn container_body(app: &App, operation: &str, name: &str) -> Result<String
 }
 
 fn own_container(name: &str) -> Grants {
-    Grants { allow: vec![format!("containers:write:{name}")], deny: Vec::new() }
+    Grants { allow: vec![format!("containers:write:{name}")], ..Grants::default() }
 }
 
 /// What the run was granted that recorded the service, and the service's own records. A record is a script's word: it

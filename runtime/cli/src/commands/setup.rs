@@ -156,7 +156,7 @@ fn job(app: &App, places: &Places, wish: &Wish, mode: Mode) -> Result<Job> {
     });
     let paths: Vec<&str> =
         units.iter().map(|unit| unit.path.as_str()).chain([config.as_str(), GROUP, FOLDERS]).collect();
-    let grants = Grants { allow: allowed(&paths), deny: Vec::new() };
+    let grants = Grants { allow: allowed(&paths), ..Grants::default() };
     Ok(Job { mode, params, ..evaluate::shipped_job(app, "setup", SCRIPT, Vec::new(), grants)? })
 }
 

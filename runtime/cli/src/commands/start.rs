@@ -186,7 +186,11 @@ async fn begin(app: &App, playbook: Playbook, start: &Start) -> Result<Exit> {
                     .hint("start one with `mcrun serve`, or leave `--detach` out"));
             }
             let script = crate::arguments::Script::of(found.file.clone(), start.grants.clone());
-            let grants = Grants { allow: start.grants.allow.clone(), deny: start.grants.deny.clone() };
+            let grants = Grants {
+                allow: start.grants.allow.clone(),
+                deny: start.grants.deny.clone(),
+                ..Grants::default()
+            };
             let given =
                 evaluate::Given { params: evaluate::Params::Words(&start.params), grants, event: None };
             let job = evaluate::job(app, &script, Mode::Run)?;

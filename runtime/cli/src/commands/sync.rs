@@ -77,7 +77,8 @@ fn job(
 ) -> Result<Job> {
     let config = app.live();
     let bound = config.policy.as_ref().map(|policy| policy.scripts.as_slice());
-    let given = Grants { allow: wish.grants.allow.clone(), deny: wish.grants.deny.clone() };
+    let given =
+        Grants { allow: wish.grants.allow.clone(), deny: wish.grants.deny.clone(), ..Grants::default() };
     let mut grants = given.or_bound(bound);
     // Only so much as tells which images are there.
     let images = Need::read("images", "").to_string();

@@ -141,7 +141,7 @@ async fn evaluate(
     })?;
     let kit = Kit::new(global, real.parent().unwrap_or(Path::new("/")), selected)?;
     let app = kit.app()?;
-    let grants = Grants { allow: vec!["*".to_owned()], deny: Vec::new() };
+    let grants = Grants { allow: vec!["*".to_owned()], ..Grants::default() };
     let job = script_job(&app, file, Mode::Run, grants)?;
     let (name, source) = (job.name.clone(), job.source.clone());
     let watch = Arc::new(Recorder::of(&kit));

@@ -13,7 +13,7 @@ use super::history::check_own;
 use super::services::confirm;
 use crate::app::App;
 use crate::exit::Exit;
-use crate::render;
+use crate::{audit, render};
 
 const SCRIPT: &str = include_str!("undo.luau");
 
@@ -49,6 +49,7 @@ pub(super) async fn undo(app: &App, prefix: &str, wish: Wish) -> Result<Exit> {
         return Err(Error::new(Code::Usage, "not confirmed").hint("say `--yes`, or `--plan` to look first"));
     }
     let job = job(Mode::Run)?;
+    audit::tell(app, "runs.undo", &run);
     render::note("");
     let name = job.name.clone();
     let ended = evaluate::start(app, job, Path::new(&name), wish.json).await;
@@ -74,6 +75,7 @@ fn grants(run: &Run, more: &Grants) -> Grants {
     let mut grants: Grants = serde_json::from_value(run.grants.clone()).unwrap_or_default();
     grants.allow.extend(more.allow.iter().cloned());
     grants.deny.extend(more.deny.iter().cloned());
+    grants.within.extend(more.within.iter().cloned());
     grants.allow.push(format!("runs:read:{}", run.id));
     grants
 }

@@ -123,7 +123,8 @@ fn no_key_is_missing_from_the_example() {
     tables(&value, &[], &mut ways);
     // Tables of one kind know the same keys. Where a name is the user's there may be several, of which one has the key.
     let mut kinds: BTreeMap<String, (Vec<String>, BTreeSet<String>)> = BTreeMap::new();
-    for way in ways {
+    // Parameters of playbooks have whatever names they have.
+    for way in ways.into_iter().filter(|way| !way.last().is_some_and(|name| name == "params")) {
         let mut changed = value.clone();
         let table = at(&mut changed, &way);
         let there: BTreeSet<String> = table.keys().cloned().collect();

@@ -22,6 +22,7 @@ use super::going::TIMEOUT;
 use super::recorded::seed;
 use super::relay::Manner;
 use super::wished;
+use crate::audit;
 use crate::commands::{check_resumable, decisions};
 use crate::config::Config;
 
@@ -30,7 +31,7 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 /// What the executor is asked.
 pub(super) enum Message {
     Take { run: RunId, wish: Wish, is_wanted: bool, reply: Reply<()> },
-    Undo { run: RunId, force: bool, more: Grants, reply: Reply<RunId> },
+    Undo { run: RunId, force: bool, more: Grants, cause: Cause, reply: Reply<RunId> },
     Operate { operation: String, service: String, cause: Cause, reply: Reply<RunId> },
     Interrupt { run: RunId, hard: bool, reply: Reply<()> },
     Cancel { run: RunId, reply: Reply<()> },
@@ -89,8 +90,8 @@ impl Desk {
     /// Records a run and has it executed.
     async fn begin(&self, new: NewRun) -> Result<RunId> {
         self.admit()?;
-        let id = new.id;
-        self.journal.create_run(new).await.map_err(refused)?;
+        let (id, started) = (new.id, audit::started(&new));
+        self.journal.create_audited_run(new, started).await.map_err(refused)?;
         match self
             .ask(|reply| Message::Take { run: id, wish: Wish::default(), is_wanted: false, reply })
             .await
@@ -107,8 +108,8 @@ impl Desk {
     /// Where it is not recorded, and `MC-V012` where this process ends before the run does.
     pub(crate) async fn execute(&self, new: NewRun) -> Result<End> {
         self.admit()?;
-        let id = new.id;
-        self.journal.create_run(new).await.map_err(refused)?;
+        let (id, started) = (new.id, audit::started(&new));
+        self.journal.create_audited_run(new, started).await.map_err(refused)?;
         // A pause is an end for whoever waits here.
         let how = Manner { until_over: false, looks_on: true };
         let mut told = self.ask(|reply| Message::Watch { run: id, how, reply }).await?;
@@ -158,7 +159,7 @@ impl Desk {
             (Some(bound), None) => bound,
             (Some(_), Some(allow)) => allow.clone(),
         };
-        Grants { allow, deny: Vec::new() }
+        Grants { allow, ..Grants::default() }
     }
 }
 
@@ -186,7 +187,8 @@ impl Runs for Desk {
     async fn start(&self, order: Order) -> Result<RunId> {
         let Order { playbook, params, cause, writes } = order;
         let definition = &playbook.definition;
-        let grants = self.granted(definition.allow.as_ref());
+        let mut grants = self.granted(definition.allow.as_ref());
+        grants.within.extend(cause.within.clone());
         let name = playbook.file.strip_prefix(&playbook.root).unwrap_or(&playbook.file);
         let mut told = told(&cause);
         if let (Some(timeout), Some(fields)) = (definition.timeout, told.as_object_mut()) {
@@ -212,9 +214,10 @@ impl Runs for Desk {
         for limit in &submission.limits {
             limits.set(limit)?;
         }
-        let grants = Grants { allow: submission.allow, deny: submission.deny };
+        let grants = Grants { allow: submission.allow, deny: submission.deny, ..Grants::default() };
         let bound = self.bound();
-        let grants = grants.or_bound(bound.as_deref());
+        let mut grants = grants.or_bound(bound.as_deref());
+        grants.within.extend(submission.cause.within.clone());
         Policy::new(bound.as_deref(), &grants)?;
         let new = self.new_run(submission.name, submission.source, &limits, &grants)?;
         let told = told(&submission.cause);
@@ -247,10 +250,10 @@ impl Runs for Desk {
         self.ask(|reply| Message::Take { run: *run, wish, is_wanted: true, reply }).await
     }
 
-    async fn undo(&self, run: &RunId, force: bool, allow: Vec<String>, deny: Vec<String>) -> Result<RunId> {
+    async fn undo(&self, run: &RunId, force: bool, mut more: Grants, cause: Cause) -> Result<RunId> {
         self.admit()?;
-        let more = Grants { allow, deny };
-        self.ask(|reply| Message::Undo { run: *run, force, more, reply }).await
+        more.within.extend(cause.within.clone());
+        self.ask(|reply| Message::Undo { run: *run, force, more, cause, reply }).await
     }
 
     async fn operate(&self, operation: &str, service: &str, cause: Cause) -> Result<RunId> {

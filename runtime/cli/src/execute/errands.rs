@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::desk::told;
 use super::{Finished, Job, Trouble, new_run};
 use crate::app::App;
+use crate::audit;
 use crate::commands::{operation_job, undo_job};
 
 /// What came of an errand.
@@ -25,7 +26,9 @@ pub(super) struct Errand {
 
 async fn recorded(app: &App, job: Job) -> Result<RunId> {
     let name = job.name.clone();
-    app.journal.create_run(new_run(app, &job, Path::new(&name))).await?;
+    let new = new_run(app, &job, Path::new(&name));
+    let started = audit::started(&new);
+    app.journal.create_audited_run(new, started).await?;
     Ok(job.id)
 }
 
@@ -40,14 +43,15 @@ fn told_of(run: Result<RunId>, reply: oneshot::Sender<Result<RunId>>, undone: Op
 pub(super) async fn undo(
     app: &App,
     run: RunId,
-    (force, more): (bool, Grants),
+    (force, more, cause): (bool, Grants, Cause),
     reply: oneshot::Sender<Result<RunId>>,
 ) -> Errand {
     let made = async {
         // Held to the end, so that nobody goes on with what is being taken back.
         let lock = app.journal.lock_run(&run)?;
         let undone = app.journal.run(run.as_str()).await?;
-        let job = undo_job(app, &undone, (force, &more), Mode::Run)?;
+        let mut job = undo_job(app, &undone, (force, &more), Mode::Run)?;
+        job.cause = Some(NewCause { playbook: None, told: told(&cause), writes: Vec::new() });
         Ok((recorded(app, job).await?, lock))
     };
     match made.await {
@@ -65,6 +69,7 @@ pub(super) async fn operate(
 ) -> Errand {
     let made = async {
         let mut job = operation_job(app, &operation, &service).await?;
+        job.grants.within.extend(cause.within.clone());
         job.cause = Some(NewCause { playbook: None, told: told(&cause), writes: Vec::new() });
         recorded(app, job).await
     };

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Job, Past, Planned};
 use crate::app::App;
+use crate::audit;
 
 /// A new run as it is recorded.
 pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
@@ -37,9 +38,11 @@ pub(crate) fn new_run(app: &App, job: &Job, script: &Path) -> NewRun {
 
 /// Records a new run that is under way, in one commit.
 pub(crate) async fn begin(app: &App, new: NewRun) -> journal::Result<()> {
-    let id = new.id;
-    let (created, running) =
-        tokio::join!(app.journal.create_run(new), app.journal.set_state(&id, RunState::Running, None, None));
+    let (id, started) = (new.id, audit::started(&new));
+    let (created, running) = tokio::join!(
+        app.journal.create_audited_run(new, started),
+        app.journal.set_state(&id, RunState::Running, None, None)
+    );
     created.and(running)
 }
 

@@ -235,6 +235,7 @@ impl Act for Run {
             grants: Grants {
                 allow: self.allow.clone().unwrap_or_else(|| vec!["*".to_owned()]),
                 deny: self.deny.clone(),
+                ..Grants::default()
             },
             event: self.event.clone().map(Value::Object),
             plan: self.plan,

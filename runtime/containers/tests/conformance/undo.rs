@@ -77,7 +77,7 @@ impl Stage {
             run: RunId::new(Timestamp(1_800_000_000_000), 1),
             node: "rift".into(),
             mode: Mode::Run,
-            policy: Policy::new(None, &Grants { allow: vec!["*".into()], deny: Vec::new() }).unwrap(),
+            policy: Policy::new(None, &Grants { allow: vec!["*".into()], ..Grants::default() }).unwrap(),
             secrets: Arc::new(Token(token)),
             sealer: self.sealer.clone(),
             journal: Journal::open(&self.dir.path().join("journal"), clock.clone()).unwrap(),

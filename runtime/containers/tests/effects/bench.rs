@@ -95,7 +95,7 @@ impl Bench {
             run: RunId::new(Timestamp(1_800_000_000_000), 1),
             node: "rift".into(),
             mode,
-            policy: Policy::new(None, &Grants { allow, deny: Vec::new() }).unwrap(),
+            policy: Policy::new(None, &Grants { allow, ..Grants::default() }).unwrap(),
             secrets: Arc::new(NoValues),
             sealer: Arc::new(Sealer::ephemeral()),
             journal: Journal::open(&self.dir.path().join("journal"), clock.clone()).unwrap(),

@@ -1,49 +1,31 @@
-//! Owns who calls, and which calls that allows.
+//! Owns who calls: a user of this machine, or whoever holds a certificate. Leaves what that allows to [`super::gate`].
 
-use effect::{Code, Error, Result};
+use std::net::SocketAddr;
+
+use effect::Principal;
+use effect::access::Policy;
 use tokio::net::UnixStream;
 
-use super::Settings;
 use crate::socket;
-
-/// Calls that change nothing. Whoever may read only may make no others: a new call is not among them by itself.
-const READING: &[&str] = &[
-    "/mcrun.v1.Daemon/Handshake",
-    "/mcrun.v1.Events/WatchEvents",
-    "/mcrun.v1.Playbooks/GetPlaybook",
-    "/mcrun.v1.Playbooks/GetSources",
-    "/mcrun.v1.Playbooks/ListOccurrences",
-    "/mcrun.v1.Playbooks/ListPlaybooks",
-    "/mcrun.v1.Playbooks/ListVersions",
-    "/mcrun.v1.Runs/GetRun",
-    "/mcrun.v1.Runs/ListRuns",
-    "/mcrun.v1.Runs/WatchRun",
-    "/mcrun.v1.Services/GetService",
-    "/mcrun.v1.Services/ListServices",
-];
-
-/// What a holder of a certificate may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Operator,
-    /// List, get and watch.
-    Reader,
-}
 
 /// Who makes calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A user of this machine who may use the socket.
-    User(u32),
+    User {
+        /// The user's name.
+        name: String,
+        /// Whether it is root or the user that the daemon runs as.
+        is_owner: bool,
+    },
     /// A user of this machine who may not.
-    Stranger(u32),
+    Stranger(String),
     /// The holder of a certificate.
     Holder {
-        /// The first of its names that is listed, or the first.
-        name: String,
-        /// What that may do; nothing where it is not listed.
-        role: Option<Role>,
+        /// The names that it bears.
+        names: Vec<String>,
+        /// From where it calls.
+        address: Option<SocketAddr>,
     },
 }
 
@@ -52,64 +34,42 @@ impl Caller {
     /// shared.
     pub(super) fn at(stream: &UnixStream, is_shared: bool) -> Self {
         // The kernel says who connected, not who writes.
-        let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
-        let own = rustix::process::geteuid().as_raw();
+        let id = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+        let is_owner = id == 0 || id == rustix::process::geteuid().as_raw();
+        let name = socket::user_name(id);
         // Beyond these two, the mode of the file has decided who could connect.
-        match user == 0 || user == own || is_shared {
-            true => Self::User(user),
-            false => Self::Stranger(user),
+        match is_owner || is_shared {
+            true => Self::User { name, is_owner },
+            false => Self::Stranger(name),
         }
     }
 
-    /// Whoever holds a certificate with these names.
-    pub(super) fn holding(names: &[String], settings: &Settings) -> Self {
-        let listed = |list: &[String]| names.iter().find(|name| list.contains(name)).cloned();
-        match (listed(&settings.operators), listed(&settings.readers)) {
-            (Some(name), _) => Self::Holder { name, role: Some(Role::Operator) },
-            (None, Some(name)) => Self::Holder { name, role: Some(Role::Reader) },
-            (None, None) => Self::Holder { name: names.first().cloned().unwrap_or_default(), role: None },
+    /// Who that is, as rules know it: of several names in a certificate the first that a rule knows, or the first.
+    pub(super) fn principal(&self, policy: &Policy) -> Principal {
+        match self {
+            Self::User { name, is_owner } => Principal::User { name: name.clone(), is_owner: *is_owner },
+            Self::Stranger(name) => Principal::User { name: name.clone(), is_owner: false },
+            Self::Holder { names, .. } => {
+                let held = |name: &String| Principal::Certificate { name: name.clone() };
+                let known = names.iter().map(held).find(|principal| policy.knows(principal));
+                known.unwrap_or_else(|| held(&names.first().cloned().unwrap_or_default()))
+            }
         }
     }
 
-    /// Whether it may change nothing.
-    pub(super) fn only_reads(&self) -> bool {
-        matches!(self, Self::Holder { role: Some(Role::Reader), .. })
+    /// From where it calls.
+    pub(super) fn address(&self) -> Option<String> {
+        match self {
+            Self::Holder { address, .. } => address.map(|address| address.to_string()),
+            Self::User { .. } | Self::Stranger(_) => None,
+        }
     }
 
-    /// Who that is, for a cause that is recorded: `user root`.
+    /// In words, for the log.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::User(user) | Self::Stranger(user) => format!("user {}", socket::user_name(*user)),
-            Self::Holder { name, .. } => format!("certificate {name}"),
-        }
-    }
-
-    /// Refuses a call, `/mcrun.v1.Runs/CancelRun`, that the caller may not make.
-    ///
-    /// # Errors
-    /// `MC-V003`, `MC-V004`.
-    pub(super) fn check(&self, call: &str) -> Result<()> {
-        match self {
-            Self::User(_) | Self::Holder { role: Some(Role::Operator), .. } => Ok(()),
-            Self::Holder { role: Some(Role::Reader), name } => {
-                // What describes the API, and whether it answers, is nobody's secret.
-                if READING.contains(&call) || call.starts_with("/grpc.") {
-                    return Ok(());
-                }
-                let call = call.rsplit('/').next().unwrap_or_default();
-                Err(Error::new(
-                    Code::ApiRole,
-                    format!("`{name}` may read only, and `{call}` changes something"),
-                ))
-            }
-            Self::Stranger(user) => {
-                let message = format!("the user {} may not call this daemon", socket::user_name(*user));
-                Err(Error::new(Code::ApiUser, message))
-            }
-            Self::Holder { role: None, name } => Err(Error::new(
-                Code::ApiUser,
-                format!("no certificate with the name `{name}` may call this daemon"),
-            )),
+            Self::User { name, .. } | Self::Stranger(name) => format!("user:{name}"),
+            Self::Holder { names, .. } => format!("certificate:{}", names.join(",")),
         }
     }
 }
@@ -117,45 +77,19 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Settings;
 
     #[test]
-    fn every_call_that_a_reader_may_make_exists_and_is_one_of_reading() {
-        use prost::Message as _;
-        let set = prost_types::FileDescriptorSet::decode(api::DESCRIPTORS).unwrap();
-        let known: Vec<String> = (set.file.iter())
-            .flat_map(|file| file.service.iter().map(move |service| (file.package(), service)))
-            .flat_map(|(package, service)| {
-                let name = format!("/{package}.{}", service.name());
-                service.method.iter().map(move |method| format!("{name}/{}", method.name()))
-            })
-            .collect();
-        for call in READING {
-            assert!(known.iter().any(|known| known == call), "{call}");
-            let verb = call.rsplit('/').next().unwrap();
-            assert!(
-                ["List", "Get", "Watch", "Handshake"].iter().any(|begin| verb.starts_with(begin)),
-                "{call}"
-            );
-        }
-        let reader = Caller::Holder { name: "r".into(), role: Some(Role::Reader) };
-        let refused = reader.check("/mcrun.v1.Runs/CancelRun").unwrap_err();
-        assert_eq!(refused.code, Code::ApiRole);
-        assert!(refused.message.contains("`CancelRun`"));
-    }
-
-    #[test]
-    fn a_certificate_has_the_most_that_one_of_its_names_may_do() {
+    fn of_several_names_in_a_certificate_the_one_counts_that_a_rule_knows() {
         let settings =
             Settings { operators: vec!["ops".into()], readers: vec!["eyes".into()], ..Settings::default() };
-        let holding = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            Caller::holding(&names, &settings)
+        let policy = Policy::new(&[], settings.rules()).unwrap();
+        let of = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Caller::Holder { names, address: None }.principal(&policy).to_string()
         };
-        assert_eq!(
-            holding(&["eyes", "ops"]),
-            Caller::Holder { name: "ops".into(), role: Some(Role::Operator) }
-        );
-        assert_eq!(holding(&["x", "eyes"]).shown(), "certificate eyes");
-        assert_eq!(holding(&["x"]).check("/mcrun.v1.Runs/ListRuns").unwrap_err().code, Code::ApiUser);
+        assert_eq!(of(&["x", "ops"]), "certificate:ops");
+        assert_eq!(of(&["x", "eyes"]), "certificate:eyes");
+        assert_eq!(of(&["x", "y"]), "certificate:x");
     }
 }

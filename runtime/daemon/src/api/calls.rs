@@ -25,7 +25,8 @@ use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use super::{Api, Caller, status};
+use super::gate::Granted;
+use super::{Api, status};
 use crate::runs::{By, Cause};
 
 /// A message of a caller, decoded; its octets were counted before.
@@ -125,12 +126,25 @@ pub(super) fn answer<T>(result: Result<T>) -> Answer<T> {
 
 /// Who makes this call.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> String {
-    request.extensions().get::<Caller>().map_or_else(|| "somebody".to_owned(), Caller::shown)
+    let granted = request.extensions().get::<Granted>();
+    granted.map_or_else(|| "somebody".to_owned(), |granted| granted.principal.to_string())
+}
+
+/// With what this call was let through.
+pub(super) fn granted<T>(request: &tonic::Request<T>) -> Result<&Granted> {
+    let granted = request.extensions().get::<Granted>();
+    granted.ok_or_else(|| Error::new(Code::ApiUser, "nobody has said who makes this call"))
+}
+
+/// What runs that come of this call may do at most.
+pub(super) fn within<T>(request: &tonic::Request<T>) -> Option<Vec<String>> {
+    request.extensions().get::<Granted>().and_then(|granted| granted.within.clone())
 }
 
 /// Why a run is begun by this call.
 pub(super) fn cause<T>(request: &tonic::Request<T>) -> Cause {
-    Cause { by: By::Caller { caller: caller(request) }, event: serde_json::Value::Null }
+    let by = By::Caller { caller: caller(request) };
+    Cause { by, event: serde_json::Value::Null, within: within(request) }
 }
 
 pub(super) fn failure(error: &Error) -> v1::Failure {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use effect::{Code, Error, Result};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -114,7 +115,7 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
         let caller = Caller::at(&stream, is_shared);
         // The kernel tells of the end of a process on this machine.
         let bounds = Bounds { silence: None, longest: None, ..bounds() };
-        connection(stream, caller, bounds, services.clone(), over)
+        connection(stream, caller, bounds, (api.clone(), services.clone()), over)
     };
     let closed = |listener| match file {
         Some(file) => socket::close(listener, &path, file),
@@ -124,22 +125,16 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
 }
 
 /// Answers holders of certificates until `over` becomes true.
-pub async fn serve_tls(
-    listener: TcpListener,
-    door: Arc<Door>,
-    settings: Settings,
-    api: Api,
-    over: watch::Receiver<bool>,
-) {
+pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, api: Api, over: watch::Receiver<bool>) {
     let services = Services::new(&api);
-    let settings = Arc::new(settings);
     let talk = |stream: TcpStream, over| {
-        let (config, services, settings) = (door.config(), services.clone(), settings.clone());
+        let (config, answering) = (door.config(), (api.clone(), services.clone()));
+        let address = stream.peer_addr().ok();
         async move {
             let Some(config) = config else { return };
             if let Some((stream, names)) = accept::welcome(stream, config).await {
-                let caller = Caller::holding(&names, &settings);
-                connection(stream, caller, bounds(), services, over).await;
+                let caller = Caller::Holder { names, address };
+                connection(stream, caller, bounds(), answering, over).await;
             }
         }
     };
@@ -162,7 +157,7 @@ fn connection<S>(
     stream: S,
     caller: Caller,
     bounds: Bounds,
-    services: Services,
+    answering: (Api, Services),
     over: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send
 where
@@ -174,7 +169,7 @@ where
         let (end, shown) = (over.clone(), caller.shown());
         let way = move |request: Request<Incoming>| {
             let (call, begun) = (request.uri().path().to_owned(), Instant::now());
-            let answered = answer(services.clone(), request, caller.clone(), sending.clone(), over.clone());
+            let answered = answer(answering.clone(), request, caller.clone(), sending.clone(), over.clone());
             async move {
                 let response = answered.await;
                 count(&call, &response, begun.elapsed());
@@ -198,7 +193,7 @@ fn count(call: &str, response: &Response<Body>, took: Duration) {
 
 /// The way of one call.
 async fn answer(
-    services: Services,
+    (api, services): (Api, Services),
     request: Request<Incoming>,
     caller: Caller,
     sending: Arc<Semaphore>,
@@ -206,25 +201,36 @@ async fn answer(
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let call = head.uri.path().to_owned();
-    if let Err(error) = caller.check(&call) {
-        tracing::info!(call, caller = caller.shown(), %error, "a call was refused");
-        return refusal(&error);
-    }
     let patience = match deadline::of(&head.headers) {
         Ok(patience) => patience,
         Err(error) => return refusal(&error),
     };
-    head.extensions.insert(caller);
     head.extensions.insert(over);
     let answered = async {
         // Reflection is a conversation: its messages are small, and come one by one.
-        let body = match call.starts_with("/grpc.reflection.") {
-            true => Body::new(http_body_util::Limited::new(body, LARGEST_MESSAGE)),
-            false => match whole(body, &call, &sending).await {
-                Ok(body) => body,
-                Err(error) => return refusal(&error),
-            },
+        let is_conversation = call.starts_with("/grpc.reflection.");
+        // Whoever nobody knows is not listened to.
+        let known = api.gate().known(&caller, &call);
+        let read = match (known, is_conversation) {
+            (Err(error), _) => Err(error),
+            (Ok(()), true) => Ok((Body::new(http_body_util::Limited::new(body, LARGEST_MESSAGE)), None)),
+            (Ok(()), false) => whole(body, &call, &sending)
+                .await
+                .map(|octets| (Body::new(http_body_util::Full::new(octets.clone())), Some(octets))),
         };
+        let (body, octets) = match read {
+            Ok(read) => read,
+            Err(error) => return refusal(&error),
+        };
+        let granted = match api.gate().pass(&caller, &call, octets.as_deref()).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                tracing::info!(call, caller = caller.shown(), %error, "a call was refused");
+                return refusal(&error);
+            }
+        };
+        head.extensions.insert(caller);
+        head.extensions.insert(granted);
         coded(services.call(Request::from_parts(head, body)).await, &call)
     };
     let mut response = match patience {
@@ -238,7 +244,7 @@ async fn answer(
     response
 }
 
-async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> {
+async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Bytes> {
     let largest = if call == "/mcrun.v1.Runs/SubmitRun" { LARGEST_SCRIPT } else { LARGEST_MESSAGE };
     let busy = |what: String| Error::new(Code::ApiBusy, what);
     let read = async {
@@ -249,7 +255,7 @@ async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Body> 
     };
     // Whoever waits for a place among its own calls waits no longer than one of them may take.
     match tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(calls::Refused::Slow)) {
-        Ok(bytes) => Ok(Body::new(http_body_util::Full::new(bytes))),
+        Ok(bytes) => Ok(bytes),
         Err(calls::Refused::Large) => {
             Err(busy(format!("a message of this call has {} MiB at most", largest >> 20)))
         }

@@ -16,7 +16,8 @@ use crate::routes::{Door, Issuers};
 /// Sockets that are open, at which nobody is answered yet.
 #[derive(Debug)]
 pub struct Doors {
-    settings: Settings,
+    /// The name that the daemon's certificate bears.
+    host: String,
     socket: Opened,
     afar: Option<(TcpListener, Arc<Door>)>,
 }
@@ -56,7 +57,7 @@ impl Doors {
             }
             (None, _) => None,
         };
-        Ok(Self { settings: settings.clone(), socket, afar })
+        Ok(Self { host: settings.host.clone().unwrap_or_default(), socket, afar })
     }
 
     /// Where calls are taken, in words.
@@ -64,7 +65,7 @@ impl Doors {
     pub fn places(&self) -> Vec<String> {
         let socket = self.socket.path().display().to_string();
         let afar = self.afar.iter().filter_map(|(listener, _)| listener.local_addr().ok());
-        let host = self.settings.host.as_deref().unwrap_or_default();
+        let host = &self.host;
         let afar = afar.map(|address| format!("{address}, as {host}, by mutual TLS"));
         std::iter::once(socket).chain(afar).collect()
     }
@@ -80,7 +81,7 @@ impl Doors {
         tasks.spawn(serve_socket(self.socket, api.clone(), over.clone()));
         if let Some((listener, door)) = self.afar {
             tasks.spawn(keep(door.clone(), over.clone()));
-            tasks.spawn(serve_tls(listener, door, self.settings, api.clone(), over.clone()));
+            tasks.spawn(serve_tls(listener, door, api.clone(), over.clone()));
         }
     }
 }

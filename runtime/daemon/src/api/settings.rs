@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use effect::access::Rule;
 use effect::{Code, Error, Result};
 use serde::Deserialize;
 
@@ -76,6 +77,20 @@ impl Settings {
             return wrong(format!("[daemon.api] `{name}` is among `operators` and `readers`"));
         }
         Ok(())
+    }
+
+    /// What `operators` and `readers` mean, as rules of access, each with its name.
+    #[must_use]
+    pub fn rules(&self) -> Vec<(String, Rule)> {
+        let rule = |key: &str, name: &String, action: &str| {
+            (
+                format!("[daemon.api] {key}: {name}"),
+                Rule::allowing(&format!("certificate:{}", globset::escape(name)), action),
+            )
+        };
+        let operators = self.operators.iter().map(|name| rule("operators", name, "*"));
+        let readers = self.readers.iter().map(|name| rule("readers", name, "*.read"));
+        operators.chain(readers).collect()
     }
 
     /// Where the socket is, of the daemon of a state directory.

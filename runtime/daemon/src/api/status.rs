@@ -24,7 +24,7 @@ fn code_of(error: &Error) -> tonic::Code {
             Grpc::NotFound
         }
         Code::ApiKeyTaken => Grpc::AlreadyExists,
-        Code::ApiUser | Code::ApiRole | Code::Denied => Grpc::PermissionDenied,
+        Code::ApiUser | Code::ApiRole | Code::AccessDenied | Code::Denied => Grpc::PermissionDenied,
         Code::ApiVersion
         | Code::RunState
         | Code::Locked

@@ -6,6 +6,7 @@ use peer::calls::Over;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::calls::Stream;
+use super::gate::Granted;
 use super::patterns::Patterns;
 use super::{status, stopping};
 use crate::feed::Hearing;
@@ -13,17 +14,18 @@ use crate::feed::Hearing;
 struct Following {
     hearing: Hearing,
     patterns: Patterns,
+    granted: Granted,
     over: Option<Over>,
     _place: OwnedSemaphorePermit,
 }
 
 pub(super) fn follow(
     hearing: Hearing,
-    patterns: Patterns,
+    (patterns, granted): (Patterns, Granted),
     over: Option<Over>,
     place: OwnedSemaphorePermit,
 ) -> Stream<v1::WatchEventsResponse> {
-    let following = Following { hearing, patterns, over, _place: place };
+    let following = Following { hearing, patterns, granted, over, _place: place };
     Box::pin(stream::unfold(Some(following), |following| async move {
         let mut following = following?;
         match following.next().await {
@@ -46,7 +48,7 @@ impl Following {
                 event = self.hearing.next() => event?,
                 () = over => return Err(stopping()),
             };
-            if self.patterns.let_through(&event.name) {
+            if self.patterns.let_through(&event.name) && self.granted.may("events.read", &event.name) {
                 let journal::Event { id, name, data, at } = event;
                 return Ok(v1::WatchEventsResponse { id, name, data, at: at.0 });
             }

@@ -15,7 +15,7 @@ pub fn grants(own: Option<&[String]>, asked: Grants, bound: Option<&[String]>) -
         (true, Some(_)) => own.to_vec(),
         (true, None) => Vec::new(),
     };
-    Ok(Grants { allow, deny: asked.deny })
+    Ok(Grants { allow, ..asked })
 }
 
 /// What of `own`, which a playbook takes, the operator's policy `bound` does not grant, or only in part. A run of it is
@@ -45,7 +45,7 @@ mod tests {
 
     fn granted(own: Option<&[&str]>, asked: &[&str], bound: Option<&[&str]>) -> Vec<String> {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let asked = Grants { allow: texts(asked), deny: Vec::new() };
+        let asked = Grants { allow: texts(asked), ..Grants::default() };
         grants(own.map(texts).as_deref(), asked, bound.map(texts).as_deref()).unwrap().allow
     }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Principal, Result};
+use journal::audit::{Kind, New};
 use journal::{Journal, Write};
 use serde::Serialize;
 
@@ -164,6 +165,12 @@ impl Keep {
         writes.extend(change.mended.iter().map(|file| self.remove(BROKEN, file.display().to_string())));
         for failed in &change.failed {
             writes.push(self.put(BROKEN, failed.file.display().to_string(), failed)?);
+        }
+        for (name, (number, version)) in &last {
+            let told =
+                New::of(Kind::Playbook, &Principal::Daemon.to_string(), "playbooks.load", name, "loaded");
+            // It joins the commit of the version.
+            drop(self.journal.audit(told.with(serde_json::json!({ "version": version, "number": number }))));
         }
         self.journal.write(writes).await.map_err(|error| {
             let what = match change.active.as_slice() {

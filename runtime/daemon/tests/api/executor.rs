@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use daemon::runs::{Cause, Effect, End, Order, Runs, Submission, Told, Watching, Wish};
+use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{
     End as Ended, Identity, Journal, Kind, Level, LogLine, NewCause, NewRun, Outcome, RunId, RunState, Write,
@@ -182,7 +183,8 @@ impl Runs for Executor {
         Ok(())
     }
 
-    async fn undo(&self, run: &RunId, force: bool, allow: Vec<String>, _: Vec<String>) -> Result<RunId> {
+    async fn undo(&self, run: &RunId, force: bool, more: Grants, _: Cause) -> Result<RunId> {
+        let Grants { allow, .. } = more;
         self.note(format!("undo {run} {force} {allow:?}"));
         Ok(self.any().await)
     }

@@ -1,6 +1,7 @@
 //! The daemon's API, spoken to by clients that are right, wrong, slow, many, or not allowed to.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
 mod doors;
 mod every_call;
 mod executor;

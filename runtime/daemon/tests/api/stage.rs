@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use daemon::feed::Feed;
 use daemon::playbooks::{
     Broken, CatchUp, Cron, Definition, Overlap, Parameter, ParameterKind, Playbook, Table, Trigger, history,
 };
+use effect::access::{Policy, Rule};
 use effect::{Code, Error, Result, Timestamp};
 use journal::{Expect, Journal, SystemClock, Write};
 use serde_json::json;
@@ -109,6 +110,7 @@ pub(crate) struct Stage {
     pub(crate) executor: Arc<Executor>,
     pub(crate) api: Api,
     pub(crate) settings: Settings,
+    access: Arc<Mutex<Arc<Policy>>>,
     over: watch::Sender<bool>,
     playbooks: watch::Sender<Arc<Table>>,
 }
@@ -122,17 +124,22 @@ impl Stage {
         let executor = Arc::new(Executor::new(journal.clone()));
         let playbooks = watch::Sender::new(Arc::new(table()));
         let over = watch::Sender::new(false);
+        let access = Arc::new(Mutex::new(Arc::new(Policy::new(&[], settings.rules()).unwrap())));
         let api = Api::new(Rooms {
             runs: executor.clone(),
             journal: journal.clone(),
             feed: Feed::start(journal.clone(), over.subscribe()),
             playbooks: playbooks.subscribe(),
             zone: jiff::tz::TimeZone::UTC,
+            access: {
+                let access = access.clone();
+                Arc::new(move || access.lock().unwrap().clone())
+            },
             reload: Some(Arc::new(Reloads)),
             node: NODE.into(),
             started: Timestamp(1_770_000_000_000),
         });
-        Self { folder, journal, executor, api, settings, over, playbooks }
+        Self { folder, journal, executor, api, settings, access, over, playbooks }
     }
 
     /// One that listens at its socket.
@@ -161,6 +168,13 @@ impl Stage {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(&self.socket()).await.unwrap()
+    }
+
+    /// Has these rules count from now on.
+    pub(crate) fn rule(&self, rules: serde_json::Value) {
+        let rules: Vec<Rule> = serde_json::from_value(rules).unwrap();
+        let policy = Policy::new(&rules, self.settings.rules()).unwrap();
+        *self.access.lock().unwrap() = Arc::new(policy);
     }
 
     pub(crate) fn forget_playbooks(&self) {

@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::Status;
 
 use crate::stage::{NODE, Stage};
@@ -28,17 +29,17 @@ const CODES: Codes = Codes {
     version: Code::ApiVersion,
 };
 
-struct Afar {
-    stage: Stage,
+pub(crate) struct Afar {
+    pub(crate) stage: Stage,
     authority: Authority,
     door: Arc<Door>,
     address: SocketAddr,
 }
 
-type Held = (String, Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>);
+pub(crate) type Held = (String, Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>);
 
 impl Afar {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let settings = Settings {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             host: Some(HOST.into()),
@@ -58,14 +59,13 @@ impl Afar {
         let door = Arc::new(Door::open(identity, Issuers::Authority(authority())).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (settings, api) = (stage.settings.clone(), stage.api.clone());
-        tokio::spawn(serve_tls(listener, door.clone(), settings, api, stage.over()));
+        tokio::spawn(serve_tls(listener, door.clone(), stage.api.clone(), stage.over()));
         let authority = authority();
         Self { stage, authority, door, address }
     }
 
     /// A certificate of a client with this name.
-    async fn issue(&self, name: &str) -> Held {
+    pub(crate) async fn issue(&self, name: &str) -> Held {
         let key = certs::Key::generate(certs::KeyType::P256).unwrap();
         let profiles = certs::Profiles::new(&Default::default()).unwrap();
         let names = certs::Names::parse(&[name.to_owned()]).unwrap();
@@ -92,12 +92,12 @@ impl Afar {
         .await
     }
 
-    async fn with<F: Future<Output = Result<(), Status>>>(
+    /// A connection of whoever holds a certificate.
+    pub(crate) async fn stream(
         &self,
         chain: &[CertificateDer<'static>],
         key: &PrivatePkcs8KeyDer<'static>,
-        call: impl FnOnce(RunsClient<Way>) -> F,
-    ) -> Result<(), Error> {
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         for root in self.authority.trusted().await.unwrap() {
             roots.add(root).unwrap();
@@ -110,12 +110,20 @@ impl Afar {
                 .with_client_auth_cert(chain.to_vec(), PrivateKeyDer::from(key.clone_key()))
                 .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let broken = |why: String| Error::new(Code::ApiUnavailable, why);
         let tcp = TcpStream::connect(self.address).await.unwrap();
         // A call of two segments does not wait for the first one's receipt.
         tcp.set_nodelay(true).unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(HOST.try_into().unwrap(), tcp).await;
+        TlsConnector::from(Arc::new(config)).connect(HOST.try_into().unwrap(), tcp).await
+    }
+
+    async fn with<F: Future<Output = Result<(), Status>>>(
+        &self,
+        chain: &[CertificateDer<'static>],
+        key: &PrivatePkcs8KeyDer<'static>,
+        call: impl FnOnce(RunsClient<Way>) -> F,
+    ) -> Result<(), Error> {
+        let broken = |why: String| Error::new(Code::ApiUnavailable, why);
+        let stream = self.stream(chain, key).await;
         let stream = stream.map_err(|error| broken(error.to_string()))?;
         let way = Way::over(stream, None).await.map_err(|why| broken(format!("{why:?}")))?;
         let calls = RunsClient::with_origin(way.clone(), http::Uri::from_static("https://mcrun"));
@@ -141,7 +149,10 @@ async fn an_operator_may_do_everything_and_a_reader_only_read() {
     };
     let error = afar.with(&reader.1, &reader.2, cancel).await.unwrap_err();
     assert_eq!(error.code, Code::ApiRole);
-    assert!(error.message.contains("`eyes.mcrun.test`") && error.message.contains("`CancelRun`"), "{error}");
+    assert!(
+        error.message.contains("`certificate:eyes.mcrun.test`") && error.message.contains("`CancelRun`"),
+        "{error}"
+    );
     let found = afar.stage.journal.run(run.as_str()).await.unwrap();
     assert!(!found.cancel_requested);
     afar.with(&operator.1, &operator.2, cancel).await.unwrap();

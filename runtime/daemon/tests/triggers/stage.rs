@@ -110,7 +110,7 @@ impl Runs for Recording {
         unreachable!("triggers start playbooks")
     }
 
-    async fn undo(&self, _: &RunId, _: bool, _: Vec<String>, _: Vec<String>) -> Result<RunId> {
+    async fn undo(&self, _: &RunId, _: bool, _: effect::policy::Grants, _: Cause) -> Result<RunId> {
         unreachable!("triggers start playbooks")
     }
 

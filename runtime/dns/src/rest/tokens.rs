@@ -56,7 +56,7 @@ impl Tokens {
         let mut tokens = Self::default();
         for (holder, one) in settings {
             let value = secrets.value(&one.secret).await?;
-            tokens.add(holder, &value, &Grants { allow: one.allow.clone(), deny: Vec::new() })?;
+            tokens.add(holder, &value, &Grants { allow: one.allow.clone(), ..Grants::default() })?;
         }
         Ok(tokens)
     }

@@ -108,7 +108,7 @@ pub(crate) fn tls(name: &str, folder: &TempDir) -> (TlsAcceptor, PathBuf) {
 pub(crate) fn server(driver: Arc<dyn Driver>, allow: &[&str]) -> Arc<Server> {
     let mut tokens = Tokens::default();
     let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-    tokens.add("tests", TOKEN.as_bytes(), &Grants { allow, deny: Vec::new() }).unwrap();
+    tokens.add("tests", TOKEN.as_bytes(), &Grants { allow, ..Grants::default() }).unwrap();
     Arc::new(Server::new(driver, tokens))
 }
 

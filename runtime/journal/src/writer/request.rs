@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::sync::oneshot::Sender;
 
+use crate::audit;
 use crate::entry::{Begin, Begun, End, Fold};
 use crate::error::{Error, Result};
 use crate::id::RunId;
@@ -27,6 +28,11 @@ pub(crate) enum Request {
         run: RunId,
         line: LogLine,
     },
+    /// Joins the commit of whatever comes behind it.
+    Audit {
+        new: Box<audit::New>,
+        answer: Sender<Result<()>>,
+    },
     /// Takes the lease of a service: its new epoch.
     Lease {
         run: RunId,
@@ -42,7 +48,7 @@ pub(crate) enum Request {
 
 /// A request that is answered by its success.
 pub(crate) enum Change {
-    CreateRun(Box<NewRun>),
+    CreateRun(Box<NewRun>, Option<Box<audit::New>>),
     SetState {
         run: RunId,
         state: RunState,
@@ -106,7 +112,7 @@ impl Request {
         match self {
             Self::Begin { .. } | Self::Lease { .. } | Self::Change { .. } => true,
             Self::End { urgent, .. } => *urgent,
-            Self::Log { .. } => false,
+            Self::Log { .. } | Self::Audit { .. } => false,
         }
     }
 
@@ -117,8 +123,9 @@ impl Request {
             Self::End { .. } => ("end:before-commit", "end:after-commit"),
             Self::Lease { .. } => ("lease:before-commit", "lease:after-commit"),
             Self::Log { .. } => ("log:before-commit", "log:after-commit"),
+            Self::Audit { .. } => ("audit:before-commit", "audit:after-commit"),
             Self::Change { change, .. } => match change {
-                Change::CreateRun(_) => ("run:before-commit", "run:after-commit"),
+                Change::CreateRun(..) => ("run:before-commit", "run:after-commit"),
                 Change::SetState { .. } => ("state:before-commit", "state:after-commit"),
                 Change::SetGrants { .. } => ("grants:before-commit", "grants:after-commit"),
                 Change::SetWish { .. } => ("wish:before-commit", "wish:after-commit"),
@@ -139,7 +146,9 @@ impl Request {
     pub(super) fn answer(self, reply: Result<Reply>) {
         match (self, reply) {
             (Self::Begin { answer, .. }, Ok(Reply::Begun(begun))) => drop(answer.send(Ok(begun))),
-            (Self::End { answer, .. } | Self::Change { answer, .. }, Ok(_)) => drop(answer.send(Ok(()))),
+            (Self::End { answer, .. } | Self::Change { answer, .. } | Self::Audit { answer, .. }, Ok(_)) => {
+                drop(answer.send(Ok(())))
+            }
             (Self::Lease { answer, .. }, Ok(Reply::Epoch(epoch))) => drop(answer.send(Ok(epoch))),
             (Self::Begin { .. } | Self::Lease { .. } | Self::Log { .. }, Ok(_)) => {}
             (request, Err(error)) => request.fail(&error),
@@ -152,6 +161,12 @@ impl Request {
             Self::Begin { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::Lease { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::End { answer, .. } | Self::Change { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::Audit { new, answer } => {
+                tracing::warn!(
+                    principal = new.principal, action = new.action, %error, "a record of the audit was lost"
+                );
+                drop(answer.send(Err(error.clone())));
+            }
             Self::Log { run, line } => {
                 tracing::warn!(%run, %error, scope = line.scope, number = line.number, "a log line was lost");
             }

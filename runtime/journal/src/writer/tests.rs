@@ -23,9 +23,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _) = schema::open(folder.path()).unwrap();
-        let writer =
-            Writer::new(connection, Arc::new(SystemClock), Arc::new(AtomicBool::new(false))).unwrap();
+        let (connection, path) = schema::open(folder.path()).unwrap();
+        let broken = Arc::new(AtomicBool::new(false));
+        let writer = Writer::new((connection, &path), Arc::new(SystemClock), broken).unwrap();
         let run = RunId::new(Timestamp(1_800_000_000_000), 1);
         let mut bench = Self { _folder: folder, writer, run };
         let nothing = || Value::Null;
@@ -45,7 +45,7 @@ impl Bench {
             plan: None,
             cause: None,
         };
-        bench.change(Change::CreateRun(Box::new(run))).unwrap();
+        bench.change(Change::CreateRun(Box::new(run), None)).unwrap();
         bench
     }
 

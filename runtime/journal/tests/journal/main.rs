@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test helper that cannot go on fails the test")]
 
+mod audit;
 mod crash;
 mod entries;
 mod folds;

@@ -127,7 +127,7 @@ impl Bench {
             run: self.run,
             node: "here".into(),
             mode,
-            policy: Policy::new(None, &Grants { allow, deny: vec![] }).unwrap(),
+            policy: Policy::new(None, &Grants { allow, ..Grants::default() }).unwrap(),
             secrets: Arc::new(NoSecrets),
             sealer: Arc::new(Sealer::ephemeral()),
             journal: Journal::open(self.folder.path(), clock.clone()).unwrap(),

@@ -85,7 +85,7 @@ impl Bench {
         registry.undo();
         let run = self.new_run(&root).await;
         let grants =
-            Grants { allow: allow.iter().map(|text| (*text).to_owned()).collect(), deny: Vec::new() };
+            Grants { allow: allow.iter().map(|text| (*text).to_owned()).collect(), ..Grants::default() };
         let shared = Shared {
             run,
             node: "rift".into(),

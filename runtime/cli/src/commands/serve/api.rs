@@ -29,6 +29,10 @@ pub(super) async fn serve(
         feed: Feed::start(app.journal.clone(), listeners.shutdown()),
         playbooks,
         zone: TimeZone::system(),
+        access: {
+            let live = app.live.subscribe();
+            Arc::new(move || live.borrow().access())
+        },
         reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),

@@ -27,7 +27,7 @@ impl Own<'_> {
     pub(super) async fn execute(self, app: &App, desk: &Desk) -> Result<()> {
         let name = self.name;
         let mut job = evaluate::shipped_job(app, name, self.source, self.args, self.grants)?;
-        let cause = Cause { by: By::Daemon { why: name.to_owned() }, event: Value::Null };
+        let cause = Cause { by: By::Daemon { why: name.to_owned() }, event: Value::Null, within: None };
         job.cause = Some(NewCause { playbook: None, told: told(&cause), writes: Vec::new() });
         let end = desk.execute(execute::new_run(app, &job, Path::new(name))).await?;
         let (run, state) = (end.run.id, end.run.state);

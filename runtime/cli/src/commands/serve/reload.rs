@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use effect::Result;
+use effect::{Principal, Result};
+use journal::audit::{Kind, New};
+use serde_json::json;
 use toml::{Table, Value};
 
 use crate::app::App;
@@ -11,7 +13,17 @@ use crate::config::Config;
 use crate::logs;
 
 /// What changes at once: sections, or parts of them.
-const LIVE: [&str; 6] = ["daemon.log", "monitors", "playbooks", "policy", "retention", "secrets"];
+const LIVE: [&str; 9] = [
+    "access",
+    "daemon.api.operators",
+    "daemon.api.readers",
+    "daemon.log",
+    "monitors",
+    "playbooks",
+    "policy",
+    "retention",
+    "secrets",
+];
 /// Of more keys than this a warning only tells how many there are.
 const MOST_NAMED: usize = 20;
 
@@ -20,6 +32,23 @@ const MOST_NAMED: usize = 20;
 /// # Errors
 /// Where the file is wrong: then everything stays as it is.
 pub(crate) fn reload(app: &App) -> Result<Vec<String>> {
+    let read = take_over(app);
+    let outcome = if read.is_ok() { "taken over" } else { "refused" };
+    let file = app.config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    let mut record = New::of(Kind::Policy, &Principal::Daemon.to_string(), "daemon.reload", &file, outcome);
+    match &read {
+        // Not what it says: a hash tells whether two are the same.
+        Ok(_) => {
+            let table = app.live().table.to_string();
+            record = record.with(json!({ "version": blake3::hash(table.as_bytes()).to_hex()[..16] }));
+        }
+        Err(error) => record = record.with(json!({ "why": error.code.as_str() })),
+    }
+    drop(app.journal.audit(record));
+    read
+}
+
+fn take_over(app: &App) -> Result<Vec<String>> {
     // One that was taken away is no reason to go on without a policy.
     let named = app.config.file.as_deref().or(app.global.config.as_deref());
     let config = Config::load(named)?;

@@ -53,7 +53,7 @@ impl Renewer for Renewals<'_> {
             source: "certs.renew { id = args[1] }\n",
             args: vec![id.to_owned()],
             // The files that it is written to were granted to the run that placed it there.
-            grants: Grants { allow: vec!["certs".into()], deny: Vec::new() },
+            grants: Grants { allow: vec!["certs".into()], ..Grants::default() },
         };
         own.execute(self.app, &self.desk).await?;
         if let Some(copies) = copies {

@@ -120,7 +120,7 @@ async fn run(app: &App, desk: &Desk, wish: &Wish) -> Result<()> {
         source: "local service = if args[3] ~= \"\" then args[3] else nil\n\
                  certs.ensure { hostnames = { args[1] }, name = args[2], service = service, profile = args[4] }\n",
         args: vec![hostname.to_string(), id(hostname), service, profile.into()],
-        grants: Grants { allow, deny: Vec::new() },
+        grants: Grants { allow, ..Grants::default() },
     };
     own.execute(app, desk).await
 }

@@ -39,7 +39,7 @@ fn submission() -> Submission {
         allow: Vec::new(),
         deny: Vec::new(),
         limits: Vec::new(),
-        cause: Cause { by: By::Caller { caller: "user test".into() }, event: Value::Null },
+        cause: Cause { by: By::Caller { caller: "user:test".into() }, event: Value::Null, within: None },
         writes: Vec::new(),
     }
 }
@@ -63,12 +63,18 @@ async fn whoever_follows_a_run_until_it_is_over_hears_of_no_pause() {
     let (executor, desk) = Executor::new(&app, Bounds { workers: 0, queue: 10 }, leaving.subscribe());
     let over = watch::Sender::new(false);
     let calls = async {
+        // What whoever started it may have runs do is recorded with the run.
+        let cause = Cause { within: Some(vec!["images".to_owned()]), ..submission().cause };
+        let bounded = desk.submit(Submission { cause, ..submission() }).await.unwrap();
+        let recorded = app.journal.run(bounded.as_str()).await.unwrap();
+        assert_eq!(recorded.grants["within"], json!([["images"]]));
         let api = Api::new(Rooms {
             runs: Arc::new(desk.clone()),
             journal: app.journal.clone(),
             feed: Feed::start(app.journal.clone(), over.subscribe()),
             playbooks: watch::channel(Arc::default()).1,
             zone: TimeZone::UTC,
+            access: Arc::new(|| Arc::new(effect::access::Policy::default())),
             reload: None,
             node: app.node.clone(),
             started: app.clock.now(),

@@ -24,8 +24,8 @@ impl Executor<'_> {
             Message::Take { run, wish, is_wanted, reply } => {
                 let _ = reply.send(self.take(run, wish, is_wanted));
             }
-            Message::Undo { run, force, more, reply } => {
-                self.errands.push(Box::pin(errands::undo(self.app, run, (force, more), reply)));
+            Message::Undo { run, force, more, cause, reply } => {
+                self.errands.push(Box::pin(errands::undo(self.app, run, (force, more, cause), reply)));
             }
             Message::Operate { operation, service, cause, reply } => {
                 self.errands.push(Box::pin(errands::operate(self.app, operation, service, cause, reply)));

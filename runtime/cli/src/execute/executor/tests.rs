@@ -39,7 +39,7 @@ fn submission() -> Submission {
         allow: Vec::new(),
         deny: Vec::new(),
         limits: Vec::new(),
-        cause: Cause { by, event: Value::Null },
+        cause: Cause { by, event: Value::Null, within: None },
         writes: Vec::new(),
     }
 }

@@ -10,9 +10,10 @@ use journal::Write;
 use serde_json::{Value, json};
 use tonic::Request;
 
-use super::{Answer, answer, caller, failure};
+use super::{Answer, answer, caller, failure, granted, within};
 use crate::api::Api;
 use crate::api::fields::{key, name, object, wrong};
+use crate::api::gate::Granted;
 use crate::api::keys::Keyed;
 use crate::api::page::{Question, size};
 use crate::playbooks::history::{self, History};
@@ -104,7 +105,8 @@ fn unknown(name: &str, table: &Table) -> Error {
 
 /// Why a playbook is started by hand, and what it is told.
 fn manual<T>(request: &Request<T>) -> Cause {
-    Cause { by: By::Caller { caller: caller(request) }, event: json!({ "kind": "manual" }) }
+    let by = By::Caller { caller: caller(request) };
+    Cause { by, event: json!({ "kind": "manual" }), within: within(request) }
 }
 
 impl Api {
@@ -195,7 +197,11 @@ impl Api {
         Ok(v1::GetSourcesResponse { sources })
     }
 
-    async fn occurrences(&self, request: &v1::ListOccurrencesRequest) -> Result<v1::ListOccurrencesResponse> {
+    async fn occurrences(
+        &self,
+        request: &v1::ListOccurrencesRequest,
+        granted: &Granted,
+    ) -> Result<v1::ListOccurrencesResponse> {
         if request.next > MOST_NEXT {
             return Err(wrong("next", format!("it is {MOST_NEXT} at most")));
         }
@@ -207,9 +213,12 @@ impl Api {
         let now = rooms.journal.clock().now();
         let next = schedule::next(&self.table(), wanted, now, &rooms.zone, count);
         let mut next: Vec<v1::Occurrence> = next.into_iter().flat_map(due).collect();
+        let is_seen = |playbook: &str| granted.may("playbooks.read", playbook);
+        next.retain(|one| is_seen(&one.playbook));
         next.sort_by_key(|one| one.at);
         let last = occurrence::last(&rooms.journal, &rooms.node, wanted, MOST_LAST).await?;
-        Ok(v1::ListOccurrencesResponse { next, last: last.into_iter().map(went_off).collect() })
+        let last = last.into_iter().filter(|one| is_seen(&one.playbook)).map(went_off).collect();
+        Ok(v1::ListOccurrencesResponse { next, last })
     }
 }
 
@@ -217,18 +226,27 @@ impl Api {
 impl Playbooks for Api {
     async fn list_playbooks(
         &self,
-        _: Request<v1::ListPlaybooksRequest>,
+        request: Request<v1::ListPlaybooksRequest>,
     ) -> Answer<v1::ListPlaybooksResponse> {
         let listed = || {
-            let table = self.table();
-            let broken = table.broken.iter().map(|(file, broken)| v1::BrokenPlaybook {
-                file: file.display().to_string(),
-                failure: Some(failure(&broken.error)),
-                line: broken.line,
-                since: broken.since.0,
+            let (table, granted) = (self.table(), granted(&request)?);
+            let is_seen = |playbook: &str| granted.may("playbooks.read", playbook);
+            // Which playbook a file was to be is told by its name alone.
+            let of_file = |file: &std::path::Path| {
+                file.file_stem().is_some_and(|stem| is_seen(&stem.to_string_lossy()))
+            };
+            let broken = table.broken.iter().filter(|(file, _)| of_file(file)).map(|(file, broken)| {
+                v1::BrokenPlaybook {
+                    file: file.display().to_string(),
+                    failure: Some(failure(&broken.error)),
+                    line: broken.line,
+                    since: broken.since.0,
+                }
             });
             Ok(v1::ListPlaybooksResponse {
-                playbooks: table.playbooks.values().map(|one| self.shown(one, &table)).collect(),
+                playbooks: (table.playbooks.values().filter(|one| is_seen(&one.definition.name)))
+                    .map(|one| self.shown(one, &table))
+                    .collect(),
                 broken: broken.collect(),
             })
         };
@@ -268,6 +286,7 @@ impl Playbooks for Api {
         &self,
         request: Request<v1::ListOccurrencesRequest>,
     ) -> Answer<v1::ListOccurrencesResponse> {
-        answer(self.occurrences(request.get_ref()).await)
+        let listed = async { self.occurrences(request.get_ref(), granted(&request)?).await };
+        answer(listed.await)
     }
 }

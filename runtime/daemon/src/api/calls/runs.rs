@@ -7,14 +7,16 @@ use api::v1;
 use api::v1::runs_server::Runs;
 use async_trait::async_trait;
 use effect::Result;
-use journal::{Entry, PageOfRuns, RunId};
+use effect::policy::Grants;
+use journal::{Entry, PageOfRuns, Run, RunId};
 use tonic::Request;
 
-use super::{Answer, Stream, answer, cause};
+use super::{Answer, Stream, answer, cause, granted};
 use crate::api::fields::{self, key, name, object, text, texts, word, wrong};
+use crate::api::gate::Granted;
 use crate::api::keys::Keyed;
 use crate::api::page::{Question, fill, size};
-use crate::api::{Api, Caller, convert, watch_run};
+use crate::api::{Api, convert, watch_run};
 use crate::runs::{Submission, Wish};
 
 /// How many words, capabilities, limits and decisions a call has, and how long each is.
@@ -136,16 +138,17 @@ impl Api {
         Ok(v1::ResumeRunResponse {})
     }
 
-    async fn undo(&self, message: &v1::UndoRunRequest) -> Result<v1::UndoRunResponse> {
+    async fn undo(&self, request: &Request<v1::UndoRunRequest>) -> Result<v1::UndoRunResponse> {
+        let message = request.get_ref();
         texts("allow", &message.allow, CAPABILITIES)?;
         texts("deny", &message.deny, CAPABILITIES)?;
         let run = self.id_of(&message.run).await?;
-        let (allow, deny) = (message.allow.clone(), message.deny.clone());
-        let undoing = self.rooms().runs.undo(&run, message.force, allow, deny).await?;
+        let more = Grants { allow: message.allow.clone(), deny: message.deny.clone(), ..Grants::default() };
+        let undoing = self.rooms().runs.undo(&run, message.force, more, cause(request)).await?;
         Ok(v1::UndoRunResponse { run: undoing.to_string() })
     }
 
-    async fn runs(&self, message: &v1::ListRunsRequest) -> Result<v1::ListRunsResponse> {
+    async fn runs(&self, message: &v1::ListRunsRequest, granted: &Granted) -> Result<v1::ListRunsResponse> {
         let state = fields::state(message.state.as_deref())?;
         let playbook = message.playbook.as_deref().map(|playbook| name("playbook", playbook)).transpose()?;
         let about = format!("{} {}", message.state.as_deref().unwrap_or("*"), playbook.unwrap_or("*"));
@@ -155,7 +158,7 @@ impl Api {
         let before = before.map_err(|error| wrong("page_token", "it is none").because(error))?;
         let most = size(message.page_size);
         let page = PageOfRuns { state, playbook: playbook.map(str::to_owned), before, limit: most + 1 };
-        let found = self.rooms().journal.page_of_runs(page).await?;
+        let found = self.seen(page, granted).await?;
         let has_more = found.len() > most;
         let (runs, is_whole) = fill(found.iter().take(most).map(convert::run).collect());
         let next_page_token = match runs.last() {
@@ -163,6 +166,21 @@ impl Api {
             _ => String::new(),
         };
         Ok(v1::ListRunsResponse { runs, next_page_token })
+    }
+
+    /// As many runs as a page has that the caller may see. Where a page would end is no word about others.
+    async fn seen(&self, mut page: PageOfRuns, granted: &Granted) -> Result<Vec<Run>> {
+        let mut seen = Vec::new();
+        loop {
+            let found = self.rooms().journal.page_of_runs(page.clone()).await?;
+            let is_last = found.len() < page.limit;
+            page.before = found.last().map(|run| run.id);
+            seen.extend(found.into_iter().filter(|run| granted.may_to("runs.read", run)));
+            if is_last || seen.len() >= page.limit {
+                seen.truncate(page.limit);
+                return Ok(seen);
+            }
+        }
     }
 
     async fn run_with_effects(&self, message: &v1::GetRunRequest) -> Result<v1::GetRunResponse> {
@@ -184,15 +202,15 @@ impl Api {
 
     async fn follow(&self, request: &Request<v1::WatchRunRequest>) -> Result<Stream<v1::WatchRunResponse>> {
         let message = request.get_ref();
-        let run = self.id_of(&message.run).await?;
+        let found = fields::run(&self.rooms().journal, &message.run).await?;
+        let (run, may_answer) = (found.id, granted(request)?.may_to("runs.answer", &found));
         let place = self.place(request)?;
         let over = request.extensions().get().cloned();
-        let caller: Option<&Caller> = request.extensions().get();
         let wish = watch_run::Wish {
             run,
             history: message.history,
             until_over: message.until_over,
-            looks_on: message.looks_on || caller.is_some_and(Caller::only_reads),
+            looks_on: message.looks_on || !may_answer,
         };
         watch_run::follow(self.rooms().runs.clone(), self.rooms().journal.clone(), wish, over, place).await
     }
@@ -215,7 +233,8 @@ impl Runs for Api {
     }
 
     async fn list_runs(&self, request: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
-        answer(self.runs(request.get_ref()).await)
+        let listed = async { self.runs(request.get_ref(), granted(&request)?).await };
+        answer(listed.await)
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::GetRunResponse> {
@@ -256,6 +275,6 @@ impl Runs for Api {
     }
 
     async fn undo_run(&self, request: Request<v1::UndoRunRequest>) -> Answer<v1::UndoRunResponse> {
-        answer(self.undo(request.get_ref()).await)
+        answer(self.undo(&request).await)
     }
 }

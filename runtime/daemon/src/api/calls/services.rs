@@ -3,14 +3,15 @@
 use api::v1;
 use api::v1::services_server::Services;
 use async_trait::async_trait;
-use effect::{Code, Error, Result};
+use effect::Result;
 use journal::Record;
 use serde_json::Value;
 use tonic::Request;
 
-use super::{Answer, answer, cause};
+use super::{Answer, answer, cause, granted};
 use crate::api::Api;
 use crate::api::fields::{name, word};
+use crate::api::gate::{Granted, unknown_service};
 use crate::api::page::{Question, fill, size};
 
 /// The kind of the registry's records.
@@ -32,13 +33,18 @@ fn service(record: Record) -> v1::Service {
 }
 
 impl Api {
-    async fn services(&self, request: &v1::ListServicesRequest) -> Result<v1::ListServicesResponse> {
+    async fn services(
+        &self,
+        request: &v1::ListServicesRequest,
+        granted: &Granted,
+    ) -> Result<v1::ListServicesResponse> {
         let question = Question { call: "ListServices", about: "" };
         let after = question.position(&request.page_token)?;
         let records = self.rooms().journal.records(KIND, Some(&self.rooms().node)).await?;
         let rest: Vec<Record> = records
             .into_iter()
             .filter(|record| after.as_ref().is_none_or(|after| record.name > *after))
+            .filter(|record| granted.may("services.read", &record.name))
             .collect();
         let most = size(request.page_size);
         let is_last = rest.len() <= most;
@@ -57,15 +63,16 @@ impl Services for Api {
         &self,
         request: Request<v1::ListServicesRequest>,
     ) -> Answer<v1::ListServicesResponse> {
-        answer(self.services(request.get_ref()).await)
+        let listed = async { self.services(request.get_ref(), granted(&request)?).await };
+        answer(listed.await)
     }
 
     async fn get_service(&self, request: Request<v1::GetServiceRequest>) -> Answer<v1::GetServiceResponse> {
         let found = async {
             let wanted = name("name", &request.get_ref().name)?;
             let record = self.rooms().journal.record(KIND, &self.rooms().node, wanted).await?;
-            let unknown = || Error::new(Code::ServiceUnknown, format!("there is no service `{wanted}`"));
-            Ok(v1::GetServiceResponse { service: Some(service(record.ok_or_else(unknown)?)) })
+            let record = record.ok_or_else(|| unknown_service(wanted))?;
+            Ok(v1::GetServiceResponse { service: Some(service(record)) })
         };
         answer(found.await)
     }

@@ -151,7 +151,7 @@ impl Engine {
         writes.extend(entry.advance.clone());
         writes.push(recorded.write(&self.means.node, &entry.name, entry.expect.clone()));
         let by = By::Trigger { trigger: recorded.trigger.clone(), occurrence: entry.name.clone() };
-        let order = Order { playbook, params, cause: Cause { by, event }, writes };
+        let order = Order { playbook, params, cause: Cause { by, event, within: None }, writes };
         match self.means.runs.start(order).await {
             Ok(run) => {
                 tracing::info!(playbook = recorded.playbook, trigger = recorded.trigger, %run, "a playbook started");

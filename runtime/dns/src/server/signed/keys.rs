@@ -146,7 +146,7 @@ fn policy(settings: &KeySettings, wrong: impl Fn(String) -> Error) -> Result<Pol
     }
     let writes = settings.write.iter().map(|pattern| format!("dns:write:{}", pattern.to_ascii_lowercase()));
     let transfers = settings.transfer.iter().map(|zone| format!("dns:read:{}", zone.to_ascii_lowercase()));
-    let grants = Grants { allow: writes.chain(transfers).collect(), deny: Vec::new() };
+    let grants = Grants { allow: writes.chain(transfers).collect(), ..Grants::default() };
     Policy::new(None, &grants).map_err(|error| wrong(error.message))
 }
 
