@@ -25,6 +25,7 @@ mod fuzz_seeds;
 mod harness;
 mod history;
 mod hostile;
+mod identity;
 mod images;
 mod inside;
 mod interrupt;

@@ -106,6 +106,17 @@ pub struct Question<'a> {
     pub address: Option<IpAddr>,
     /// When; now unless given.
     pub at: Option<Timestamp>,
+    /// What a plan will have changed by then.
+    pub planned: Planned,
+}
+
+/// Accounts and rules as they will be.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// The account, where it will be another.
+    pub account: Option<Account>,
+    /// Sets of rules that will be others, or gone.
+    pub rules: Vec<(Name, Option<RuleSet>)>,
 }
 
 /// Something that not every driver has. What a driver lacks is refused when planning.

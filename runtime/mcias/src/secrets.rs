@@ -1,5 +1,5 @@
 //! Owns tokens on their way as secrets: a script that has a token made gets a name for it, and only what takes the token
-//! sees it. Their names begin with `mcias/`; all others are those of the operator's own sources.
+//! sees it. Their names begin with `mcias.tokens/`; all others are those of the operator's own sources.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::policy::is_like;
 
 /// How the names of tokens begin.
-const PREFIX: &str = "mcias/";
+const PREFIX: &str = "mcias.tokens/";
 /// Where every token may go: back to who made it.
 const HOME: &str = "mcias:";
 /// Tokens that are masked in output: those that were seen last.

@@ -1,7 +1,7 @@
 //! Owns `mcias`: the first admin, the way back in, and looking. What changes accounts otherwise is a script.
 
 use effect::{Code, Error, Result};
-use mcias::driver::{Driver as _, Question as Asked};
+use mcias::driver::{Driver as _, Planned, Question as Asked};
 use mcias::policy::moment;
 use zeroize::Zeroizing;
 
@@ -62,7 +62,13 @@ fn new_password(app: &App, from: &Passphrase, question: &str) -> Result<Zeroizin
 async fn explain(app: &App, question: &Question) -> Result<Exit> {
     let at = question.at.as_deref().map(moment).transpose();
     let at = at.map_err(|error| Error { code: Code::Usage, ..error })?;
-    let asked = Asked { account: &question.name, service: &question.service, address: question.address, at };
+    let asked = Asked {
+        account: &question.name,
+        service: &question.service,
+        address: question.address,
+        at,
+        planned: Planned::default(),
+    };
     let said = wiring::identity(app).explain(&asked).await?;
     let exit = if said.allowed { Exit::Done } else { Exit::Failed };
     if question.json {

@@ -54,18 +54,16 @@ impl Declared for Ensure {
         self.name.clone()
     }
 
-    /// A role is granted or taken only by whoever may write that role: which ones change is not known here, so those that
-    /// are named count.
+    /// A role is given or taken only by whoever may write it; which ones change is not known here.
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
         let name = writes_account(&self.name.parse()?);
         let Some(roles) = &self.roles else { return Ok(vec![name]) };
         // Exactly these roles: every other one is taken.
-        let all = if self.kind == Kind::System {
-            &roles.iter().copied().collect::<Vec<_>>()
-        } else {
-            &Role::ALL.to_vec()
+        let concerned = match self.kind {
+            Kind::Human => Role::ALL.to_vec(),
+            Kind::System => roles.iter().copied().collect(),
         };
-        Ok([name].into_iter().chain(all.iter().map(|role| writes_role(*role))).collect())
+        Ok([name].into_iter().chain(concerned.into_iter().map(writes_role)).collect())
     }
 }
 

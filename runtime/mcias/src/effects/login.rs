@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::tokens::revealed;
-use super::{World, check_node};
-use crate::driver::{Feature, Holder, Question, check_feature};
+use super::{World, account_key, check_node};
+use crate::account::Account;
+use crate::driver::{Feature, Holder, Planned, Question, check_feature};
 use crate::name::Name;
-use crate::policy::{Explanation, moment};
+use crate::policy::{Explanation, RuleSet, moment};
 
 /// Says whether the login policy would let an account in to a service, which rule decides, and why each one before it does
 /// not. Nobody is signed in by it.
@@ -51,6 +52,13 @@ impl Declared for LoginTest {
     }
 }
 
+/// The sets of rules that a plan will have changed.
+fn planned_rules(context: &Context) -> Result<Vec<(Name, Option<RuleSet>)>> {
+    let prefix = context.key("mcias", None, "policy/");
+    let planned = context.overlay.beneath::<RuleSet>(&prefix).into_iter();
+    planned.map(|(key, set)| Ok((key[prefix.len()..].parse()?, set))).collect()
+}
+
 #[async_trait]
 impl Read for LoginTest {
     const PASSING: bool = true;
@@ -64,11 +72,16 @@ impl Read for LoginTest {
                 Error::new(Code::Argument, format!("`address`: `{}` is none", crate::name::shown(text)))
             })
         });
+        let planned = Planned {
+            account: context.overlay.get::<Account>(&account_key(context, &self.account)).flatten(),
+            rules: planned_rules(context)?,
+        };
         let question = Question {
             account: &self.account.parse()?,
             service: &self.service.parse()?,
             address: address.transpose()?,
             at: self.at.as_deref().map(moment).transpose()?,
+            planned,
         };
         driver.explain(&question).await
     }

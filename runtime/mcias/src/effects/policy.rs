@@ -29,7 +29,7 @@ pub struct EnsurePolicy {
 impl Declared for EnsurePolicy {
     const NAME: &'static str = "mcias.policy.ensure";
     const CAPABILITY: &'static str = "mcias:write:policy/SET";
-    const EXAMPLE: &'static str = "mcias.policy.ensure {\n    name = \"staff\",\n    rules = {\n        { name = \"office\", priority = 10, allow = true, roles = { \"user\" }, services = { \"mcq\" },\n          times = { { days = { \"mon\", \"tue\", \"wed\", \"thu\", \"fri\" }, from = \"07:00\", [\"until\"] = \"20:00\" } } },\n    },\n}";
+    const EXAMPLE: &'static str = "mcias.policy.ensure {\n    name = \"staff\",\n    rules = {\n        { name = \"office\", priority = 10, allow = true, roles = { \"user\" }, services = { \"mcq\" },\n          times = { { days = { \"mon\", \"tue\", \"wed\", \"thu\", \"fri\" }, from = \"07:00\", to = \"20:00\" } } },\n    },\n}";
     type World = World;
     type Output = Ensured<RuleSet>;
 

@@ -25,7 +25,7 @@ fn writes_tokens(account: &Name) -> Need {
 /// Makes a token for an account, without a sign-in: how a service gets the one by which others know it.
 ///
 /// The token is a secret. It may go to containers of the account's own name (`NAME`, `NAME-…`), back to mcias, and to where
-/// `tokens_to` of `[mcias]` lets it; handing it on takes `secrets:read:mcias/NAME/*`. Only its SHA-256 is recorded. The login
+/// `tokens_to` of `[mcias]` lets it; handing it on takes `secrets:read:mcias.tokens/NAME/*`. Only its SHA-256 is recorded. The login
 /// policy is asked: without a rule for the account and the service, none is made.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

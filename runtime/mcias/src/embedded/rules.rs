@@ -51,7 +51,10 @@ impl Embedded {
     }
 
     pub(super) async fn explained(&self, question: &Question<'_>) -> Result<Explanation> {
-        let account = self.known_account(question.account).await?;
+        let account = match &question.planned.account {
+            Some(planned) => planned.clone(),
+            None => self.known_account(question.account).await?,
+        };
         if !account.is_active() {
             return Ok(Explanation::refused(format!(
                 "`{}` is disabled, whatever the rules say",
@@ -66,6 +69,11 @@ impl Embedded {
             address: question.address,
             at: question.at.unwrap_or_else(|| self.now()),
         };
-        Ok(self.policy().await?.explain(&attempt))
+        let mut sets: Vec<RuleSet> = self.store.all(RULES).await?;
+        for (name, planned) in &question.planned.rules {
+            sets.retain(|set| &set.name != name);
+            sets.extend(planned.clone());
+        }
+        Ok(Policy::new(&sets)?.explain(&attempt))
     }
 }

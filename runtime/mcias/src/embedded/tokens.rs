@@ -23,7 +23,7 @@ use crate::token::{self, Claims, Refusal};
 use crate::witness::Event;
 
 /// Tokens of one account at a time.
-const MOST_TOKENS: usize = 1024;
+const MOST_TOKENS: usize = 256;
 /// Expired ones that go with one that is made.
 const MOST_REMOVED: usize = 64;
 /// For how long an answer is kept: what other processes revoke is refused after that.

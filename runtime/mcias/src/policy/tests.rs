@@ -78,7 +78,7 @@ fn each_rule_before_the_one_that_decides_says_why_it_did_not() {
     rules[7].times = vec![Window {
         days: [Day::Sat, Day::Sun].into(),
         from: Some("08:00".into()),
-        until: None,
+        to: None,
         zone: Some("Europe/Berlin".into()),
     }];
     rules.push(rule("last", 99, true));
@@ -121,7 +121,7 @@ fn a_window_over_midnight_belongs_to_the_day_it_begins_on() {
     night.times = vec![Window {
         days: [Day::Fri].into(),
         from: Some("22:00".into()),
-        until: Some("06:00".into()),
+        to: Some("06:00".into()),
         zone: None,
     }];
     let hour = 3_600_000;
@@ -138,10 +138,10 @@ fn a_rule_that_makes_no_sense_is_refused_with_its_name() {
     wrong[1].services = vec![String::new()];
     wrong[2].addresses = vec!["10.0.0.1/8".into()];
     wrong[3].addresses = vec!["example.org".into()];
-    let window = |from: &str, until: &str, zone: &str| Window {
+    let window = |from: &str, to: &str, zone: &str| Window {
         days: BTreeSet::new(),
         from: Some(from.into()),
-        until: Some(until.into()),
+        to: Some(to.into()),
         zone: Some(zone.into()),
     };
     wrong[4].times = vec![window("8:00", "09:00", "UTC")];

@@ -67,7 +67,7 @@ pub struct Window {
     pub from: Option<String>,
     /// Until when, that minute not included; until midnight unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
+    pub to: Option<String>,
     /// The zone in which the clock says so, such as `"Europe/Berlin"`; UTC unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -79,7 +79,7 @@ impl fmt::Display for Window {
         if !days.is_empty() {
             write!(formatter, "{} ", days.join("+"))?;
         }
-        let (from, until) = (self.from.as_deref(), self.until.as_deref());
+        let (from, until) = (self.from.as_deref(), self.to.as_deref());
         write!(formatter, "{}–{}", from.unwrap_or("00:00"), until.unwrap_or("24:00"))?;
         match &self.zone {
             Some(zone) => write!(formatter, " {zone}"),
@@ -107,7 +107,7 @@ impl Window {
             None => TimeZone::UTC,
         };
         let from = self.from.as_deref().map(time).transpose()?.flatten();
-        let until = self.until.as_deref().map(time).transpose()?.flatten();
+        let until = self.to.as_deref().map(time).transpose()?.flatten();
         let from = from.unwrap_or(Time::midnight());
         if until == Some(from) && from != Time::midnight() {
             return Err("a window ends when it begins".into());

@@ -1,6 +1,6 @@
 //! What every driver does, each feature that it declares in whole. Another driver is handed to the same functions.
 
-use mcias::driver::{Driver, Feature, Question};
+use mcias::driver::{Driver, Feature, Planned, Question};
 
 use super::*;
 
@@ -35,7 +35,13 @@ async fn rules(driver: &dyn Driver) {
     let set = RuleSet { name: name("conforming"), rules: vec![rule("all", true)] };
     driver.put_rules(None, Some(&set)).await.unwrap();
     assert_eq!(driver.rules(&set.name).await.unwrap().as_ref(), Some(&set));
-    let question = Question { account: &name("conforming"), service: &name("mcq"), address: None, at: None };
+    let question = Question {
+        account: &name("conforming"),
+        service: &name("mcq"),
+        address: None,
+        at: None,
+        planned: Planned::default(),
+    };
     let said = driver.explain(&question).await.unwrap();
     assert_eq!((said.allowed, said.rule.as_deref()), (true, Some("all")));
     let nobody = Question { account: &name("nobody"), ..question };

@@ -313,7 +313,7 @@ async fn tokens_of_one_account_are_bounded_and_expired_ones_make_room() {
     place.allow().await;
     let (account, service) = (place.account("mcr", Kind::System, &[]).await, name("mcq"));
     let lifetime = Some(Duration::from_secs(60));
-    for number in 0..1024 {
+    for number in 0..256 {
         let id = format!("n{number}");
         place
             .service
