@@ -1,4 +1,5 @@
 //! The embedded service as a whole: accounts, sign-in, second factors, tokens, and what attackers try on them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
 mod conformance;
@@ -17,11 +18,11 @@ use mcias::embedded::{Embedded, Parts};
 use mcias::policy::{Rule, RuleSet};
 use mcias::{Account, Event, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness};
 
-pub const PASSWORD: &str = "correct horse battery";
-pub const START: i64 = 1_767_355_200_000;
+const PASSWORD: &str = "correct horse battery";
+const START: i64 = 1_767_355_200_000;
 
 /// A clock that stands still until it is told otherwise.
-pub struct Hands(AtomicI64);
+struct Hands(AtomicI64);
 
 impl Clock for Hands {
     fn now(&self) -> Timestamp {
@@ -31,10 +32,10 @@ impl Clock for Hands {
 
 /// Keeps what it is told.
 #[derive(Default)]
-pub struct Notes(Mutex<Vec<Event>>);
+struct Notes(Mutex<Vec<Event>>);
 
 impl Notes {
-    pub fn taken(&self) -> Vec<Event> {
+    fn taken(&self) -> Vec<Event> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -48,22 +49,22 @@ impl Witness for Notes {
 }
 
 /// A state directory with a service on it.
-pub struct Place {
+struct Place {
     folder: tempfile::TempDir,
-    pub journal: Journal,
-    pub sealer: Arc<Sealer>,
-    pub clock: Arc<Hands>,
-    pub notes: Arc<Notes>,
-    pub live: Arc<Live>,
-    pub service: Embedded,
+    journal: Journal,
+    sealer: Arc<Sealer>,
+    clock: Arc<Hands>,
+    notes: Arc<Notes>,
+    live: Arc<Live>,
+    service: Embedded,
 }
 
-pub fn name(text: &str) -> Name {
+fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
 impl Place {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Hands(AtomicI64::new(START)));
         let journal = Journal::open(folder.path(), clock.clone()).unwrap();
@@ -82,7 +83,7 @@ impl Place {
     }
 
     /// The same state directory as another process sees it.
-    pub fn elsewhere(&self) -> Embedded {
+    fn elsewhere(&self) -> Embedded {
         let journal = Journal::open(self.folder.path(), self.clock.clone()).unwrap();
         Embedded::new(Parts {
             journal,
@@ -95,12 +96,12 @@ impl Place {
         })
     }
 
-    pub fn pass(&self, time: Duration) {
+    fn pass(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
     }
 
-    pub async fn account(&self, text: &str, kind: Kind, roles: &[Role]) -> Account {
+    async fn account(&self, text: &str, kind: Kind, roles: &[Role]) -> Account {
         let mut account = Account::new(name(text), kind, START).unwrap();
         account.roles = roles.iter().copied().collect();
         self.service.put(None, Some(&account)).await.unwrap();
@@ -108,7 +109,7 @@ impl Place {
     }
 
     /// A person who may sign in to `mcq`.
-    pub async fn person(&self, text: &str) -> Account {
+    async fn person(&self, text: &str) -> Account {
         let account = self.account(text, Kind::Human, &[Role::User]).await;
         self.service.set_password(&account, PASSWORD).await.unwrap();
         self.allow().await;
@@ -116,7 +117,7 @@ impl Place {
     }
 
     /// Lets every user and every system account in to `mcq`.
-    pub async fn allow(&self) {
+    async fn allow(&self) {
         let set = name("main");
         if self.service.rules(&set).await.unwrap().is_some() {
             return;
@@ -128,7 +129,7 @@ impl Place {
         self.service.put_rules(None, Some(&RuleSet { name: set, rules })).await.unwrap();
     }
 
-    pub async fn change(&self, account: &Account, how: impl FnOnce(&mut Account)) -> Account {
+    async fn change(&self, account: &Account, how: impl FnOnce(&mut Account)) -> Account {
         let before = self.service.account(&account.name).await.unwrap().unwrap();
         let mut after = before.clone();
         how(&mut after);
@@ -136,14 +137,14 @@ impl Place {
         after
     }
 
-    pub async fn sign_in(&self, who: &str, password: &str, second: Option<Second<'_>>) -> Outcome {
+    async fn sign_in(&self, who: &str, password: &str, second: Option<Second<'_>>) -> Outcome {
         let address = Some([192, 0, 2, 1].into());
         let wish = SignIn { name: who, password, second, service: "mcq", address };
         self.service.sign_in(&wish).await.unwrap()
     }
 
     /// A token of somebody who signed in to `mcq`.
-    pub async fn token(&self, who: &str) -> Issued {
+    async fn token(&self, who: &str) -> Issued {
         match self.sign_in(who, PASSWORD, None).await {
             Outcome::Token(issued) => *issued,
             other => panic!("{other:?}"),
@@ -151,7 +152,7 @@ impl Place {
     }
 }
 
-pub fn rule(text: &str, allow: bool) -> Rule {
+fn rule(text: &str, allow: bool) -> Rule {
     Rule {
         name: name(text),
         priority: 100,
