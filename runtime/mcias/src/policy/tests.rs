@@ -179,7 +179,8 @@ proptest! {
         let rules: Vec<Rule> = rules.into_iter().filter(|rule| unique.insert(rule.name.clone())).collect();
         let mut mixed = rules.clone();
         let length = mixed.len().max(1);
-        mixed.rotate_left(usize::try_from(seed % length as u64).unwrap().min(mixed.len()));
+        let by = usize::try_from(seed % length as u64).unwrap().min(rules.len());
+        mixed.rotate_left(by);
         mixed.reverse();
         let account = Account { name: account.parse().unwrap(), ..alice() };
         let (service, tags) = (service.parse().unwrap(), BTreeSet::new());

@@ -194,7 +194,7 @@ async fn the_last_active_admin_stays_also_with_two_at_once() {
     }
     let two = place.account("two", Kind::Human, &[Role::Admin]).await;
     let other_disabled = Account { status: Status::Disabled, ..two.clone() };
-    let (first, second) = futures_util::join!(
+    let (first, second) = tokio::join!(
         place.service.put(Some(&one), Some(&disabled)),
         place.service.put(Some(&two), Some(&other_disabled)),
     );
