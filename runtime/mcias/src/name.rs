@@ -147,7 +147,7 @@ mod tests {
             "a%2f",
             "a:b",
             "ſ",
-            "K",
+            "\u{212a}",
             &long,
         ] {
             let error = text.parse::<Name>().unwrap_err();
