@@ -27,6 +27,7 @@ mod fuzz_seeds;
 mod harness;
 mod history;
 mod hostile;
+mod identity;
 mod images;
 mod inside;
 mod interrupt;

@@ -34,6 +34,8 @@ pub(crate) struct App {
     pub(crate) worker: Cell<Option<Worker>>,
     /// Where workers are copied from, once many runs go on in this process.
     pub(crate) template: OnceCell<Template>,
+    /// What this process knows of identity beyond the records: tries, validated tokens, the queue of hashes.
+    pub(crate) identity: Arc<mcias::Live>,
     /// Whether the runbook is being written anew.
     pub(crate) renewing: Cell<Renewing>,
     /// What stands for the world in `mcrun test`.
@@ -81,6 +83,7 @@ impl App {
             global: global.clone(),
             worker: Cell::default(),
             template: OnceCell::new(),
+            identity: Arc::default(),
             renewing: Cell::default(),
             kit: None,
         })

@@ -6,6 +6,7 @@ pub(crate) mod boot;
 pub(crate) mod certs;
 pub(crate) mod dns;
 pub(crate) mod events;
+pub(crate) mod mcias;
 pub(crate) mod playbooks;
 pub(crate) mod routes;
 pub(crate) mod start;
@@ -470,6 +471,9 @@ pub(crate) enum Command {
     /// Certificates, and the embedded authority.
     #[command(subcommand)]
     Certs(certs::Certs),
+    /// Identity: the first admin, the login policy, accounts.
+    #[command(subcommand)]
+    Mcias(mcias::Mcias),
     /// Zones of DNS.
     #[command(subcommand)]
     Zones(dns::Zones),

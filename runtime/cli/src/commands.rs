@@ -31,6 +31,7 @@ mod judge;
 mod line;
 mod logs;
 mod lua;
+mod mcias;
 mod names;
 mod new;
 mod plan_file;
@@ -156,6 +157,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Images { name, json } => images::images(app, name.as_deref(), json).await,
         Command::Serve { .. } => serve::serve(app).await,
         Command::Certs(command) => certs::certs(app, command).await,
+        Command::Mcias(command) => mcias::mcias(app, command).await,
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,

@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) dns: dns::Settings,
     #[serde(default)]
     pub(crate) routes: routes::Settings,
+    #[serde(default)]
+    pub(crate) mcias: mcias::Settings,
     pub(crate) webhooks: Option<daemon::triggers::webhook::Settings>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
@@ -81,6 +83,8 @@ pub(crate) struct Drivers {
     pub(crate) dns: dns::Choice,
     #[serde(default)]
     pub(crate) routes: routes::Choice,
+    #[serde(default)]
+    pub(crate) mcias: mcias::Choice,
     pub(crate) remote: Option<routes::remote::Settings>,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
@@ -212,6 +216,7 @@ impl Config {
         self.certs.check()?;
         self.dns.check()?;
         self.routes.check()?;
+        self.mcias.check()?;
         self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         self.monitors.check()?;

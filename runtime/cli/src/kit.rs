@@ -101,6 +101,7 @@ impl Kit {
             global: self.global.clone(),
             worker: std::cell::Cell::default(),
             template: std::cell::OnceCell::new(),
+            identity: Arc::default(),
             renewing: std::cell::Cell::default(),
             kit: Some(self.clone()),
         })
@@ -112,6 +113,7 @@ impl Kit {
         root: &Path,
         certificates: Arc<certs::effects::World>,
         names: Arc<dns::effects::World>,
+        identity: &Arc<mcias::effects::World>,
     ) -> Result<Registry> {
         let containers = self.machine.world();
         let mut registry = Registry::default();
@@ -124,6 +126,7 @@ impl Kit {
         certs::effects::register(&mut registry, &certificates);
         certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
         dns::effects::register(&mut registry, &names);
+        mcias::effects::register(&mut registry, identity);
         routes::effects::register(&mut registry, &self.gateway.world());
         let stand_in: Arc<dyn StandIn> = Arc::new(Before(self.clone()));
         registry.stand_in(&stand_in);

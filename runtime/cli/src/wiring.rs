@@ -49,11 +49,15 @@ pub(crate) fn engines(config: &Config, state: &Path) -> Engines {
 /// Every effect, ready to act.
 pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
     match &app.kit {
-        Some(kit) => kit.registry(root, certificates(&app.config, root, &app.state)?, names(&app.config)),
+        Some(kit) => {
+            let certificates = certificates(&app.config, root, &app.state)?;
+            kit.registry(root, certificates, names(&app.config), &accounts(&app.config, &app.identity))
+        }
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
-            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, root))
+            let accounts = accounts(&app.config, &app.identity);
+            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, &accounts, root))
         }
     }
 }
@@ -102,6 +106,29 @@ pub(crate) fn proxies(config: &Config, state: &Path) -> Arc<routes::effects::Wor
     Arc::new(routes::effects::World::new(Box::new(Proxies::new(config, state))))
 }
 
+/// What the effects on identity need.
+pub(crate) fn accounts(config: &Config, live: &Arc<mcias::Live>) -> Arc<mcias::effects::World> {
+    Arc::new(mcias::effects::World::new(mcias::effects::Parts {
+        settings: config.mcias.clone(),
+        choice: config.drivers.mcias,
+        witness: Arc::new(mcias::witness::Traced),
+        live: live.clone(),
+    }))
+}
+
+/// The embedded service of identity.
+pub(crate) fn identity(app: &App) -> mcias::Embedded {
+    mcias::Embedded::new(mcias::embedded::Parts {
+        journal: app.journal.clone(),
+        node: app.node.clone(),
+        sealer: app.sealer.clone(),
+        settings: app.config.mcias.clone(),
+        clock: app.clock.clone(),
+        witness: Arc::new(mcias::witness::Traced),
+        live: app.identity.clone(),
+    })
+}
+
 /// Every effect, only to be looked at: nothing is opened.
 pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     // No state directory is needed to look at declarations; any path does.
@@ -110,7 +137,8 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let certificates = certificates(&config, root, &state)?;
     let (names, proxies) = (names(&config), proxies(&config, &state));
     let containers = Arc::new(container_world(&config, &state));
-    let mut registry = assemble(&config, containers, certificates, &names, &proxies, root);
+    let accounts = accounts(&config, &Arc::default());
+    let mut registry = assemble(&config, containers, certificates, &names, &proxies, &accounts, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
 }
@@ -121,6 +149,7 @@ fn assemble(
     certificates: Arc<certs::effects::World>,
     names: &Arc<dns::effects::World>,
     proxies: &Arc<routes::effects::World>,
+    accounts: &Arc<mcias::effects::World>,
     root: &Path,
 ) -> Registry {
     let mut registry = Registry::default();
@@ -134,6 +163,7 @@ fn assemble(
     certs::effects::ssh::register_ssh(&mut registry, certificates.ssh());
     dns::effects::register(&mut registry, names);
     routes::effects::register(&mut registry, proxies);
+    mcias::effects::register(&mut registry, accounts);
     registry.undo();
     registry
 }
@@ -148,8 +178,10 @@ pub(crate) fn chance() -> f64 {
 
 /// Where secrets come from.
 pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
-    match &app.kit {
-        Some(_) => Ok(Arc::new(crate::kit::AnySecret)),
-        None => Ok(Arc::new(SecretStore::new(&app.live().secrets, root)?)),
-    }
+    let others: Arc<dyn Secrets> = match &app.kit {
+        Some(_) => Arc::new(crate::kit::AnySecret),
+        None => Arc::new(SecretStore::new(&app.live().secrets, root)?),
+    };
+    let tokens = &app.live().mcias.tokens_to;
+    Ok(Arc::new(mcias::secrets::WithTokens::new(others, Arc::new(identity(app)), tokens)))
 }

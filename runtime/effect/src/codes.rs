@@ -648,6 +648,44 @@ codes! {
         "The file is no backup that `mcrun backup` or `registry.backup` has made, it is cut off or changed, or its passphrase is another one. Every file of a backup is checked against its sum before anything is put in place; nothing was changed."
         "Take the file as it was written, or an older one; `mcrun restore FILE --check` tries one without putting anything in place.";
 
+    // W: who somebody is.
+    IdentityName "MC-W001" "a name of identity is refused"
+        "Accounts, groups, tags and services have names of 1 to 64 of the letters a to z, digits, `-`, `_` and `.`: no two of them look alike, and none can be taken for something else."
+        "Choose a name of these letters; capital letters are taken as small ones.";
+    AccountUnknown "MC-W002" "there is no such account"
+        "No account has this name on this node."
+        "`mcrun mcias accounts` lists those that there are; `mcias.accounts.ensure` makes one.";
+    AccountKind "MC-W003" "an account is of the other type"
+        "People have passwords and roles, system accounts have tokens that last and neither of those. An account keeps its type."
+        "Use an account of the type that it takes, or make another one under another name.";
+    AccountChanged "MC-W004" "it was changed by somebody else meanwhile"
+        "Somebody else changed the account or the rules after they were read. Nothing was overwritten."
+        "Try again: what the other one did is seen then.";
+    LastAdmin "MC-W005" "the last active admin must stay"
+        "Without an active admin nobody could change accounts and policy any more, so the last one can be neither disabled nor taken away, and keeps the role."
+        "Make somebody else an admin first.";
+    PasswordRefused "MC-W006" "the password is refused"
+        "It is too short, too long, or nothing that anybody could type. The least length is `password_length` of [mcias]."
+        "Choose a longer one: several words are easier to keep in mind than signs.";
+    IdentityBusy "MC-W007" "identity has too much to do"
+        "Passwords are hashed one at a time on each core, and a bounded number of them wait. An account has a bounded number of tokens, too."
+        "Try again a little later.";
+    TokenRefused "MC-W008" "a token is refused"
+        "The token is not one of this issuer for this service, its time is over, it was revoked, or its account cannot be used."
+        "The message says which of these it is. Sign in again, or have another token made.";
+    LoginRefused "MC-W009" "the account is not let in"
+        "The account is disabled, or no rule of the login policy lets it in to this service. Without a rule nobody is."
+        "`mcrun mcias explain NAME --service SERVICE` says which rule decides, and why the others do not.";
+    LoginPolicy "MC-W010" "a rule of the login policy makes no sense"
+        "A pattern, a network, a window of time or a number of rules is none that there can be. Nothing was changed."
+        "The message names the rule and what is wrong about it.";
+    FirstAdmin "MC-W011" "there is an admin already"
+        "`mcrun mcias init` makes the first admin of a state directory, once."
+        "Sign in as that admin; whoever lost the password runs `mcrun mcias recover-admin NAME` on the machine.";
+    SecondFactor "MC-W012" "a second factor is not taken"
+        "The one-time code is wrong, no enrolment is under way, or the account has one-time codes already."
+        "Check the clock of the device that shows the codes, or begin the enrolment anew.";
+
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"
         "An option or its value is not understood."

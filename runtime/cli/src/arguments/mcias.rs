@@ -1,0 +1,54 @@
+//! Owns what can be typed after `mcrun mcias`.
+
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use mcias::Name;
+
+use super::certs::Passphrase;
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Mcias {
+    /// Make the first admin. Once: it is refused where there is one.
+    Init(NewAdmin),
+    /// Say whether the login policy lets an account in, which rule decides, and why each one before it does not.
+    /// Exits with 1 when it does not.
+    Explain(Question),
+    /// Make an account an admin who signs in with a new password alone, whatever was lost. Whoever has the machine may.
+    RecoverAdmin(NewAdmin),
+    /// List the accounts.
+    Accounts {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// An admin with a password.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewAdmin {
+    /// What the account is called.
+    #[arg(default_value = "admin")]
+    pub(crate) name: Name,
+    #[command(flatten)]
+    pub(crate) password: Passphrase,
+}
+
+/// A sign-in that is tried out.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Question {
+    /// The account.
+    pub(crate) name: Name,
+    /// The service that it wants in to.
+    #[arg(long)]
+    pub(crate) service: Name,
+    /// From which address; one that is not known unless given.
+    #[arg(long)]
+    pub(crate) address: Option<IpAddr>,
+    /// At what time, such as 2026-02-03T04:05:06Z; now unless given.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,165 @@
+//! Owns the effects of the primitive: the glue between the corridor and the drivers. Drivers stay free of it.
+//!
+//! Capabilities name what they are about: `accounts/NAME`, `roles/ROLE`, `tokens/NAME` (whose tokens), `policy/SET`.
+
+mod accounts;
+mod disable;
+mod inspect;
+mod login;
+mod policy;
+mod roles;
+mod tokens;
+mod world;
+
+use std::sync::Arc;
+
+use effect::{Action, Applied, Change, Code, Context, Error, FieldChange, Need, Registry, Result};
+use serde_json::{Value, json};
+
+pub use accounts::Ensure;
+pub use disable::Disable;
+pub use inspect::{Get, List};
+pub use login::{LoginTest, Whoami};
+pub use policy::EnsurePolicy;
+pub use roles::{Grant, Revoke};
+pub use tokens::{Issue, RevokeTokens, Validate};
+pub use world::{Parts, World};
+
+use crate::account::{Account, Role};
+use crate::driver::Driver;
+use crate::name::Name;
+
+/// How often a change is tried again that others come before.
+const MOST_TRIES: usize = 8;
+
+/// Adds every effect of the primitive.
+pub fn register(registry: &mut Registry, world: &Arc<World>) {
+    registry.ensure::<Ensure>(world);
+    registry.ensure::<Disable>(world);
+    registry.read::<Get>(world);
+    registry.read::<List>(world);
+    registry.ensure::<Grant>(world);
+    registry.ensure::<Revoke>(world);
+    registry.act::<Issue>(world);
+    registry.ensure::<RevokeTokens>(world);
+    registry.read::<Validate>(world);
+    registry.ensure::<EnsurePolicy>(world);
+    registry.read::<LoginTest>(world);
+    registry.read::<Whoami>(world);
+}
+
+fn check_node(context: &Context, node: Option<&str>) -> Result<()> {
+    match node {
+        Some(node) if node != context.node => Err(Error::new(
+            Code::NodeUnknown,
+            format!("`{node}` is another node; this one is `{}`", context.node),
+        )
+        .hint("leave `node` out, or run the script there")),
+        _ => Ok(()),
+    }
+}
+
+/// The key of an account; only the local node is known to this version.
+fn account_key(context: &Context, name: &str) -> String {
+    context.key("mcias", None, &format!("accounts/{}", name.to_ascii_lowercase()))
+}
+
+fn writes_account(name: &Name) -> Need {
+    Need::write("mcias", format!("accounts/{name}"))
+}
+
+fn writes_role(role: Role) -> Need {
+    Need::write("mcias", format!("roles/{}", role.as_str()))
+}
+
+fn no_outcome() -> Error {
+    Error::new(Code::Internal, "a change of identity has no outcome")
+}
+
+fn field(path: &str, before: Option<Value>, after: Option<Value>) -> Option<FieldChange> {
+    (before != after).then(|| FieldChange { path: path.into(), before, after, replaces: false })
+}
+
+/// What differs between two states of an account, field by field.
+fn differences(before: Option<&Account>, after: Option<&Account>) -> Vec<FieldChange> {
+    let of = |account: Option<&Account>, read: fn(&Account) -> Value| {
+        account.map(read).filter(|value| !value.is_null() && value != &json!([]))
+    };
+    let readers: [(&str, fn(&Account) -> Value); 6] = [
+        ("type", |account| json!(account.kind)),
+        ("email", |account| json!(account.email)),
+        ("status", |account| json!(account.status)),
+        ("roles", |account| json!(account.roles)),
+        ("groups", |account| json!(account.groups)),
+        ("tags", |account| json!(account.tags)),
+    ];
+    let differ = |(path, read): (&str, fn(&Account) -> Value)| field(path, of(before, read), of(after, read));
+    readers.into_iter().filter_map(differ).collect()
+}
+
+/// The change from one state of an account to another.
+fn change_of(before: Option<&Account>, after: Option<Account>) -> Change<Account> {
+    let fields = differences(before, after.as_ref());
+    match (before, &after) {
+        (None, None) => Change::none(None),
+        (Some(before), Some(after)) if !after.differs(before) => Change::none(Some(before.clone())),
+        (Some(_), Some(_)) => Change::to(Action::Update, after, fields),
+        (None, Some(_)) => {
+            let mut change = Change::to(Action::Create, after, fields);
+            change.unknown = vec!["id"];
+            change
+        }
+        (Some(_), None) => Change::to(Action::Remove, None, fields)
+            .note("its tokens and whatever proves who it is go with it")
+            .losing("passwords, second factors and tokens of an account do not come back"),
+    }
+}
+
+/// Makes of the account what `wish` makes of it, whatever others do to its other fields meanwhile.
+async fn change_account(
+    driver: &dyn Driver,
+    context: &Context,
+    name: &Name,
+    wish: impl Fn(Option<&Account>) -> Result<Account>,
+) -> Result<Account> {
+    for attempt in 1.. {
+        let found = driver.account(name).await?;
+        let wanted = wish(found.as_ref())?;
+        let after = Account { changed: context.now().0, ..wanted };
+        if let Some(found) = found.as_ref().filter(|found| !after.differs(found)) {
+            return Ok(found.clone());
+        }
+        match driver.put(found.as_ref(), Some(&after)).await {
+            Ok(()) => return Ok(after),
+            Err(error) if error.code == Code::AccountChanged && attempt < MOST_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(no_outcome())
+}
+
+/// What bringing an earlier state of an account back changes.
+fn rewound(now: Option<&Account>, earlier: Option<&Account>) -> Change<Account> {
+    change_of(now, restored(now, earlier))
+}
+
+/// An earlier state of an account: one that is gone by now comes back as another account, which no old token fits.
+fn restored(now: Option<&Account>, earlier: Option<&Account>) -> Option<Account> {
+    let earlier = earlier?.clone();
+    Some(match now {
+        Some(now) => Account { id: now.id.clone(), created: now.created, ..earlier },
+        None => earlier,
+    })
+}
+
+/// Brings an earlier state of an account back.
+async fn bring_back(
+    driver: &dyn Driver,
+    context: &Context,
+    now: Option<&Account>,
+    earlier: Option<&Account>,
+) -> Result<Applied<Account>> {
+    let after = restored(now, earlier).map(|account| Account { changed: context.now().0, ..account });
+    driver.put(now, after.as_ref()).await?;
+    Ok(after.map_or_else(Applied::gone, Applied::to))
+}

@@ -1,0 +1,58 @@
+//! Owns what the effects need of their surroundings: settings, the witness, and the driver.
+
+use std::sync::{Arc, OnceLock};
+
+use effect::Context;
+
+use crate::driver::Driver;
+use crate::embedded::{self, Embedded, Live};
+use crate::settings::{Choice, Settings};
+use crate::witness::Witness;
+
+/// What a world is put together from.
+pub struct Parts {
+    /// `[mcias]`.
+    pub settings: Settings,
+    /// The driver.
+    pub choice: Choice,
+    /// Whoever keeps the audit.
+    pub witness: Arc<dyn Witness>,
+    /// What only this process knows, shared with whatever else validates tokens in it.
+    pub live: Arc<Live>,
+}
+
+/// The surroundings of one run's effects.
+pub struct World {
+    parts: Parts,
+    embedded: OnceLock<Arc<Embedded>>,
+}
+
+impl World {
+    /// A world. Nothing is opened before it is needed.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, embedded: OnceLock::new() }
+    }
+
+    /// The driver.
+    pub(super) fn driver(&self, context: &Context) -> Arc<dyn Driver> {
+        match self.parts.choice {
+            Choice::Embedded => self.embedded(context),
+        }
+    }
+
+    fn embedded(&self, context: &Context) -> Arc<Embedded> {
+        let made = || {
+            Arc::new(Embedded::new(embedded::Parts {
+                journal: context.journal.clone(),
+                node: context.node.clone(),
+                sealer: context.sealer.clone(),
+                settings: self.parts.settings.clone(),
+                clock: context.clock.clone(),
+                witness: self.parts.witness.clone(),
+                live: self.parts.live.clone(),
+            }))
+        };
+        self.embedded.get_or_init(made).clone()
+    }
+}

@@ -1,0 +1,195 @@
+//! Owns signing in: one call that either lets somebody in, asks for more, or says nothing but no. An unknown name, a wrong
+//! password, a disabled account and a refusal by policy are told apart by the audit alone: they take the same steps and
+//! the same time, and have the same answer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use effect::Result;
+
+use super::Embedded;
+use super::tokens::Wanted;
+use crate::account::{Account, Kind};
+use crate::credentials::{Credentials, Factor, Second};
+use crate::driver::{Issued, Via};
+use crate::name::{Name, shown};
+use crate::policy::Attempt;
+use crate::random;
+use crate::witness::{Event, Reason};
+
+/// Somebody who wants in.
+pub struct SignIn<'a> {
+    /// As what.
+    pub name: &'a str,
+    /// With what.
+    pub password: &'a str,
+    /// With what else, where somebody gives it.
+    pub second: Option<Second<'a>>,
+    /// To what.
+    pub service: &'a str,
+    /// From where, as far as that is known.
+    pub address: Option<IpAddr>,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Somebody is in.
+    Token(Box<Issued>),
+    /// One of these is asked for as well; the whole call is made again with it.
+    Challenge(Vec<Factor>),
+    /// Too many tries: the next one is looked at after this time.
+    Wait(Duration),
+    /// No.
+    Refused,
+}
+
+/// What is known before the second factor.
+struct Known {
+    account: Account,
+    service: Name,
+    factors: Vec<Factor>,
+    is_outdated: bool,
+}
+
+/// Why somebody is not let in, with the rule that decided.
+struct No(Reason, Option<String>);
+
+impl Embedded {
+    /// Lets somebody in, or not.
+    ///
+    /// # Errors
+    /// `MC-W007` where too many wait for their passwords to be checked; else where the journal cannot be used.
+    pub async fn sign_in(&self, wish: &SignIn<'_>) -> Result<Outcome> {
+        let tried = match self.live.attempts.begin(wish.name, wish.address, self.now()) {
+            Ok(tried) => tried,
+            Err(wait) => {
+                self.refuse(wish, No(Reason::TooOften, None)).await?;
+                return Ok(Outcome::Wait(wait));
+            }
+        };
+        let outcome = self.try_to_sign_in(wish).await;
+        match &outcome {
+            Ok(Outcome::Token(_)) => self.live.attempts.succeeded(tried),
+            // Whoever is asked for more has shown that much; a wrong answer counts when it comes.
+            Ok(Outcome::Challenge(_)) | Err(_) => self.live.attempts.undecided(tried),
+            Ok(Outcome::Wait(_) | Outcome::Refused) => {}
+        }
+        outcome
+    }
+
+    async fn try_to_sign_in(&self, wish: &SignIn<'_>) -> Result<Outcome> {
+        let known = match self.check_first_factor(wish).await? {
+            Ok(known) => known,
+            Err(no) => {
+                self.refuse(wish, no).await?;
+                return Ok(Outcome::Refused);
+            }
+        };
+        let account = &known.account;
+        let factor = match (wish.second, known.factors.is_empty()) {
+            (_, true) => None,
+            (None, false) => {
+                let (account, address) = (account.name.clone(), wish.address);
+                self.tell(Event::Challenged { account, address }).await?;
+                return Ok(Outcome::Challenge(known.factors));
+            }
+            (Some(second), false) => {
+                if !self.redeem(account, second).await? {
+                    self.refuse(wish, No(Reason::WrongSecondFactor, None)).await?;
+                    return Ok(Outcome::Refused);
+                }
+                Some(second.factor())
+            }
+        };
+        if known.is_outdated {
+            self.rehash(account, wish.password).await?;
+        }
+        let issued = self
+            .make_token(Wanted {
+                account,
+                service: &known.service,
+                lifetime: self.settings.lifetime(account.kind),
+                id: random::token::<16>()?,
+                via: Via::SignIn,
+                address: wish.address,
+            })
+            .await?;
+        let event = Event::SignedIn {
+            account: account.name.clone(),
+            service: known.service,
+            address: wish.address,
+            token: issued.token.id.clone(),
+            factor,
+        };
+        self.tell(event).await?;
+        Ok(Outcome::Token(Box::new(issued)))
+    }
+
+    /// Everything but the second factor. All is looked at whatever comes of it, and one hash is computed.
+    async fn check_first_factor(&self, wish: &SignIn<'_>) -> Result<Result<Known, No>> {
+        let service: Option<Name> = wish.service.parse().ok();
+        let account = match wish.name.parse::<Name>() {
+            Ok(name) => self.account_named(&name).await?,
+            Err(_) => None,
+        };
+        let credentials = match &account {
+            Some(account) => self.credentials(account).await?,
+            None => None,
+        };
+        let hash = credentials.as_ref().map(|credentials| credentials.hash(&self.sealer)).transpose()?;
+        let policy = self.policy().await?;
+        let verdict = self.live.hashes.verify(wish.password, hash.flatten()).await?;
+        let no = |reason| Ok(Err(No(reason, None)));
+        let Some(account) = account else { return no(Reason::UnknownName) };
+        if account.kind != Kind::Human {
+            return no(Reason::NotHuman);
+        }
+        if !verdict.is_right {
+            return no(Reason::WrongPassword);
+        }
+        if !account.is_active() {
+            return no(Reason::Disabled);
+        }
+        let Some(service) = service else { return no(Reason::UnknownService) };
+        let tags = self.settings.tags(&service);
+        let attempt = Attempt {
+            account: &account,
+            service: &service,
+            service_tags: &tags,
+            address: wish.address,
+            at: self.now(),
+        };
+        let decision = policy.decide(&attempt);
+        let rule = decision.rule.map(ToString::to_string);
+        let factors = credentials.as_ref().map(Credentials::factors).unwrap_or_default();
+        if !decision.is_allowed {
+            return Ok(Err(No(Reason::Policy, rule)));
+        }
+        if decision.needs_second_factor && factors.is_empty() {
+            return Ok(Err(No(Reason::NoSecondFactor, rule)));
+        }
+        Ok(Ok(Known { account, service, factors, is_outdated: verdict.is_outdated }))
+    }
+
+    async fn rehash(&self, account: &Account, password: &str) -> Result<()> {
+        let hash = self.live.hashes.hash(password).await?;
+        self.change_credentials(account, |credentials| {
+            credentials.password = Some(self.sealer.hide(hash.as_bytes()));
+            Ok(Some(()))
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn refuse(&self, wish: &SignIn<'_>, No(reason, rule): No) -> Result<()> {
+        self.tell(Event::Refused {
+            name: shown(wish.name),
+            service: shown(wish.service),
+            address: wish.address,
+            reason,
+            rule,
+        })
+        .await
+    }
+}

@@ -1,0 +1,156 @@
+//! Owns what mcrun.toml says of identity: `[mcias]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use effect::units::Span;
+use effect::{Code, Error, Result};
+use serde::Deserialize;
+
+use crate::account::Kind;
+use crate::name::Name;
+
+/// No token lives longer, whatever the settings say: a key is kept for as long as one of its tokens.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(400 * DAY);
+const DAY: u64 = 86_400;
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+/// What NIST SP 800-63B asks for at the very least.
+const SHORTEST_PASSWORD: usize = 8;
+const MOST_SERVICES: usize = 1000;
+
+/// Which driver performs the primitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// The service in the state directory.
+    #[default]
+    Embedded,
+}
+
+/// `[mcias]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What tokens say that made them, and services check: an address or another name.
+    pub issuer: String,
+    /// How long tokens of people are valid.
+    pub token_lifetime: Span,
+    /// How long tokens of system accounts are valid.
+    pub system_token_lifetime: Span,
+    /// How much the clocks of services may differ.
+    pub leeway: Span,
+    /// How long a key signs before another one takes its place.
+    pub key_lifetime: Span,
+    /// How many characters a password has at least.
+    pub password_length: usize,
+    /// Where tokens that scripts make may go, beyond the containers of their own account: as `to` of a secret.
+    pub tokens_to: Vec<String>,
+    /// What is to be known of services.
+    pub services: BTreeMap<Name, Service>,
+}
+
+/// `[mcias.services.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// What rules of the login policy find it by.
+    pub tags: BTreeSet<Name>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let days = |days: u64| Span(Duration::from_secs(days * DAY));
+        Self {
+            issuer: "mcrun".into(),
+            token_lifetime: Span(Duration::from_secs(15 * 60)),
+            system_token_lifetime: days(365),
+            leeway: Span(Duration::from_secs(10)),
+            key_lifetime: days(90),
+            password_length: 12,
+            tokens_to: Vec::new(),
+            services: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// How long a token for such an account lives.
+    #[must_use]
+    pub fn lifetime(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Human => self.token_lifetime.0,
+            Kind::System => self.system_token_lifetime.0,
+        }
+    }
+
+    /// What a service is tagged with.
+    #[must_use]
+    pub fn tags(&self, service: &Name) -> BTreeSet<Name> {
+        self.services.get(service).map(|service| service.tags.clone()).unwrap_or_default()
+    }
+
+    /// Refuses what the syntax cannot tell.
+    ///
+    /// # Errors
+    /// `MC-U002` with the key that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |message: &str| Err(Error::new(Code::Config, format!("mcias.{message}")));
+        let is_plain =
+            |text: &str| !text.is_empty() && text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
+        if !is_plain(&self.issuer) {
+            return wrong("issuer: from 1 to 200 characters of ASCII without blanks");
+        }
+        for (key, life) in [
+            ("token_lifetime", self.token_lifetime),
+            ("system_token_lifetime", self.system_token_lifetime),
+            ("key_lifetime", self.key_lifetime),
+        ] {
+            if life.0 < SHORTEST_LIFE || life.0 > LONGEST_LIFE {
+                return wrong(&format!("{key}: from 1m to 400d"));
+            }
+        }
+        if self.leeway.0 > Duration::from_secs(300) {
+            return wrong("leeway: at most 5m");
+        }
+        if !(SHORTEST_PASSWORD..=crate::password::LONGEST / 4).contains(&self.password_length) {
+            return wrong("password_length: from 8 to 256");
+        }
+        if !self.tokens_to.iter().all(|pattern| is_plain(pattern)) {
+            return wrong("tokens_to: destinations such as `containers:mcq*`");
+        }
+        if self.services.len() > MOST_SERVICES {
+            return wrong("services: at most 1000");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let settings = Settings::default();
+        settings.check().unwrap();
+        assert_eq!(settings.lifetime(Kind::Human), Duration::from_secs(900));
+        assert_eq!(settings.lifetime(Kind::System), Duration::from_secs(365 * DAY));
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_named() {
+        let long = Span(Duration::from_secs(500 * DAY));
+        for (settings, key) in [
+            (Settings { issuer: "a b".into(), ..Settings::default() }, "issuer"),
+            (Settings { token_lifetime: Span(Duration::ZERO), ..Settings::default() }, "token_lifetime"),
+            (Settings { system_token_lifetime: long, ..Settings::default() }, "system_token_lifetime"),
+            (Settings { leeway: long, ..Settings::default() }, "leeway"),
+            (Settings { password_length: 4, ..Settings::default() }, "password_length"),
+            (Settings { tokens_to: vec![String::new()], ..Settings::default() }, "tokens_to"),
+        ] {
+            let error = settings.check().unwrap_err();
+            assert_eq!(error.code, Code::Config);
+            assert!(error.message.contains(key), "{}", error.message);
+        }
+    }
+}

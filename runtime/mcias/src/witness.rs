@@ -1,0 +1,157 @@
+//! Owns what is told of sign-ins, tokens and accounts to whoever keeps the audit. Never a password, a code or a token.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use effect::Result;
+
+use crate::account::Role;
+use crate::credentials::Factor;
+use crate::name::Name;
+
+/// Why somebody was not let in. It is for the audit alone: whoever asked learns nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no such account.
+    UnknownName,
+    /// It is not a person's.
+    NotHuman,
+    /// The password is wrong.
+    WrongPassword,
+    /// The account is disabled.
+    Disabled,
+    /// The login policy does not let it in.
+    Policy,
+    /// The login policy asks for a second factor, and the account has none.
+    NoSecondFactor,
+    /// The second factor is wrong or was used.
+    WrongSecondFactor,
+    /// It was tried too often.
+    TooOften,
+    /// The service has no name that there could be.
+    UnknownService,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody signed in.
+    SignedIn {
+        /// Who.
+        account: Name,
+        /// To what.
+        service: Name,
+        /// From where.
+        address: Option<IpAddr>,
+        /// The token that was given.
+        token: String,
+        /// With which second factor.
+        factor: Option<Factor>,
+    },
+    /// Somebody was not let in.
+    Refused {
+        /// As what: as it was typed, made fit to be shown.
+        name: String,
+        /// To what.
+        service: String,
+        /// From where.
+        address: Option<IpAddr>,
+        /// Why.
+        reason: Reason,
+        /// The rule that decided, where one did.
+        rule: Option<String>,
+    },
+    /// A second factor was asked for.
+    Challenged {
+        /// Of whom.
+        account: Name,
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// A token was made without a sign-in.
+    TokenIssued {
+        /// For whom.
+        account: Name,
+        /// For what.
+        service: Name,
+        /// Which.
+        token: String,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// Whose.
+        account: Name,
+        /// Which.
+        token: String,
+    },
+    /// An account was made, changed or taken away.
+    AccountChanged {
+        /// Which.
+        account: Name,
+        /// What became of it: `created`, `changed`, `disabled`, `enabled`, `removed`.
+        what: &'static str,
+    },
+    /// A role was given.
+    RoleGranted {
+        /// To whom.
+        account: Name,
+        /// Which.
+        role: Role,
+    },
+    /// A role was taken.
+    RoleRevoked {
+        /// From whom.
+        account: Name,
+        /// Which.
+        role: Role,
+    },
+    /// A password was set.
+    PasswordSet {
+        /// Of whom.
+        account: Name,
+    },
+    /// Second factors were enrolled, renewed or taken away.
+    SecondFactor {
+        /// Of whom.
+        account: Name,
+        /// What became of them: `enrolled`, `renewed`, `reset`.
+        what: &'static str,
+    },
+    /// A set of rules of the login policy was changed.
+    PolicyChanged {
+        /// Which.
+        set: Name,
+    },
+    /// A new key signs tokens.
+    KeyRotated {
+        /// Its id.
+        kid: String,
+    },
+    /// An admin was made anew by whoever has the machine.
+    AdminRecovered {
+        /// Who.
+        account: Name,
+    },
+}
+
+/// Whoever keeps the audit.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// Takes note. What cannot be noted is not done, or is not told to have been done.
+    async fn witness(&self, event: &Event) -> Result<()>;
+}
+
+/// Tells the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traced;
+
+#[async_trait]
+impl Witness for Traced {
+    async fn witness(&self, event: &Event) -> Result<()> {
+        match event {
+            Event::Refused { .. } => tracing::warn!(target: "mcias", ?event, "refused"),
+            _ => tracing::info!(target: "mcias", ?event, "noted"),
+        }
+        Ok(())
+    }
+}
