@@ -4,13 +4,16 @@
 #![expect(clippy::disallowed_macros, reason = "a table on standard output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it starts the programs that it measures")]
 
+mod boot;
 mod certs;
 mod daemon;
 mod dns;
 mod engine;
+mod lab;
 mod load;
 mod many;
 mod peers;
+mod recover;
 mod routes;
 mod snapshot;
 mod steps;
@@ -89,6 +92,12 @@ fn main() {
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("recover") {
+        rows.extend(recover::rows(&program));
+    }
+    if measures("boot") {
+        rows.extend(boot::rows(&program));
     }
     if measures("snapshot") {
         rows.extend(snapshot::rows(&program));
