@@ -38,8 +38,7 @@ struct Made {
 impl Made {
     fn new(lab: &Lab, number: usize) -> Self {
         let name = format!("bench-{number}");
-        let volume = lab.path().join("srv").join(&name);
-        std::fs::create_dir_all(&volume).unwrap();
+        let volume = lab.volume(&name);
         Self { name, volume: volume.display().to_string(), port: (number > ON_HOST).then(free_port) }
     }
 
