@@ -21,7 +21,7 @@ const ON_HOST: usize = 2;
 const TIMES: usize = 3;
 /// As many at a time as `@std/recover` goes about.
 const RELEASED_AT_ONCE: usize = 12;
-const MADE_AT_ONCE: usize = 4;
+const MADE_AT_ONCE: usize = 1;
 const ENTRY: &str = "trap 'exit 0' TERM; while :; do /bin/busybox sleep 3600 & wait $!; done";
 /// How the network of a container is taken back where its engine has forgotten it.
 const NETWORK: &str = "/etc/cni/net.d/87-podman-bridge.conflist";
