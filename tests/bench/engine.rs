@@ -151,15 +151,15 @@ fn create_and_start(socket: &Path) -> Duration {
         "{{\"name\":\"{}\",\"image\":\"{IMAGE}\",\"stop_timeout\":1,\"env\":{{\"A\":\"b\"}}}}",
         name(0)
     );
-    request(socket, "/v4.0.0/libpod/containers/create", &body);
-    request(socket, &format!("/v4.0.0/libpod/containers/{}/start", name(0)), "");
+    request(socket, "POST", "/v4.0.0/libpod/containers/create", &body);
+    request(socket, "POST", &format!("/v4.0.0/libpod/containers/{}/start", name(0)), "");
     started.elapsed()
 }
 
-fn request(socket: &Path, path: &str, body: &str) {
+pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &str) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();

@@ -6,13 +6,16 @@
 
 mod access;
 mod audit;
+mod boot;
 mod certs;
 mod daemon;
 mod dns;
 mod engine;
+mod lab;
 mod load;
 mod many;
 mod peers;
+mod recover;
 mod routes;
 mod snapshot;
 mod steps;
@@ -97,6 +100,12 @@ fn main() {
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("recover") {
+        rows.extend(recover::rows(&program));
+    }
+    if measures("boot") {
+        rows.extend(boot::rows(&program));
     }
     if measures("snapshot") {
         rows.extend(snapshot::rows(&program));

@@ -57,6 +57,7 @@ pub struct Options {
 pub type Docker = Engine<Moby>;
 
 /// What docker says differently.
+#[derive(Default)]
 pub struct Moby;
 
 impl Docker {

@@ -49,7 +49,7 @@ const MOST_LOG_LINES: usize = 100_000;
 const PATH_SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What one engine says differently.
-pub(crate) trait Dialect: Send + Sync + 'static {
+pub(crate) trait Dialect: Default + Send + Sync + 'static {
     /// Its name, and what stands before the paths of its calls.
     const INTERFACE: Interface;
     /// What it declares to be able to do.
@@ -80,17 +80,17 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn remove(reference: &str, force: bool) -> String;
 
     /// Refuses a container beside which something runs that the engine has lost.
-    fn check_free(_: &Client, _: &Spec) -> impl Future<Output = Result<()>> + Send {
+    fn check_free(&self, _: &Client, _: &Spec) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
     }
 
     /// What the engine has lost.
-    fn orphans(_: &Client) -> impl Future<Output = Result<Vec<Orphan>>> + Send {
+    fn orphans(&self, _: &Client) -> impl Future<Output = Result<Vec<Orphan>>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
     /// Ends what is left of one.
-    fn release(_: &Client, _: &Orphan, _: Duration) -> impl Future<Output = Result<()>> + Send {
+    fn release(&self, _: &Client, _: &Orphan, _: Duration) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
     }
 }
@@ -100,7 +100,7 @@ pub struct Engine<D> {
     client: Arc<Client>,
     images: images::Known,
     glimpses: glance::Glimpses,
-    dialect: std::marker::PhantomData<D>,
+    dialect: D,
 }
 
 #[expect(private_bounds, reason = "which engines there are is this crate's business")]
@@ -110,7 +110,7 @@ impl<D: Dialect> Engine<D> {
             client: Arc::new(Client::new(D::INTERFACE, locator)),
             images: images::Known::new(),
             glimpses: glance::Glimpses::default(),
-            dialect: std::marker::PhantomData,
+            dialect: D::default(),
         }
     }
 
@@ -310,7 +310,7 @@ impl<D: Dialect> Driver for Engine<D> {
     }
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
-        D::check_free(&self.client, spec).await?;
+        self.dialect.check_free(&self.client, spec).await?;
         let hash = spec_hash(spec, image, secrets);
         let store = Store::new(self.name(), &spec.name);
         if !secrets.is_empty() {
@@ -443,11 +443,11 @@ impl<D: Dialect> Driver for Engine<D> {
     }
 
     async fn orphans(&self) -> Result<Vec<Orphan>> {
-        D::orphans(&self.client).await
+        self.dialect.orphans(&self.client).await
     }
 
     async fn release(&self, orphan: &Orphan, timeout: Duration) -> Result<()> {
-        D::release(&self.client, orphan, timeout).await?;
+        self.dialect.release(&self.client, orphan, timeout).await?;
         // The secrets of one that was made again under the name are its own.
         let is_free = crate::spec::is_name(&orphan.name) && self.inspect_raw(&orphan.name).await?.is_none();
         if is_free { Store::new(self.name(), &orphan.name).clear() } else { Ok(()) }

@@ -71,7 +71,10 @@ impl Options {
 pub type Podman = Engine<Libpod>;
 
 /// What podman says differently.
-pub struct Libpod;
+#[derive(Default)]
+pub struct Libpod {
+    looks: orphans::Looks,
+}
 
 impl Podman {
     /// A driver that connects when it is first needed.
@@ -116,15 +119,16 @@ impl Dialect for Libpod {
         format!("/containers/{reference}?force={force}&volumes=true")
     }
 
-    async fn check_free(client: &Client, spec: &Spec) -> Result<()> {
-        orphans::check_free(client, spec).await
+    async fn check_free(&self, client: &Client, spec: &Spec) -> Result<()> {
+        self.looks.check_free(client, spec).await
     }
 
-    async fn orphans(client: &Client) -> Result<Vec<Orphan>> {
-        orphans::find(client).await
+    async fn orphans(&self, client: &Client) -> Result<Vec<Orphan>> {
+        self.looks.find(client).await
     }
 
-    async fn release(client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
-        orphans::release(client, orphan, timeout).await
+    async fn release(&self, client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
+        let store = self.looks.store(client).await?;
+        orphans::release(&store, client, orphan, timeout).await
     }
 }

@@ -11,12 +11,14 @@ mod release;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use effect::Result;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
 use self::process::{Monitor, children, containers_of_processes, is_in_own_namespace, monitors};
 use crate::engine::client::{Call, Client};
@@ -28,11 +30,15 @@ pub(super) use release::release;
 /// How often a list is asked for again that failed, and the pause before.
 const LISTED_AGAIN: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long it is taken for granted where podman keeps things.
+const STORE_STAYS: Duration = Duration::from_secs(10);
+/// How long nobody looks again who found nothing in the way.
+const LOOK_STAYS: Duration = Duration::from_secs(1);
 
 /// Where podman keeps things.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Store {
+pub(super) struct Store {
     graph_root: PathBuf,
     run_root: PathBuf,
     graph_driver_name: String,
@@ -168,22 +174,81 @@ async fn listed(client: &Client) -> Result<(BTreeSet<String>, BTreeSet<String>)>
     Ok((known, storage))
 }
 
+/// Whether podman knows a container by this id.
+async fn is_known(client: &Client, id: &str) -> Result<bool> {
+    let answer = client.call(&Call::get(format!("/containers/{id}/exists"))).await?;
+    Ok(answer.accept("look for a container", &[404])?.status.is_success())
+}
+
+/// What looks for orphans remember of one another. Where the store is does not change from one moment to the next, and podman
+/// takes long to say it.
+#[derive(Default)]
+pub(super) struct Looks {
+    store: Mutex<Option<(Instant, Arc<Store>)>>,
+    last: Mutex<Option<(Instant, Vec<Orphan>)>>,
+}
+
+impl Looks {
+    /// Where podman keeps things.
+    pub(super) async fn store(&self, client: &Client) -> Result<Arc<Store>> {
+        let mut known = self.store.lock().await;
+        if let Some((since, store)) = known.as_ref()
+            && since.elapsed() < STORE_STAYS
+        {
+            return Ok(Arc::clone(store));
+        }
+        let asked = Instant::now();
+        let store = Arc::new(Store::of(client).await?);
+        *known = Some((asked, Arc::clone(&store)));
+        Ok(store)
+    }
+
+    /// All orphans, in the order of their names.
+    pub(super) async fn find(&self, client: &Client) -> Result<Vec<Orphan>> {
+        let store = self.store(client).await?;
+        find(&store, client).await
+    }
+
+    /// Refuses a container that an orphan would be harmed by, or harm. Only where something runs that may be one is podman
+    /// asked.
+    pub(super) async fn check_free(&self, client: &Client, spec: &Spec) -> Result<()> {
+        let has_name = |monitor: &Monitor| monitor.name == spec.name;
+        let may_be_harmed = !spec.volumes.is_empty() && !containers_of_processes().is_empty();
+        if !may_be_harmed && !monitors().iter().any(has_name) {
+            return Ok(());
+        }
+        let conflict = |orphans: &[Orphan]| orphans.iter().find_map(|orphan| orphan.conflict(spec));
+        // Many are made at a time: who comes while another looks takes what that one finds.
+        let mut last = self.last.lock().await;
+        if let Some((since, orphans)) = last.as_ref()
+            && since.elapsed() < LOOK_STAYS
+            && conflict(orphans).is_none()
+        {
+            return Ok(());
+        }
+        let looked = Instant::now();
+        let orphans = self.find(client).await?;
+        let found = conflict(&orphans);
+        *last = Some((looked, orphans));
+        found.map_or(Ok(()), Err)
+    }
+}
+
 /// All orphans, in the order of their names.
-pub(super) async fn find(client: &Client) -> Result<Vec<Orphan>> {
-    let store = Store::of(client).await?;
-    let (_, storage) = listed(client).await?;
+async fn find(store: &Store, client: &Client) -> Result<Vec<Orphan>> {
     let mut stored = store.names();
-    stored.retain(|id, _| storage.contains(id));
-    let left = all_left(&store, &stored);
+    let mut left = all_left(store, &stored);
     // Asked after the look: what was made meanwhile is known by now.
     let (known, storage) = listed(client).await?;
     stored.retain(|id, _| storage.contains(id));
     // A monitor alone is on its way out: it outlives a container that was removed by a moment.
-    let is_left = |id: &String, left: &Left| {
-        !known.contains(id) && (!left.processes.is_empty() || stored.contains_key(id))
-    };
-    let left = left.into_iter().filter(|(id, left)| is_left(id, left));
-    let mut orphans: Vec<Orphan> = left.map(|(id, left)| orphan(&store, id, left)).collect();
+    left.retain(|id, left| !known.contains(id) && (!left.processes.is_empty() || stored.contains_key(id)));
+    // Storage alone may be that of one that is just being made, or removed.
+    if left.values().any(|left| left.processes.is_empty()) {
+        let (known, storage) = listed(client).await?;
+        left.retain(|id, left| !known.contains(id) && (!left.processes.is_empty() || storage.contains(id)));
+    }
+    let mut orphans: Vec<Orphan> = left.into_iter().map(|(id, left)| orphan(store, id, left)).collect();
     orphans.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
     Ok(orphans)
 }
@@ -195,15 +260,4 @@ fn orphan(store: &Store, id: String, left: Left) -> Orphan {
     let mut processes = left.processes;
     processes.sort_unstable();
     Orphan { name: left.name.unwrap_or_else(|| id.clone()), id, processes, volumes }
-}
-
-/// Refuses a container that an orphan would be harmed by, or harm. Only where something runs that may be one is podman asked.
-pub(super) async fn check_free(client: &Client, spec: &Spec) -> Result<()> {
-    let has_name = |monitor: &Monitor| monitor.name == spec.name;
-    let may_be_harmed = !spec.volumes.is_empty() && !containers_of_processes().is_empty();
-    if !may_be_harmed && !monitors().iter().any(has_name) {
-        return Ok(());
-    }
-    let orphans = find(client).await?;
-    orphans.iter().find_map(|orphan| orphan.conflict(spec)).map_or(Ok(()), Err)
 }

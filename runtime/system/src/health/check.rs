@@ -8,8 +8,12 @@ use tokio::time::Instant;
 
 use super::probe::Probe;
 
-/// The pause after the first probe; it doubles up to the interval. What starts fast is found healthy fast.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The shortest pause between two probes. What starts fast is found healthy fast.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// A pause is such a part of the time waited so far: what has become healthy is found soon, by what it took.
+const PART_OF_WAIT: u32 = 16;
+/// A pause is so many times what the last probe took: one that costs much is made seldom.
+const TIMES_PROBE: u32 = 4;
 
 /// When a health check probes.
 #[derive(Debug, Clone, Copy)]
@@ -73,14 +77,15 @@ pub async fn wait_until<F>(timing: Timing, mut attempt: impl FnMut() -> F) -> Re
 where
     F: Future<Output = Result<String, String>>,
 {
-    let deadline = Instant::now() + timing.within;
-    let mut pause = FIRST_PAUSE.min(timing.interval);
+    let begun = Instant::now();
+    let deadline = begun + timing.within;
     let (mut attempts, mut passed) = (0, 0);
     let mut last = "no probe was finished".to_owned();
     loop {
         attempts += 1;
+        let asked = Instant::now();
         // The first probe is never cut: a check whose time was over before a resume still looks once.
-        let end = if attempts == 1 { deadline.max(Instant::now() + timing.timeout) } else { deadline };
+        let end = if attempts == 1 { deadline.max(asked + timing.timeout) } else { deadline };
         let Ok(found) = tokio::time::timeout_at(end, attempt()).await else {
             return Err(Failure { last, attempts });
         };
@@ -101,6 +106,8 @@ where
         if left.is_zero() {
             return Err(Failure { last, attempts });
         }
+        let pause = (begun.elapsed() / PART_OF_WAIT).max(asked.elapsed() * TIMES_PROBE);
+        let pause = pause.max(SHORTEST_PAUSE).min(timing.interval);
         // The last probe comes just before the limit, with time enough to be answered by what is near.
         let until_last = left.saturating_sub(LAST_PROBE.min(left / 2));
         tokio::time::sleep(pause.min(until_last)).await;
@@ -108,7 +115,6 @@ where
             attempts += 1;
             return last_probe(deadline, attempt(), (last, attempts, passed), timing.successes).await;
         }
-        pause = (pause * 2).min(timing.interval);
     }
 }
 
@@ -152,14 +158,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_probe_is_at_once_and_the_next_soon() {
         let start = Instant::now();
-        let times = std::cell::RefCell::new(Vec::new());
+        let times = std::cell::RefCell::new(Vec::<u128>::new());
         let attempt = || {
             times.borrow_mut().push((Instant::now() - start).as_millis());
             async { Err("down".to_owned()) }
         };
         let failure = wait_until(timing(1), attempt).await.unwrap_err();
         assert_eq!(failure.last, "down");
-        assert_eq!(times.borrow()[..7], [0, 50, 150, 350, 750, 1550, 2550]);
+        assert_eq!(times.borrow()[..4], [0, 50, 100, 150]);
+        // Who answers is found before a sixteenth more of the time is over, and nobody is asked too often for that.
+        let is_soon = |pair: &[u128]| (50..=50.max(pair[0] / 16 + 2)).contains(&(pair[1] - pair[0]));
+        assert!(times.borrow()[..60].windows(2).all(is_soon), "{times:?}");
         assert_eq!(failure.attempts as usize, times.borrow().len());
     }
 }

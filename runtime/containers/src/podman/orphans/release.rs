@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::process::{Monitor, children, container_of, is_first, is_monitor, monitors, processes_of, signal};
-use super::{Store, listed, network};
+use super::{Store, is_known, network};
 use crate::engine::client::{CALL_TIMEOUT, Call, Client};
 use crate::orphans::Orphan;
 
@@ -20,22 +20,29 @@ const AFTER_KILL: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Ends what is left of `orphan`.
-pub(in crate::podman) async fn release(client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
-    let store = Store::of(client).await?;
-    if listed(client).await?.0.contains(&orphan.id) {
-        return Err(stuck(orphan, "podman knows the container again"));
-    }
+pub(in crate::podman) async fn release(
+    store: &Store,
+    client: &Client,
+    orphan: &Orphan,
+    timeout: Duration,
+) -> Result<()> {
+    check_lost(client, orphan).await?;
     end_processes(orphan, timeout).await?;
-    end_monitor(&store, orphan).await?;
+    end_monitor(store, orphan).await?;
     network::tear_down(&orphan.id).await.map_err(|cause| stuck(orphan, cause))?;
     // It may take long until here.
-    if listed(client).await?.0.contains(&orphan.id) {
-        return Err(stuck(orphan, "podman knows the container again"));
-    }
+    check_lost(client, orphan).await?;
     unmount_all(&store.folder(&orphan.id)).map_err(|cause| stuck(orphan, cause))?;
     let call = Call::delete(format!("/containers/{}?force=true", orphan.id)).within(4 * CALL_TIMEOUT);
     client.call(&call).await?.accept(&format!("remove what is left of `{}`", orphan.name), &[404])?;
     Ok(())
+}
+
+async fn check_lost(client: &Client, orphan: &Orphan) -> Result<()> {
+    match is_known(client, &orphan.id).await? {
+        true => Err(stuck(orphan, "podman knows the container again")),
+        false => Ok(()),
+    }
 }
 
 fn stuck(orphan: &Orphan, cause: impl std::fmt::Display) -> Error {
@@ -45,23 +52,22 @@ fn stuck(orphan: &Orphan, cause: impl std::fmt::Display) -> Error {
 /// Asks the first process to end, as its engine would; what is left after `timeout` is killed.
 async fn end_processes(orphan: &Orphan, timeout: Duration) -> Result<()> {
     let is_meant = |pid: u32| container_of(pid).as_ref() == Some(&orphan.id);
-    let all = processes_of(&orphan.id);
-    if all.is_empty() {
+    let mut left = processes_of(&orphan.id);
+    if left.is_empty() {
         return Ok(());
     }
-    let first: Vec<u32> = all.iter().copied().filter(|pid| is_first(*pid)).collect();
-    for pid in if first.is_empty() { &all } else { &first } {
+    let first: Vec<u32> = left.iter().copied().filter(|pid| is_first(*pid)).collect();
+    for pid in if first.is_empty() { &left } else { &first } {
         signal(*pid, Signal::TERM, is_meant);
     }
-    if is_gone(timeout, || processes_of(&orphan.id).is_empty()).await {
+    if is_gone(timeout, || is_over(&orphan.id, &mut left)).await {
         return Ok(());
     }
     let killed = is_gone(AFTER_KILL, || {
-        let left = processes_of(&orphan.id);
         for pid in &left {
             signal(*pid, Signal::KILL, is_meant);
         }
-        left.is_empty()
+        is_over(&orphan.id, &mut left)
     });
     if killed.await {
         return Ok(());
@@ -70,14 +76,22 @@ async fn end_processes(orphan: &Orphan, timeout: Duration) -> Result<()> {
     Err(stuck(orphan, format!("its processes do not end, although they were killed: {}", left.processes())))
 }
 
-/// A monitor ends by itself once its container has; one that does not is killed.
+/// Whether a container has no process any more. Everything that runs is looked through only once `known` ones are gone: they
+/// are asked after often.
+fn is_over(id: &str, known: &mut Vec<u32>) -> bool {
+    known.retain(|pid| container_of(*pid).as_deref() == Some(id));
+    if known.is_empty() {
+        *known = processes_of(id);
+    }
+    known.is_empty()
+}
+
+/// A monitor without a container is killed. What it runs at its end is the engine's own program, which goes on by itself, and
+/// does nothing for a container that the engine does not know.
 async fn end_monitor(store: &Store, orphan: &Orphan) -> Result<()> {
     let is_its = |monitor: &Monitor| monitor.id == orphan.id && store.is_own(monitor);
     let of_orphan = || monitors().into_iter().find(is_its);
-    if is_gone(Duration::from_secs(2), || of_orphan().is_none()).await {
-        return Ok(());
-    }
-    // What it runs at its end is over soon. What goes on is a container that is in no group of podman's.
+    // What goes on is a container that is in no group of podman's.
     let has_nothing = || of_orphan().is_none_or(|monitor| children(monitor.pid).is_empty());
     if !is_gone(AFTER_KILL, has_nothing).await {
         return Err(stuck(orphan, "its monitor has processes that are in no control group of podman"));
