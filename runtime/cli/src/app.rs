@@ -9,6 +9,7 @@ use std::sync::Arc;
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock, daemon_may_be_there};
 use script::{Template, Worker};
+use system::secrets::sealed::Vault;
 use tokio::sync::watch;
 
 use crate::arguments::Global;
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) node: String,
     pub(crate) journal: Journal,
     pub(crate) sealer: Arc<Sealer>,
+    /// The sealed store of secrets.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) global: Global,
     /// The worker that was started for the script which this command is about to evaluate.
@@ -69,6 +72,7 @@ impl App {
             Journal::open(&state, clock.clone()).map_err(|error| owner::named(error.into(), &state))?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
+        let vault = Vault::new(journal.clone(), &node, sealer.clone(), config.secrets_store.clone());
         let live = watch::Sender::new(Arc::new(config.clone()));
         Ok(Self {
             config,
@@ -77,6 +81,7 @@ impl App {
             node,
             journal,
             sealer,
+            vault: Arc::new(vault),
             clock,
             global: global.clone(),
             worker: Cell::default(),
@@ -119,4 +124,16 @@ pub(crate) fn state_folder(global: &Global) -> Result<PathBuf> {
                 .because("neither XDG_STATE_HOME nor HOME is set")
                 .hint("name one with `--state DIR` or MCRUN_STATE")
         })
+}
+
+/// The name of the user who runs this program.
+pub(crate) fn user_name() -> String {
+    let user = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == user.to_string()).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| user.to_string())
 }

@@ -101,8 +101,20 @@ impl Context {
         for part in &secret.parts {
             match part {
                 Part::Text(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Named { name, .. } => value.extend_from_slice(&self.secrets.reveal(name).await?),
+                Part::Named { name, version, .. } => {
+                    let opened = self.secrets.reveal_version(name, *version).await?;
+                    // Room beforehand: a vector that grows leaves copies behind.
+                    let mut longer = Zeroizing::new(Vec::with_capacity(value.len() + opened.len()));
+                    longer.extend_from_slice(&value);
+                    longer.extend_from_slice(&opened);
+                    value = longer;
+                }
             }
+        }
+        // What was looked at before it was opened may have been of another moment.
+        self.may_go(secret, destination)?;
+        for named in secret.values() {
+            self.secrets.used(named.name, named.version, destination).await?;
         }
         Ok(value)
     }
@@ -118,7 +130,10 @@ impl Context {
                     Code::SecretPlace,
                     format!("secret `{name}` may not go to `{destination}`"),
                 )
-                .hint(format!("add \"{destination}\" to `to` of [secrets.\"{name}\"] in mcrun.toml")));
+                .hint(format!(
+                    "add \"{destination}\" to `to` of [secrets.\"{name}\"] in mcrun.toml, or with `mcrun secrets set \
+                     {name} --to` where it is in the sealed store"
+                )));
             }
         }
         Ok(())

@@ -83,7 +83,8 @@ pub(super) async fn export(app: &App, prefix: &str, out: Option<PathBuf>) -> Res
 /// Every secret that is configured, opened so that copies of it are found. Nothing lies in the folder that is named.
 async fn revealed(app: &App) -> Result<Arc<dyn Secrets>> {
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
-    for name in app.config.secrets.keys() {
+    let sealed = app.vault.heads().await?;
+    for name in app.config.secrets.keys().chain(sealed.keys()) {
         if let Err(error) = secrets.reveal(name).await {
             render::note(format_args!("copies of secret `{name}` are not looked for: {error}"));
         }

@@ -280,7 +280,7 @@ impl Ensure {
         }
         for (name, secret) in &self.0.secrets {
             let value = live.env.get(name).map(|value| sealer.tag(value.as_bytes()));
-            let is_same = secret.values().any(|(_, tag)| value.as_deref() == Some(tag));
+            let is_same = secret.values().any(|named| value.as_deref() == Some(named.tag));
             if secret.parts.len() == 1 && is_same {
                 live.env.remove(name);
                 live.secrets.insert(name.clone(), World::secret_tag(secret, sealer));

@@ -1,8 +1,6 @@
 //! Owns what `mcrun FILE` does with a playbook's file: its parameters are checked, and its `run` is told that somebody
 //! started it by hand.
 
-use std::path::Path;
-
 use daemon::playbooks::{self, Parts, calls_playbook, names_playbook, params};
 use daemon::runs::{By, Cause};
 use effect::policy::Grants;
@@ -12,7 +10,7 @@ use script::Modules;
 use serde_json::{Value, json};
 
 use super::Job;
-use crate::app::App;
+use crate::app::{App, user_name};
 use crate::playbooks::{read, with_place};
 use crate::{execute, stdlib, wiring};
 
@@ -78,21 +76,9 @@ fn started(app: &App, mut job: Job, parts: Parts, given: Given<'_>) -> Result<Jo
     // What was read is what runs.
     job.sources = parts.modules.into_iter().map(|(name, text)| (name, text.to_string())).collect();
     let event = given.event.unwrap_or_else(|| json!({ "kind": "manual" }));
-    let cause = Cause { by: By::Caller { caller: caller() }, event };
+    let cause = Cause { by: By::Caller { caller: format!("user {}", user_name()) }, event };
     let told = serde_json::to_value(&cause)
         .map_err(|error| Error::new(Code::Internal, "a cause cannot be encoded").because(error))?;
     job.cause = Some(NewCause { playbook: Some(definition.name), told, writes: Vec::new() });
     Ok(job)
-}
-
-/// Who runs this program.
-fn caller() -> String {
-    let user = rustix::process::getuid().as_raw();
-    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == user.to_string()).then(|| name.to_owned())
-    });
-    format!("user {}", name.unwrap_or_else(|| user.to_string()))
 }
