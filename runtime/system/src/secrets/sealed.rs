@@ -107,6 +107,20 @@ impl Vault {
         Ok(heads)
     }
 
+    /// Looks again at every secret. One that is damaged is an error where it is used.
+    ///
+    /// # Errors
+    /// What reading the journal brings.
+    pub async fn refresh(&self) -> Result<()> {
+        let records = self.journal.records(HEAD, Some(&self.node)).await?;
+        let known = records.iter().filter_map(|record| {
+            let known = Head::of(record).and_then(|head| Known::of(&record.name, head));
+            Some((record.name.clone(), known.ok()?))
+        });
+        *self.lock() = known.collect();
+        Ok(())
+    }
+
     /// Looks again at one secret; nothing where it is not there.
     pub(super) async fn look(&self, name: &str) -> Result<Option<Head>> {
         Ok(self.head(name).await?.map(|(head, _)| head))
