@@ -157,8 +157,8 @@ fn a_secret_with_two_sources_and_what_is_no_secret_are_refused() {
     assert!(seen.stderr.contains("MC-P013"), "{seen}");
     place.configure("[drivers]\ncontainers = \"process\"\n");
     is_used_as(&place, OLD);
-    for (words, value, said) in [
-        (&["set", "web/other"][..], &b""[..], "is not empty"),
+    let attempts: [(&[&str], &[u8], &str); 9] = [
+        (&["set", "web/other"], b"", "is not empty"),
         (&["set", "web/other"], b"\n", "is not empty"),
         (&["set", "../up"], b"x", "no name of a secret"),
         (&["set", "a@1"], b"x", "no name of a secret"),
@@ -167,7 +167,8 @@ fn a_secret_with_two_sources_and_what_is_no_secret_are_refused() {
         (&["set", "web/other", "a value"], b"", "unexpected argument"),
         (&["rotate", "web/kez"], b"x", "did you mean `web/key`?"),
         (&["remove", "web/kez", "--yes"], b"", "MC-P010"),
-    ] {
+    ];
+    for (words, value, said) in attempts {
         let seen = given(&place, &[&["secrets"], words].concat(), value);
         assert!(matches!(seen.code, Some(1 | 2)), "{words:?}: {seen}");
         assert!(seen.stderr.contains(said), "{words:?}: {seen}");
@@ -278,8 +279,8 @@ fn a_missing_or_another_key_opens_nothing_and_rewrapping_changes_it() {
     is_refused_with(&place, "MC-P014");
     with(&format!("credential = \"mcrun-key\"\nkey_file = \"{key}\""));
     place.ends(2, &["secrets", "list"]).says(&["MC-U002", "at most one"]);
-    with("keys = 1");
-    place.ends(2, &["secrets", "list"]).says(&["does not know the key `keys`", "did you mean `keep`?"]);
+    with("keeps = 1");
+    place.ends(2, &["secrets", "list"]).says(&["does not know the key `keeps`", "did you mean `keep`?"]);
 }
 
 #[test]
