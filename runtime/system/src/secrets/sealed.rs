@@ -127,7 +127,7 @@ impl Vault {
     }
 
     async fn head(&self, name: &str) -> Result<Option<(Head, Record)>> {
-        let Some(record) = self.journal.record(HEAD, &self.node, name).await? else {
+        let Some(record) = self.journal.committed_record(HEAD, &self.node, name).await? else {
             self.lock().remove(name);
             return Ok(None);
         };
@@ -181,7 +181,7 @@ impl Vault {
 
     /// The row of one version as it is recorded, and the value in it.
     async fn open_row(&self, name: &str, head: &Head, version: u32) -> Result<(Record, Zeroizing<Vec<u8>>)> {
-        let record = self.journal.record(VERSION, &self.node, &row_name(name, version)).await?;
+        let record = self.journal.committed_record(VERSION, &self.node, &row_name(name, version)).await?;
         let record = record.ok_or_else(|| broken(name, version, "its row is not there"))?;
         let row = Row::of(&record).ok_or_else(|| broken(name, version, "its row cannot be read"))?;
         let key = self.key(&row.key).await?;
@@ -471,7 +471,7 @@ impl Vault {
         if let Some(key) = keys.get(name) {
             return Ok(key.clone());
         }
-        let record = self.journal.record(KEY, &self.node, name).await?;
+        let record = self.journal.committed_record(KEY, &self.node, name).await?;
         let record = record.ok_or_else(|| {
             Error::new(
                 Code::SecretsSealed,
