@@ -54,7 +54,6 @@ pub struct Vault {
 
 /// What was last seen of a secret.
 struct Known {
-    head: Head,
     destinations: Vec<GlobMatcher>,
 }
 
@@ -102,7 +101,7 @@ impl Vault {
         for record in self.journal.records(HEAD, Some(&self.node)).await? {
             heads.insert(record.name.clone(), Head::of(&record)?);
         }
-        let known = heads.iter().map(|(name, head)| Ok((name.clone(), Known::of(name, head.clone())?)));
+        let known = heads.iter().map(|(name, head)| Ok((name.clone(), Known::of(name, head)?)));
         *self.lock() = known.collect::<Result<_>>()?;
         Ok(heads)
     }
@@ -114,7 +113,7 @@ impl Vault {
     pub async fn refresh(&self) -> Result<()> {
         let records = self.journal.records(HEAD, Some(&self.node)).await?;
         let known = records.iter().filter_map(|record| {
-            let known = Head::of(record).and_then(|head| Known::of(&record.name, head));
+            let known = Head::of(record).and_then(|head| Known::of(&record.name, &head));
             Some((record.name.clone(), known.ok()?))
         });
         *self.lock() = known.collect();
@@ -132,7 +131,7 @@ impl Vault {
             return Ok(None);
         };
         let head = Head::of(&record)?;
-        self.lock().insert(name.to_owned(), Known::of(name, head.clone())?);
+        self.lock().insert(name.to_owned(), Known::of(name, &head)?);
         Ok(Some((head, record)))
     }
 
@@ -342,18 +341,12 @@ impl Vault {
 }
 
 impl Known {
-    fn of(name: &str, head: Head) -> Result<Self> {
+    fn of(name: &str, head: &Head) -> Result<Self> {
         let patterns = head.to.iter().map(|pattern| super::source::destination(pattern));
         let destinations = patterns.collect::<Result<_, _>>().map_err(|error| {
             broken(name, head.latest, &format!("where it may go makes no sense: {error}"))
         })?;
-        Ok(Self { head, destinations })
-    }
-}
-
-impl fmt::Debug for Known {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.head.fmt(formatter)
+        Ok(Self { destinations })
     }
 }
 
@@ -423,8 +416,10 @@ fn check_destinations(name: &str, to: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The name of the newest key and the write that fails where it is not the newest any more.
+/// Keys.
 impl Vault {
+    /// The name of the key that rows are sealed with, and the write that is refused once it is not that any more. The first
+    /// one is made here.
     async fn active_key(&self) -> Result<(String, Write)> {
         if let Some(found) = self.newest_key().await? {
             return Ok(found);

@@ -88,7 +88,6 @@ pub(super) struct SealedKey {
     pub(super) retired: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
 }
