@@ -147,6 +147,23 @@ fn a_resumed_run_gets_the_version_that_it_had() {
 }
 
 #[test]
+fn a_resumed_run_is_not_given_another_secret_of_the_same_name() {
+    let place = place_with("");
+    let text = "local key = secrets.get(\"web/key\")\nsleep(\"1s\")\n\
+                exec.run { argv = { \"/bin/sh\", \"-c\", \"true\" }, env = { KEY = key } }\n";
+    let script = place.script("wait.lua", text);
+    let host = place.start(&[&script, "--allow", "*"]);
+    let run = until("the run waits", || {
+        let run = place.runs().into_iter().next()?;
+        (run["state"] == "waiting").then(|| run["id"].as_str().unwrap().to_owned())
+    });
+    processes::signal(host.pid(), Signal::INT);
+    assert_eq!(host.end().code, Some(6));
+    place.ends(0, &["secrets", "remove", "web/key", "--yes"]);
+    place.ends(1, &["resume", &run]).says(&["MC-P010"]);
+}
+
+#[test]
 fn a_secret_with_two_sources_and_what_is_no_secret_are_refused() {
     let place = place_with("");
     let twice =

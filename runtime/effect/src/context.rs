@@ -101,8 +101,17 @@ impl Context {
         for part in &secret.parts {
             match part {
                 Part::Text(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Named { name, version, .. } => {
+                Part::Named { name, version, tag } => {
                     let opened = self.secrets.reveal_version(name, *version).await?;
+                    // One that was taken away and set again counts its versions from one.
+                    if let Some(version) = version
+                        && self.sealer.tag(&opened) != *tag
+                    {
+                        let message =
+                            format!("version {version} of secret `{name}` is another than the run got");
+                        return Err(Error::new(Code::SecretUnknown, message)
+                            .hint("start a new run: it gets the value that is there now"));
+                    }
                     // Room beforehand: a vector that grows leaves copies behind.
                     let mut longer = Zeroizing::new(Vec::with_capacity(value.len() + opened.len()));
                     longer.extend_from_slice(&value);

@@ -376,6 +376,9 @@ fn unknown(name: &str) -> Error {
 fn broken(name: &str, version: u32, cause: &str) -> Error {
     Error::new(Code::SecretBroken, format!("secret `{name}` in version {version} cannot be opened"))
         .because(cause)
+        .hint(format!(
+            "`mcrun secrets rotate {name} --keep 1` gives it a value again; a backup of the state directory has the old one"
+        ))
 }
 
 /// Refuses what is no name of a secret: it is typed, matched by patterns and part of file names elsewhere.
