@@ -1,8 +1,8 @@
 --!strict
 -- recover-engine.lua: brings every deployed service back when the container engine has lost what it knew.
 --
--- It starts when the daemon tells that the engine is lost: it does not answer, or it answers and knows next to nothing of
--- what the registry says. One that does not answer is waited for. Unless `ask` is false, it then pauses until somebody says
+-- It starts when the daemon tells that the engine is lost: it answers and knows next to nothing of what the registry says. One that
+-- stops answering meanwhile is waited for. Unless `ask` is false, it then pauses until somebody says
 -- `mcrun resume RUN`; what it would do is shown by `mcrun recover --plan`. By hand it is started as
 --
 --     mcrun start recover-engine --no-ask

@@ -6,6 +6,8 @@
 --
 --     mcrun start snapshots --service mcq --mode pause
 --
+-- With `--seal age1…` (`age-keygen` makes a pair of keys) only whoever has the secret key can open them: this machine need not.
+--
 -- It takes snapshots of what the operator's policy lets it see and stop:
 --
 --     [policy]
@@ -34,6 +36,7 @@ return playbook {
         mode = { type = "string", default = "stop", choices = { "stop", "pause", "live" }, description = "What becomes of a service meanwhile" },
         keep = { type = "integer", default = 7, description = "How many snapshots of each folder are kept" },
         folder = { type = "string", default = snapshot.FOLDER, description = "Where the snapshots lie" },
+        seal = { type = "string", default = "", description = "The public key of age, age1…, that they are sealed for; they are not unless given" },
     } :: any,
     overlap = "skip",
     catch_up = "once",
@@ -43,11 +46,19 @@ return playbook {
         if params.service ~= "" and #names == 0 then
             fail(`\`{params.service}\` is not deployed, or has no folder of this machine`)
         end
+        local given: any = params.seal
+        local seal: string? = if given == "" then nil else given
         local failed: { string } = {}
         for _, name in names do
             -- A service whose snapshot fails keeps no other from its own.
             local taken, raised: any = pcall(function(): any
-                return snapshot.take { service = name, mode = params.mode, keep = params.keep, to = params.folder }
+                return snapshot.take {
+                    service = name,
+                    mode = params.mode,
+                    keep = params.keep,
+                    to = params.folder,
+                    seal = seal,
+                }
             end)
             if taken then
                 log.info("snapshot taken", { service = name, files = raised })

@@ -91,6 +91,22 @@ test("another service's snapshot is refused", function()
     test.equal(files.read({ path = "/srv/db/b.txt" }).content, "two")
 end)
 
+test("what is sealed is listed and goes without its key, and is not opened without", function()
+    data("/srv/web/a.txt", "one")
+    release("web", { "/srv/web:/srv/web" })
+    local seal = "age1sy4rg9rdvcwmfl40eaqlcrfrn3cg0hslf73mrjar2mykyywj6ytsxkk9q0"
+    for _ = 1, 2 do
+        test.equal(test.plan_equals_apply("./snapshots.lua", { params = { keep = 1, seal = seal } }).exit_code, 0)
+        sleep("1d")
+    end
+    local found = snapshot.list { service = "web" }
+    test.equal(#found, 1)
+    test.equal(found[1].sealed, true)
+    test.fails("MC-F004", function()
+        snapshot.verify { service = "web" }
+    end)
+end)
+
 test("a service that is not there is an error", function()
     test.equal(test.run("./snapshots.lua", { params = { service = "none" } }).exit_code, 1)
 end)

@@ -91,22 +91,25 @@ impl Served {
 
     /// The part of one core that it took, in percent, over a while.
     fn share(&self, time: Duration) -> f64 {
-        let ticks = || {
-            let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-            let fields: Vec<u64> = text
-                .rsplit(')')
-                .next()
-                .unwrap()
-                .split_whitespace()
-                .map(|field| field.parse().unwrap_or(0))
-                .collect();
-            fields[11] + fields[12]
-        };
-        let before = ticks();
-        std::thread::sleep(time);
-        // A tick is a hundredth of a second.
-        (ticks() - before) as f64 / time.as_secs_f64()
+        share(self.pid(), time)
     }
+}
+
+/// The part of one core that a process took, in percent, over a while.
+pub(crate) fn share(pid: u32, time: Duration) -> f64 {
+    let ticks = || -> u64 { times(&pid.to_string())[..2].iter().sum() };
+    let before = ticks();
+    std::thread::sleep(time);
+    // A tick is a hundredth of a second.
+    (ticks() - before) as f64 / time.as_secs_f64()
+}
+
+/// The ticks that a process has had: its own and the kernel's for it, and those of children that it waited for.
+pub(crate) fn times(process: &str) -> [u64; 4] {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<u64> =
+        text.rsplit(')').next().unwrap().split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    [fields[11], fields[12], fields[13], fields[14]]
 }
 
 impl Drop for Served {

@@ -12,7 +12,9 @@ mod load;
 mod many;
 mod peers;
 mod routes;
+mod snapshot;
 mod steps;
+mod watch;
 mod whole;
 
 use std::path::PathBuf;
@@ -82,8 +84,14 @@ fn main() {
     if measures("daemon") {
         rows.extend(daemon::rows(&program));
     }
+    if measures("watch") {
+        rows.extend(watch::rows(&program));
+    }
     if measures("engine") {
         rows.extend(engine::rows(&program));
+    }
+    if measures("snapshot") {
+        rows.extend(snapshot::rows(&program));
     }
     if measures("peers") {
         rows.extend(peers::rows(&program));

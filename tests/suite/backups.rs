@@ -1,11 +1,13 @@
 //! The state directory as a backup, and snapshots of services, as an operator has them.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Seen, until};
+use crate::errors_of_state::Small;
+use crate::harness::{Place, Seen, program, until};
 use crate::processes;
 
 /// Everything in the tables of a database, as text.
@@ -121,6 +123,71 @@ fn what_cannot_be_restored_is_refused_with_its_reason() {
     place.ends(2, &["backup", "--seal", "--no-input"]).says(&["a passphrase is needed"]);
 }
 
+#[test]
+fn a_drill_that_is_interrupted_or_killed_leaves_no_key_behind() {
+    let place = Place::new();
+    put_services(&place);
+    fs::write(place.at("passphrase"), "correct horse\n").unwrap();
+    fs::create_dir(place.at("temporary")).unwrap();
+    let [file, sealed, temporary] = ["passphrase", "sealed.age", "temporary"].map(|name| place.at(name));
+    place.ends(0, &["backup", "-o", &sealed, "--seal", "--passphrase-file", &file]);
+    let words = ["restore", sealed.as_str(), "--check", "--passphrase-file", file.as_str()];
+    let left = || fs::read_dir(&temporary).unwrap().count();
+    let drill = || place.start_with(&words, &[("TMPDIR", &temporary)]);
+    // The seal takes a second to open, and where it is unpacked is made before.
+    let begun = || {
+        let started = drill();
+        until("it has begun", || (left() > 0).then_some(()));
+        started
+    };
+    let interrupted = begun();
+    processes::signal(interrupted.pid(), rustix::process::Signal::INT);
+    let seen = interrupted.end();
+    assert_eq!((seen.code, left()), (Some(130), 0), "{seen}");
+    seen.says(&["nothing is left of it"]);
+    begun().kill();
+    assert_eq!(left(), 1, "nobody could take it away");
+    let seen = drill().end();
+    assert_eq!((seen.code, left()), (Some(0), 0), "{seen}");
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_snapshot_and_no_half_restore() {
+    let place = Place::new();
+    let small = Small::at(place.path().join("small"), c"size=2m");
+    fs::create_dir(place.at("data")).unwrap();
+    let mut chance = fs::File::open("/dev/urandom").unwrap().take(4 << 20);
+    std::io::copy(&mut chance, &mut fs::File::create(place.at("data/file")).unwrap()).unwrap();
+    fs::create_dir(place.at("small/data")).unwrap();
+    fs::write(place.at("small/data/mine"), "stays").unwrap();
+    let script = place.script(
+        "a.lua",
+        r#"
+if args[2] == "take" then
+    files.snapshot { path = args[1] .. "/data", to = args[1] .. "/" .. args[3], service = "web" }
+else
+    files.restore { from = args[1] .. "/whole.tar.zst", path = args[1] .. "/small/data", service = "web" }
+end
+"#,
+    );
+    let root = place.path().canonicalize().unwrap();
+    let run = |code: i32, words: &[&str]| {
+        place.ends(code, &[&[script.as_str(), root.to_str().unwrap()], words, &["--allow", "files"]].concat())
+    };
+    run(0, &["take", "whole.tar.zst"]);
+    for words in [&["take", "small/half.tar.zst"][..], &["restore"]] {
+        run(1, words).says(&["MC-F002", "No space left on device", "hint: free some space"]);
+        let left: Vec<_> =
+            fs::read_dir(place.at("small")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["data"]);
+        assert_eq!(place.read("small/data/mine"), "stays");
+    }
+    small.grow("size=64m");
+    run(0, &["take", "small/whole.tar.zst"]);
+    run(0, &["restore"]);
+    assert_eq!(fs::read(place.at("small/data/file")).unwrap(), fs::read(place.at("data/file")).unwrap());
+}
+
 const SNAPSHOT: &str = r#"
 local snapshot = require("@std/snapshot")
 local place = params.place
@@ -203,4 +270,67 @@ snapshot.restore { service = "web", to = params.place .. "/kept" }
         .ends(1, &[&script, "--allow", "files", "--allow", "registry", "--set", &set])
         .says(&["MC-F001", "belongs to the service `db`"]);
     assert_eq!(place.read("data/a.txt"), "one");
+}
+
+#[test]
+fn a_sealed_snapshot_is_taken_and_listed_without_its_key_and_comes_back_with_it() {
+    let place = Place::new();
+    let root = place.path().canonicalize().unwrap();
+    let pair = |name: &str| {
+        let made = program("age-keygen")
+            .args(["-o", &place.at(name)])
+            .output()
+            .expect("tests/install.sh installs age");
+        assert!(made.status.success());
+        let text = place.read(name);
+        text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
+    };
+    let (seal, _) = (pair("key"), pair("another"));
+    let secret =
+        |name: &str| format!("[secrets.\"{name}\"]\nfile = \"{}\"\nto = [\"snapshot\"]\n", place.at(name));
+    place.configure(&format!("[drivers]\ncontainers = \"process\"\n{}{}", secret("key"), secret("another")));
+    fs::create_dir_all(place.at("data")).unwrap();
+    fs::write(place.at("data/a.txt"), "one").unwrap();
+    let run = |code: i32, text: &str| {
+        let before = "local snapshot = require(\"@std/snapshot\")\nlocal place, seal = args[1], args[2]\nlocal kept = place .. \"/kept\"\n";
+        let script = place.script("sealed.lua", &format!("{before}{text}"));
+        place.ends(
+            code,
+            &[
+                &script,
+                root.to_str().unwrap(),
+                &seal,
+                "--allow",
+                "files",
+                "--allow",
+                "registry",
+                "--allow",
+                "secrets",
+            ],
+        )
+    };
+    run(
+        0,
+        "for _ = 1, 2 do\n    snapshot.take { service = \"web\", volume = place .. \"/data\", to = kept, mode = \"live\", seal = seal, keep = 1 }\nend\n",
+    );
+    let listed = run(
+        0,
+        "for _, one in snapshot.list { service = \"web\", to = kept } do print(one.path, one.sealed) end\n",
+    )
+    .stdout;
+    let [file] = listed.lines().collect::<Vec<_>>()[..] else { panic!("one is kept: {listed}") };
+    let file = file.strip_suffix("\ttrue").unwrap_or_else(|| panic!("it is sealed: {file}"));
+    assert!(file.ends_with(".tar.zst.age"), "{file}");
+    let opened = "age -d -i \"$1\" \"$2\" | zstd -dc | tar -xO a.txt";
+    let opened = program("sh").args(["-c", opened, "sh", &place.at("key"), file]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&opened.stdout), "one", "{}", String::from_utf8_lossy(&opened.stderr));
+    let with = |key: &str| format!("snapshot.restore {{ service = \"web\", to = kept{key} }}\n");
+    fs::write(place.at("data/a.txt"), "two").unwrap();
+    run(1, &with("")).says(&["MC-F004", "is sealed, and there is no key to open it", "hint: give it"]);
+    run(1, &with(", key = secrets.get(\"another\")")).says(&["MC-F004", "the key does not open"]);
+    assert_eq!(place.read("data/a.txt"), "two");
+    run(0, &with(", key = secrets.get(\"key\")"));
+    assert_eq!(place.read("data/a.txt"), "one");
+    run(1, "files.snapshot { path = place .. \"/data\", to = place .. \"/x.tar.zst.age\", service = \"web\", seal = \"age1no\" }\n")
+        .says(&["MC-A001", "is no public key of age", "age-keygen"]);
 }

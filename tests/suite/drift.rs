@@ -146,6 +146,22 @@ fn what_cannot_be_compared_is_unknown_and_says_why() {
 }
 
 #[test]
+fn what_cannot_be_compared_hides_nothing_that_differs() {
+    let place = Place::new();
+    // The first of both is somebody else's, and the second is not as it is recorded.
+    let text = "local web = { name = \"web\", exec = { \"/bin/sleep\", \"600\" }, env = { A = \"1\" } }\n\
+                containers.ensure(web)\nweb.env.A = \"2\"\n\
+                local other = { name = \"other\", exec = { \"/bin/sleep\", \"600\" } }\n\
+                registry.put { service = \"web\", spec = { containers = { other, web } } }\n";
+    let script = place.script("partly.lua", text);
+    let grants = ["--allow", "containers:write:web", "--allow", "registry:write:web", "--allow", "exec"];
+    place.ends(0, &[&[script.as_str()][..], &grants].concat());
+    let standing = is(&place, 3, "drifted", "web: env.A");
+    assert!(standing["reasons"].to_string().contains("MC-P001"), "{standing}");
+    assert_eq!(standing["differences"][0]["object"], "web", "{standing}");
+}
+
+#[test]
 fn a_daemon_changes_nothing_of_what_is_seen() {
     let place = Place::new();
     deploy(&place, &[]);

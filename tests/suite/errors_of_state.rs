@@ -1,6 +1,8 @@
 //! What happens when the state directory is not as it should be: a coded error, and nothing that was recorded is lost.
 
+use std::ffi::CStr;
 use std::fs;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 
@@ -77,42 +79,59 @@ fn a_node_without_a_free_port() {
     shows!("no_port", place, &[&script, "--allow", "*"]);
 }
 
-/// A file system of one megabyte that is gone with the test.
-pub(crate) struct Small<'a>(&'a Place);
+/// A small file system that is gone with the test.
+pub(crate) struct Small(PathBuf);
 
-impl<'a> Small<'a> {
-    pub(crate) fn mount(place: &'a Place) -> Self {
-        fs::create_dir(place.state()).unwrap();
+impl Small {
+    /// One megabyte in the place of a state directory.
+    pub(crate) fn mount(place: &Place) -> Self {
+        Self::at(place.state(), c"size=1m")
+    }
+
+    pub(crate) fn at(folder: PathBuf, size: &CStr) -> Self {
+        fs::create_dir_all(&folder).unwrap();
         let flags = rustix::mount::MountFlags::empty();
-        let mounted = rustix::mount::mount("mcrun-test", place.state(), "tmpfs", flags, Some(c"size=1m"));
+        let mounted = rustix::mount::mount("mcrun-test", &folder, "tmpfs", flags, Some(size));
         mounted.expect("this test mounts a small file system: run it as root");
-        Self(place)
+        Self(folder)
+    }
+
+    /// Takes all the room that there is.
+    pub(crate) fn fill(&self) {
+        let mut junk = fs::File::create(self.0.join("junk")).unwrap();
+        std::io::copy(&mut std::io::repeat(0), &mut junk).expect_err("the file system is full");
+    }
+
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.0.join("junk")).unwrap();
+    }
+
+    pub(crate) fn grow(&self, size: &str) {
+        rustix::mount::mount_remount(&self.0, rustix::mount::MountFlags::empty(), size).unwrap();
     }
 }
 
-impl Drop for Small<'_> {
+impl Drop for Small {
     fn drop(&mut self) {
         // A failed test must not fail again here; the file system goes with its last user.
-        let _ = rustix::mount::unmount(self.0.state(), rustix::mount::UnmountFlags::DETACH);
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
 #[test]
 fn a_disk_that_is_full_at_the_start() {
     let place = Place::new();
-    let _small = Small::mount(&place);
-    let mut junk = fs::File::create(place.state().join("junk")).unwrap();
-    std::io::copy(&mut std::io::repeat(0), &mut junk).expect_err("the file system is full");
+    let small = Small::mount(&place);
+    small.fill();
     shows!("disk_full_at_start", place, &["runs"]);
-    drop(junk);
-    fs::remove_file(place.state().join("junk")).unwrap();
+    small.make_room();
     place.ends(0, &["runs"]);
 }
 
 #[test]
 fn a_full_disk_stops_the_run_and_loses_nothing() {
     let place = Place::new();
-    let _small = Small::mount(&place);
+    let small = Small::mount(&place);
     let script = place.script(
         "a.lua",
         "local text = string.rep(\"x\", 40000)\n\
@@ -131,9 +150,7 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
 
     let written = fs::read_dir(&out).unwrap().count();
     assert!((1..60).contains(&written), "{written} files");
-    let options = "size=64m".to_owned();
-    let flags = rustix::mount::MountFlags::empty();
-    rustix::mount::mount_remount(place.state(), flags, options.as_str()).unwrap();
+    small.grow("size=64m");
     let run = place.newest();
     assert_eq!(run["resumable"], true, "{run:#}");
     place.ends(0, &["resume", run["id"].as_str().unwrap()]);

@@ -38,6 +38,7 @@ mod malformed_texts;
 mod metacircular;
 mod monitors;
 mod names;
+mod on_docker;
 mod on_podman;
 mod operate;
 mod other_authorities;
@@ -67,6 +68,7 @@ mod undo;
 mod undo_containers;
 mod undo_trees;
 mod waiting;
+mod watched;
 
 /// Every file here is a module of this binary: a forgotten one would be a test that never runs.
 #[test]

@@ -5,6 +5,7 @@
 mod deployed;
 pub(crate) mod engine;
 mod incident;
+mod mishaps;
 mod network;
 pub(crate) mod platform;
 mod record;

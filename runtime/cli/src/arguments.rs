@@ -486,7 +486,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Compare what is recorded of services with what runs.
+    /// Compare what is recorded of services with what runs. Exits with 1 when a container engine does not answer, or has lost
+    /// what is recorded.
     Status {
         /// One service; all of them unless given.
         service: Option<String>,

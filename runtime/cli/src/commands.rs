@@ -52,6 +52,7 @@ mod test;
 mod top;
 mod transfer;
 mod undo;
+mod ways;
 
 use effect::Result;
 use effect::policy::Grants;

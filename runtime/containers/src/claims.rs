@@ -114,6 +114,10 @@ impl Driver for Claimed {
         self.marked(self.driver.list().await?).await
     }
 
+    async fn glance(&self) -> Result<Vec<Observed>> {
+        self.marked(self.driver.glance().await?).await
+    }
+
     async fn unsaid(&self, name: &str) -> Result<Vec<String>> {
         self.driver.unsaid(name).await
     }

@@ -72,6 +72,7 @@ impl Dialect for Moby {
     const INTERFACE: Interface = Interface { name: "docker", prefix: "/v1.40" };
     const FEATURES: &'static [Feature] = FEATURES;
     const CHANGES_STOPPED: bool = true;
+    const LISTS_STARTS: bool = false;
 
     fn check(spec: &Spec) -> Result<()> {
         if spec.name.len() < 2 {

@@ -63,6 +63,12 @@ pub trait Driver: Send + Sync {
     /// All live objects, foreign ones included.
     async fn list(&self) -> Result<Vec<Observed>>;
 
+    /// The same for whoever looks again and again: of what has neither started nor ended since the last glance, the answer may
+    /// be that of then. A limit that was changed meanwhile is not seen.
+    async fn glance(&self) -> Result<Vec<Observed>> {
+        self.list().await
+    }
+
     /// What the container called `name` has that no spec can say, in the words of the driver; never a value.
     async fn unsaid(&self, _name: &str) -> Result<Vec<String>> {
         Ok(Vec::new())

@@ -5,6 +5,7 @@ mod attach;
 pub(crate) mod client;
 mod exec;
 mod frames;
+mod glance;
 mod images;
 pub(crate) mod read;
 pub(crate) mod terms;
@@ -19,14 +20,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use effect::{Code, Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::client::{CALL_TIMEOUT, Call, Client, Interface, Locate};
+use self::client::{CALL_TIMEOUT, Call, Client, Interface, Locate, refused};
 use self::frames::{Frames, Lines};
+use self::glance::Listed;
 use self::read::{Inspected, InspectedImage};
 use self::terms::{reader, spec_hash, stop_seconds};
 use crate::attach::{Attach, Attached};
@@ -55,6 +56,8 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     const FEATURES: &'static [Feature];
     /// Whether the limits of a container that does not run can be changed.
     const CHANGES_STOPPED: bool;
+    /// Whether the list of containers says exactly when each was started.
+    const LISTS_STARTS: bool;
 
     /// Refuses what the engine would refuse only later.
     fn check(_spec: &Spec) -> Result<()> {
@@ -96,6 +99,7 @@ pub(crate) trait Dialect: Send + Sync + 'static {
 pub struct Engine<D> {
     client: Arc<Client>,
     images: images::Known,
+    glimpses: glance::Glimpses,
     dialect: std::marker::PhantomData<D>,
 }
 
@@ -105,6 +109,7 @@ impl<D: Dialect> Engine<D> {
         Self {
             client: Arc::new(Client::new(D::INTERFACE, locator)),
             images: images::Known::new(),
+            glimpses: glance::Glimpses::default(),
             dialect: std::marker::PhantomData,
         }
     }
@@ -113,6 +118,24 @@ impl<D: Dialect> Engine<D> {
     #[must_use]
     pub fn is_plausible(&self) -> bool {
         self.client.locator().is_plausible()
+    }
+
+    /// These containers in whole, without those that are gone meanwhile.
+    async fn shown(&self, mut ids: impl Iterator<Item = String>) -> Result<Vec<Observed>> {
+        let mut tasks = JoinSet::new();
+        let mut found = Vec::new();
+        loop {
+            while tasks.len() < INSPECTIONS_AT_ONCE
+                && let Some(id) = ids.next()
+            {
+                let client = Arc::clone(&self.client);
+                tasks.spawn(async move { inspect::<Inspected>(&client, &id).await });
+            }
+            let Some(joined) = tasks.join_next().await else { return Ok(found) };
+            let inspected = joined
+                .map_err(|cause| Error::new(Code::Internal, "an inspection ended badly").because(cause))??;
+            found.extend(inspected.map(|inspected| inspected.observed(D::INTERFACE.name)));
+        }
     }
 
     async fn inspect_raw(&self, name: &str) -> Result<Option<Inspected>> {
@@ -181,8 +204,7 @@ impl<D: Dialect> Engine<D> {
         if reason.contains("exec") && is_missing {
             return Error::new(Code::ProgramMissing, format!("`{name}` has no such program")).because(reason);
         }
-        Error::new(Code::EngineFailed, format!("{} refused to start `{name}`", D::INTERFACE.name))
-            .because(reason)
+        refused(format!("{} refused to start `{name}`", D::INTERFACE.name), reason)
     }
 
     async fn log_frames(&self, name: &str, query: &LogQuery, follow: bool) -> Result<Frames> {
@@ -213,11 +235,7 @@ impl<D: Dialect> Engine<D> {
                 .because(reason)
                 .hint("`images.ensure` pulls or loads it; `mcrun images` lists what is here");
         }
-        let error = Error::new(
-            Code::EngineFailed,
-            format!("{} refused to create `{}`", D::INTERFACE.name, spec.name),
-        )
-        .because(reason);
+        let error = refused(format!("{} refused to create `{}`", D::INTERFACE.name, spec.name), reason);
         if reason.contains("already in use") && D::INTERFACE.name == "podman" {
             return error.hint("its storage outlived a lost engine database: `mcrun recover` takes it away");
         }
@@ -278,24 +296,17 @@ impl<D: Dialect> Driver for Engine<D> {
     }
 
     async fn list(&self) -> Result<Vec<Observed>> {
-        let mut pending = listed(&self.client, "").await?.into_iter();
-        let mut tasks = JoinSet::new();
-        let mut found = Vec::new();
-        loop {
-            while tasks.len() < INSPECTIONS_AT_ONCE
-                && let Some(next) = pending.next()
-            {
-                let client = Arc::clone(&self.client);
-                tasks.spawn(async move { inspect::<Inspected>(&client, &next.id).await });
-            }
-            let Some(joined) = tasks.join_next().await else { break };
-            let inspected = joined
-                .map_err(|cause| Error::new(Code::Internal, "an inspection ended badly").because(cause))??;
-            // One that was removed in between is no longer there to be listed.
-            found.extend(inspected.map(|inspected| inspected.observed(self.name())));
-        }
+        let listed = listed(&self.client, "").await?;
+        let mut found = self.shown(listed.into_iter().map(|container| container.id)).await?;
         found.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(found)
+    }
+
+    async fn glance(&self) -> Result<Vec<Observed>> {
+        let listed = listed(&self.client, "").await?;
+        let changed = self.glimpses.changed(&listed, D::LISTS_STARTS);
+        let shown = self.shown(changed.into_iter()).await?;
+        Ok(self.glimpses.after(listed, shown, D::LISTS_STARTS))
     }
 
     async fn create(&self, spec: &Spec, image: Option<&ImageDefaults>, secrets: &Secrets) -> Result<()> {
@@ -446,13 +457,6 @@ impl<D: Dialect> Driver for Engine<D> {
         let answer = self.client.call(&Call::get("/_ping")).await?.accept("answer", &[])?;
         Ok(answer.version.unwrap_or_default())
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    #[serde(deserialize_with = "read::identifier")]
-    id: String,
 }
 
 async fn listed(client: &Client, filters: &str) -> Result<Vec<Listed>> {

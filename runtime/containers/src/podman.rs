@@ -85,6 +85,7 @@ impl Dialect for Libpod {
     const INTERFACE: Interface = Interface { name: "podman", prefix: "/v4.0.0/libpod" };
     const FEATURES: &'static [Feature] = FEATURES;
     const CHANGES_STOPPED: bool = false;
+    const LISTS_STARTS: bool = true;
 
     fn trusted_authorities() -> PathBuf {
         let of_user = || {

@@ -16,6 +16,8 @@ mod facts;
 mod fields;
 #[path = "conformance/hand.rs"]
 mod hand;
+#[path = "conformance/image.rs"]
+mod image;
 #[path = "conformance/podman.rs"]
 mod podman;
 #[path = "conformance/process.rs"]
@@ -58,6 +60,7 @@ macro_rules! conformance {
 conformance! {
     every kind of program {
     facts::a_second_ensure_changes_nothing
+    facts::a_glance_sees_what_has_started_and_ended
     facts::a_stopped_container_is_started_again
     facts::repeated_calls_succeed
     facts::a_replacement_cut_off_anywhere_is_completed
@@ -91,6 +94,7 @@ conformance! {
     }
     every engine {
     hand::a_container_typed_like_its_spec_is_right
+    hand::a_container_of_somebody_else_is_described_as_it_runs
     hand::typed_programs_and_environments_are_repaired
     hand::typed_mounts_networks_and_ports_are_repaired
     hand::typed_limits_and_privileges_are_repaired

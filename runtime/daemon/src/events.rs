@@ -30,14 +30,39 @@ pub const KNOWN: &[Known] = &[
         fields: &["id", "hostnames", "expires"],
     },
     Known {
+        name: "clock.jumped",
+        meaning: "the clock of the machine was set, forward or back, by more than `clock_beyond`",
+        fields: &["by_ms"],
+    },
+    Known {
+        name: "clock.right",
+        meaning: "a clock that was skewed is kept right again",
+        fields: &["synchronised", "error_ms"],
+    },
+    Known {
+        name: "clock.skewed",
+        meaning: "the clock of the machine is kept right no longer, or may be wrong by more than `clock_beyond`",
+        fields: &["synchronised", "error_ms"],
+    },
+    Known {
         name: "container.exited",
         meaning: "a container of a deployed service runs no longer, and no run stopped it",
         fields: &["name", "service", "exit_code"],
     },
     Known {
+        name: "container.flapping",
+        meaning: "a container of a deployed service was started again three times within ten minutes, or more often",
+        fields: &["name", "service", "restarts"],
+    },
+    Known {
         name: "container.restarted",
         meaning: "a container of a deployed service was started again by its engine",
         fields: &["name", "service", "restarts"],
+    },
+    Known {
+        name: "container.settled",
+        meaning: "a container that flapped was not started again for ten minutes, or was replaced",
+        fields: &["name", "service"],
     },
     Known {
         name: "disk.filling",
@@ -62,13 +87,38 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         name: "engine.lost",
-        meaning: "the container engine does not answer, or has next to none of the containers that are recorded",
+        meaning: "the container engine answers and has next to none of the containers that are recorded",
         fields: &["driver", "message", "recorded", "found"],
+    },
+    Known {
+        name: "engine.silent",
+        meaning: "the container engine does not answer in time, or what it says cannot be understood",
+        fields: &["driver", "code", "message"],
     },
     Known {
         name: "playbook.broken",
         meaning: "a playbook's file was changed and cannot be loaded",
         fields: &["file", "playbook", "code", "message"],
+    },
+    Known {
+        name: "resolver.back",
+        meaning: "a server of names that was silent answers again",
+        fields: &["server"],
+    },
+    Known {
+        name: "resolver.silent",
+        meaning: "the name server of this machine, or one that it asks for other names, does not answer",
+        fields: &["server", "message"],
+    },
+    Known {
+        name: "route.broken",
+        meaning: "requests to a route do not arrive; `hop` says how far they come",
+        fields: &["route", "service", "hop", "message"],
+    },
+    Known {
+        name: "route.mended",
+        meaning: "requests to a route that was broken arrive again",
+        fields: &["route", "service"],
     },
     Known {
         name: "run.failed",

@@ -1,17 +1,20 @@
-//! Owns what is watched and told of as events: containers of deployed services, their health, the engine, and whether each
-//! service still is what the registry says. Told is what changes: how everything stood is kept in records, in one commit
-//! with the events, so that neither a restart nor a kill repeats or loses one.
+//! Owns what is watched and told of as events: containers of deployed services, their health, the engine, the clock, whether
+//! each service still is what the registry says, and whether it can be reached. Told is what changes: how everything stood is
+//! kept in records, in one commit with the events, so that neither a restart nor a kill repeats or loses one.
 //!
 //! Only one look of each kind is under way, each within a time: an engine that is slow has them come later, never pile up.
 
+pub mod clock;
 mod containers;
 mod disks;
 mod drift;
-mod engine;
+pub mod engine;
+mod flapping;
 mod health;
 mod memory;
 pub mod runs;
 pub mod standing;
+mod ways;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ use async_trait::async_trait;
 use effect::units::Span;
 use effect::{Code, Error, Result};
 use journal::Journal;
+use routes::driver::Standing;
+use routes::hops::Hop;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -40,13 +45,24 @@ pub struct Settings {
     pub drift_every: Span,
     /// The share of a disk in use, in per cent, beyond which it fills.
     pub disk_beyond: u8,
+    /// By how much the clock may be wrong, or be set, before that is told.
+    pub clock_beyond: Span,
+    /// How long an engine may take to say what it has.
+    pub patience: Span,
     /// What is not watched.
     pub off: Vec<Monitor>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { every: Span::seconds(5), drift_every: Span::seconds(600), disk_beyond: 90, off: Vec::new() }
+        Self {
+            every: Span::seconds(5),
+            drift_every: Span::seconds(600),
+            disk_beyond: 90,
+            clock_beyond: Span::seconds(5),
+            patience: Span::seconds(30),
+            off: Vec::new(),
+        }
     }
 }
 
@@ -57,8 +73,10 @@ impl Settings {
     /// `MC-U002`.
     pub fn check(&self) -> Result<()> {
         let shortest = Duration::from_millis(100);
-        if self.every.0 < shortest || self.drift_every.0 < shortest {
-            return Err(Error::new(Code::Config, "[monitors] every and drift_every are at least 100ms")
+        let spans = [self.every, self.drift_every, self.clock_beyond, self.patience];
+        if spans.iter().any(|span| span.0 < shortest) {
+            let message = "[monitors] every, drift_every, clock_beyond and patience are at least 100ms";
+            return Err(Error::new(Code::Config, message)
                 .hint("`off = [\"containers\"]` leaves out what is not to be watched"));
         }
         if self.disk_beyond > 99 {
@@ -82,6 +100,8 @@ impl Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Monitor {
+    /// The clock of this machine.
+    Clock,
     /// Containers that exit or restart.
     Containers,
     /// Disks that fill.
@@ -92,6 +112,10 @@ pub enum Monitor {
     Engine,
     /// Services that do not answer.
     Health,
+    /// Servers of names that do not answer.
+    Resolvers,
+    /// Routes that lead nowhere.
+    Routes,
     /// Runs that fail.
     Runs,
 }
@@ -109,6 +133,15 @@ pub struct Difference {
     pub fields: Vec<String>,
 }
 
+/// What a comparison has found.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// In what the service differs.
+    pub differences: Vec<Difference>,
+    /// Why a part of it could not be compared.
+    pub refused: Option<Error>,
+}
+
 /// What judges services: the command line's side fills it in.
 #[async_trait(?Send)]
 pub trait Judge {
@@ -123,11 +156,29 @@ pub trait Judge {
         patience: Duration,
     ) -> Result<(), String>;
 
+    /// The routes of this machine.
+    ///
+    /// # Errors
+    /// Where the proxy does not say.
+    async fn routes(&self) -> Result<Vec<Standing>>;
+
+    /// The ways of these routes, hop by hop.
+    ///
+    /// # Errors
+    /// Where they cannot be tried at all.
+    async fn ways(&self, routes: &[Standing]) -> Result<Vec<Vec<Hop>>>;
+
+    /// The servers of names on which clients of this machine depend, and why one does not answer.
+    ///
+    /// # Errors
+    /// Where they cannot be asked at all.
+    async fn servers(&self) -> Result<Vec<(String, Option<String>)>>;
+
     /// How a service differs from what the registry says, by the comparison that a plan makes.
     ///
     /// # Errors
-    /// Where it cannot be compared.
-    async fn differences(&self, service: &str) -> Result<Vec<Difference>>;
+    /// Where nothing of it can be compared.
+    async fn compare(&self, service: &str) -> Result<Compared>;
 }
 
 /// What monitors work with.
@@ -152,7 +203,8 @@ pub struct Parts<'a> {
 pub async fn watch(parts: Parts<'_>, settings: &dyn Fn() -> Settings, shutdown: watch::Receiver<bool>) {
     tokio::join!(
         watch_containers(&parts, settings, shutdown.clone()),
-        watch_drift(&parts, settings, shutdown)
+        watch_drift(&parts, settings, shutdown.clone()),
+        watch_ways(&parts, settings, shutdown)
     );
 }
 
@@ -163,12 +215,16 @@ async fn watch_containers(
 ) {
     let mut memory = Memory::new(parts);
     let (mut engine, mut health) = (engine::Watch::default(), health::Watch::default());
-    let mut disks = disks::Watch::default();
+    let (mut disks, mut clock) = (disks::Watch::default(), clock::Watch::default());
+    let mut exits = containers::Watch::default();
     loop {
         let now = settings();
         let begun = Instant::now();
         let looked = async {
-            let seen = containers::Seen::look(parts).await?;
+            if now.watches(Monitor::Clock) {
+                clock.compare(parts, &mut memory, now.clock_beyond.0).await?;
+            }
+            let seen = containers::Seen::look(parts, now.patience.0).await?;
             if now.watches(Monitor::Disks) {
                 disks.compare(parts, &mut memory, (now.every.0, now.disk_beyond)).await?;
             }
@@ -176,7 +232,7 @@ async fn watch_containers(
                 engine.compare(parts, &mut memory, &seen).await?;
             }
             if now.watches(Monitor::Containers) {
-                containers::compare(parts, &mut memory, &seen).await?;
+                exits.compare(parts, &mut memory, &seen).await?;
             }
             if now.watches(Monitor::Health) {
                 health.compare(parts, &mut memory, &seen).await?;
@@ -214,6 +270,37 @@ async fn watch_drift(
             tracing::warn!(%error, "services cannot be compared");
         }
         parts.metrics.looked("drift", begun.elapsed());
+    }
+}
+
+async fn watch_ways(parts: &Parts<'_>, settings: &dyn Fn() -> Settings, mut shutdown: watch::Receiver<bool>) {
+    let mut memory = Memory::new(parts);
+    let mut watch = ways::Watch::default();
+    loop {
+        let now = settings();
+        // What has just come up is not reached at once.
+        if is_over(&mut shutdown, jittered(watch.pause(now.every.0), (parts.chance)())).await {
+            return;
+        }
+        let begun = Instant::now();
+        let looked = async {
+            if now.watches(Monitor::Routes) {
+                watch.routes(parts, &mut memory).await?;
+            }
+            if now.watches(Monitor::Resolvers) {
+                watch.resolvers(parts, &mut memory).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        // Hops that answer nothing take their time: the end does not wait for them.
+        let looked = tokio::select! {
+            looked = looked => looked,
+            _ = shutdown.wait_for(|is_over| *is_over) => return,
+        };
+        if let Err(error) = looked {
+            tracing::warn!(%error, "routes and servers of names cannot be looked at");
+        }
+        parts.metrics.looked("ways", begun.elapsed());
     }
 }
 

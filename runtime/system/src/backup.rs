@@ -2,6 +2,7 @@
 //! them, and how it is put in place again. A backup is taken while everything goes on, and is whole all the same: the database
 //! is copied as of one moment, and every other file is written whole or not at all.
 
+mod aside;
 mod effect;
 mod list;
 mod manifest;
@@ -25,6 +26,7 @@ pub use list::Backups;
 pub use manifest::{Kept, Manifest};
 pub use pack::{Taken, Taking, default_name, take};
 pub use restore::{Found, Restored, check, restore};
+pub(crate) use seal::Sink;
 pub use seal::{Ask, is_sealed};
 
 /// Registers `registry.backup` and `registry.backups`.

@@ -66,30 +66,35 @@ pub(super) fn reference(image: &str) -> String {
     format!("{REGISTRY}/{image}")
 }
 
-/// Builds all twelve.
-pub(super) fn build(engine: &Engine, context: &Path) {
+/// The image that all others are made of: what it does is said by its environment.
+pub(super) const BASE: &str = "localhost/standin:v1";
+
+/// Builds that one.
+pub(super) fn build_base(engine: &Engine, context: &Path) {
     let root = context.join("root");
     fs::create_dir_all(root.join("bin")).expect("the place is writable");
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
     fs::write(root.join("entry"), ENTRY).expect("the place is writable");
-    let build = |tag: &str, recipe: &str| {
-        fs::write(context.join("Containerfile"), recipe).expect("the place is writable");
-        engine.podman(&["build", "--quiet", "--tag", tag, context.to_str().expect("a plain name")]);
-    };
-    build(
-        "localhost/standin:v1",
-        "FROM scratch\nCOPY root/ /\nENTRYPOINT [\"/bin/busybox\", \"sh\", \"/entry\"]\n",
-    );
+    let recipe = "FROM scratch\nCOPY root/ /\nENTRYPOINT [\"/bin/busybox\", \"sh\", \"/entry\"]\n";
+    build_one(engine, context, BASE, recipe);
+}
+
+fn build_one(engine: &Engine, context: &Path, tag: &str, recipe: &str) {
+    fs::write(context.join("Containerfile"), recipe).expect("the place is writable");
+    engine.podman(&["build", "--quiet", "--tag", tag, context.to_str().expect("a plain name")]);
+}
+
+/// Builds all twelve.
+pub(super) fn build(engine: &Engine, context: &Path) {
+    build_base(engine, context);
     for Behaviour { image, ports, folder, is_writer } in BEHAVIOURS {
         let name = image.split(':').next().unwrap_or_default();
         let writes = if is_writer { "1" } else { "" };
-        build(
-            &reference(image),
-            &format!(
-                "FROM localhost/standin:v1\nENV STANDIN={name} STANDIN_PORTS=\"{ports}\" \
-                 STANDIN_DATA=/srv/{folder} STANDIN_WRITES=\"{writes}\"\n"
-            ),
+        let recipe = format!(
+            "FROM {BASE}\nENV STANDIN={name} STANDIN_PORTS=\"{ports}\" STANDIN_DATA=/srv/{folder} \
+             STANDIN_WRITES=\"{writes}\"\n"
         );
+        build_one(engine, context, &reference(image), &recipe);
     }
     assert!(CONTAINERS.iter().all(|container| BEHAVIOURS.iter().any(|of| of.image == container.image)));
 }

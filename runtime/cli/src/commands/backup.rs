@@ -2,6 +2,8 @@
 //! the matter of `system::backup`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use effect::units::Size;
 use effect::{Code, Error, Result};
@@ -14,6 +16,7 @@ use crate::app::{App, state_folder};
 use crate::arguments::Global;
 use crate::arguments::certs::Passphrase;
 use crate::config::Config;
+use crate::execute::ear::Signals;
 use crate::exit::Exit;
 use crate::{passphrase, render};
 
@@ -75,20 +78,38 @@ pub(super) struct Restoring {
 
 pub(super) async fn restore(global: &Global, wish: Restoring) -> Result<Exit> {
     let state = state_folder(global)?;
-    let (asks, file) = (global.clone(), wish.file.clone());
-    let (given, only_check, place) = (wish.passphrase.clone(), wish.only_check, state.clone());
+    // Before signals are heard: at the terminal a question ends with Ctrl-C.
+    let mut given = match backup::is_sealed(&wish.file) {
+        Ok(true) => passphrase::given(global, &wish.passphrase, "passphrase of the backup")?,
+        _ => None,
+    };
+    let (file, only_check, place) = (wish.file.clone(), wish.only_check, state.clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stops = Arc::clone(&stop);
+    let mut signals = Signals::open().ok();
     // Sums, decompression and the look through the database take a while, and nothing else goes on here.
-    let work = tokio::task::spawn_blocking(move || {
-        let mut ask = || passphrase::given(&asks, &given, "passphrase of the backup");
+    let mut work = tokio::task::spawn_blocking(move || {
+        let mut ask = || Ok(given.take());
         if only_check {
-            backup::check(&file, &mut ask).map(|found| (found, 0))
+            backup::check(&file, &mut ask, &stops).map(|found| (found, 0))
         } else {
-            backup::restore(&file, &mut ask, &place).map(|restored| (restored.found, restored.rested))
+            backup::restore(&file, &mut ask, &place, &stops).map(|restored| (restored.found, restored.rested))
         }
     });
-    let ended =
-        work.await.map_err(|error| Error::new(Code::Internal, "a restore ended early").because(error));
-    let (found, rested) = ended??;
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        () = next(&mut signals) => {
+            stop.store(true, Ordering::Relaxed);
+            // What was unpacked holds every key of the node, and is taken away first.
+            work.await
+        }
+    };
+    let ended = ended.map_err(|error| Error::new(Code::Internal, "a restore ended early").because(error))?;
+    if ended.is_err() && stop.load(Ordering::Relaxed) {
+        render::note("interrupted: nothing was put in place, and nothing is left of it");
+        return Ok(Exit::Interrupted);
+    }
+    let (found, rested) = ended?;
     if wish.json {
         let mut shown = as_json(&found);
         if !only_check {
@@ -120,6 +141,13 @@ pub(super) async fn restore(global: &Global, wish: Restoring) -> Result<Exit> {
         ));
     }
     Ok(Exit::Done)
+}
+
+async fn next(signals: &mut Option<Signals>) {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn tell(file: &Path, found: &Found) {

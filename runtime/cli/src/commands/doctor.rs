@@ -2,6 +2,7 @@
 //! What a driver can do in detail is for `-v` and `--json`.
 
 mod certificates;
+mod clock;
 mod names;
 mod routes;
 
@@ -51,7 +52,7 @@ impl Check {
 }
 
 pub(super) async fn doctor(global: &Global, as_json: bool) -> Result<Exit> {
-    let mut checks = vec![configuration(global), secrets(global), sandbox()];
+    let mut checks = vec![configuration(global), secrets(global), sandbox(), clock::check()];
     match App::open(global) {
         Ok(app) => {
             checks.push(Check::good("state directory", app.state.display().to_string()));

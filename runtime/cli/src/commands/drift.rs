@@ -1,15 +1,13 @@
 //! Owns `drift`: how services stand against what is recorded of them.
 
-use daemon::metrics::Metrics;
-use daemon::monitors::Parts;
 use daemon::monitors::standing::{self, Report, State};
 use effect::{Code, Error, Result};
 
-use super::judge::Judging;
+use super::inspect;
+use super::judge::{Judging, parts};
 use crate::app::App;
 use crate::exit::Exit;
 use crate::render::{self, Table};
-use crate::wiring;
 
 pub(super) async fn drift(app: &App, services: &[String], as_json: bool) -> Result<Exit> {
     for service in services {
@@ -18,16 +16,9 @@ pub(super) async fn drift(app: &App, services: &[String], as_json: bool) -> Resu
                 .hint("`mcrun status` lists the services"));
         }
     }
-    let parts = Parts {
-        journal: &app.journal,
-        node: &app.node,
-        state: &app.state,
-        world: wiring::containers(app),
-        judge: &Judging(app),
-        metrics: Metrics::shared(),
-        chance: wiring::chance,
-    };
-    let report = standing::report(&parts, services).await?;
+    let judge = Judging(app);
+    let parts = parts(app, &judge);
+    let report = standing::report(&parts, app.config.monitors.patience.0, services).await?;
     if as_json {
         render::json(&report);
     } else {
@@ -72,7 +63,8 @@ fn show(report: &Report) {
         table.row([String::new(), String::new(), "orphaned".to_owned(), what]);
     }
     table.print();
-    for driver in &report.unanswered {
-        render::note(format_args!("what it has is not known: {}", render::printable(driver)));
+    if let Some(lost) = &report.lost {
+        inspect::warn_of_lost(lost);
     }
+    inspect::warn_of_unanswered(&report.unanswered);
 }

@@ -1,9 +1,12 @@
 //! Owns `ps` and `status`: what runs, and what should.
 
 use containers::Observed;
+use daemon::monitors::engine::Lost;
+use daemon::monitors::standing;
 use effect::{Code, Error, Result};
 use serde_json::{Value, json};
 
+use super::judge::{self, Judging};
 use crate::app::App;
 use crate::exit::Exit;
 use crate::render::{self, Table};
@@ -54,39 +57,66 @@ pub(super) async fn status(app: &App, service: Option<&str>, as_json: bool) -> R
         return Err(Error::new(Code::ServiceUnknown, format!("there is no service `{service}`"))
             .hint("`mcrun status` lists the services"));
     }
-    let containers = wiring::containers(app).list().await?;
+    let judge = Judging(app);
+    let listing = standing::listing(&judge::parts(app, &judge), app.config.monitors.patience.0).await?;
     let mut services = Vec::new();
     for record in &records {
         let recorded: Value = serde_json::from_str(&record.value).unwrap_or(Value::Null);
-        let own: Vec<&Observed> =
-            containers.iter().filter(|c| c.managed && c.service.as_deref() == Some(&record.name)).collect();
+        let own: Vec<&Observed> = listing
+            .containers
+            .iter()
+            .filter(|c| c.managed && c.service.as_deref() == Some(&record.name))
+            .collect();
         services.push(json!({
             "service": record.name,
             "node": record.node,
             "version": recorded.get("version"),
             "recorded_at": render::rfc3339(record.at),
-            "state": state(&own),
+            "state": state(&own, listing.unanswered.is_empty()),
             "containers": own.iter().map(|container| shown(container)).collect::<Vec<_>>(),
         }));
     }
     if as_json {
         render::json(&services);
-        return Ok(Exit::Done);
+    } else {
+        show(&services);
     }
+    if let Some(lost) = &listing.lost {
+        warn_of_lost(lost);
+    }
+    warn_of_unanswered(&listing.unanswered);
+    let is_whole = listing.unanswered.is_empty() && listing.lost.is_none();
+    Ok(if is_whole { Exit::Done } else { Exit::Failed })
+}
+
+fn show(services: &[Value]) {
     let mut table = Table::new(&["service", "version", "state", "containers", "recorded"]);
-    for service in &services {
+    for service in services {
         let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
         let names = service["containers"].as_array().into_iter().flatten();
         let names: Vec<&str> = names.filter_map(|container| container["name"].as_str()).collect();
         table.row([text("service"), text("version"), text("state"), names.join(" "), text("recorded_at")]);
     }
     table.print();
-    Ok(Exit::Done)
 }
 
-fn state(containers: &[&Observed]) -> &'static str {
+/// Says that an engine has lost what is recorded, and how it is brought back.
+pub(super) fn warn_of_lost(lost: &Lost) {
+    render::note(format_args!("{}", lost.message));
+}
+
+/// Says which drivers did not answer.
+pub(super) fn warn_of_unanswered(unanswered: &[String]) {
+    for driver in unanswered {
+        render::note(format_args!("what it has is not known: {}", render::printable(driver)));
+    }
+}
+
+/// `is_whole` says whether everybody has answered: what is not there then is missing.
+fn state(containers: &[&Observed], is_whole: bool) -> &'static str {
     let up = containers.iter().filter(|container| container.is_up()).count();
     match (up, containers.len()) {
+        (_, 0) if !is_whole => "unknown",
         (_, 0) => "missing",
         (up, all) if up == all => "running",
         (0, _) => "stopped",

@@ -1,30 +1,48 @@
 //! Owns how services are judged, for the daemon's monitors and for `drift` alike: by the plan of a script that ships, and by
-//! probes.
+//! probes of them and of the ways to them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use containers::{Driver, Observed};
-use daemon::monitors::{Difference, Judge};
+use daemon::metrics::Metrics;
+use daemon::monitors::{Compared, Difference, Judge, Parts};
 use effect::plan::Plan;
 use effect::{Action, Mode, Result};
+use routes::driver::Standing;
+use routes::hops::Hop;
 
-use super::{evaluate, services};
+use super::{evaluate, services, ways};
 use crate::app::App;
 use crate::execute::{self, Job};
 use crate::health;
 use crate::render::Silent;
+use crate::wiring;
 
-/// What brings a service back to what the registry says. It is only ever planned.
+/// What brings a service back to what the registry says. It is only ever planned. What cannot be compared hides nothing of
+/// what can be.
 const RESTORE: &str = r#"
 local found = registry.get { service = args[1] }
 local spec: any = found and found.spec
-if type(spec) == "table" then
-    for _, container in spec.containers or {} do
-        containers.ensure(container)
+local refused: any = nil
+local function each(ensure: (any) -> any, all: { any }?)
+    for _, arguments in all or {} do
+        local is_compared, error = pcall(ensure, arguments)
+        if not is_compared and refused == nil then
+            refused = error
+        end
     end
-    require("@std/ingress").restore(spec.ingress)
+end
+if type(spec) == "table" then
+    local ingress = spec.ingress or {}
+    each(containers.ensure, spec.containers)
+    each(certs.ensure, ingress.certs)
+    each(routes.ensure, ingress.routes)
+    each(dns.ensure, ingress.records)
+end
+if refused ~= nil then
+    error(refused, 0)
 end
 "#;
 
@@ -42,10 +60,26 @@ impl Judge for Judging<'_> {
         health::once(driver, container, patience).await
     }
 
-    async fn differences(&self, service: &str) -> Result<Vec<Difference>> {
+    async fn routes(&self) -> Result<Vec<Standing>> {
+        match ways::serves(self.0) {
+            true => super::routes::driver(self.0)?.list().await,
+            false => Ok(Vec::new()),
+        }
+    }
+
+    async fn ways(&self, routes: &[Standing]) -> Result<Vec<Vec<Hop>>> {
+        // A name that this machine cannot look up is its resolver's trouble: one event, not one for each route.
+        ways::of(self.0, routes, ways::Names::Recorded).await
+    }
+
+    async fn servers(&self) -> Result<Vec<(String, Option<String>)>> {
+        ways::servers(self.0).await
+    }
+
+    async fn compare(&self, service: &str) -> Result<Compared> {
         let app = self.0;
         let Some(record) = app.journal.record("service", &app.node, service).await? else {
-            return Ok(Vec::new());
+            return Ok(Compared::default());
         };
         let grants = services::grants(app, service, record.run).await;
         let name = format!("compare {service}");
@@ -53,10 +87,21 @@ impl Judge for Judging<'_> {
         let watch = Arc::new(Silent { logs: false, sources: Mutex::default() });
         let (plan, finished) = execute::plan(app, Job { mode: Mode::Plan, ..job }, watch).await?;
         let refused = plan.steps.iter().find_map(|step| step.error.clone());
-        match refused.or_else(|| finished.trouble.map(|trouble| trouble.error)) {
-            Some(error) => Err(error),
-            None => Ok(differences(&plan)),
-        }
+        let refused = refused.or_else(|| finished.trouble.map(|trouble| trouble.error));
+        Ok(Compared { differences: differences(&plan), refused })
+    }
+}
+
+/// What the judgements of the monitors work with.
+pub(super) fn parts<'a>(app: &'a App, judge: &'a Judging<'a>) -> Parts<'a> {
+    Parts {
+        journal: &app.journal,
+        node: &app.node,
+        state: &app.state,
+        world: wiring::containers(app),
+        judge,
+        metrics: Metrics::shared(),
+        chance: wiring::chance,
     }
 }
 

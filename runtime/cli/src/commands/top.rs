@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use containers::effects::Used;
 use containers::{Observed, Usage, usage};
+use daemon::monitors::standing;
 use effect::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::inspect;
+use super::judge::{self, Judging};
 use super::screen::{self, bytes};
 use crate::app::App;
 use crate::exit::Exit;
@@ -20,6 +23,12 @@ type Readings = BTreeMap<(String, Option<u32>), Usage>;
 
 pub(super) async fn top(app: &App, all: bool, once: bool, every: u64, as_json: bool) -> Result<Exit> {
     let (_, mut before, mut started) = read(app, all).await?;
+    if before.is_empty() {
+        // Where nothing runs, that may be why.
+        let judge = Judging(app);
+        let listing = standing::listing(&judge::parts(app, &judge), app.config.monitors.patience.0).await?;
+        listing.lost.iter().for_each(inspect::warn_of_lost);
+    }
     if once || as_json || !screen::is_there() {
         tokio::time::sleep(screen::SHORT).await;
         let (containers, after, ended) = read(app, all).await?;

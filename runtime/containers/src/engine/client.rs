@@ -122,8 +122,7 @@ impl Answer {
         if self.status.is_success() || accepted.contains(&self.status.as_u16()) {
             return Ok(self);
         }
-        Err(Error::new(Code::EngineFailed, format!("{} refused to {what}", self.engine))
-            .because(self.reason()))
+        Err(refused(format!("{} refused to {what}", self.engine), &self.reason()))
     }
 
     /// The engine's own words, without what a temporary file was called.
@@ -132,6 +131,17 @@ impl Answer {
         let text = value["message"].as_str().or_else(|| value["cause"].as_str());
         text.map_or_else(|| format!("status {}", self.status), shortened)
     }
+}
+
+/// The error of what an engine refused, in its own words.
+pub(crate) fn refused(message: String, reason: &str) -> Error {
+    let error = Error::new(Code::EngineFailed, message).because(reason);
+    if ["no space left on device", "disk quota exceeded"].iter().any(|words| reason.contains(words)) {
+        return error.hint(
+            "free some space on the disk of the engine's storage and run again; volumes are as they were",
+        );
+    }
+    error
 }
 
 /// What an engine has to say fits into this; it goes into errors, and with them into the journal.

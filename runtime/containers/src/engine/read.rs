@@ -87,6 +87,9 @@ struct InspectedMount {
 struct NetworkSettings {
     #[serde(deserialize_with = "nullable")]
     networks: BTreeMap<String, serde::de::IgnoredAny>,
+    /// As they are while it runs: docker chooses a port anew at every start where none was asked for.
+    #[serde(deserialize_with = "nullable")]
+    ports: BTreeMap<String, Option<Vec<PortBinding>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -294,13 +297,23 @@ impl Inspected {
                 bindings.iter().flatten().filter_map(move |binding| {
                     let address = Some(binding.host_ip.clone());
                     let address = address.filter(|text| !text.is_empty() && text != "0.0.0.0");
-                    let host = binding.host_port.parse().ok()?;
+                    let host = self.host_port(inside, binding)?.parse().ok()?;
                     Some(Port { host, container: container.parse().ok()?, address, protocol })
                 })
             })
             .collect();
         ports.sort();
         ports
+    }
+
+    /// The port that was asked for, or the one that was chosen in its place.
+    fn host_port<'a>(&'a self, inside: &str, asked: &'a PortBinding) -> Option<&'a str> {
+        if !matches!(asked.host_port.as_str(), "" | "0") {
+            return Some(&asked.host_port);
+        }
+        let chosen = self.network_settings.ports.get(inside)?.as_ref()?;
+        let is_same = |binding: &&PortBinding| asked.host_ip.is_empty() || binding.host_ip == asked.host_ip;
+        chosen.iter().find(is_same).map(|binding| binding.host_port.as_str())
     }
 
     /// Networks of the engine are told by their list: it may have been taken off its own, or put on a further one.

@@ -11,9 +11,11 @@ enum Told {
     Unlike(&'static str, &'static [&'static str]),
     /// The command by which podman made it has this word.
     Word(&'static str),
+    /// It has a value, and it is docker that shows it: that keeps no command.
+    Kept(&'static str),
 }
 
-use Told::{Given, Unlike, Word};
+use Told::{Given, Kept, Unlike, Word};
 
 /// Each option in the words of the engine's own command line.
 const OPTIONS: &[(&str, &[Told])] = &[
@@ -25,7 +27,7 @@ const OPTIONS: &[(&str, &[Told])] = &[
     ("--health-cmd", &[Given("/Config/Healthcheck")]),
     ("--pod", &[Given("/Pod")]),
     ("--ip", &[Word("--ip"), Word("--ip6")]),
-    ("--mac-address", &[Word("--mac-address")]),
+    ("--mac-address", &[Word("--mac-address"), Kept("/Config/MacAddress")]),
     ("--network-alias", &[Word("--network-alias")]),
     ("--cap-drop", &[Given("/HostConfig/CapDrop")]),
     ("--dns", &[Given("/HostConfig/Dns")]),
@@ -48,8 +50,9 @@ const OPTIONS: &[(&str, &[Told])] = &[
     ("--shm-size", &[Unlike("/HostConfig/ShmSize", &["", "0", "65536000", "67108864"])]),
     ("--oom-score-adj", &[Given("/HostConfig/OomScoreAdj")]),
     ("--init", &[Given("/HostConfig/Init"), Word("--init")]),
-    ("--ulimit", &[Word("--ulimit")]),
+    ("--ulimit", &[Word("--ulimit"), Kept("/HostConfig/Ulimits")]),
     ("--volumes-from", &[Given("/HostConfig/VolumesFrom")]),
+    ("--publish-all", &[Given("/HostConfig/PublishAllPorts")]),
     ("--log-driver", &[Word("--log-driver")]),
     ("--log-opt", &[Word("--log-opt")]),
     ("--sysctl", &[Given("/HostConfig/Sysctls"), Word("--sysctl")]),
@@ -70,12 +73,49 @@ pub(super) fn unsaid(inspected: &Value) -> Vec<String> {
         })
     };
     let networks = inspected.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+    // docker adds the beginning of the id.
+    let id = inspected["Id"].as_str().unwrap_or_default();
+    let is_alias = |alias: &Value| alias.as_str().is_some_and(|alias| !id.starts_with(alias));
+    let has_alias =
+        |network: &Value| network["Aliases"].as_array().is_some_and(|all| all.iter().any(is_alias));
+    if is_dockers(inspected) && networks.is_some_and(|networks| networks.values().any(has_alias)) {
+        found.push("--network-alias".to_owned());
+    }
     if networks.is_some_and(|networks| networks.values().any(is_fixed))
         && !found.iter().any(|one| one == "--ip")
     {
         found.push("--ip".to_owned());
     }
+    if is_named(inspected) && !found.iter().any(|one| one == "--hostname") {
+        found.push("--hostname".to_owned());
+    }
+    if has_chosen_ports(inspected) {
+        found.push("--publish without a host port".to_owned());
+    }
     found
+}
+
+/// Whether docker was given a host name: otherwise it takes the beginning of the id, or the machine's own name.
+fn is_named(inspected: &Value) -> bool {
+    let text = |path| inspected.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (name, id) = (text("/Config/Hostname"), text("/Id"));
+    is_dockers(inspected)
+        && !name.is_empty()
+        && !id.starts_with(name)
+        && text("/HostConfig/NetworkMode") != "host"
+}
+
+/// Whether docker chooses a host port anew at every start.
+fn has_chosen_ports(inspected: &Value) -> bool {
+    let bindings = inspected.pointer("/HostConfig/PortBindings").and_then(Value::as_object);
+    let mut each =
+        bindings.into_iter().flat_map(|ports| ports.values()).filter_map(Value::as_array).flatten();
+    each.any(|binding| matches!(binding["HostPort"].as_str(), Some("" | "0")))
+}
+
+/// Whether it is docker that shows it, which keeps no command.
+fn is_dockers(inspected: &Value) -> bool {
+    inspected.get("ImageName").is_none()
 }
 
 fn is_told(inspected: &Value, way: &Told) -> bool {
@@ -89,6 +129,7 @@ fn is_told(inspected: &Value, way: &Told) -> bool {
             };
             !usual.contains(&text.as_str())
         }
+        Kept(path) => is_dockers(inspected) && is_given(inspected.pointer(path)),
         Word(option) => options_of(inspected).any(|word| {
             word == *option || word.strip_prefix(option).is_some_and(|rest| rest.starts_with('='))
         }),
@@ -132,6 +173,27 @@ mod tests {
             },
         });
         assert_eq!(unsaid(&inspected), ["--ip", "--cap-drop", "--tmpfs"]);
+    }
+
+    #[test]
+    fn what_docker_keeps_is_told_without_a_command() {
+        let inspected = |hostname: &str| {
+            json!({
+                "Id": "0123456789abcdef",
+                "HostConfig": {
+                    "NetworkMode": "default",
+                    "Ulimits": [{ "Name": "nofile" }],
+                    "PortBindings": { "80/tcp": [{ "HostIp": "", "HostPort": "" }], "81/tcp": null },
+                },
+                "Config": { "Hostname": hostname },
+                "NetworkSettings": { "Networks": { "own": { "Aliases": ["0123456789ab", hostname] } } },
+            })
+        };
+        assert_eq!(unsaid(&inspected("0123456789ab")), ["--ulimit", "--publish without a host port"]);
+        assert_eq!(
+            unsaid(&inspected("web")),
+            ["--ulimit", "--network-alias", "--hostname", "--publish without a host port"]
+        );
     }
 
     #[test]

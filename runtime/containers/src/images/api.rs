@@ -25,7 +25,7 @@ use zeroize::Zeroize as _;
 use super::engine::{Build, Held, Images, Limits, Login};
 use super::reference::Reference;
 use super::stream::{self, Told, explain};
-use crate::engine::client::shortened;
+use crate::engine::client::{refused, shortened};
 use crate::engine::read::identifier;
 use crate::observed::ImageDefaults;
 
@@ -158,7 +158,7 @@ impl<T: Transport> Api<T> {
 
     /// The error of a call that no registry has a part in.
     fn refused(&self, doing: &str, reason: &str) -> Error {
-        Error::new(Code::EngineFailed, format!("{} refused to {doing}", self.0.driver())).because(reason)
+        refused(format!("{} refused to {doing}", self.0.driver()), reason)
     }
 
     fn parse<R: DeserializeOwned>(&self, body: &[u8]) -> Result<R> {

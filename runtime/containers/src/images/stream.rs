@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::engine::Limits;
+use crate::engine::client::refused;
 
 const LONGEST_LINE: usize = 1 << 20;
 /// How much of what was said is kept for an error.
@@ -181,7 +182,7 @@ pub(super) fn explain(doing: &str, words: &str) -> Error {
         return error(Code::RegistryUnavailable, format!("the registry does not answer, to {doing}"))
             .retryable();
     }
-    error(Code::EngineFailed, format!("the engine could not {doing}"))
+    refused(format!("the engine could not {doing}"), words)
 }
 
 #[cfg(test)]
@@ -202,6 +203,8 @@ mod tests {
             (Code::RegistryUnavailable, true)
         );
         assert_eq!(code("no space left on device"), (Code::EngineFailed, false));
+        let full = explain("pull `x`", "write /var/lib/x: no space left on device").hint;
+        assert!(full.is_some_and(|hint| hint.contains("free some space")));
         assert_eq!(code("x@sha256:44f75504104e502a: tag not known"), (Code::EngineFailed, false));
         assert_eq!(
             code("received unexpected HTTP status: 503 Service Unavailable"),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::bench::{IMAGE, OTHER_IMAGE, write_image};
+use super::image::{IMAGE, OTHER_IMAGE, write_image};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

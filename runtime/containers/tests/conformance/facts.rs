@@ -19,6 +19,31 @@ pub(crate) async fn a_second_ensure_changes_nothing(bench: &Bench) {
     assert!(bench.driver.list().await.unwrap().iter().any(|one| one.name == spec.name && one.managed));
 }
 
+/// What is remembered between two glances must not hide what happened.
+pub(crate) async fn a_glance_sees_what_has_started_and_ended(bench: &Bench) {
+    let spec = bench.sleeping("glance");
+    let glance = async || {
+        let seen = bench.driver.glance().await.unwrap();
+        let one = seen.into_iter().find(|one| one.name == spec.name);
+        assert_eq!(one, bench.inspect(&spec).await);
+        one
+    };
+    assert_eq!(glance().await, None);
+    bench.ensured(&spec).await;
+    assert_eq!(glance().await.unwrap().state, State::Running);
+    let first = glance().await.unwrap();
+    bench.driver.stop(&spec.name, None).await.unwrap();
+    assert_eq!(glance().await.unwrap().state, State::Exited);
+    bench.driver.start(&spec.name).await.unwrap();
+    let second = glance().await.unwrap();
+    assert_eq!(second.state, State::Running);
+    assert_ne!(second.started_at, first.started_at);
+    bench.driver.restart(&spec.name, None).await.unwrap();
+    assert_ne!(glance().await.unwrap().started_at, second.started_at);
+    bench.driver.remove(&spec.name, true).await.unwrap();
+    assert_eq!(glance().await, None);
+}
+
 pub(crate) async fn a_stopped_container_is_started_again(bench: &Bench) {
     let spec = bench.sleeping("stopped");
     bench.ensured(&spec).await;

@@ -1,13 +1,17 @@
 //! Every field of the spec, changed behind mcrun's back through the engine's own command line, one at a time: the
 //! comparison names it, and an ensure repairs it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use containers::{Action, Health, Secrets, Spec, State, check_ownership};
+use containers::effects::World;
+use containers::{Action, Health, Observed, Secrets, Spec, State, check_ownership, diff};
 use effect::Code;
 use effect::units::{Size, Span};
 
 use crate::bench::{Bench, IMAGE, OTHER_IMAGE, free_port, secrets};
+use crate::undo::Content;
 
 fn base(bench: &Bench) -> Spec {
     let mut spec = bench.running("hand", &["sleep", "1000"]);
@@ -90,6 +94,26 @@ pub(crate) async fn a_container_typed_like_its_spec_is_right(bench: &Bench) {
     repairs(bench, &spec, &Typed::like(&spec), &[]).await;
 }
 
+/// Whoever takes a container over has to be able to say what it is.
+pub(crate) async fn a_container_of_somebody_else_is_described_as_it_runs(bench: &Bench) {
+    let spec = base(bench);
+    let typed = Typed::like(&spec).without("--label=mcrun.managed").without("--label=mcrun.service");
+    typed.with("--publish", "127.0.0.1::80").run(bench, &spec.name).await;
+    let live = bench.inspect(&spec).await.unwrap();
+    let world = World::of(bench.driver.clone(), bench.driver.clone(), Arc::new(Content));
+    let described = world.describe(&live).await.unwrap();
+    let port = described.spec.ports.first().expect("the port that the engine has chosen");
+    assert_eq!((port.container, port.address.as_deref()), (80, Some("127.0.0.1")));
+    assert!(port.host > 0);
+    assert_eq!(described.spec.env.get("A").map(String::as_str), Some("1"));
+    let taken = Observed { managed: true, service: Some(spec.name.clone()), ..live };
+    let image = bench.image(&described.spec).await;
+    let again = Spec { service: Some(spec.name.clone()), ..described.spec };
+    let found =
+        diff(&again, image.as_ref(), Some(&taken), &BTreeMap::new(), bench.driver.features()).unwrap();
+    assert_eq!(found.action, Action::None, "{found:#?}");
+}
+
 pub(crate) async fn typed_programs_and_environments_are_repaired(bench: &Bench) {
     let spec = base(bench);
     let typed = Typed::like(&spec);
@@ -130,6 +154,7 @@ pub(crate) async fn typed_mounts_networks_and_ports_are_repaired(bench: &Bench) 
         ("--publish", format!("{port}:{port}"), "ports"),
         ("--publish", format!("127.0.0.1:{port}:80"), "ports"),
         ("--publish", format!("{port}:{port}/udp"), "ports"),
+        ("--publish", "127.0.0.1::80".to_owned(), "ports"),
         ("--network", "none".to_owned(), "network"),
         ("--network", "host".to_owned(), "network"),
     ] {

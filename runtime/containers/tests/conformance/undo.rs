@@ -22,7 +22,8 @@ use crate::bench::{Bench, IMAGE, OTHER_IMAGE, free_port};
 /// Where the fields stand that belong to one life of a container.
 const OF_ONE_LIFE: [&str; 6] = ["id", "pid", "started_at", "exit_code", "restarts", "state"];
 
-struct Content;
+/// Finds everybody content.
+pub(crate) struct Content;
 
 #[async_trait]
 impl Prober for Content {

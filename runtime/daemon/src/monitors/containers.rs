@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::containers::{Driver, Observed, State};
+use effect::units::Span;
 use effect::{Code, Error, Result};
 use journal::{Journal, LastLease, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Parts;
+use super::flapping::{self, Restarts};
 use super::memory::{Changes, Memory};
 
-/// For a driver to list what it has.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Of a run's changes only so many are looked through, the last first.
 const MOST_CHANGES: usize = 2000;
 const PAGE: usize = 200;
 
 /// A driver and its containers, or why it does not answer.
-type Listed = (Arc<dyn Driver>, Result<Vec<Observed>>);
+pub(super) type Listed = (Arc<dyn Driver>, Result<Vec<Observed>>);
 
 /// Everything that one look has found.
 pub(super) struct Seen {
@@ -36,15 +36,16 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks once. What runs do is looked at after the containers: whoever has changed one of them is known by then.
-    pub(super) async fn look(parts: &Parts<'_>) -> Result<Self> {
+    /// Looks once; a driver has `patience` to list what it has. What runs do is looked at after the containers: whoever has
+    /// changed one of them is known by then.
+    pub(super) async fn look(parts: &Parts<'_>, patience: Duration) -> Result<Self> {
         let Recorded { services, of_images } = recorded(parts.journal, parts.node).await?;
         let mut drivers = Vec::new();
         // Without services nobody needs to be asked, but an engine may be lost all the same.
         for driver in parts.world.drivers() {
-            let listed = tokio::time::timeout(PATIENCE, driver.list()).await.unwrap_or_else(|_| {
-                let message = format!("{} does not answer within {} s", driver.name(), PATIENCE.as_secs());
-                Err(Error::new(Code::EngineUnavailable, message).retryable())
+            let listed = tokio::time::timeout(patience, driver.glance()).await.unwrap_or_else(|_| {
+                let message = format!("{} does not answer within {}", driver.name(), Span(patience));
+                Err(Error::new(Code::TimedOut, message).retryable())
             });
             drivers.push((driver.clone(), listed));
         }
@@ -60,6 +61,11 @@ impl Seen {
             let listed = listed.as_ref().ok()?;
             listed.iter().find(|container| container.name == name).map(|found| (driver, found))
         })
+    }
+
+    /// Whether a container is certainly not there.
+    pub(super) fn is_gone(&self, name: &str) -> bool {
+        self.is_whole() && self.find(name).is_none()
     }
 
     /// How many containers of images are recorded that no run changes now, and how many of them are there.
@@ -123,47 +129,74 @@ pub(super) struct Stood {
     up: bool,
     /// A run stopped it.
     pub(super) stopped: bool,
-    id: String,
-    restarts: u32,
+    pub(super) id: String,
+    pub(super) restarts: u32,
     started: Option<String>,
     /// How often a run had taken its service.
     epoch: u64,
+    /// When its engine started it again.
+    #[serde(default, skip_serializing_if = "Restarts::is_quiet")]
+    pub(super) lately: Restarts,
+    /// It is down and that was not told: one that flaps is up again at the next look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    untold: bool,
+}
+
+/// Whether this is the first look.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    has_looked: bool,
 }
 
 pub(super) fn key(name: &str) -> String {
     format!("container/{name}")
 }
 
-/// Tells what happened since the last look.
-pub(super) async fn compare(parts: &Parts<'_>, memory: &mut Memory, seen: &Seen) -> Result<()> {
-    let mut changes = Changes::default();
-    for (service, name) in seen.settled() {
-        let found = seen.find(name).map(|(_, found)| found);
-        // It may be with the driver that does not answer.
-        if found.is_none() && !seen.is_whole() {
-            continue;
+impl Watch {
+    /// Tells what happened since the last look.
+    pub(super) async fn compare(
+        &mut self,
+        parts: &Parts<'_>,
+        memory: &mut Memory,
+        seen: &Seen,
+    ) -> Result<()> {
+        let at = parts.journal.clock().now();
+        let mut changes = Changes::default();
+        for (service, name) in seen.settled() {
+            let found = seen.find(name).map(|(_, found)| found);
+            // It may be with the driver that does not answer.
+            if found.is_none() && !seen.is_whole() {
+                continue;
+            }
+            let before: Option<Stood> = memory.of(&key(name)).await?;
+            let lease = seen.lease(service);
+            let mut now = stands(found, lease.map_or(0, |lease| lease.epoch), before.as_ref());
+            if !now.up {
+                now.stopped = is_stopped(parts.journal, name, before.as_ref(), lease).await?;
+            }
+            let more = again(before.as_ref(), &now);
+            // What happened while nobody looked may lie days apart.
+            let counted = if self.has_looked { more } else { more.min(1) };
+            let same = before.as_ref().filter(|before| before.id == now.id);
+            now.lately = same.map(|before| before.lately.clone()).unwrap_or_default().after(counted, at);
+            for (event, data) in told(service, name, before.as_ref(), &mut now, found) {
+                changes.tell(event, data);
+            }
+            changes.keep(key(name), &now);
         }
-        let before: Option<Stood> = memory.of(&key(name)).await?;
-        let lease = seen.lease(service);
-        let mut now = stands(found, lease.map_or(0, |lease| lease.epoch), before.as_ref());
-        if !now.up {
-            now.stopped = is_stopped(parts.journal, name, before.as_ref(), lease).await?;
+        let names: BTreeSet<&String> = seen.services.values().flatten().collect();
+        for known in memory.all().await?.keys() {
+            let is_gone = known.split_once('/').is_some_and(|(kind, name)| {
+                matches!(kind, "container" | "health") && !names.contains(&name.to_owned())
+            });
+            if is_gone {
+                changes.forget(known.clone());
+            }
         }
-        if let Some((event, data)) = told(service, name, before.as_ref(), &now, found) {
-            changes.tell(event, data);
-        }
-        changes.keep(key(name), &now);
+        memory.settle(changes).await?;
+        self.has_looked = true;
+        Ok(())
     }
-    let names: BTreeSet<&String> = seen.services.values().flatten().collect();
-    for known in memory.all().await?.keys() {
-        let is_gone = known.split_once('/').is_some_and(|(kind, name)| {
-            matches!(kind, "container" | "health") && !names.contains(&name.to_owned())
-        });
-        if is_gone {
-            changes.forget(known.clone());
-        }
-    }
-    memory.settle(changes).await
 }
 
 /// Whether it was a run that stopped a container which is down. `before` is how it was remembered last.
@@ -185,45 +218,65 @@ pub(super) async fn is_stopped(
 }
 
 fn stands(found: Option<&Observed>, epoch: u64, before: Option<&Stood>) -> Stood {
-    match found {
-        Some(found) => Stood {
-            up: matches!(found.state, State::Running | State::Restarting | State::Paused | State::Stopping),
-            stopped: false,
-            id: found.id.clone(),
-            restarts: found.restarts,
-            started: found.started_at.clone(),
-            epoch,
-        },
-        None => Stood {
-            up: false,
-            stopped: false,
-            id: before.map(|before| before.id.clone()).unwrap_or_default(),
-            restarts: 0,
-            started: before.and_then(|before| before.started.clone()),
-            epoch,
-        },
+    let gone = Stood {
+        up: false,
+        stopped: false,
+        id: before.map(|before| before.id.clone()).unwrap_or_default(),
+        restarts: before.map_or(0, |before| before.restarts),
+        started: before.and_then(|before| before.started.clone()),
+        epoch,
+        lately: Restarts::default(),
+        untold: false,
+    };
+    let Some(found) = found else { return gone };
+    Stood {
+        up: matches!(found.state, State::Running | State::Restarting | State::Paused | State::Stopping),
+        id: found.id.clone(),
+        restarts: found.restarts,
+        started: found.started_at.clone(),
+        ..gone
     }
 }
 
-/// What a change is told as.
+/// How often its engine has started it again since it was looked at last. What a run did meanwhile is its business.
+fn again(before: Option<&Stood>, now: &Stood) -> u32 {
+    let same = before.filter(|before| now.id == before.id && now.epoch == before.epoch);
+    same.map_or(0, |before| flapping::between(before.restarts, now.restarts))
+}
+
+/// What a change is told as. One that flaps is told of once, and not each time that it goes and comes.
 fn told(
     service: &str,
     name: &str,
     before: Option<&Stood>,
-    now: &Stood,
+    now: &mut Stood,
     found: Option<&Observed>,
-) -> Option<(&'static str, Value)> {
-    if now.up {
-        let before = before?;
-        let again = now.restarts > before.restarts && now.id == before.id && now.epoch == before.epoch;
+) -> Vec<(&'static str, Value)> {
+    let mut told = Vec::new();
+    let flapped = before.is_some_and(|before| before.lately.flaps);
+    let flaps = now.lately.flaps;
+    if flaps && !flapped {
+        let data = json!({ "name": name, "service": service, "restarts": now.lately.count() });
+        told.push(("container.flapping", data));
+    } else if !flaps && now.up && again(before, now) > 0 {
         let data = json!({ "name": name, "service": service, "restarts": now.restarts });
-        return again.then_some(("container.restarted", data));
+        told.push(("container.restarted", data));
+    }
+    if flapped && !flaps {
+        told.push(("container.settled", json!({ "name": name, "service": service })));
+    }
+    if now.up {
+        return told;
     }
     // It was told already, unless it has run meanwhile.
     let is_news = before.is_none_or(|before| before.up || before.stopped || before.started != now.started);
-    let exit_code = found.and_then(|found| found.exit_code);
-    let data = json!({ "name": name, "service": service, "exit_code": exit_code });
-    (is_news && !now.stopped).then_some(("container.exited", data))
+    now.untold = is_news && flaps;
+    let was_untold = before.is_some_and(|before| before.untold);
+    if !now.stopped && !now.untold && (is_news || was_untold) {
+        let exit_code = found.and_then(|found| found.exit_code);
+        told.push(("container.exited", json!({ "name": name, "service": service, "exit_code": exit_code })));
+    }
+    told
 }
 
 /// Whether the last thing that a run did to a container was to stop it or take it away; nothing where it did not touch it.
@@ -248,5 +301,77 @@ async fn was_stopped(journal: &Journal, run: &str, name: &str) -> Result<Option<
         if before.is_none() || looked >= MOST_CHANGES {
             return Ok(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stood(restarts: u32) -> Stood {
+        Stood {
+            up: true,
+            stopped: false,
+            id: "a".to_owned(),
+            restarts,
+            started: Some(format!("start {restarts}")),
+            epoch: 1,
+            lately: Restarts::default(),
+            untold: false,
+        }
+    }
+
+    /// The names of what is told of these looks, one after another.
+    fn events(looks: impl IntoIterator<Item = Stood>) -> Vec<&'static str> {
+        let (mut before, mut events) = (None::<Stood>, Vec::new());
+        for (number, mut now) in looks.into_iter().enumerate() {
+            let same = before.as_ref().filter(|before| before.id == now.id);
+            let lately = same.map(|before| before.lately.clone()).unwrap_or_default();
+            let at = journal::Timestamp(1_000_000 + i64::try_from(number).unwrap() * 60_000);
+            now.lately = lately.after(again(before.as_ref(), &now), at);
+            events.extend(told("web", "web", before.as_ref(), &mut now, None).iter().map(|(name, _)| *name));
+            before = Some(now);
+        }
+        events
+    }
+
+    #[test]
+    fn one_that_flaps_is_told_of_once_and_once_when_it_has_settled() {
+        let restarts = (0..=20).chain(std::iter::repeat_n(20, 11)).map(stood);
+        assert_eq!(
+            events(restarts),
+            ["container.restarted", "container.restarted", "container.flapping", "container.settled"]
+        );
+    }
+
+    #[test]
+    fn a_replaced_container_has_no_restarts_of_the_one_before() {
+        let replaced = Stood { id: "b".to_owned(), ..stood(0) };
+        let again = Stood { restarts: 1, ..replaced.clone() };
+        assert_eq!(
+            events([stood(0), stood(5), replaced, again]),
+            ["container.flapping", "container.settled", "container.restarted"]
+        );
+    }
+
+    #[test]
+    fn restarts_over_days_are_told_one_by_one() {
+        let looks = (0..30).map(|look| stood(look / 8));
+        assert_eq!(events(looks), ["container.restarted"; 3]);
+    }
+
+    #[test]
+    fn one_that_flaps_is_down_only_when_it_stays_down() {
+        let down = |restarts| Stood { up: false, ..stood(restarts) };
+        let looks = [stood(0), stood(3), down(3), stood(4), down(4), down(4), down(4)];
+        assert_eq!(events(looks), ["container.flapping", "container.exited"]);
+    }
+
+    #[test]
+    fn what_was_remembered_before_restarts_were_is_read() {
+        let old = r#"{"up":true,"stopped":false,"id":"a","restarts":2,"started":null,"epoch":1}"#;
+        let read: Stood = serde_json::from_str(old).unwrap();
+        assert!(read.lately.is_quiet() && !read.untold);
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
     }
 }

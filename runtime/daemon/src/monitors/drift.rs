@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use effect::{Code, Error, Result};
+use journal::LastLease;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::containers::{self, Stood as Container};
 use super::memory::{Changes, Memory};
-use super::{Difference, Parts};
+use super::{Compared, Difference, Parts};
 
 /// For one comparison.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,9 +63,15 @@ impl Watch {
             if is_held() {
                 continue;
             }
-            let compared = differences(parts, service).await;
+            let before = last_lease(parts, service).await?;
+            let compared = compare(parts, service).await.and_then(|Compared { differences, refused }| {
+                // What is known to differ does, whatever else there may be.
+                refused.filter(|_| differences.is_empty()).map_or(Ok(differences), Err)
+            });
             // What a run has begun to change meanwhile is its business.
-            if is_held() {
+            let lease = last_lease(parts, service).await?;
+            let epoch = |lease: &Option<LastLease>| lease.as_ref().map(|lease| lease.epoch);
+            if is_held() || epoch(&lease) != epoch(&before) {
                 continue;
             }
             match compared {
@@ -73,7 +80,7 @@ impl Watch {
                     let left = if differences.is_empty() {
                         differences
                     } else {
-                        without_stopped(names, &stopped(parts, names).await?, differences)
+                        without_stopped(names, &stopped(parts, names, lease.as_ref()).await?, differences)
                     };
                     settle(memory, service, left).await?;
                 }
@@ -88,8 +95,8 @@ impl Watch {
 }
 
 /// How a service differs from its record, within a time.
-pub(super) async fn differences(parts: &Parts<'_>, service: &str) -> Result<Vec<Difference>> {
-    let compared = tokio::time::timeout(PATIENCE, parts.judge.differences(service)).await;
+pub(super) async fn compare(parts: &Parts<'_>, service: &str) -> Result<Compared> {
+    let compared = tokio::time::timeout(PATIENCE, parts.judge.compare(service)).await;
     compared
         .unwrap_or_else(|_| Err(Error::new(Code::TimedOut, format!("comparing `{service}` took too long"))))
 }
@@ -110,13 +117,22 @@ async fn settle(memory: &mut Memory, service: &str, mut differences: Vec<Differe
     memory.settle(changes).await
 }
 
-/// Those of the containers that a run has stopped, as the other loop remembers them.
-async fn stopped(parts: &Parts<'_>, names: &[String]) -> Result<BTreeSet<String>> {
+async fn last_lease(parts: &Parts<'_>, service: &str) -> Result<Option<LastLease>> {
+    let leases = parts.journal.last_leases(parts.node).await?;
+    Ok(leases.into_iter().find_map(|(name, lease)| (name == service).then_some(lease)))
+}
+
+/// Those of the containers that a run has stopped. The other loop may not have looked since.
+async fn stopped(
+    parts: &Parts<'_>,
+    names: &[String],
+    lease: Option<&LastLease>,
+) -> Result<BTreeSet<String>> {
     let mut memory = Memory::new(parts);
     let mut stopped = BTreeSet::new();
     for name in names {
-        let container: Option<Container> = memory.of(&containers::key(name)).await?;
-        if container.is_some_and(|container| container.stopped) {
+        let before: Option<Container> = memory.of(&containers::key(name)).await?;
+        if containers::is_stopped(parts.journal, name, before.as_ref(), lease).await? {
             stopped.insert(name.clone());
         }
     }

@@ -5,18 +5,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::containers::{Observed, State as Running};
-use effect::Result;
-use journal::Timestamp;
+use effect::{Code, Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::containers::{self, Seen, Stood};
+use super::engine::Lost;
 use super::memory::Memory;
-use super::{Difference, Parts, drift, health};
+use super::{Difference, Parts, drift, flapping, health};
 
-/// One that is started again so often, and was lately, is flapping.
-const RESTARTS: u32 = 3;
-const LATELY: Duration = Duration::from_secs(600);
 /// A probe that fails may be chance: it is made so often.
 const PROBES: u32 = 3;
 const BETWEEN_PROBES: Duration = Duration::from_millis(200);
@@ -29,16 +26,16 @@ pub enum State {
     Healthy,
     /// A run has stopped it.
     Stopped,
+    /// It cannot be compared, and nothing is known to be wrong.
+    Unknown,
     /// It runs, but not with all of its containers, or a health check fails.
     Degraded,
-    /// A container was started again several times lately.
+    /// A container is started again several times within minutes.
     Flapping,
     /// It is not as recorded.
     Drifted,
     /// A recorded container is not there.
     Missing,
-    /// It cannot be compared.
-    Unknown,
 }
 
 impl State {
@@ -100,15 +97,58 @@ pub struct Report {
     pub orphaned: Vec<Orphan>,
     /// Drivers that did not answer, and why: what they have is not known.
     pub unanswered: Vec<String>,
+    /// The engine, where it answers and has lost what is recorded.
+    pub lost: Option<Lost>,
 }
 
-/// Looks at these services once; at all of them where none is named.
+/// What the drivers have, without a comparison.
+#[derive(Debug)]
+pub struct Listing {
+    /// By name.
+    pub containers: Vec<Observed>,
+    /// Drivers that did not answer, and why: what they have is not known.
+    pub unanswered: Vec<String>,
+    /// The engine, where it answers and has lost what is recorded.
+    pub lost: Option<Lost>,
+}
+
+/// Lists once. An engine has `patience` to say what it has.
 ///
 /// # Errors
 /// Where the journal cannot be read.
-pub async fn report(parts: &Parts<'_>, wanted: &[String]) -> Result<Report> {
+pub async fn listing(parts: &Parts<'_>, patience: Duration) -> Result<Listing> {
+    let seen = Seen::look(parts, patience).await?;
+    let (lost, unanswered) = (lost(parts, &seen), unanswered(parts, &seen));
+    let listed = seen.drivers.into_iter().filter_map(|(_, listed)| listed.ok());
+    let mut containers: Vec<Observed> = listed.flatten().collect();
+    containers.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Listing { containers, unanswered, lost })
+}
+
+/// The drivers that did not answer, without an engine that was only looked for and is not there.
+fn unanswered(parts: &Parts<'_>, seen: &Seen) -> Vec<String> {
+    let unanswered = seen.drivers.iter().filter_map(|(driver, listed)| {
+        let is_missed = parts.world.is_engine_chosen() || driver.name() != parts.world.engine().name();
+        let is_there = |error: &&Error| error.code != Code::EngineUnavailable;
+        let error = listed.as_ref().err().filter(|error| is_missed || is_there(error))?;
+        Some(format!("{}: {error}", driver.name()))
+    });
+    unanswered.collect()
+}
+
+fn lost(parts: &Parts<'_>, seen: &Seen) -> Option<Lost> {
+    let engine = parts.world.engine().name();
+    let is_there = |(driver, listed): &&containers::Listed| driver.name() == engine && listed.is_ok();
+    seen.drivers.iter().find(is_there).and_then(|_| Lost::judge(engine, seen))
+}
+
+/// Looks at these services once; at all of them where none is named. An engine has `patience` to say what it has.
+///
+/// # Errors
+/// Where the journal cannot be read.
+pub async fn report(parts: &Parts<'_>, patience: Duration, wanted: &[String]) -> Result<Report> {
     let records = parts.journal.records("service", Some(parts.node)).await?;
-    let seen = Seen::look(parts).await?;
+    let seen = Seen::look(parts, patience).await?;
     let mut memory = Memory::new(parts);
     let is_wanted = |service: &str| wanted.is_empty() || wanted.iter().any(|name| name == service);
     let (mut services, mut known) = (Vec::new(), BTreeSet::new());
@@ -123,14 +163,10 @@ pub async fn report(parts: &Parts<'_>, wanted: &[String]) -> Result<Report> {
             services.push(found.standing(record.name.clone(), version));
         }
     }
-    let unanswered = seen.drivers.iter().filter_map(|(driver, listed)| {
-        let is_missed = parts.world.is_engine_chosen() || driver.name() != parts.world.engine().name();
-        let error = listed.as_ref().err().filter(|_| is_missed)?;
-        Some(format!("{}: {error}", driver.name()))
-    });
     Ok(Report {
         orphaned: orphans(&seen, &known, &is_wanted, wanted.is_empty()),
-        unanswered: unanswered.collect(),
+        unanswered: unanswered(parts, &seen),
+        lost: lost(parts, &seen),
         services,
     })
 }
@@ -194,12 +230,10 @@ impl Found {
             found.add(State::Unknown, "its record has no containers".to_owned());
         }
         let stopped = stopped(parts, seen, memory, service, names).await?;
-        match drift::differences(parts, service).await {
-            Ok(differences) => {
-                found.differences = drift::without_stopped(names, &stopped, differences);
-            }
-            Err(error) => found.add(State::Unknown, format!("{}: {}", error.code, error.message)),
-        }
+        let compared = drift::compare(parts, service).await;
+        let (differences, refused) = compared
+            .map_or_else(|error| (Vec::new(), Some(error)), |found| (found.differences, found.refused));
+        found.differences = drift::without_stopped(names, &stopped, differences);
         let up = names.iter().filter(|name| seen.find(name).is_some_and(|(_, container)| container.is_up()));
         let runs = up.count() > 0;
         for difference in &found.differences.clone() {
@@ -207,8 +241,21 @@ impl Found {
         }
         found.states.extend((!stopped.is_empty()).then_some(State::Stopped));
         found.reasons.extend(stopped.iter().map(|name| format!("{name}: stopped on purpose")));
+        // Whoever recorded it may name what is somebody else's: that it is not there means nothing then.
+        let is_denied = refused.as_ref().is_some_and(|error| error.code == Code::Denied);
+        for name in names.iter().filter(|name| !is_denied && seen.is_gone(name)) {
+            let is_told =
+                |difference: &Difference| difference.object == *name && difference.action == "create";
+            if !found.differences.iter().any(is_told) {
+                found.add(State::Missing, format!("{name}: is not there"));
+            }
+        }
         for name in names {
-            found.watch(parts, seen, name).await;
+            let stood: Option<Stood> = memory.of(&containers::key(name)).await?;
+            found.watch(parts, seen, name, stood.as_ref()).await;
+        }
+        if let Some(error) = refused {
+            found.add(State::Unknown, format!("{}: {}", error.code, error.message));
         }
         Ok(found)
     }
@@ -232,12 +279,13 @@ impl Found {
     }
 
     /// What a container does by itself.
-    async fn watch(&mut self, parts: &Parts<'_>, seen: &Seen, name: &str) {
+    async fn watch(&mut self, parts: &Parts<'_>, seen: &Seen, name: &str, stood: Option<&Stood>) {
         let Some((driver, container)) = seen.find(name) else { return };
-        if is_flapping(container, parts.journal.clock().now()) {
+        if let Some(times) = flapping::judged(stood, container, parts.journal.clock().now()) {
             let last = container.started_at.as_deref().unwrap_or("an unknown time");
-            let times = container.restarts;
-            self.add(State::Flapping, format!("{name}: started again {times} times, the last at {last}"));
+            let reason =
+                format!("{name}: started again {times} times within ten minutes, the last at {last}");
+            self.add(State::Flapping, reason);
         }
         let Some(check) = container.health.as_ref().filter(|_| container.state == Running::Running) else {
             return;
@@ -277,12 +325,6 @@ async fn stopped(
         }
     }
     Ok(stopped)
-}
-
-fn is_flapping(container: &Observed, now: Timestamp) -> bool {
-    let started = container.started_at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-    let is_recent = started.is_none_or(|at| now.since(Timestamp(at.as_millisecond())) <= LATELY);
-    container.restarts >= RESTARTS && is_recent
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use effect::units::Size;
 use effect::{Code, Error, Result};
@@ -19,8 +20,8 @@ use super::{failed, unusable};
 const LARGEST_WINDOW: u32 = 27;
 
 /// Unpacks a backup into an empty folder, checking every sum on the way.
-pub(super) fn unpack(file: &Path, ask: Ask<'_>, folder: &Path) -> Result<Manifest> {
-    let opened = seal::open(file, ask)?;
+pub(super) fn unpack(file: &Path, ask: Ask<'_>, folder: &Path, stop: &AtomicBool) -> Result<Manifest> {
+    let opened = Until { source: seal::open(file, ask)?, stop };
     let mut decoder = zstd::stream::read::Decoder::new(opened).map_err(|error| unusable(file, error))?;
     decoder.window_log_max(LARGEST_WINDOW).map_err(|error| unusable(file, error))?;
     let mut archive = tar::Archive::new(decoder);
@@ -32,6 +33,21 @@ pub(super) fn unpack(file: &Path, ask: Ask<'_>, folder: &Path) -> Result<Manifes
         return Err(unusable(file, "something follows behind its end"));
     }
     Ok(manifest)
+}
+
+/// Is read until it shall stop.
+struct Until<'a, R> {
+    source: R,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it was not read to its end"));
+        }
+        self.source.read(buffer)
+    }
 }
 
 /// Behind the end of an archive are zeros alone.

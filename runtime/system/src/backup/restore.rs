@@ -5,12 +5,13 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use effect::{Code, Error, Result};
 use journal::Inspected;
-use zeroize::Zeroizing;
 
+use super::aside::Aside;
 use super::failed;
 use super::manifest::{DATABASE, Manifest};
 use super::open::unpack;
@@ -40,32 +41,32 @@ pub struct Restored {
     pub rested: u64,
 }
 
-/// Unpacks a backup in a temporary place, opens what is in it, and takes it all away again.
+/// Unpacks a backup in a temporary place, opens what is in it, and takes it all away again, as it does early once `stop` is set.
 ///
 /// # Errors
 /// `MC-M020` where it is no backup or damaged, `MC-J004` where it is of a newer mcrun, `MC-J007` where its database is
 /// damaged.
-pub fn check(file: &Path, ask: Ask<'_>) -> Result<Found> {
+pub fn check(file: &Path, ask: Ask<'_>, stop: &AtomicBool) -> Result<Found> {
     let place = Aside::new(&std::env::temp_dir(), "mcrun-restore")?;
-    look_through(file, ask, &place.0)
+    look_through(file, ask, place.path(), stop)
 }
 
-/// Puts a backup in place of a state directory that is not there, or empty.
+/// Puts a backup in place of a state directory that is not there, or empty. Once `stop` is set nothing is put in place.
 ///
 /// # Errors
 /// `MC-J003` where a daemon holds it, `MC-J005` where something is in it, and what [`check`] refuses.
-pub fn restore(file: &Path, ask: Ask<'_>, state: &Path) -> Result<Restored> {
+pub fn restore(file: &Path, ask: Ask<'_>, state: &Path, stop: &AtomicBool) -> Result<Restored> {
     refuse_taken(state)?;
     let above = state.parent().ok_or_else(|| taken_error(state, "it is the root of the file system"))?;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(above);
     made.map_err(|error| failed("make", above, &error))?;
     let name = state.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let place = Aside::new(above, &format!(".{name}.restore"))?;
-    let found = look_through(file, ask, &place.0)?;
-    let rested = journal::rest_unfinished(&place.0.join(DATABASE))?;
-    settle(&place.0, state)?;
+    let found = look_through(file, ask, place.path(), stop)?;
+    let rested = journal::rest_unfinished(&place.path().join(DATABASE))?;
+    settle(place.path(), state)?;
     // A folder takes the place of an empty one, and of no other.
-    match fs::rename(&place.0, state) {
+    match fs::rename(place.path(), state) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
             refuse_taken(state)?;
@@ -100,8 +101,8 @@ fn taken_error(state: &Path, cause: &str) -> Error {
         .hint("move it away, or name another state directory with `--state`; `--check` tries a backup without one")
 }
 
-fn look_through(file: &Path, ask: Ask<'_>, folder: &Path) -> Result<Found> {
-    let manifest = unpack(file, ask, folder)?;
+fn look_through(file: &Path, ask: Ask<'_>, folder: &Path, stop: &AtomicBool) -> Result<Found> {
+    let manifest = unpack(file, ask, folder, stop)?;
     let inspected = journal::inspect(&folder.join(DATABASE)).map_err(|error| {
         Error::from(error).detail(format!("it is the database in the backup `{}`", file.display()))
     })?;
@@ -140,25 +141,4 @@ fn own(path: &Path, user: u32, group: u32) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A folder that only its owner may look into, gone when it is dropped unless it was moved away.
-struct Aside(PathBuf);
-
-impl Aside {
-    fn new(above: &Path, name: &str) -> Result<Self> {
-        let mut chance = Zeroizing::new([0; 8]);
-        rustix::rand::getrandom(&mut *chance, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| failed("make a folder in", above, &errno.into()))?;
-        let folder = above.join(format!("{name}-{:016x}", u64::from_ne_bytes(*chance)));
-        DirBuilder::new().mode(0o700).create(&folder).map_err(|error| failed("make", &folder, &error))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        // Moved away, it is not there any more.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -24,8 +24,8 @@ const MAGIC: &[u8] = b"age-encryption.org/";
 /// Asks for the passphrase of a sealed backup, once it is known to be sealed; none where nobody can tell.
 pub type Ask<'a> = &'a mut dyn FnMut() -> Result<Option<Zeroizing<String>>>;
 
-/// Where a backup is written.
-pub(super) enum Sink<W: Write> {
+/// Where a backup or a snapshot is written.
+pub(crate) enum Sink<W: Write> {
     Plain(W),
     Sealed(StreamWriter<W>),
 }
@@ -42,7 +42,7 @@ impl<W: Write> Sink<W> {
     }
 
     /// Ends the file.
-    pub(super) fn finish(self) -> io::Result<W> {
+    pub(crate) fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(sink) => Ok(sink),
             Self::Sealed(sink) => sink.finish(),

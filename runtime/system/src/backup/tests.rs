@@ -5,12 +5,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ::effect::{Code, Result, Sealer, Timestamp};
 use journal::{Expect, Journal, SystemClock, Write};
 use zeroize::Zeroizing;
 
 use super::*;
+
+/// Nobody stops it.
+static ON: AtomicBool = AtomicBool::new(false);
 
 struct Place {
     folder: tempfile::TempDir,
@@ -58,7 +62,7 @@ impl Place {
     }
 
     fn restore(&self, name: &str, state: &str) -> Result<Restored> {
-        restore(&self.path(name), &mut || Ok(None), &self.path(state))
+        restore(&self.path(name), &mut || Ok(None), &self.path(state), &ON)
     }
 
     fn names(&self) -> Vec<String> {
@@ -116,7 +120,7 @@ async fn what_comes_back_is_what_was_there_to_the_byte() {
     assert_eq!(place.names(), ["again", "backup", "state"]);
     // A backup of what came back holds the very same.
     drop(again);
-    let check = check(&place.path("backup"), &mut || Ok(None)).unwrap();
+    let check = check(&place.path("backup"), &mut || Ok(None), &ON).unwrap();
     assert_eq!(check.manifest, taken.manifest);
     assert_eq!(check.passphrases, 1);
 }
@@ -213,7 +217,7 @@ async fn a_sealed_backup_is_opened_by_its_passphrase_alone() {
     assert!(is_sealed(&place.path("sealed")).unwrap());
     let with = |passphrase: Option<&'static str>| {
         let given = passphrase.map(|text| Zeroizing::new(text.to_owned()));
-        check(&place.path("sealed"), &mut move || Ok(given.clone()))
+        check(&place.path("sealed"), &mut move || Ok(given.clone()), &ON)
     };
     assert_eq!(with(Some("correct horse")).unwrap().inspected.services, 1);
     let wrong = with(Some("another")).unwrap_err();

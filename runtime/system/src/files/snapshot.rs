@@ -11,6 +11,7 @@ mod list;
 mod pack;
 mod read;
 mod restore;
+mod seal;
 mod take;
 #[cfg(test)]
 mod tests;

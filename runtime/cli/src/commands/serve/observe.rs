@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::listeners::Listeners;
 use crate::app::App;
-use crate::commands::judge::Judging;
+use crate::commands::judge::{self, Judging};
 use crate::{render, wiring};
 
 /// Answers whoever asks for figures, and sends them and runs to the collector, as far as mcrun.toml has that.
@@ -43,15 +43,8 @@ pub(super) fn tell(app: &App, listeners: &mut Listeners) -> Result<()> {
 
 /// Watches services until `shutdown` becomes true. To be polled by the main loop: comparisons are made there.
 pub(super) async fn monitor(app: &App, shutdown: watch::Receiver<bool>) {
-    let parts = monitors::Parts {
-        journal: &app.journal,
-        node: &app.node,
-        state: &app.state,
-        world: wiring::containers(app),
-        judge: &Judging(app),
-        metrics: Metrics::shared(),
-        chance: wiring::chance,
-    };
+    let judge = Judging(app);
+    let parts = judge::parts(app, &judge);
     let settings = || app.live().monitors.clone();
     monitors::watch(parts, &settings, shutdown).await;
 }

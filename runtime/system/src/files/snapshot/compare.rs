@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use age::x25519::Identity;
 use effect::Result;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 
@@ -21,13 +22,14 @@ const BUFFER: usize = 256 * 1024;
 pub(super) fn is_same(
     snapshot: &Path,
     file: File,
+    key: Option<&Identity>,
     folder: &OwnedFd,
     root: &Path,
     bounds: Bounds,
     begun: &mut dyn FnMut(&Head) -> Result<()>,
 ) -> Result<bool> {
     let mut comparison = Comparison { snapshot, folder, buffers: (vec![0; BUFFER], vec![0; BUFFER]) };
-    let read = each(snapshot, file, bounds, begun, &mut |item, content| {
+    let read = each(snapshot, file, key, bounds, begun, &mut |item, content| {
         Ok(if comparison.is_same(item, content)? { Next::GoOn } else { Next::Enough })
     })?;
     let Some((_, end)) = read else { return Ok(false) };

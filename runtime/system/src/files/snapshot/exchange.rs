@@ -19,6 +19,8 @@ const NEW: &str = "new";
 const NOTE: &str = "note";
 /// A note is a line of JSON.
 const LONGEST_NOTE: u64 = 4096;
+/// So many folders are kept of one second at most.
+const MOST_KEPT: u32 = 1000;
 
 /// What tells the new folder from the old one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,12 +96,32 @@ impl Exchange {
         let open = || rustix::fs::openat(&self.work, NEW, flags, Mode::empty());
         let new = open().map_err(failed("open the folder beside"))?;
         let stat = rustix::fs::fstat(&new).map_err(failed("look at the folder beside"))?;
-        fill(new).inspect_err(|_| {
+        let noted = || {
+            fill(new)?;
+            let note = Note { device: stat.st_dev, inode: stat.st_ino, kept: self.free_name(kept)? };
+            self.write_note(&note)?;
+            Ok(note)
+        };
+        noted().inspect_err(|_: &Error| {
             // What a failed attempt has made must not stay; the failure itself is what is reported.
             let _ = self.clear(NEW).and_then(|()| self.finish());
-        })?;
-        let note = Note { device: stat.st_dev, inode: stat.st_ino, kept: kept.to_owned() };
-        let text = serde_json::to_vec(&note)
+        })
+    }
+
+    /// A name that nothing has yet: two restores within one second keep two folders.
+    fn free_name(&self, kept: &str) -> Result<String> {
+        let names = (2..=MOST_KEPT).map(|number| format!("{kept}-{number}"));
+        for name in std::iter::once(kept.to_owned()).chain(names) {
+            if self.look(&self.place.folder, name.as_ref())?.is_none() {
+                return Ok(name);
+            }
+        }
+        let message = format!("too much is kept of `{}` already", self.place.path.display());
+        Err(Error::new(Code::FileFailed, message).hint(format!("remove what is not needed of `{kept}`")))
+    }
+
+    fn write_note(&self, note: &Note) -> Result<()> {
+        let text = serde_json::to_vec(note)
             .map_err(|error| Error::new(Code::Internal, "a note cannot be encoded").because(error))?;
         let write = || -> io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -112,8 +134,7 @@ impl Exchange {
             rustix::fs::renameat(&self.work, &draft, &self.work, NOTE)?;
             Ok(rustix::fs::fsync(&self.work)?)
         };
-        write().map_err(|error| self.io_failed("note the restore of", &error))?;
-        Ok(note)
+        write().map_err(|error| self.io_failed("note the restore of", &error))
     }
 
     fn put_in_place(&self, is_there: bool, note: &Note) -> Result<()> {
@@ -165,6 +186,7 @@ impl Exchange {
     fn finish(&self) -> Result<()> {
         let finished = || -> io::Result<()> {
             self.remove(NOTE)?;
+            self.remove(&format!("{NOTE}.draft"))?;
             Ok(rustix::fs::unlinkat(&self.place.folder, &self.work_name, AtFlags::REMOVEDIR)?)
         };
         finished().map_err(|error| self.io_failed("clear up beside", &error))?;
@@ -216,7 +238,14 @@ impl Exchange {
     }
 
     fn io_failed(&self, what: &str, error: &io::Error) -> Error {
-        self.place.failed(what, Errno::from_io_error(error).unwrap_or(Errno::IO))
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        let error = self.place.failed(what, errno);
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => {
+                error.hint("free some space and run again; what was there is kept")
+            }
+            _ => error,
+        }
     }
 }
 
@@ -262,6 +291,19 @@ mod tests {
         assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "two");
         assert_eq!(fs::read_to_string(folder.path().join("data.2/a")).unwrap(), "one");
         assert_eq!(names(folder.path()), ["data", "data.2"]);
+    }
+
+    #[test]
+    fn two_restores_of_one_second_keep_two_folders() {
+        let (folder, target) = folder();
+        let put = |content: &str| {
+            Exchange::begin(&target, "token").unwrap().carry_out("data.1", |new| fill(&new, content)).unwrap()
+        };
+        assert_eq!(put("one"), None);
+        assert_eq!(put("two"), Some(target.with_file_name("data.1")));
+        assert_eq!(put("three"), Some(target.with_file_name("data.1-2")));
+        assert_eq!(fs::read_to_string(folder.path().join("data.1-2/a")).unwrap(), "two");
+        assert_eq!(names(folder.path()), ["data", "data.1", "data.1-2"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::object::{Kind, kind_of};
 use super::super::{blocking, object, resolve};
 use super::read;
-use super::take::ENDING;
+use super::take::{ENDING, SEALED_ENDING};
 use crate::World;
 use crate::node::only_local;
 
@@ -47,6 +47,8 @@ pub struct Found {
     pub taken: f64,
     /// The size of the file in bytes.
     pub size: u64,
+    /// Whether its key is needed to open it.
+    pub sealed: bool,
 }
 
 impl Declared for Snapshots {
@@ -100,7 +102,7 @@ fn list(path: &Path) -> Result<Vec<Found>> {
         // What is half written begins with a dot.
         let is_one = file.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
-            name.ends_with(ENDING) && !name.starts_with('.')
+            (name.ends_with(ENDING) || name.ends_with(SEALED_ENDING)) && !name.starts_with('.')
         });
         if is_one {
             found.extend(look(&file));
@@ -124,6 +126,7 @@ fn look(path: &Path) -> Option<Found> {
         node: head.node,
         taken: head.taken as f64 / 1000.0,
         size,
+        sealed: path.to_string_lossy().ends_with(SEALED_ENDING),
     })
 }
 

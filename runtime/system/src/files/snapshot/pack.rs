@@ -2,24 +2,33 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use age::x25519::Recipient;
 use effect::units::Size;
 use effect::{Code, Error, Result};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{Advice, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::super::place::failed;
 use super::Bounds;
 use super::about::{self, End, Head};
+use super::seal;
 use super::walk::{Found, shown, walk};
 
 /// More threads than this compress no faster than a disk gives.
 const MOST_THREADS: u32 = 4;
 const BUFFER: usize = 256 * 1024;
+/// What one thread hands to the other at once, and how much of it lies between them at most.
+const PIECE: usize = 512 * 1024;
+const PIECES: usize = 8;
+/// How much is written before the disk is told to begin with it.
+const EARLY: u64 = 8 << 20;
 /// A name as long as this does not fit into a header.
 const LONGEST_LINK: usize = 100;
 
@@ -32,24 +41,37 @@ pub(super) struct Packing<'a> {
     pub(super) bounds: Bounds,
     /// Whether a file that changes meanwhile is an error.
     pub(super) still: bool,
+    /// For whom it is sealed.
+    pub(super) seal: Option<Recipient>,
 }
 
-/// Packs into `file`.
+/// Packs into `file`: one thread reads, another one sums up, compresses with others and writes.
 pub(super) fn pack(file: &mut File, packing: Packing<'_>) -> Result<End> {
+    let (root, level) = (packing.root, packing.level);
+    let (head, recipient) = (packing.head.clone(), packing.seal.clone());
+    std::thread::scope(|scope| {
+        let (pieces, taken) = sync_channel(PIECES);
+        let writer = std::thread::Builder::new().name("snapshot-write".to_owned());
+        let writing = writer.spawn_scoped(scope, move || {
+            let sink = seal::seal(
+                BufWriter::with_capacity(BUFFER, Early { file, written: 0, told: 0 }),
+                recipient.as_ref(),
+                &head,
+            )?;
+            write(sink, level, taken)?.finish()?.flush()
+        });
+        let writing = writing.map_err(|error| unwritten(root, &error))?;
+        let packed = pack_into(Handing { pieces, piece: Vec::with_capacity(PIECE) }, packing);
+        let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("its writer has ended early")));
+        // A writer that fails ends the packing as well, which knows no reason.
+        written.map_err(|error| unwritten(root, &error)).and(packed)
+    })
+}
+
+fn pack_into(sink: Handing, packing: Packing<'_>) -> Result<End> {
     let root = packing.root;
-    let unwritten = |error: io::Error| unwritten(root, &error);
-    let encoder = || -> io::Result<_> {
-        let mut encoder = zstd::stream::write::Encoder::new(file, packing.level)?;
-        encoder.include_checksum(true)?;
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        encoder.multithread(threads.min(MOST_THREADS))?;
-        Ok(encoder)
-    };
     let mut packer = Packer {
-        builder: tar::Builder::new(Summed {
-            sink: encoder().map_err(unwritten)?,
-            hash: blake3::Hasher::new(),
-        }),
+        builder: tar::Builder::new(sink),
         root,
         bounds: packing.bounds,
         still: packing.still,
@@ -63,12 +85,98 @@ pub(super) fn pack(file: &mut File, packing: Packing<'_>) -> Result<End> {
     if vanished > 0 {
         packer.changed(root)?;
     }
-    packer.end.sum = packer.builder.get_ref().hash.finalize().to_hex().to_string();
+    let sum = packer.builder.get_mut().sum().map_err(|error| unwritten(root, &error))?;
+    packer.end.sum = sum.to_hex().to_string();
     let end = packer.end.clone();
     packer.about(&end)?;
-    let ended = || -> io::Result<()> { packer.builder.into_inner()?.sink.finish().map(drop) };
-    ended().map_err(unwritten)?;
+    packer.builder.into_inner().and_then(|mut sink| sink.flush()).map_err(|error| unwritten(root, &error))?;
     Ok(end)
+}
+
+/// What the reading thread hands to the writing one.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Asks for the sum of everything before.
+    Sum(SyncSender<blake3::Hash>),
+}
+
+/// Hands what is written to it over in large pieces.
+struct Handing {
+    pieces: SyncSender<Piece>,
+    piece: Vec<u8>,
+}
+
+impl Handing {
+    fn hand(&self, piece: Piece) -> io::Result<()> {
+        self.pieces.send(piece).map_err(|_| io::Error::other("nobody writes it"))
+    }
+
+    fn sum(&mut self) -> io::Result<blake3::Hash> {
+        self.flush()?;
+        let (sum, known) = sync_channel(1);
+        self.hand(Piece::Sum(sum))?;
+        known.recv().map_err(|_| io::Error::other("nobody sums it up"))
+    }
+}
+
+impl Write for Handing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.len() + bytes.len() > PIECE {
+            self.flush()?;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        self.hand(Piece::Bytes(piece))
+    }
+}
+
+/// Sums up, compresses and writes what it is handed until there is no more.
+fn write<W: Write>(sink: W, level: i32, pieces: Receiver<Piece>) -> io::Result<W> {
+    let mut encoder = zstd::stream::write::Encoder::new(sink, level)?;
+    encoder.include_checksum(true)?;
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    encoder.multithread(threads.min(MOST_THREADS))?;
+    let mut hash = blake3::Hasher::new();
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(bytes) => {
+                hash.update(&bytes);
+                encoder.write_all(&bytes)?;
+            }
+            // Who has asked and does not wait has failed otherwise.
+            Piece::Sum(wanted) => drop(wanted.send(hash.finalize())),
+        }
+    }
+    encoder.finish()
+}
+
+/// Has the disk begin early: else nothing is on it before the last byte, and the sync at the end takes as long again.
+struct Early<'a> {
+    file: &'a mut File,
+    written: u64,
+    told: u64,
+}
+
+impl Write for Early<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        if let Some(length) = NonZeroU64::new(self.written - self.told).filter(|length| length.get() >= EARLY)
+        {
+            // It only hurries: what can be given back is what is on the disk. The sync at the end is what counts.
+            let _ = rustix::fs::fadvise(&*self.file, self.told, Some(length), Advice::DontNeed);
+            self.told = self.written;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn unwritten(root: &Path, error: &io::Error) -> Error {
@@ -82,8 +190,8 @@ fn unwritten(root: &Path, error: &io::Error) -> Error {
     }
 }
 
-struct Packer<'a, W: Write> {
-    builder: tar::Builder<Summed<W>>,
+struct Packer<'a> {
+    builder: tar::Builder<Handing>,
     root: &'a Path,
     bounds: Bounds,
     still: bool,
@@ -93,7 +201,7 @@ struct Packer<'a, W: Write> {
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Packer<'_, W> {
+impl Packer<'_> {
     fn about(&mut self, text: &impl Serialize) -> Result<()> {
         about::write(&mut self.builder, text).map_err(|error| unwritten(self.root, &error))
     }
@@ -276,23 +384,5 @@ impl<R: Read> Read for Pieces<R> {
         target[..count].copy_from_slice(&self.buffer[self.range.start..self.range.start + count]);
         self.range.start += count;
         Ok(count)
-    }
-}
-
-/// Sums up what passes.
-struct Summed<W> {
-    sink: W,
-    hash: blake3::Hasher,
-}
-
-impl<W: Write> Write for Summed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.sink.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
     }
 }

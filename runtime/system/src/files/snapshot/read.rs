@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use age::x25519::Identity;
 use effect::{Code, Error, Result};
 use rustix::fs::OFlags;
 
 use super::Bounds;
 use super::about::{self, End, FORMAT, Head};
+use super::seal;
 use crate::files::object::{self, Kind, kind_of};
 
 /// zstd's own window at the levels that snapshots have; more is asked for by nobody who means well.
@@ -79,7 +81,10 @@ pub(super) fn torn(path: &Path, cause: impl std::fmt::Display) -> Error {
 
 /// What a snapshot says at its beginning.
 pub(super) fn head(path: &Path, file: File) -> Result<Head> {
-    let decoder = decoder(file).map_err(|error| torn(path, error))?;
+    if let Some(head) = seal::told(path, &file)? {
+        return known(path, head);
+    }
+    let decoder = decoder(path, file, None)?;
     let mut archive = tar::Archive::new(decoder);
     let mut entries = archive.entries().map_err(|error| torn(path, error))?;
     first(path, entries.next())
@@ -91,7 +96,11 @@ fn first<R: Read>(path: &Path, entry: Option<io::Result<tar::Entry<'_, R>>>) -> 
         return Err(torn(path, "it is an archive, and no snapshot"));
     }
     let size = entry.size();
-    let head: Head = about::read(&mut entry, size).map_err(|error| torn(path, error))?;
+    known(path, about::read(&mut entry, size).map_err(|error| torn(path, error))?)
+}
+
+/// Refuses a form that is not known yet.
+fn known(path: &Path, head: Head) -> Result<Head> {
     if head.mcrun_snapshot > FORMAT {
         let message = format!("`{}` was taken by a newer mcrun", path.display());
         return Err(Error::new(Code::ArchiveRefused, message)
@@ -106,12 +115,13 @@ fn first<R: Read>(path: &Path, entry: Option<io::Result<tar::Entry<'_, R>>>) -> 
 pub(super) fn each(
     path: &Path,
     file: File,
+    key: Option<&Identity>,
     bounds: Bounds,
     begun: &mut dyn FnMut(&Head) -> Result<()>,
     visit: &mut dyn FnMut(&Item, &mut dyn Read) -> Result<Next>,
 ) -> Result<Option<(Head, End)>> {
     let broken = |error: io::Error| torn(path, error);
-    let ahead = Ahead::new(decoder(file).map_err(broken)?).map_err(broken)?;
+    let ahead = Ahead::new(decoder(path, file, key)?).map_err(broken)?;
     let hash = Rc::new(RefCell::new(blake3::Hasher::new()));
     let mut archive =
         tar::Archive::new(Lagging { source: ahead, hash: hash.clone(), tail: Vec::with_capacity(2 * BLOCK) });
@@ -164,10 +174,16 @@ fn drain(source: impl Read) -> io::Result<()> {
     }
 }
 
-fn decoder(file: File) -> io::Result<zstd::stream::read::Decoder<'static, BufReader<File>>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PIECE, file))?;
-    decoder.window_log_max(LARGEST_WINDOW)?;
-    Ok(decoder)
+type Decoder = zstd::stream::read::Decoder<'static, Box<dyn BufRead + Send>>;
+
+fn decoder(path: &Path, file: File, key: Option<&Identity>) -> Result<Decoder> {
+    let opened = seal::open(path, file, key)?;
+    let decoder = || -> io::Result<Decoder> {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(opened)?;
+        decoder.window_log_max(LARGEST_WINDOW)?;
+        Ok(decoder)
+    };
+    decoder().map_err(|error| torn(path, error))
 }
 
 fn item<R: Read>(path: &Path, entry: &tar::Entry<'_, R>) -> Result<Item> {

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use age::x25519::Identity;
 use async_trait::async_trait;
 use effect::units::Size;
 use effect::{
     Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
+    Secret,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use super::about::Head;
 use super::compare::is_same;
 use super::exchange::Exchange;
 use super::read::{self, Next, each};
+use super::seal;
 use super::take::open_folder;
 use super::unpack::Unpacker;
 use super::{Bounds, list::stamp};
@@ -37,6 +40,8 @@ pub struct Restore {
     path: String,
     /// Whose folder it is: a snapshot of another service is refused, and so is a folder that another deployed service has.
     service: String,
+    /// The secret key that opens it, where it is sealed. Its `to` lists `"snapshot"`.
+    key: Option<Secret>,
     /// A snapshot with more bytes is refused.
     #[serde(default = "super::default_limit")]
     limit: Size,
@@ -90,6 +95,7 @@ struct Job {
     path: PathBuf,
     service: String,
     bounds: Bounds,
+    key: Option<Identity>,
 }
 
 impl Restore {
@@ -100,7 +106,13 @@ impl Restore {
             return Err(Error::new(Code::Argument, message).hint("move it elsewhere first"));
         }
         let bounds = Bounds { bytes: self.limit.0, entries: self.entries };
-        Ok(Job { from, path, service: self.service.clone(), bounds })
+        Ok(Job { from, path, service: self.service.clone(), bounds, key: None })
+    }
+
+    /// The same with the key.
+    async fn opening_job(&self, world: &World, context: &Context) -> Result<Job> {
+        let key = seal::key(context, self.key.as_ref()).await?;
+        Ok(Job { key, ..self.job(world)? })
     }
 
     /// Refuses a folder that another deployed service has.
@@ -155,7 +167,10 @@ impl Job {
         let Some(mut standing) = self.without_snapshot()? else { return Ok(None) };
         let file = read::open(&self.from)?.ok_or_else(|| read::missing(&self.from))?;
         let folder = open_folder(&self.path)?;
-        let same = is_same(&self.from, file, &folder, &self.path, self.bounds, &mut |head| self.begun(head))?;
+        let same =
+            is_same(&self.from, file, self.key.as_ref(), &folder, &self.path, self.bounds, &mut |head| {
+                self.begun(head)
+            })?;
         standing.snapshot = same.then(|| self.from.to_string_lossy().into_owned());
         Ok(Some(standing))
     }
@@ -184,9 +199,14 @@ impl Job {
         let file = read::open(&self.from)?.ok_or_else(|| read::missing(&self.from))?;
         let kept = Exchange::begin(&self.path, token)?.carry_out(kept, |new| {
             let mut unpacker = Unpacker::new(new, &self.from, &self.path);
-            each(&self.from, file, self.bounds, &mut |head| self.begun(head), &mut |item, content| {
-                unpacker.add(item, content).map(|()| Next::GoOn)
-            })?;
+            each(
+                &self.from,
+                file,
+                self.key.as_ref(),
+                self.bounds,
+                &mut |head| self.begun(head),
+                &mut |item, content| unpacker.add(item, content).map(|()| Next::GoOn),
+            )?;
             unpacker.finish()
         })?;
         Ok(Standing { path, snapshot, kept: kept.map(|kept| kept.to_string_lossy().into_owned()) })
@@ -203,7 +223,7 @@ impl Ensure for Restore {
 
     async fn observe(&self, world: &World, context: &Context) -> Result<Option<Standing>> {
         only_local(context, self.node.as_deref())?;
-        let job = self.job(world)?;
+        let job = self.opening_job(world, context).await?;
         self.refuse_others(context, &job.path).await?;
         blocking(move || job.observe()).await
     }
@@ -248,7 +268,7 @@ impl Ensure for Restore {
         _: Option<&Standing>,
         _: &Change<Standing>,
     ) -> Result<Applied<Standing>> {
-        let job = self.job(world)?;
+        let job = self.opening_job(world, context).await?;
         let (token, resumed) = (store::token(context), context.resumed);
         let name = job.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let kept = format!("{name}.before-{}", stamp(context.now().0));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use age::x25519::Recipient;
 use async_trait::async_trait;
 use effect::units::{Mode, Size};
 use effect::{
@@ -16,13 +17,15 @@ use super::super::object::{self, Kind, Object, kind_of};
 use super::super::{blocking, is_planned, key, put_new, resolve, rewind, store};
 use super::about::{FORMAT, Head};
 use super::pack::{Packing, pack};
-use super::{Bounds, read};
+use super::{Bounds, read, seal};
 use crate::World;
 use crate::node::only_local;
 use crate::ports::check_service_name;
 
 /// What the name of a snapshot ends with.
 pub(super) const ENDING: &str = ".tar.zst";
+/// What that of a sealed one ends with.
+pub(super) const SEALED_ENDING: &str = ".tar.zst.age";
 
 /// Takes a snapshot of a folder: one file that keeps owners, modes, times, symbolic and hard links.
 ///
@@ -33,7 +36,7 @@ pub(super) const ENDING: &str = ".tar.zst";
 pub struct Snapshot {
     /// The folder. Absolute, or relative to the script's folder; links and `..` are refused.
     path: String,
-    /// The snapshot, ending in `.tar.zst`. Only its owner may read it.
+    /// The snapshot, ending in `.tar.zst`, or in `.tar.zst.age` where it is sealed. Only its owner may read it.
     to: String,
     /// Whose folder it is: only for this service is it restored.
     service: String,
@@ -45,6 +48,9 @@ pub struct Snapshot {
     #[serde(default = "default_level")]
     #[schemars(range(min = 1, max = 19))]
     level: i32,
+    /// The public key that it is sealed for, `age1…`, in the form of age: only the secret key that belongs to it opens it. What it
+    /// is of can be read without.
+    seal: Option<String>,
     /// Whether missing folders above the snapshot are made.
     #[serde(default)]
     parents: bool,
@@ -83,14 +89,19 @@ impl Declared for Snapshot {
 }
 
 impl Snapshot {
+    fn recipient(&self) -> Result<Option<Recipient>> {
+        self.seal.as_deref().map(seal::recipient).transpose()
+    }
+
     fn paths(&self, world: &World) -> Result<(PathBuf, PathBuf)> {
         let (path, to) = (resolve(world.root(), &self.path)?, resolve(world.root(), &self.to)?);
         let wrong = |what: String| Err(Error::new(Code::Argument, format!("`files.snapshot`: {what}")));
         if to.starts_with(&path) {
             return wrong("the snapshot lies in the folder that it is of".to_owned());
         }
-        if !self.to.ends_with(ENDING) {
-            return wrong(format!("`{}` does not end in `{ENDING}`", crate::exec::clip(&self.to)));
+        let ending = if self.seal.is_some() { SEALED_ENDING } else { ENDING };
+        if !self.to.ends_with(ending) {
+            return wrong(format!("`{}` does not end in `{ending}`", crate::exec::clip(&self.to)));
         }
         Ok((path, to))
     }
@@ -118,6 +129,7 @@ impl Ensure for Snapshot {
         before: Option<&Object>,
     ) -> Result<Change<Object>> {
         let (path, to) = self.paths(world)?;
+        self.recipient()?;
         let planned = is_planned(context, &path);
         if let Some(before) = before.cloned() {
             let service = self.service.clone();
@@ -158,10 +170,10 @@ impl Ensure for Snapshot {
         };
         let (level, still, parents) = (self.level.clamp(1, 19), self.still, self.parents);
         let bounds = Bounds { bytes: self.limit.0, entries: self.entries };
-        let token = store::token(context);
+        let (token, seal) = (store::token(context), self.recipient()?);
         blocking(move || {
             let folder = open_folder(&path)?;
-            let packing = Packing { folder, root: &path, head, level, bounds, still };
+            let packing = Packing { folder, root: &path, head, level, bounds, still, seal };
             let size = put_new(&to, 0o600, parents, &token, |file| pack(file, packing).map(drop))?;
             Ok(Applied::to(Object { size, ..after }))
         })

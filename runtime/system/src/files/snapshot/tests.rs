@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use age::x25519::{Identity, Recipient};
+
 use super::about::{End, FORMAT, Head};
 use super::compare::is_same;
 use super::exchange::Exchange;
@@ -39,6 +41,10 @@ impl Place {
     }
 
     fn take(&self, bounds: Bounds, still: bool) -> Result<End> {
+        self.take_for(None, bounds, still)
+    }
+
+    fn take_for(&self, seal: Option<Recipient>, bounds: Bounds, still: bool) -> Result<End> {
         let data = self.data();
         let head = Head {
             mcrun_snapshot: FORMAT,
@@ -47,13 +53,18 @@ impl Place {
             node: "rift".to_owned(),
             taken: 1_700_000_000_000,
         };
-        let packing = Packing { folder: open_folder(&data)?, root: &data, head, level: 3, bounds, still };
+        let folder = open_folder(&data)?;
+        let packing = Packing { folder, root: &data, head, level: 3, bounds, still, seal };
         pack(&mut fs::File::create(self.file()).unwrap(), packing)
     }
 
     fn verify(&self) -> Result<Option<(Head, End)>> {
+        self.verify_with(None)
+    }
+
+    fn verify_with(&self, key: Option<&Identity>) -> Result<Option<(Head, End)>> {
         let file = read::open(&self.file())?.unwrap();
-        each(&self.file(), file, BOUNDS, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn))
+        each(&self.file(), file, key, BOUNDS, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn))
     }
 
     fn restore(&self, target: &Path) -> Result<Option<PathBuf>> {
@@ -61,7 +72,7 @@ impl Place {
         let file = read::open(&from)?.unwrap();
         Exchange::begin(target, "token")?.carry_out("kept", |new| {
             let mut unpacker = Unpacker::new(new, &from, target);
-            each(&from, file, BOUNDS, &mut |_| Ok(()), &mut |item, content| {
+            each(&from, file, None, BOUNDS, &mut |_| Ok(()), &mut |item, content| {
                 unpacker.add(item, content).map(|()| Next::GoOn)
             })?;
             unpacker.finish()
@@ -71,7 +82,7 @@ impl Place {
     fn is_same(&self, folder: &Path) -> bool {
         let file = read::open(&self.file()).unwrap().unwrap();
         let opened = open_folder(folder).unwrap();
-        is_same(&self.file(), file, &opened, folder, BOUNDS, &mut |_| Ok(())).unwrap()
+        is_same(&self.file(), file, None, &opened, folder, BOUNDS, &mut |_| Ok(())).unwrap()
     }
 }
 
@@ -220,6 +231,35 @@ fn a_folder_that_is_written_to_is_packed_whole_or_refused() {
 }
 
 #[test]
+fn a_sealed_snapshot_is_opened_by_its_key_alone_and_says_what_it_is_of_without() {
+    let place = Place::new();
+    fill(&place.data());
+    let (key, another) = (Identity::generate(), Identity::generate());
+    let end = place.take_for(Some(key.to_public()), BOUNDS, true).unwrap();
+    let (head, read) = place.verify_with(Some(&key)).unwrap().unwrap();
+    assert_eq!(read, end);
+    let open = || read::open(&place.file()).unwrap().unwrap();
+    assert_eq!(read::head(&place.file(), open()).unwrap(), head);
+    let code = |key: Option<&Identity>| place.verify_with(key).unwrap_err().code;
+    assert_eq!((code(None), code(Some(&another))), (Code::ArchiveRefused, Code::ArchiveRefused));
+    let whole = fs::read(place.file()).unwrap();
+    assert!(!whole.windows(12).any(|bytes| bytes == b"a-long-name-"), "what is in it cannot be read");
+    let mut damaged: Vec<Vec<u8>> = (0..12).map(|part| whole[..whole.len() * part / 12].to_vec()).collect();
+    damaged.push(whole[..whole.len() - 1].to_vec());
+    damaged.extend((0..12).map(|part| {
+        let mut changed = whole.clone();
+        let place = changed.len() * part / 12;
+        changed[place] ^= 0x01;
+        changed
+    }));
+    for (number, bytes) in damaged.iter().enumerate() {
+        fs::write(place.file(), bytes).unwrap();
+        let code = code(Some(&key));
+        assert!(matches!(code, Code::ArchiveBroken | Code::ArchiveRefused), "{number}: {code}");
+    }
+}
+
+#[test]
 fn bounds_hold() {
     let place = Place::new();
     fill(&place.data());
@@ -229,7 +269,7 @@ fn bounds_hold() {
     place.take(BOUNDS, false).unwrap();
     for bounds in [Bounds { entries: 3, ..BOUNDS }, Bounds { bytes: 1000, ..BOUNDS }] {
         let file = read::open(&place.file()).unwrap().unwrap();
-        let read = each(&place.file(), file, bounds, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn));
+        let read = each(&place.file(), file, None, bounds, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn));
         assert_eq!(read.unwrap_err().code, Code::TooLarge);
     }
 }

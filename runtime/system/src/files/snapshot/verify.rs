@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use effect::units::Size;
-use effect::{Context, Declared, Need, Read, Result};
+use effect::{Context, Declared, Need, Read, Result, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::{blocking, resolve};
 use super::Bounds;
 use super::read::{self, Next, each};
+use super::seal;
 use crate::World;
 use crate::node::only_local;
 
@@ -18,6 +19,8 @@ use crate::node::only_local;
 pub struct Verify {
     /// The snapshot. Absolute, or relative to the script's folder; links and `..` are refused.
     path: String,
+    /// The secret key that opens it, where it is sealed. Its `to` lists `"snapshot"`.
+    key: Option<Secret>,
     /// One with more bytes is refused.
     #[serde(default = "super::default_limit")]
     limit: Size,
@@ -80,11 +83,12 @@ impl Read for Verify {
                 changed: 0,
             });
         }
+        let key = seal::key(context, self.key.as_ref()).await?;
         let bounds = Bounds { bytes: self.limit.0, entries: self.entries };
         blocking(move || {
             let file = read::open(&path)?.ok_or_else(|| read::missing(&path))?;
             // What is not read on by the visitor is passed over, and is in the sum all the same.
-            let read = each(&path, file, bounds, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn))?;
+            let read = each(&path, file, key.as_ref(), bounds, &mut |_| Ok(()), &mut |_, _| Ok(Next::GoOn))?;
             let (head, end) = read.ok_or_else(|| read::torn(&path, "it has no end"))?;
             Ok(Verified {
                 service: head.service,
