@@ -120,7 +120,7 @@ fn a_plan_names_the_version_and_a_rotation_makes_the_container_differ() {
     rotated.says(&["web/key@2 is in force", "container web"]);
     assert_eq!(listed(&place)["secrets"][0]["behind"], serde_json::json!(["container web"]));
     let plan = place.json(&["plan", &script, "--allow", "*", "--json"]);
-    assert!(plan.to_string().contains("\"version\":2"), "{plan}");
+    assert!(plan.to_string().contains("KEY is secret(web/key@2)"), "{plan}");
     deployed("web/key@2)\ttrue");
     assert_eq!(listed(&place)["secrets"][0]["behind"], serde_json::json!([]));
 }

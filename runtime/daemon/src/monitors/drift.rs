@@ -123,11 +123,7 @@ async fn last_lease(parts: &Parts<'_>, service: &str) -> Result<Option<LastLease
 }
 
 /// Those of the containers that a run has stopped. The other loop may not have looked since.
-async fn stopped(
-    parts: &Parts<'_>,
-    names: &[String],
-    lease: Option<&LastLease>,
-) -> Result<BTreeSet<String>> {
+async fn stopped(parts: &Parts<'_>, names: &[String], lease: Option<&LastLease>) -> Result<BTreeSet<String>> {
     let mut memory = Memory::new(parts);
     let mut stopped = BTreeSet::new();
     for name in names {
