@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Place, Seen};
+use crate::harness::{Place, Seen, until};
 use crate::secrets::echo;
 
 /// Letters of which every spelling is another: JSON, shells, web addresses and base64 all write them differently.
@@ -139,17 +139,41 @@ fn search_state(place: &Place) {
     }
 }
 
-/// A place whose secret may go wherever a secret may go at all.
+/// Wherever a secret may go at all.
+fn destinations(place: &Place, address: &str) -> Vec<String> {
+    let here = place.path().canonicalize().unwrap();
+    [
+        "exec:/usr/bin/dash",
+        "exec:/usr/bin/sleep",
+        "exec:/usr/bin/echo",
+        "containers:web",
+        "images:127.0.0.1:1",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([format!("http:{address}/**"), format!("files:{}/**", here.display())])
+    .collect()
+}
+
+/// A place whose secret lies in the sealed store.
+fn place_with_sealed(address: &str) -> Place {
+    let place = Place::new();
+    let to = destinations(&place, address);
+    let to = to.iter().flat_map(|pattern| ["--to", pattern]);
+    let words: Vec<&str> = ["set", "web/key"].into_iter().chain(to).collect();
+    crate::sealed::set(&place, &words, format!("{SECRET}\n").as_bytes());
+    place
+}
+
+/// A place whose secret is in a file.
 fn place_with_secret(address: &str) -> Place {
     let place = Place::new();
     fs::write(place.at("secret"), format!("{SECRET}\n")).unwrap();
     fs::set_permissions(place.at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let to = destinations(&place, address);
     place.configure(&format!(
-        "[drivers]\ncontainers = \"process\"\n[secrets.\"web/key\"]\nfile = \"{}\"\n\
-         to = [\"exec:/usr/bin/dash\", \"exec:/usr/bin/sleep\", \"exec:/usr/bin/echo\", \"http:{address}/**\", \
-         \"files:{}/**\", \"containers:web\", \"images:127.0.0.1:1\"]\n",
-        place.at("secret"),
-        place.path().canonicalize().unwrap().display()
+        "[drivers]\ncontainers = \"process\"\n[secrets.\"web/key\"]\nfile = \"{}\"\nto = {to:?}\n",
+        place.at("secret")
     ));
     place
 }
@@ -233,10 +257,71 @@ fn a_secret_planted_everywhere_is_found_nowhere() {
     // More than are sent: how far a plan gets is not what is looked at here.
     let (address, _server) = echo(64);
     let place = place_with_secret(&address);
+    plant(&place, &address);
+}
+
+#[test]
+fn a_sealed_secret_planted_everywhere_is_found_nowhere() {
+    let (address, _server) = echo(64);
+    let place = place_with_sealed(&address);
+    plant(&place, &address);
+    for words in [&["secrets", "list"][..], &["secrets", "list", "--json"], &["-v", "-v", "secrets", "list"]]
+    {
+        search_seen(&place.ends(0, words), &words.join(" "));
+    }
+    // Its own rows, whatever becomes of the key; and every file that leaves the machine.
+    search_seen(&place.ends(0, &["-v", "-v", "secrets", "rotate-key"]), "rotate-key");
+    search_state(&place);
+    let (export, backup, passphrase) = (place.at("sealed"), place.at("backup"), place.at("passphrase"));
+    fs::write(&passphrase, "correct horse battery\n").unwrap();
+    let words = ["secrets", "export", &export, "--passphrase-file", &passphrase];
+    search_seen(&place.ends(0, &words), "secrets export");
+    search(&fs::read(&export).unwrap(), "the exported secrets");
+    search_seen(&place.ends(0, &["backup", "--out", &backup]), "backup");
+    search(&fs::read(&backup).unwrap(), "the backup");
+    let elsewhere = Place::new();
+    search_seen(&elsewhere.ends(0, &["restore", &backup]), "restore");
+    search_state(&elsewhere);
+    // Broken in every way, it is in no error.
+    let journal = rusqlite::Connection::open(place.database()).unwrap();
+    journal
+        .execute("UPDATE records SET value = substr(value, 1, 60) WHERE kind = 'secret-version'", [])
+        .unwrap();
+    let script = place.script("broken.lua", "print(secrets.get(\"web/key\"))\n");
+    let seen = place.ends(1, &["-v", "-v", &script, "--allow", "*"]);
+    assert!(seen.stderr.contains("MC-P015"), "{seen}");
+    search_seen(&seen, "a damaged secret");
+}
+
+#[test]
+fn a_sealed_secret_is_in_no_list_of_processes() {
+    let place = place_with_sealed("http://127.0.0.1:1");
+    let text = "local key = secrets.get(\"web/key\")\ncontainers.ensure { name = \"web\", exec = { \"/bin/sleep\", \"600\" }, secrets = { KEY = key } }\nsleep(\"10m\")\n";
+    let script = place.script("wait.lua", text);
+    let host = place.start(&[&script, "--allow", "*"]);
+    until("the run waits", || {
+        place.runs().first().is_some_and(|run| run["state"] == "waiting").then_some(())
+    });
+    let mut looked = 0;
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        for file in ["cmdline", "environ", "comm"] {
+            // One that has ended meanwhile has neither.
+            let Ok(bytes) = fs::read(format!("/proc/{pid}/{file}")) else { continue };
+            looked += usize::from(pid == host.pid());
+            search(&bytes, &format!("{file} of process {pid}"));
+        }
+    }
+    assert_eq!(looked, 3, "the host was looked at");
+}
+
+/// Puts the secret of `place` everywhere, and looks for it in whatever is written and shown.
+#[track_caller]
+fn plant(place: &Place, address: &str) {
     let script = place.script("planted.lua", PLANTED);
     let folder = place.at("work");
     fs::create_dir(&folder).unwrap();
-    let words = [script.as_str(), folder.as_str(), address.as_str(), "--allow", "*"];
+    let words = [script.as_str(), folder.as_str(), address, "--allow", "*"];
     for plan in [&["plan"][..], &["plan", "--json"]] {
         let seen = place.run(&[plan, words.as_slice()].concat());
         search_seen(&seen, &plan.join(" "));
@@ -244,11 +329,11 @@ fn a_secret_planted_everywhere_is_found_nowhere() {
     let ran = place.run(&words);
     search_seen(&ran, "run");
     assert_eq!(ran.code, Some(1), "{ran}");
-    assert!(ran.stdout.matches("secret(web/key)").count() > 15, "it was shown by its name: {ran}");
+    assert!(ran.stdout.matches("secret(web/key").count() > 15, "it was shown by its name: {ran}");
     assert!(ran.stdout.contains("authorization: Bearer secret(web/key)"), "it was sent: {ran}");
     // It really was there: these are the script's own doing, and its reader's to guard.
     assert!(fs::read(place.path().join("work/c/secret")).unwrap() == SECRET.as_bytes());
-    search_state(&place);
+    search_state(place);
 
     let run = place.newest_id();
     let looks: [&[&str]; 14] = [
@@ -282,7 +367,7 @@ fn a_secret_planted_everywhere_is_found_nowhere() {
     search_state(&elsewhere);
     let undone = place.run(&["undo", &run, "--yes"]);
     search_seen(&undone, "undo");
-    search_state(&place);
+    search_state(place);
     search_seen(&place.run(&["show", &place.newest_id(), "--json"]), "show of the undo");
 }
 

@@ -58,6 +58,7 @@ mod retention;
 mod runbook;
 mod sandbox;
 mod saved_plans;
+mod sealed;
 mod secrets;
 mod serve;
 mod serve_life;

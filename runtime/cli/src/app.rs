@@ -9,6 +9,7 @@ use std::sync::Arc;
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock, daemon_may_be_there};
 use script::{Template, Worker};
+use system::secrets::sealed::Vault;
 use tokio::sync::watch;
 
 use crate::arguments::Global;
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) node: String,
     pub(crate) journal: Journal,
     pub(crate) sealer: Arc<Sealer>,
+    /// The sealed store of secrets.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) global: Global,
     /// The worker that was started for the script which this command is about to evaluate.
@@ -71,6 +74,7 @@ impl App {
             Journal::open(&state, clock.clone()).map_err(|error| owner::named(error.into(), &state))?;
         let sealer = Arc::new(Sealer::open(&state)?);
         let node = config.node_name();
+        let vault = Vault::new(journal.clone(), &node, sealer.clone(), config.secrets_store.clone());
         let live = watch::Sender::new(Arc::new(config.clone()));
         Ok(Self {
             config,
@@ -79,6 +83,7 @@ impl App {
             node,
             journal,
             sealer,
+            vault: Arc::new(vault),
             clock,
             global: global.clone(),
             worker: Cell::default(),

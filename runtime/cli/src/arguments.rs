@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod mcias;
 pub(crate) mod playbooks;
 pub(crate) mod routes;
+pub(crate) mod secrets;
 pub(crate) mod start;
 
 use std::ffi::OsString;
@@ -486,6 +487,9 @@ pub(crate) enum Command {
     /// Routes: where requests for host names go.
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// The sealed store: secrets that lie encrypted in the state directory.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// List playbooks: what is loaded, what cannot be and why.
     #[command(args_conflicts_with_subcommands = true)]
     Playbooks {

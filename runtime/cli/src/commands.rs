@@ -45,6 +45,7 @@ mod routes;
 mod runs;
 mod schedule;
 mod screen;
+mod secrets;
 mod serve;
 mod services;
 mod setup;
@@ -161,6 +162,7 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Secrets(command) => secrets::secrets(app, command).await,
         Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Drift { services, json } => drift::drift(app, &services, json).await,
         Command::Status { service, json } => inspect::status(app, service.as_deref(), json).await,

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     #[serde(default)]
+    pub(crate) secrets_store: system::secrets::sealed::Settings,
+    #[serde(default)]
     pub(crate) monitors: daemon::monitors::Settings,
     pub(crate) telemetry: Option<daemon::telemetry::Settings>,
     #[serde(default)]
@@ -221,6 +223,7 @@ impl Config {
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         self.monitors.check()?;
         self.telemetry.iter().try_for_each(daemon::telemetry::Settings::check)?;
+        self.secrets_store.check()?;
         // No script lies in this folder, so only the sources themselves are looked at.
         system::SecretStore::new(&self.secrets, Path::new("/dev/null"))?;
         Ok(())

@@ -276,12 +276,16 @@ async fn evaluate(app: &App, job: Job, watch: Arc<dyn Watch>, ear: Ear) -> Resul
     let kinds: HashMap<_, _> = registry.names().collect();
     let effects = registry.names().map(|(name, _)| name.to_owned()).collect();
     let rewinds = registry.rewinds().map(|(name, rewind)| (name.to_owned(), rewind)).collect();
+    if job.past.is_some() && app.kit.is_none() {
+        // What it has from `secrets.get` may lie in a checkpoint that is not replayed.
+        app.vault.refresh().await?;
+    }
     let shared = Shared {
         run: job.id,
         node: app.node.clone(),
         mode: job.mode,
         policy,
-        secrets: wiring::secrets(app, &job.root)?,
+        secrets: wiring::secrets_of(app, &job.root, (job.mode == Mode::Run).then_some(job.id))?,
         sealer: app.sealer.clone(),
         journal: app.journal.clone(),
         clock: app.clock.clone(),

@@ -90,7 +90,10 @@ impl Kit {
         let sealer = Arc::new(effect::Sealer::open(&state)?);
         let certs = certs::Settings { everything: true, ..certs::Settings::default() };
         let config = Config { certs, ..Config::default() };
+        let settings = system::secrets::sealed::Settings::default();
+        let vault = system::secrets::sealed::Vault::new(journal.clone(), NODE, sealer.clone(), settings);
         Ok(App {
+            vault: Arc::new(vault),
             live: tokio::sync::watch::Sender::new(Arc::new(config.clone())),
             config,
             state,

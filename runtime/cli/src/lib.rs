@@ -51,6 +51,10 @@ pub fn main() -> ExitCode {
     if init::is_first() {
         return init::main(&words);
     }
+    // A native program's shim sets up namespaces, which takes files of /proc that would be root's.
+    if words.get(1).is_none_or(|word| word != "shim") {
+        keep_memory_here();
+    }
     // Children of the same binary start before anything else is set up: they must stay small and quick.
     match words.get(1).and_then(|word| word.to_str()) {
         Some("worker") => return script::worker_main(),
@@ -60,6 +64,14 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     ExitCode::from(run(words).code())
+}
+
+/// Secrets are in the memory of this process: it leaves no core behind, and no other of the same user looks into it.
+/// What it starts is not bound by it.
+fn keep_memory_here() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // It fails on values that the kernel does not know, and on nothing else.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn run(words: Vec<OsString>) -> Exit {

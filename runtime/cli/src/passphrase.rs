@@ -24,13 +24,18 @@ pub(crate) fn given(
     if let Some(file) = &given.passphrase_file {
         return from_file(file).map(Some);
     }
+    asked(global, question)
+}
+
+/// A line typed by whoever sits at the terminal; none where nobody does.
+pub(crate) fn asked(global: &Global, question: &str) -> Result<Option<Zeroizing<String>>> {
     if global.no_input {
         return Ok(None);
     }
     let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
-    typed(&terminal, question).map(Some).map_err(|error| {
-        Error::new(Code::Usage, "the terminal cannot be asked for a passphrase").because(error)
-    })
+    typed(&terminal, question)
+        .map(Some)
+        .map_err(|error| Error::new(Code::Usage, "the terminal cannot be asked").because(error))
 }
 
 /// The first line of a file.
@@ -72,7 +77,8 @@ fn typed(terminal: &File, question: &str) -> io::Result<Zeroizing<String>> {
     unseen.local_modes -= LocalModes::ECHO;
     tcflush(terminal, QueueSelector::IFlush)?;
     tcsetattr(terminal, OptionalActions::Now, &unseen)?;
-    let mut line = Zeroizing::new(String::new());
+    // Room beforehand: a text that grows leaves copies behind.
+    let mut line = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
     let read = ask(terminal, question, &mut line);
     // The terminal stays usable whatever became of the answer.
     tcsetattr(terminal, OptionalActions::Now, &seen)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use containers::effects::{Choice, Engines, World};
 use containers::{docker, podman, process};
 use effect::{Registry, Result, Secrets};
+use journal::RunId;
 use system::SecretStore;
 
 use certs::acme;
@@ -176,11 +177,16 @@ pub(crate) fn chance() -> f64 {
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
-/// Where secrets come from.
+/// Where secrets come from, for what mcrun itself does or plans.
 pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
+    secrets_of(app, root, None)
+}
+
+/// Where the secrets of a run come from.
+pub(crate) fn secrets_of(app: &App, root: &Path, run: Option<RunId>) -> Result<Arc<dyn Secrets>> {
     let others: Arc<dyn Secrets> = match &app.kit {
         Some(_) => Arc::new(crate::kit::AnySecret),
-        None => Arc::new(SecretStore::new(&app.live().secrets, root)?),
+        None => Arc::new(SecretStore::new(&app.live().secrets, root)?.with_sealed(app.vault.clone(), run)),
     };
     let tokens = &app.live().mcias.tokens_to;
     Ok(Arc::new(mcias::secrets::WithTokens::new(others, Arc::new(identity(app)), tokens)))

@@ -163,6 +163,18 @@ codes! {
     SecretSource "MC-P012" "a secret's source cannot be read"
         "The file, environment variable or command named in `mcrun.toml` failed."
         "Check the source; the message never shows its content.";
+    SecretTwice "MC-P013" "a secret has two sources"
+        "The name is configured under `[secrets]` in `mcrun.toml` and is in the sealed store as well. Neither goes before the other, because whoever reads one of them would not know which value counts."
+        "Take one away: the table out of `mcrun.toml`, or `mcrun secrets remove NAME`.";
+    SecretsSealed "MC-P014" "the sealed store cannot be opened"
+        "The key that `[secrets_store]` in `mcrun.toml` names is not there, is readable by others, or is not the one that the store is sealed with. No secret of the store can be used; nothing was changed."
+        "Bring the key back, or name it under `[secrets_store]`. Where another key is to be used from now on: `mcrun secrets rewrap` with the old one.";
+    SecretBroken "MC-P015" "a sealed secret is damaged"
+        "Its row in the database was cut, altered, or put in the place of another: what a row seals is bound to its node, name and version and to where the secret may go."
+        "Give it a value again with `mcrun secrets rotate NAME`, or restore the state directory from a backup.";
+    SecretsTransfer "MC-P016" "exported secrets cannot be written or read"
+        "The file is no export of `mcrun secrets export`, was damaged, is sealed for somebody else, or names secrets that are here already. Nothing was changed."
+        "The message says which; `--replace` gives secrets that are here the newest value of the file.";
     AccessDenied "MC-P020" "the access policy does not allow this"
         "Every call has a principal, and nothing is allowed unless a rule under `[access]` says so. The refusal is in the audit."
         "`mcrun can-i ACTION OBJECT --as PRINCIPAL` shows which rule decides and why the others do not.";

@@ -101,8 +101,29 @@ impl Context {
         for part in &secret.parts {
             match part {
                 Part::Text(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Named { name, .. } => value.extend_from_slice(&self.secrets.reveal(name).await?),
+                Part::Named { name, version, tag } => {
+                    let opened = self.secrets.reveal_version(name, *version).await?;
+                    // One that was taken away and set again counts its versions from one.
+                    if let Some(version) = version
+                        && self.sealer.tag(&opened) != *tag
+                    {
+                        let message =
+                            format!("version {version} of secret `{name}` is another than the run got");
+                        return Err(Error::new(Code::SecretUnknown, message)
+                            .hint("start a new run: it gets the value that is there now"));
+                    }
+                    // Room beforehand: a vector that grows leaves copies behind.
+                    let mut longer = Zeroizing::new(Vec::with_capacity(value.len() + opened.len()));
+                    longer.extend_from_slice(&value);
+                    longer.extend_from_slice(&opened);
+                    value = longer;
+                }
             }
+        }
+        // What was looked at before it was opened may have been of another moment.
+        self.may_go(secret, destination)?;
+        for named in secret.values() {
+            self.secrets.used(named.name, named.version, destination).await?;
         }
         Ok(value)
     }
@@ -118,7 +139,10 @@ impl Context {
                     Code::SecretPlace,
                     format!("secret `{name}` may not go to `{destination}`"),
                 )
-                .hint(format!("add \"{destination}\" to `to` of [secrets.\"{name}\"] in mcrun.toml")));
+                .hint(format!(
+                    "add \"{destination}\" to `to` of [secrets.\"{name}\"] in mcrun.toml, or with `mcrun secrets set \
+                     {name} --to` where it is in the sealed store"
+                )));
             }
         }
         Ok(())

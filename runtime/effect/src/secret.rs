@@ -60,8 +60,11 @@ impl From<Joined> for Secret {
 pub enum Part {
     /// A configured secret and the keyed hash of the value it had when the script got it.
     Named {
-        /// Its name in `mcrun.toml`.
+        /// Its name in `mcrun.toml` or in the sealed store.
         name: String,
+        /// Its version, where it has versions: a run that goes on later gets the same value again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
         /// Keyed hash of the value.
         tag: String,
     },
@@ -73,26 +76,52 @@ impl Secret {
     /// The handle of one configured secret.
     #[must_use]
     pub fn named(name: &str, tag: String) -> Self {
-        Self { parts: vec![Part::Named { name: name.to_owned(), tag }] }
+        Self::of_version(name, None, tag)
+    }
+
+    /// The handle of one secret that may have versions.
+    #[must_use]
+    pub fn of_version(name: &str, version: Option<u32>, tag: String) -> Self {
+        Self { parts: vec![Part::Named { name: name.to_owned(), version, tag }] }
     }
 
     /// The names of the configured secrets inside.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.values().map(|(name, _)| name)
+        self.values().map(|named| named.name)
     }
 
-    /// The same, each with the keyed hash of the value that it had when the script got it.
-    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The same, each as it was when the script got it.
+    pub fn values(&self) -> impl Iterator<Item = Named<'_>> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Named { name, tag } => Some((name.as_str(), tag.as_str())),
+            Part::Named { name, version, tag } => Some(Named { name, version: *version, tag }),
             Part::Text(_) => None,
         })
     }
 }
 
+/// A named part of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its version, where it has versions.
+    pub version: Option<u32>,
+    /// The keyed hash of its value.
+    pub tag: &'a str,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(formatter, "{}@{version}", self.name),
+            None => formatter.write_str(self.name),
+        }
+    }
+}
+
 impl fmt::Display for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.names().collect();
+        let names: Vec<_> = self.values().map(|named| named.to_string()).collect();
         write!(formatter, "secret({})", names.join(" .. "))
     }
 }
@@ -112,6 +141,29 @@ impl JsonSchema for Secret {
 pub trait Secrets: Send + Sync {
     /// The value of the secret `name`.
     async fn reveal(&self, name: &str) -> Result<Zeroizing<Vec<u8>>>;
+
+    /// The value of `name`, and the version that it is where it has versions.
+    async fn current(&self, name: &str) -> Result<(Option<u32>, Zeroizing<Vec<u8>>)> {
+        Ok((None, self.reveal(name).await?))
+    }
+
+    /// The value that `name` had in `version`, or has where it has no versions.
+    async fn reveal_version(&self, name: &str, version: Option<u32>) -> Result<Zeroizing<Vec<u8>>> {
+        let _ = version;
+        self.reveal(name).await
+    }
+
+    /// Looks again at what is recorded of `name`: whoever asks [`Secrets::may_go`] long after this was made does it first.
+    async fn look(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
+
+    /// Records that `name` is about to be used at `destination`. Durable on return.
+    async fn used(&self, name: &str, version: Option<u32>, destination: &str) -> Result<()> {
+        let _ = (name, version, destination);
+        Ok(())
+    }
 
     /// Whether `name` may be used at `destination`, such as `containers:mcq`.
     fn may_go(&self, name: &str, destination: &str) -> Result<bool>;
@@ -228,6 +280,12 @@ impl Sealer {
         }
     }
 
+    /// A key for one other purpose, named by `context`: nobody gets from one to the other.
+    #[must_use]
+    pub fn derived(&self, context: &'static str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(context, &*self.key))
+    }
+
     /// The keyed hash by which two values are compared without knowing them.
     #[must_use]
     pub fn tag(&self, value: &[u8]) -> String {
@@ -314,7 +372,8 @@ fn random_key() -> Zeroizing<[u8; 32]> {
     key
 }
 
-fn fill_random(bytes: &mut [u8]) {
+/// Fills `bytes` with randomness fit for keys.
+pub fn fill_random(bytes: &mut [u8]) {
     let mut filled = 0;
     while filled < bytes.len() {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())

@@ -449,6 +449,12 @@ impl Journal {
         self.read(move |connection| reader::records::record(connection, &kind, &node, &name)).await
     }
 
+    /// One record as it is committed, without waiting for what is queued: for what runs do not write.
+    pub async fn committed_record(&self, kind: &str, node: &str, name: &str) -> Result<Option<Record>> {
+        let (kind, node, name) = (kind.to_owned(), node.to_owned(), name.to_owned());
+        self.read_committed(move |connection| reader::records::record(connection, &kind, &node, &name)).await
+    }
+
     /// Changes records outside any run, all or none. Durable on return.
     pub async fn write(&self, writes: Vec<Write>) -> Result<()> {
         self.change(Change::Write(writes)).await

@@ -69,6 +69,34 @@ impl Secrets for WithTokens {
         Ok(value)
     }
 
+    async fn current(&self, name: &str) -> Result<(Option<u32>, Zeroizing<Vec<u8>>)> {
+        match parts(name) {
+            Some(_) => Ok((None, self.reveal(name).await?)),
+            None => self.others.current(name).await,
+        }
+    }
+
+    async fn reveal_version(&self, name: &str, version: Option<u32>) -> Result<Zeroizing<Vec<u8>>> {
+        match parts(name) {
+            Some(_) => self.reveal(name).await,
+            None => self.others.reveal_version(name, version).await,
+        }
+    }
+
+    async fn look(&self, name: &str) -> Result<()> {
+        match parts(name) {
+            Some(_) => Ok(()),
+            None => self.others.look(name).await,
+        }
+    }
+
+    async fn used(&self, name: &str, version: Option<u32>, destination: &str) -> Result<()> {
+        match parts(name) {
+            Some(_) => Ok(()),
+            None => self.others.used(name, version, destination).await,
+        }
+    }
+
     fn may_go(&self, name: &str, destination: &str) -> Result<bool> {
         let Some(parts) = parts(name) else { return self.others.may_go(name, destination) };
         let (account, _) = parts?;

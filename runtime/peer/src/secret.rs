@@ -1,4 +1,4 @@
-//! Owns how drivers come by secrets of mcrun.toml: by name, and only those that may go to them.
+//! Owns how drivers come by secrets: by name, and only those that may go to them.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ impl Secrets {
     /// # Errors
     /// `MC-P010` and `MC-P012` where it has none, `MC-P011` where it may not go to this driver.
     pub async fn value(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+        self.source.look(name).await?;
         if !self.source.may_go(name, self.destination)? {
             let message = format!("the secret `{name}` may not go to `{}`", self.destination);
             return Err(Error::new(Code::SecretPlace, message).hint(format!(
@@ -32,7 +33,8 @@ impl Secrets {
                 self.destination
             )));
         }
-        let value = self.source.reveal(name).await?;
+        let (version, value) = self.source.current(name).await?;
+        self.source.used(name, version, self.destination).await?;
         Ok(Zeroizing::new(value.trim_ascii_end().to_vec()))
     }
 

@@ -1,7 +1,8 @@
-//! Owns where secrets come from: files, environment variables and commands that the operator configured, and where each
-//! may go. Leaves their way through the corridor to `effect::secret`.
+//! Owns where secrets come from: files, environment variables and commands that the operator configured, and the sealed
+//! store; and where each may go. Leaves their way through the corridor to `effect::secret`.
 
 mod get;
+pub mod sealed;
 mod source;
 mod store;
 

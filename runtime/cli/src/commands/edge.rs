@@ -15,6 +15,7 @@ use dns::server::{Beyond, Service};
 use effect::{Code, Error, Result, Sealer};
 use journal::{Clock, Journal, SystemClock};
 use system::SecretStore;
+use system::secrets::sealed::Vault;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::state_folder;
@@ -53,10 +54,16 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
     if let Err(error) = &journal {
         tracing::error!(%error, "the database cannot be opened");
     }
+    let vault = journal.as_ref().ok().zip(sealer(&state)).map(|(journal, sealer)| {
+        Vault::new(journal.clone(), &config.node_name(), sealer, config.secrets_store.clone())
+    });
     let store =
         journal.ok().map(|journal| Embedded::new(Store::new(journal, &config.node_name()), Vec::new()));
     // No script lies in this folder, so nothing is kept from secrets.
-    let secrets = SecretStore::new(&config.secrets, Path::new("/dev/null"))?;
+    let mut secrets = SecretStore::new(&config.secrets, Path::new("/dev/null"))?;
+    if let Some(vault) = vault {
+        secrets = secrets.with_sealed(Arc::new(vault), None);
+    }
     let keys = Arc::new(Keys::load(&config.dns.keys, &secrets).await?);
     let notifier = Arc::new(Notifier::new(&config.dns.zones, &keys, clock.clone())?);
     let forward = &config.dns.forward;

@@ -83,8 +83,13 @@ pub(super) async fn export(app: &App, prefix: &str, out: Option<PathBuf>) -> Res
 /// Every secret that is configured, opened so that copies of it are found. Nothing lies in the folder that is named.
 async fn revealed(app: &App) -> Result<Arc<dyn Secrets>> {
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
-    for name in app.config.secrets.keys() {
-        if let Err(error) = secrets.reveal(name).await {
+    let sealed = app.vault.heads().await?;
+    let versions = sealed.iter().flat_map(|(name, head)| {
+        let kept = head.versions.iter();
+        kept.map(move |kept| (name, Some(kept.version)))
+    });
+    for (name, version) in app.config.secrets.keys().map(|name| (name, None)).chain(versions) {
+        if let Err(error) = secrets.reveal_version(name, version).await {
             render::note(format_args!("copies of secret `{name}` are not looked for: {error}"));
         }
     }

@@ -165,6 +165,9 @@ impl effect::Ensure for Ensure {
         };
         let mut change = Change::to(action, Some(sealed(predicted, &context.sealer)), fields);
         change.unknown = vec!["id", "pid", "started_at"];
+        for version in versions(spec, &found.fields) {
+            change = change.note(version);
+        }
         if image.as_ref().is_some_and(|image| image.id == TO_BE_BUILT) {
             change = change
                 .note("what the image says for fields that are left out is not known until it is built");
@@ -284,7 +287,7 @@ impl Ensure {
         }
         for (name, secret) in &self.0.secrets {
             let value = live.env.get(name).map(|value| sealer.tag(value.as_bytes()));
-            let is_same = secret.values().any(|(_, tag)| value.as_deref() == Some(tag));
+            let is_same = secret.values().any(|named| value.as_deref() == Some(named.tag));
             if secret.parts.len() == 1 && is_same {
                 live.env.remove(name);
                 live.secrets.insert(name.clone(), World::secret_tag(secret, sealer));
@@ -309,6 +312,14 @@ impl Ensure {
         }
         Ok(secrets)
     }
+}
+
+/// Which versions of secrets it gets: the hashes that are compared say that there is another one, and not which.
+fn versions(spec: &Spec, fields: &[FieldDiff]) -> Vec<String> {
+    let changed = fields.iter().filter_map(|field| field.path.strip_prefix("secrets."));
+    let given = changed.filter_map(|name| Some((name, spec.secrets.get(name)?)));
+    let versioned = given.filter(|(_, secret)| secret.values().any(|named| named.version.is_some()));
+    versioned.map(|(name, secret)| format!("{name} is {secret}")).collect()
 }
 
 /// Who wrote the program expects what it always had.

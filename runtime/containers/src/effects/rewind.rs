@@ -1,6 +1,7 @@
 //! Owns the way back of containers: one that was changed, replaced or removed is made again from what was seen of it, with
 //! exactly its image; one that was not there goes away. What it wrote outside its volumes is nowhere any more.
 
+use effect::secret::Named;
 use effect::{
     Action, Applied, Change, Code, Context, Declared as _, Error, FieldChange, Need, Result, Secret,
 };
@@ -256,8 +257,9 @@ impl<'a> Original<'a> {
                 .because(why)
                 .hint("give the secret its old value again, or deploy what you want with the new one")
         };
-        for (name, tag) in secret.values() {
-            let value = context.secrets.reveal(name).await.map_err(|error| unknown(&error))?;
+        for Named { name, version, tag } in secret.values() {
+            let value = context.secrets.reveal_version(name, version).await;
+            let value = value.map_err(|error| unknown(&error))?;
             if context.sealer.tag(&value) != tag {
                 return Err(unknown(&format!("secret `{name}` has another value now")));
             }

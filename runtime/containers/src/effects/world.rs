@@ -226,7 +226,8 @@ impl World {
     }
 
     /// The text by which a changed secret is noticed: the hashes of its parts.
-    pub(super) fn secret_tag(secret: &Secret, sealer: &Sealer) -> String {
+    #[must_use]
+    pub fn secret_tag(secret: &Secret, sealer: &Sealer) -> String {
         sealer.tag(handle(secret).as_bytes())
     }
 

@@ -33,8 +33,8 @@ impl Session {
     /// A secret that an earlier attempt got is masked in this one too.
     async fn reveal_again(&self, outcome: &journal::Outcome) {
         let secret = outcome.text().and_then(|text| serde_json::from_str::<crate::Secret>(text).ok());
-        for name in secret.iter().flat_map(crate::Secret::names) {
-            if let Err(error) = self.shared.secrets.reveal(name).await {
+        for named in secret.iter().flat_map(crate::Secret::values) {
+            if let Err(error) = self.shared.secrets.reveal_version(named.name, named.version).await {
                 tracing::debug!(%error, "a secret of the recorded history cannot be masked");
             }
         }

@@ -88,7 +88,9 @@ impl Seed<'_> {
 /// What a person sees of a secret: the names of its parts.
 fn secret_name(reference: &str) -> String {
     match serde_json::from_str(reference) {
-        Ok(parts) => effect::Secret { parts }.names().collect::<Vec<_>>().join(" .. "),
+        Ok(parts) => {
+            effect::Secret { parts }.values().map(|named| named.to_string()).collect::<Vec<_>>().join(" .. ")
+        }
         Err(_) => "unnamed".to_owned(),
     }
 }

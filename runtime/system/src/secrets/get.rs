@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::World;
 
-/// Returns a configured secret as an opaque value, for fields that take secrets.
+/// Returns a secret of `mcrun.toml` or of the sealed store as an opaque value, for fields that take secrets.
 ///
 /// Its text never reaches the script. `..` joins it with text or another secret; `print` shows its name.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ impl Declared for Get {
 #[async_trait]
 impl Read for Get {
     async fn read(&self, _: &World, context: &Context) -> Result<Secret> {
-        let value = context.secrets.reveal(&self.0).await?;
-        Ok(Secret::named(&self.0, context.sealer.tag(&value)))
+        let (version, value) = context.secrets.current(&self.0).await?;
+        Ok(Secret::of_version(&self.0, version, context.sealer.tag(&value)))
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::exec::{Failure, Process};
 
 /// A larger secret is a mistake.
-const LARGEST: usize = 64 * 1024;
+const LARGEST: usize = super::sealed::LARGEST;
 const COMMAND_TIMEOUT: Span = Span::seconds(10);
 
 /// A secret in `mcrun.toml`: exactly one of `file`, `env` and `command`, and where it may go.
@@ -78,7 +78,7 @@ fn outside(path: &Path, root: &Path) -> Result<PathBuf, String> {
     Ok(path.to_owned())
 }
 
-fn destination(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+pub(super) fn destination(pattern: &str) -> Result<GlobMatcher, globset::Error> {
     // The names of containers have no folders; those of files, programs and addresses do.
     let folders = !pattern.starts_with("containers:");
     Ok(GlobBuilder::new(pattern).literal_separator(folders).backslash_escape(true).build()?.compile_matcher())
@@ -118,7 +118,7 @@ impl Source {
     }
 }
 
-fn trimmed(mut value: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+pub(super) fn trimmed(mut value: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     if value.ends_with(b"\n") {
         value.pop();
         if value.ends_with(b"\r") {

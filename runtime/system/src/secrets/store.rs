@@ -1,27 +1,49 @@
-//! Owns the configured secrets as the corridor asks for them.
+//! Owns the secrets as the corridor asks for them, wherever they come from.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use effect::{Code, Error, Result, Secrets};
+use journal::RunId;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use super::sealed::Vault;
 use super::source::{SecretSource, Source};
 
 /// Shorter values are not masked: they would turn up in any text by chance.
 const SHORTEST_MASKED: usize = 4;
 
-/// Every configured secret. Values are read when first needed and kept as long as the store: within one run a secret
-/// does not change.
+/// Every secret. Values are read when first needed and kept as long as the store: within one run a secret does not change.
 pub struct SecretStore {
     sources: BTreeMap<String, Source>,
-    values: Mutex<BTreeMap<String, Zeroizing<Vec<u8>>>>,
+    vault: Option<Arc<Vault>>,
+    /// The run that uses them.
+    run: Option<RunId>,
+    values: Mutex<Values>,
     /// What is masked in output: the values as text, in their spellings.
-    revealed: std::sync::Mutex<BTreeMap<String, Vec<Zeroizing<String>>>>,
+    revealed: std::sync::Mutex<BTreeMap<Key, Vec<Zeroizing<String>>>>,
+    /// The uses that are recorded already.
+    used: Mutex<BTreeSet<(Key, String)>>,
+}
+
+/// A secret, and its version where it has versions.
+type Key = (String, Option<u32>);
+
+#[derive(Default)]
+struct Values {
+    opened: BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    /// The versions in force when they were first asked for.
+    current: BTreeMap<String, u32>,
+}
+
+/// Where one secret comes from.
+enum Origin<'a> {
+    Source(&'a Source),
+    Sealed(&'a Vault),
 }
 
 impl SecretStore {
@@ -33,50 +55,129 @@ impl SecretStore {
         let checked = sources.iter().map(|(name, source)| Ok((name.clone(), source.check(name, root)?)));
         Ok(Self {
             sources: checked.collect::<Result<_>>()?,
+            vault: None,
+            run: None,
             values: Mutex::default(),
             revealed: std::sync::Mutex::default(),
+            used: Mutex::default(),
         })
     }
 
-    fn find(&self, name: &str) -> Result<&Source> {
-        self.sources.get(name).ok_or_else(|| {
-            let message = format!("there is no secret `{}`", crate::exec::clip(name));
-            let error = Error::new(Code::SecretUnknown, message);
-            match effect::policy::nearest(name, self.sources.keys().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("configure it under [secrets.\"{name}\"] in mcrun.toml")),
+    /// The same with the secrets of the sealed store, whose uses are those of `run`.
+    #[must_use]
+    pub fn with_sealed(self, vault: Arc<Vault>, run: Option<RunId>) -> Self {
+        Self { vault: Some(vault), run, ..self }
+    }
+
+    fn find(&self, name: &str) -> Result<Origin<'_>> {
+        let sealed = self.vault.as_deref().filter(|vault| vault.knows(name));
+        match (self.sources.get(name), sealed) {
+            (Some(_), Some(_)) => {
+                let message = format!("secret `{name}` is in mcrun.toml and in the sealed store");
+                Err(Error::new(Code::SecretTwice, message))
             }
-        })
+            (Some(source), None) => Ok(Origin::Source(source)),
+            (None, Some(vault)) => Ok(Origin::Sealed(vault)),
+            (None, None) => Err(self.unknown(name)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let message = format!("there is no secret `{}`", crate::exec::clip(name));
+        let error = Error::new(Code::SecretUnknown, message);
+        let configured = effect::policy::nearest(name, self.sources.keys().map(String::as_str));
+        let sealed = self.vault.as_deref().and_then(|vault| vault.nearest(name));
+        match configured.map(str::to_owned).or(sealed) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!(
+                "configure it under [secrets.\"{name}\"] in mcrun.toml, or put it into the sealed store: `mcrun secrets \
+                 set {name}`"
+            )),
+        }
+    }
+
+    /// Keeps a value that was opened, and masks it from now on.
+    fn keep(&self, values: &mut Values, key: Key, value: Zeroizing<Vec<u8>>) {
+        if let Ok(text) = std::str::from_utf8(&value)
+            && text.len() >= SHORTEST_MASKED
+        {
+            let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+            revealed.insert(key.clone(), spellings(text));
+        }
+        values.opened.insert(key, value);
+    }
+
+    async fn value(&self, name: &str, asked: Option<u32>) -> Result<(Option<u32>, Zeroizing<Vec<u8>>)> {
+        self.look(name).await?;
+        let origin = self.find(name)?;
+        let mut values = self.values.lock().await;
+        let version = asked.or_else(|| values.current.get(name).copied());
+        let version = if matches!(origin, Origin::Sealed(_)) { version } else { None };
+        if let Some(value) = values.opened.get(&(name.to_owned(), version)) {
+            return Ok((version, value.clone()));
+        }
+        let (version, value) = match origin {
+            Origin::Source(source) => (None, source.read(name).await?),
+            Origin::Sealed(vault) => {
+                let opened = vault.open(name, version).await?;
+                if asked.is_none() {
+                    values.current.insert(name.to_owned(), opened.version);
+                }
+                (Some(opened.version), opened.value)
+            }
+        };
+        self.keep(&mut values, (name.to_owned(), version), value.clone());
+        Ok((version, value))
     }
 }
 
 #[async_trait]
 impl Secrets for SecretStore {
     async fn reveal(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
-        let source = self.find(name)?;
-        let mut values = self.values.lock().await;
-        if let Some(value) = values.get(name) {
-            return Ok(value.clone());
+        Ok(self.value(name, None).await?.1)
+    }
+
+    async fn current(&self, name: &str) -> Result<(Option<u32>, Zeroizing<Vec<u8>>)> {
+        self.value(name, None).await
+    }
+
+    async fn reveal_version(&self, name: &str, version: Option<u32>) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(self.value(name, version).await?.1)
+    }
+
+    async fn look(&self, name: &str) -> Result<()> {
+        if let Some(vault) = &self.vault {
+            vault.look(name).await?;
         }
-        let value = source.read(name).await?;
-        if let Ok(text) = std::str::from_utf8(&value)
-            && text.len() >= SHORTEST_MASKED
-        {
-            let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
-            revealed.insert(name.to_owned(), spellings(text));
+        Ok(())
+    }
+
+    async fn used(&self, name: &str, version: Option<u32>, destination: &str) -> Result<()> {
+        // Of what is configured, its source knows best who asks.
+        let (Some(vault), Some(number)) = (&self.vault, version) else { return Ok(()) };
+        let key = ((name.to_owned(), version), destination.to_owned());
+        // Held while it is recorded: nobody goes on with a value before that.
+        let mut used = self.used.lock().await;
+        if used.contains(&key) {
+            return Ok(());
         }
-        values.insert(name.to_owned(), value.clone());
-        Ok(value)
+        let run = self.run.as_ref().map(RunId::as_str);
+        vault.record_use(name, number, run, destination).await?;
+        used.insert(key);
+        Ok(())
     }
 
     fn may_go(&self, name: &str, destination: &str) -> Result<bool> {
-        Ok(self.find(name)?.may_go(destination))
+        Ok(match self.find(name)? {
+            Origin::Source(source) => source.may_go(destination),
+            Origin::Sealed(vault) => vault.may_go(name, destination),
+        })
     }
 
     fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut masked = Cow::Borrowed(text);
-        for (name, spellings) in revealed.iter() {
+        for ((name, _), spellings) in revealed.iter() {
             for spelling in spellings {
                 if masked.contains(spelling.as_str()) {
                     masked = masked.replace(spelling.as_str(), &format!("secret({name})")).into();

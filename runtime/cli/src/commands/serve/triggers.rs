@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use journal::Clock;
 use rustls::ServerConfig;
 use system::SecretStore;
+use system::secrets::sealed::Vault;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
@@ -137,8 +138,12 @@ impl Hooks {
         };
         let shown = Settings { listen: bound, ..settings.clone() };
         render::note(format_args!("webhooks: {} (on {bound})", shown.address("PATH")));
-        let keys =
-            Arc::new(Known { live: app.live.subscribe(), store: Mutex::default(), clock: app.clock.clone() });
+        let keys = Arc::new(Known {
+            live: app.live.subscribe(),
+            vault: Some(app.vault.clone()),
+            store: Mutex::default(),
+            clock: app.clock.clone(),
+        });
         let webhooks = Webhooks::new(shelf.table(), inbox, keys, app.clock.clone());
         Ok(Self { listener, limits: settings.limits(), tls, webhooks })
     }
@@ -151,6 +156,7 @@ impl Hooks {
 /// The secrets of mcrun.toml as it is now, read again now and then: they are changed while the daemon stays.
 struct Known {
     live: watch::Receiver<Arc<Config>>,
+    vault: Option<Arc<Vault>>,
     store: Mutex<Option<Kept>>,
     clock: Arc<dyn Clock>,
 }
@@ -182,7 +188,11 @@ impl Known {
             return Ok(store.clone());
         }
         // No script lies in this folder, so nothing is kept from secrets.
-        let store = Arc::new(SecretStore::new(&live.secrets, Path::new("/dev/null"))?);
+        let mut store = SecretStore::new(&live.secrets, Path::new("/dev/null"))?;
+        if let Some(vault) = &self.vault {
+            store = store.with_sealed(vault.clone(), None);
+        }
+        let store = Arc::new(store);
         *kept = Some(Kept { since: now, of: live, store: store.clone() });
         Ok(store)
     }
@@ -198,8 +208,13 @@ impl Keys for Known {
                 .because(why)
                 .hint(format!("[secrets.\"{secret}\"] in mcrun.toml takes `to = [\"{destination}\"]`"))
         };
+        store.look(secret).await.map_err(|error| unusable(&error))?;
         match store.may_go(secret, &destination) {
-            Ok(true) => store.reveal(secret).await.map_err(|error| unusable(&error)),
+            Ok(true) => {
+                let (version, key) = store.current(secret).await.map_err(|error| unusable(&error))?;
+                store.used(secret, version, &destination).await.map_err(|error| unusable(&error))?;
+                Ok(key)
+            }
             Ok(false) => Err(unusable(&format!("its `to` does not list `{destination}`"))),
             Err(error) => Err(unusable(&error)),
         }
@@ -223,7 +238,12 @@ mod tests {
             Arc::new(Config::load(Some(&toml)).unwrap())
         };
         let live = watch::Sender::new(config("first"));
-        let known = Known { live: live.subscribe(), store: Mutex::default(), clock: Arc::new(SystemClock) };
+        let known = Known {
+            live: live.subscribe(),
+            vault: None,
+            store: Mutex::default(),
+            clock: Arc::new(SystemClock),
+        };
         assert_eq!(*known.key("hook", "deploy").await.unwrap(), b"first");
         live.send_replace(config("second"));
         assert_eq!(*known.key("hook", "deploy").await.unwrap(), b"second");

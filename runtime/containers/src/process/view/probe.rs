@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
 use super::namespaces::{self, Numbers};
 
 /// By this the child says that everything went well, without becoming a program.
@@ -24,6 +26,7 @@ fn attempt() -> io::Result<()> {
     // SAFETY: what runs in the child are system calls alone, on memory that was made before the fork.
     unsafe {
         command.pre_exec(move || {
+            leave_memory_open()?;
             namespaces::try_all(numbers.as_ref())?;
             Err(io::Error::from_raw_os_error(WORKED))
         });
@@ -32,5 +35,33 @@ fn attempt() -> io::Result<()> {
         Err(cause) if cause.raw_os_error() == Some(WORKED) => Ok(()),
         Err(cause) => Err(cause),
         Ok(_) => Err(io::Error::other("a folder was run as a program")),
+    }
+}
+
+/// Files of `/proc` by which a user namespace is set up are root's where memory is closed to others, as that of whoever
+/// forked this process is. It still leaves no core.
+fn leave_memory_open() -> io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none)?;
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_memory_keeps_no_user_from_namespaces() {
+        let tried = |memory: DumpableBehavior| {
+            rustix::process::set_dumpable_behavior(memory).unwrap();
+            attempt().map_err(|cause| cause.to_string())
+        };
+        let user = move || {
+            // SAFETY: the bare call changes this thread alone, which ends with what is tried here.
+            unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+            (tried(DumpableBehavior::Dumpable), tried(DumpableBehavior::NotDumpable))
+        };
+        let (open, closed) = std::thread::spawn(user).join().unwrap();
+        assert_eq!(open, closed);
     }
 }

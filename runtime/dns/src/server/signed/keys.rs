@@ -185,6 +185,7 @@ impl Keys {
     ) -> Result<Self> {
         let mut keys = Vec::new();
         for (name, settings) in settings {
+            secrets.look(&settings.secret).await?;
             if !secrets.may_go(&settings.secret, DESTINATION)? {
                 let message = format!("the secret `{}` may not go to `{DESTINATION}`", settings.secret);
                 let hint = format!(
@@ -193,7 +194,8 @@ impl Keys {
                 );
                 return Err(Error::new(Code::SecretPlace, message).hint(hint));
             }
-            let secret = secrets.reveal(&settings.secret).await?;
+            let (version, secret) = secrets.current(&settings.secret).await?;
+            secrets.used(&settings.secret, version, DESTINATION).await?;
             keys.push(Key::new(name, settings, &secret)?);
         }
         Self::new(keys)
