@@ -32,7 +32,8 @@ pub(crate) fn rows() -> Vec<Row> {
             2 => format!("certificate:*.{number}.example"),
             _ => "*".to_owned(),
         };
-        let object = if number % 2 == 0 { format!("service-{number}") } else { format!("s{number}-*") };
+        let object =
+            if number.is_multiple_of(2) { format!("service-{number}") } else { format!("s{number}-*") };
         json!({ "principals": [principal], "actions": ["playbooks.*", "runs.read"], "objects": [object],
                 "effect": "allow", "priority": number % 7 })
     };

@@ -80,12 +80,15 @@ fn field(path: &str, before: Option<Value>, after: Option<Value>) -> Option<Fiel
     (before != after).then(|| FieldChange { path: path.into(), before, after, replaces: false })
 }
 
+/// A field of an account, by its name.
+type Reader = (&'static str, fn(&Account) -> Value);
+
 /// What differs between two states of an account, field by field.
 fn differences(before: Option<&Account>, after: Option<&Account>) -> Vec<FieldChange> {
     let of = |account: Option<&Account>, read: fn(&Account) -> Value| {
         account.map(read).filter(|value| !value.is_null() && value != &json!([]))
     };
-    let readers: [(&str, fn(&Account) -> Value); 6] = [
+    let readers: [Reader; 6] = [
         ("type", |account| json!(account.kind)),
         ("email", |account| json!(account.email)),
         ("status", |account| json!(account.status)),
@@ -93,7 +96,7 @@ fn differences(before: Option<&Account>, after: Option<&Account>) -> Vec<FieldCh
         ("groups", |account| json!(account.groups)),
         ("tags", |account| json!(account.tags)),
     ];
-    let differ = |(path, read): (&str, fn(&Account) -> Value)| field(path, of(before, read), of(after, read));
+    let differ = |(path, read): Reader| field(path, of(before, read), of(after, read));
     readers.into_iter().filter_map(differ).collect()
 }
 

@@ -203,7 +203,6 @@ mod tests {
             params: "{\"env\":\"staging\"}".into(),
             key: None,
         };
-        let asked = |call: &str, octets: &[u8]| super::asked(call, octets);
         let found =
             asked("/mcrun.v1.Playbooks/StartPlaybook", &framed(&start.encode_to_vec())).unwrap().unwrap();
         assert_eq!((found.action, found.object), ("playbooks.start", Object::Named("deploy".into())));
