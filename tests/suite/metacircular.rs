@@ -6,6 +6,7 @@ mod deployed;
 pub(crate) mod engine;
 mod incident;
 mod mishaps;
+mod netavark;
 mod network;
 pub(crate) mod platform;
 mod record;

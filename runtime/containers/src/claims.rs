@@ -16,7 +16,7 @@ use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
 use crate::features::Feature;
 use crate::images::Images;
 use crate::observed::{ImageDefaults, Observed};
-use crate::orphans::Orphan;
+use crate::orphans::{End, Orphan};
 use crate::spec::{Secrets, Spec};
 use crate::usage::Usage;
 
@@ -174,8 +174,8 @@ impl Driver for Claimed {
         self.driver.orphans().await
     }
 
-    async fn release(&self, orphan: &Orphan, timeout: Duration) -> Result<()> {
-        self.driver.release(orphan, timeout).await
+    async fn release(&self, orphan: &Orphan, end: &End<'_>) -> Result<()> {
+        self.driver.release(orphan, end).await
     }
 
     async fn ping(&self) -> Result<String> {

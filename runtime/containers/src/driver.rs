@@ -16,7 +16,7 @@ use crate::diff::FieldDiff;
 use crate::features::Feature;
 use crate::images::Images;
 use crate::observed::{ImageDefaults, Observed, State};
-use crate::orphans::Orphan;
+use crate::orphans::{End, Orphan};
 use crate::spec::{Secrets, Spec};
 use crate::usage::Usage;
 
@@ -128,12 +128,12 @@ pub trait Driver: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Ends what is left of one, by force after `timeout`: its processes, its mounts, its published ports, its storage. Never
+    /// Ends what is left of one, by force after a time: its processes, its mounts, its published ports, its storage. Never
     /// anything in a volume.
     ///
     /// # Errors
     /// `MC-C011` where something does not go.
-    async fn release(&self, _orphan: &Orphan, _timeout: Duration) -> Result<()> {
+    async fn release(&self, _orphan: &Orphan, _end: &End<'_>) -> Result<()> {
         Ok(())
     }
 

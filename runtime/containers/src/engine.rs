@@ -36,7 +36,7 @@ use crate::driver::{Driver, Exec, ExecOutput, LogLine, LogQuery};
 use crate::features::Feature;
 use crate::images::Images;
 use crate::observed::{ImageDefaults, LABEL_SPEC, Observed, State};
-use crate::orphans::Orphan;
+use crate::orphans::{End, Orphan};
 use crate::secrets::Store;
 use crate::spec::{Secrets, Spec};
 
@@ -90,7 +90,7 @@ pub(crate) trait Dialect: Default + Send + Sync + 'static {
     }
 
     /// Ends what is left of one.
-    fn release(&self, _: &Client, _: &Orphan, _: Duration) -> impl Future<Output = Result<()>> + Send {
+    fn release(&self, _: &Client, _: &Orphan, _: &End<'_>) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
     }
 }
@@ -446,8 +446,8 @@ impl<D: Dialect> Driver for Engine<D> {
         self.dialect.orphans(&self.client).await
     }
 
-    async fn release(&self, orphan: &Orphan, timeout: Duration) -> Result<()> {
-        self.dialect.release(&self.client, orphan, timeout).await?;
+    async fn release(&self, orphan: &Orphan, end: &End<'_>) -> Result<()> {
+        self.dialect.release(&self.client, orphan, end).await?;
         // The secrets of one that was made again under the name are its own.
         let is_free = crate::spec::is_name(&orphan.name) && self.inspect_raw(&orphan.name).await?.is_none();
         if is_free { Store::new(self.name(), &orphan.name).clear() } else { Ok(()) }

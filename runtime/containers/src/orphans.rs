@@ -1,13 +1,14 @@
 //! Owns what is left of a container that its engine no longer knows, and who would be harmed by it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use effect::{Code, Error};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::process::resolved;
-use crate::spec::{Source, Spec};
+use crate::spec::{Port, Source, Spec};
 
 /// The leavings of a container that its engine no longer knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,15 @@ pub struct Orphan {
     pub processes: Vec<u32>,
     /// The paths of this machine that it may write to.
     pub volumes: Vec<String>,
+}
+
+/// How an orphan is ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// The time it gets before it is killed.
+    pub timeout: Duration,
+    /// The ports that it published, as far as that is known.
+    pub ports: &'a [Port],
 }
 
 impl Orphan {

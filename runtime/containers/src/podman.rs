@@ -6,7 +6,6 @@ mod orphans;
 mod service;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use effect::Result;
 
@@ -14,7 +13,7 @@ use crate::diff::FieldDiff;
 use crate::engine::client::{Call, Client, Interface};
 use crate::engine::{Dialect, Engine};
 use crate::features::Feature;
-use crate::orphans::Orphan;
+use crate::orphans::{End, Orphan};
 use crate::secrets::Store;
 use crate::spec::{Secrets, Spec};
 
@@ -127,8 +126,8 @@ impl Dialect for Libpod {
         self.looks.find(client).await
     }
 
-    async fn release(&self, client: &Client, orphan: &Orphan, timeout: Duration) -> Result<()> {
+    async fn release(&self, client: &Client, orphan: &Orphan, end: &End<'_>) -> Result<()> {
         let store = self.looks.store(client).await?;
-        orphans::release(&store, client, orphan, timeout).await
+        orphans::release(&store, client, orphan, end).await
     }
 }

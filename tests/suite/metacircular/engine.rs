@@ -22,6 +22,11 @@ pub(crate) struct Engine {
 impl Engine {
     /// Sets an engine up in a folder, and starts its service.
     pub(crate) fn new(folder: &Path) -> Self {
+        Self::with(folder, "")
+    }
+
+    /// One with further settings, of which the first are of `[engine]`.
+    pub(crate) fn with(folder: &Path, settings: &str) -> Self {
         fs::create_dir_all(folder).expect("the place is writable");
         let mut engine = Self { folder: folder.to_owned(), service: None, forgotten: Vec::new() };
         // Locks in shared memory are those of every engine of the machine, and whoever starts first clears them.
@@ -30,7 +35,7 @@ impl Engine {
             &format!(
                 "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n\
                  [engine]\nruntime = \"runc\"\nlock_type = \"file\"\ntmp_dir = \"{}\"\nstatic_dir = \"{}\"\n\
-                 volume_path = \"{}\"\n",
+                 volume_path = \"{}\"\n{settings}",
                 engine.at("run/libpod"),
                 engine.at("root/libpod"),
                 engine.at("root/volumes"),

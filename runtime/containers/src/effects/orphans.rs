@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::ensure::call;
 use super::{World, check_node};
 use crate::driver::Driver;
-use crate::orphans::Orphan;
-use crate::spec::Spec;
+use crate::orphans::{End, Orphan};
+use crate::spec::{Port, Spec};
 
 /// What a container gets to end, as engines give it.
 const USUAL: Duration = Duration::from_secs(10);
@@ -27,9 +27,8 @@ pub struct Orphans {
     node: Option<String>,
 }
 
-/// Ends what is left of a container that its engine no longer knows: its processes, its mounts, its published ports (where
-/// plugins of CNI made them), the storage that holds its name. Its volumes stay as they are. One that the engine knows is
-/// left alone.
+/// Ends what is left of a container that its engine no longer knows: its processes, its mounts, its published ports, the
+/// storage that holds its name. Its volumes stay as they are. One that the engine knows is left alone.
 ///
 /// Until then `containers.ensure` refuses to make a container of this name, or another writer on its volumes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -41,6 +40,10 @@ pub struct Release {
     service: Option<String>,
     /// The time it gets before it is killed; 10 seconds unless given.
     timeout: Option<Span>,
+    /// The ports that it published, as `containers.ensure` was given them: netavark takes back those alone that it is told.
+    /// Plugins of CNI know them by themselves.
+    #[serde(default)]
+    ports: Vec<Port>,
     /// The node; the local one unless given.
     node: Option<String>,
 }
@@ -159,10 +162,10 @@ impl effect::Ensure for Release {
         _: Option<&Left>,
         _: &Change<Left>,
     ) -> Result<Applied<Left>> {
-        let timeout = self.timeout.map_or(USUAL, |timeout| timeout.0);
+        let end = End { timeout: self.timeout.map_or(USUAL, |timeout| timeout.0), ports: &self.ports };
         for (driver, orphan) in world.orphans().await? {
             if orphan.name == self.name {
-                call(driver.release(&orphan, timeout)).await?;
+                call(driver.release(&orphan, &end)).await?;
             }
         }
         Ok(Applied::gone())

@@ -42,17 +42,22 @@ pub(super) struct Store {
     graph_root: PathBuf,
     run_root: PathBuf,
     graph_driver_name: String,
+    /// How it makes networks.
+    #[serde(skip)]
+    network: network::Backend,
 }
 
 #[derive(Deserialize)]
 struct Info {
+    host: network::Backend,
     store: Store,
 }
 
 impl Store {
     async fn of(client: &Client) -> Result<Self> {
         let answer = client.call(&Call::get("/info")).await?.accept("describe itself", &[])?;
-        Ok(answer.parse::<Info>()?.store)
+        let Info { host, store } = answer.parse()?;
+        Ok(Self { network: host, ..store })
     }
 
     /// The folder of every container of this store.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use containers::orphans::End;
 use containers::{Action, Driver as _, Orphan, Secrets, Spec, check_ownership, podman};
 use effect::Code;
 use effect::units::Size;
@@ -74,7 +75,7 @@ async fn what_podman_knows_is_no_orphan_and_is_never_ended_as_one() {
     assert!(orphans.iter().all(|orphan| orphan.id != known.id));
     let taken =
         Orphan { name: spec.name.clone(), id: known.id.clone(), processes: Vec::new(), volumes: Vec::new() };
-    let error = bench.driver.release(&taken, Duration::ZERO).await.unwrap_err();
+    let error = bench.driver.release(&taken, &End { timeout: Duration::ZERO, ports: &[] }).await.unwrap_err();
     assert_eq!(error.code, Code::OrphanLives);
     assert_eq!(bench.inspect(&spec).await.unwrap().pid, known.pid);
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::process::{Monitor, children, container_of, is_first, is_monitor, monitors, processes_of, signal};
 use super::{Store, is_known, network};
 use crate::engine::client::{CALL_TIMEOUT, Call, Client};
-use crate::orphans::Orphan;
+use crate::orphans::{End, Orphan};
 
 /// For what was killed to be gone.
 const AFTER_KILL: Duration = Duration::from_secs(10);
@@ -24,12 +24,13 @@ pub(in crate::podman) async fn release(
     store: &Store,
     client: &Client,
     orphan: &Orphan,
-    timeout: Duration,
+    end: &End<'_>,
 ) -> Result<()> {
     check_lost(client, orphan).await?;
-    end_processes(orphan, timeout).await?;
+    end_processes(orphan, end.timeout).await?;
     end_monitor(store, orphan).await?;
-    network::tear_down(&orphan.id).await.map_err(|cause| stuck(orphan, cause))?;
+    let torn = network::tear_down(client, store, orphan, end.ports).await;
+    torn.map_err(|cause| stuck(orphan, cause))?;
     // It may take long until here.
     check_lost(client, orphan).await?;
     unmount_all(&store.folder(&orphan.id)).map_err(|cause| stuck(orphan, cause))?;
