@@ -4,9 +4,11 @@
 //! (caches, tries, the queue of hashes) is [`Live`], of which a process has one.
 
 mod accounts;
+mod clients;
 mod factors;
 mod rules;
 mod sign_in;
+mod sso;
 mod tokens;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
 pub use sign_in::{Outcome, SignIn};
+pub use sso::{Authorized, Granted, Leaving};
 
 use crate::account::Account;
 use crate::attempts::Attempts;
@@ -26,6 +29,7 @@ use crate::name::Name;
 use crate::password::Queue;
 use crate::policy::{Explanation, RuleSet};
 use crate::settings::Settings;
+use crate::sso::Client;
 use crate::store::Store;
 use crate::token::Refusal;
 use crate::witness::{Event, Witness};
@@ -151,6 +155,22 @@ impl Driver for Embedded {
 
     async fn put_rules(&self, before: Option<&RuleSet>, after: Option<&RuleSet>) -> Result<()> {
         self.put_rule_set(before, after).await
+    }
+
+    async fn sso_client(&self, id: &Name) -> Result<Option<Client>> {
+        self.client(id).await
+    }
+
+    async fn sso_clients(&self) -> Result<Vec<Client>> {
+        self.every_client().await
+    }
+
+    async fn put_sso_client(
+        &self,
+        before: Option<&Client>,
+        after: Option<&Client>,
+    ) -> Result<Option<Client>> {
+        self.put_client(before, after).await
     }
 
     async fn explain(&self, question: &Question<'_>) -> Result<Explanation> {

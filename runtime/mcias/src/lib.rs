@@ -17,6 +17,7 @@ pub mod policy;
 mod random;
 pub mod secrets;
 pub mod settings;
+pub mod sso;
 mod store;
 pub mod token;
 pub mod witness;

@@ -16,6 +16,10 @@ pub(crate) const CREDENTIALS: &str = "mcias-credentials";
 pub(crate) const TOKEN: &str = "mcias-token";
 /// Keys that sign tokens, by their id.
 pub(crate) const KEY: &str = "mcias-key";
+/// Clients of single sign-on, by id.
+pub(crate) const CLIENT: &str = "mcias-sso-client";
+/// Codes of single sign-on, by client and their SHA-256.
+pub(crate) const CODE: &str = "mcias-sso-code";
 /// Sets of rules, by name.
 pub(crate) const RULES: &str = "mcias-rules";
 

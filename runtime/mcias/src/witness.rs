@@ -117,6 +117,35 @@ pub enum Event {
         /// What became of them: `enrolled`, `renewed`, `reset`.
         what: &'static str,
     },
+    /// A client of single sign-on was made, changed or taken away.
+    ClientChanged {
+        /// Which.
+        client: Name,
+        /// What became of it: `created`, `changed`, `removed`.
+        what: &'static str,
+    },
+    /// A client of single sign-on was told who somebody is.
+    SsoGranted {
+        /// Who.
+        account: Name,
+        /// Which client.
+        client: Name,
+        /// To what.
+        service: Name,
+        /// From where.
+        address: Option<IpAddr>,
+        /// The token that it was given.
+        token: String,
+    },
+    /// A code of single sign-on came a second time: what it gave is revoked.
+    SsoReplayed {
+        /// Whose code.
+        account: Name,
+        /// Which client.
+        client: Name,
+        /// From where.
+        address: Option<IpAddr>,
+    },
     /// A set of rules of the login policy was changed.
     PolicyChanged {
         /// Which.

@@ -113,6 +113,8 @@ impl Embedded {
                 id: random::token::<16>()?,
                 via: Via::SignIn,
                 address: wish.address,
+                has_second_factor: factor.is_some(),
+                client: None,
             })
             .await?;
         let event = Event::SignedIn {
