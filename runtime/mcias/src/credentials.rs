@@ -5,6 +5,7 @@
 use aws_lc_rs::constant_time;
 use effect::{Code, Error, Hidden, Result, Sealer};
 use journal::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use totp_rs::{Builder, Totp};
 use zeroize::Zeroizing;
@@ -47,6 +48,59 @@ pub(crate) struct Codes {
     key: Hidden,
     /// Neither this step nor an earlier one is taken again.
     last_step: u64,
+}
+
+/// What somebody shows first, as rules of the login policy name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstFactor {
+    /// A password.
+    Password,
+    /// The word of another issuer, such as GitHub.
+    External,
+}
+
+impl FirstFactor {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Password, Self::External];
+
+    /// The word for it, as in a rule.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::External => "external",
+        }
+    }
+}
+
+/// A first factor as somebody gives it.
+#[derive(Clone, Copy)]
+pub enum First<'a> {
+    /// A password.
+    Password(&'a str),
+    /// Another issuer said who it is, and its word was checked before.
+    External {
+        /// The id of the account that the issuer's word stands for: another one under the same name is not meant.
+        account: &'a str,
+    },
+}
+
+impl std::fmt::Debug for First<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.factor().as_str())
+    }
+}
+
+impl First<'_> {
+    /// Which one it is.
+    #[must_use]
+    pub fn factor(&self) -> FirstFactor {
+        match self {
+            Self::Password(_) => FirstFactor::Password,
+            Self::External { .. } => FirstFactor::External,
+        }
+    }
 }
 
 /// A second factor that an account has.

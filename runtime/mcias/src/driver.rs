@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::account::{Account, Kind, Role, Status};
+use crate::credentials::FirstFactor;
 use crate::name::Name;
 use crate::policy::{Explanation, RuleSet};
 use crate::sso::Client;
@@ -112,6 +113,8 @@ pub struct Question<'a> {
     pub address: Option<IpAddr>,
     /// When; now unless given.
     pub at: Option<Timestamp>,
+    /// What a person shows first; a password unless given.
+    pub first: Option<FirstFactor>,
     /// What a plan will have changed by then.
     pub planned: Planned,
 }

@@ -23,7 +23,7 @@ pub mod token;
 pub mod witness;
 
 pub use account::{Account, Kind, Role, Status};
-pub use credentials::{Factor, Second};
+pub use credentials::{Factor, First, FirstFactor, Second};
 pub use driver::{Driver, Feature};
 pub use embedded::{Embedded, Live, Outcome, SignIn};
 pub use name::{Email, Name};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use effect::Result;
 
 use crate::account::Role;
-use crate::credentials::Factor;
+use crate::credentials::{Factor, FirstFactor};
 use crate::name::Name;
 
 /// Why somebody was not let in. It is for the audit alone: whoever asked learns nothing of it.
@@ -18,6 +18,8 @@ pub enum Reason {
     NotHuman,
     /// The password is wrong.
     WrongPassword,
+    /// The word of another issuer is about an account that is not there any more.
+    WrongExternal,
     /// The account is disabled.
     Disabled,
     /// The login policy does not let it in.
@@ -45,6 +47,8 @@ pub enum Event {
         address: Option<IpAddr>,
         /// The token that was given.
         token: String,
+        /// With which first factor.
+        first: FirstFactor,
         /// With which second factor.
         factor: Option<Factor>,
     },

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use mcias::Name;
+use mcias::{FirstFactor, Name};
 
 use super::certs::Passphrase;
 
@@ -48,7 +48,17 @@ pub(crate) struct Question {
     /// At what time, such as 2026-02-03T04:05:06Z; now unless given.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
+    /// What is shown first: a password unless given.
+    #[arg(long, value_name = "FACTOR", value_parser = first_factor)]
+    pub(crate) first_factor: Option<FirstFactor>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn first_factor(text: &str) -> Result<FirstFactor, String> {
+    let known = FirstFactor::ALL.into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| {
+        format!("the first factors are {}", FirstFactor::ALL.map(FirstFactor::as_str).join(", "))
+    })
 }

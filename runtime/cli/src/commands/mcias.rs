@@ -67,6 +67,7 @@ async fn explain(app: &App, question: &Question) -> Result<Exit> {
         service: &question.service,
         address: question.address,
         at,
+        first: question.first_factor,
         planned: Planned::default(),
     };
     let said = wiring::identity(app).explain(&asked).await?;

@@ -231,6 +231,7 @@ impl Embedded {
             service_tags: BTreeSet::new(),
             addresses: Vec::new(),
             times: Vec::new(),
+            first_factors: BTreeSet::new(),
             second_factor: false,
         };
         let rules = RuleSet { name: set, rules: vec![rule] };

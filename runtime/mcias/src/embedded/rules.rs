@@ -3,6 +3,8 @@
 use effect::{Code, Error, Result};
 
 use super::Embedded;
+use crate::account::Kind;
+use crate::credentials::FirstFactor;
 use crate::driver::Question;
 use crate::name::Name;
 use crate::policy::{Attempt, Explanation, Policy, RuleSet};
@@ -68,6 +70,7 @@ impl Embedded {
             service_tags: &tags,
             address: question.address,
             at: question.at.unwrap_or_else(|| self.now()),
+            first: (account.kind == Kind::Human).then_some(question.first.unwrap_or(FirstFactor::Password)),
         };
         let mut sets: Vec<RuleSet> = self.store.all(RULES).await?;
         for (name, planned) in &question.planned.rules {

@@ -10,7 +10,7 @@ use effect::Result;
 use super::Embedded;
 use super::tokens::Wanted;
 use crate::account::{Account, Kind};
-use crate::credentials::{Credentials, Factor, Second};
+use crate::credentials::{Credentials, Factor, First, Second};
 use crate::driver::{Issued, Via};
 use crate::name::{Name, shown};
 use crate::policy::Attempt;
@@ -22,7 +22,7 @@ pub struct SignIn<'a> {
     /// As what.
     pub name: &'a str,
     /// With what.
-    pub password: &'a str,
+    pub first: First<'a>,
     /// With what else, where somebody gives it.
     pub second: Option<Second<'a>>,
     /// To what.
@@ -45,11 +45,12 @@ pub enum Outcome {
 }
 
 /// What is known before the second factor.
-struct Known {
+struct Known<'a> {
     account: Account,
     service: Name,
     factors: Vec<Factor>,
-    is_outdated: bool,
+    /// The password, where its hash was made with other parameters than those of today.
+    outdated: Option<&'a str>,
 }
 
 /// Why somebody is not let in, with the rule that decided.
@@ -102,8 +103,8 @@ impl Embedded {
                 Some(second.factor())
             }
         };
-        if known.is_outdated {
-            self.rehash(account, wish.password).await?;
+        if let Some(password) = known.outdated {
+            self.rehash(account, password).await?;
         }
         let issued = self
             .make_token(Wanted {
@@ -122,14 +123,15 @@ impl Embedded {
             service: known.service,
             address: wish.address,
             token: issued.token.id.clone(),
+            first: wish.first.factor(),
             factor,
         };
         self.tell(event).await?;
         Ok(Outcome::Token(Box::new(issued)))
     }
 
-    /// Everything but the second factor. All is looked at whatever comes of it, and one hash is computed.
-    async fn check_first_factor(&self, wish: &SignIn<'_>) -> Result<Result<Known, No>> {
+    /// Everything but the second factor. All is looked at whatever comes of it, and a password costs one hash.
+    async fn check_first_factor<'a>(&self, wish: &SignIn<'a>) -> Result<Result<Known<'a>, No>> {
         let service: Option<Name> = wish.service.parse().ok();
         let account = match wish.name.parse::<Name>() {
             Ok(name) => self.account_named(&name).await?,
@@ -139,17 +141,17 @@ impl Embedded {
             Some(account) => self.credentials(account).await?,
             None => None,
         };
-        let hash = credentials.as_ref().map(|credentials| credentials.hash(&self.sealer)).transpose()?;
         let policy = self.policy().await?;
-        let verdict = self.live.hashes.verify(wish.password, hash.flatten()).await?;
+        let shown = self.look_at_first(wish.first, account.as_ref(), credentials.as_ref()).await?;
         let no = |reason| Ok(Err(No(reason, None)));
         let Some(account) = account else { return no(Reason::UnknownName) };
         if account.kind != Kind::Human {
             return no(Reason::NotHuman);
         }
-        if !verdict.is_right {
-            return no(Reason::WrongPassword);
-        }
+        let outdated = match shown {
+            Ok(outdated) => outdated,
+            Err(reason) => return no(reason),
+        };
         if !account.is_active() {
             return no(Reason::Disabled);
         }
@@ -161,6 +163,7 @@ impl Embedded {
             service_tags: &tags,
             address: wish.address,
             at: self.now(),
+            first: Some(wish.first.factor()),
         };
         let decision = policy.decide(&attempt);
         let rule = decision.rule.map(ToString::to_string);
@@ -171,7 +174,28 @@ impl Embedded {
         if decision.needs_second_factor && factors.is_empty() {
             return Ok(Err(No(Reason::NoSecondFactor, rule)));
         }
-        Ok(Ok(Known { account, service, factors, is_outdated: verdict.is_outdated }))
+        Ok(Ok(Known { account, service, factors, outdated }))
+    }
+
+    /// Whether what is shown first is right. Gives a password whose hash is to be made anew.
+    async fn look_at_first<'a>(
+        &self,
+        first: First<'a>,
+        account: Option<&Account>,
+        credentials: Option<&Credentials>,
+    ) -> Result<Result<Option<&'a str>, Reason>> {
+        match first {
+            First::Password(password) => {
+                let hash = credentials.map(|credentials| credentials.hash(&self.sealer)).transpose()?;
+                let verdict = self.live.hashes.verify(password, hash.flatten()).await?;
+                let outdated = verdict.is_outdated.then_some(password);
+                Ok(if verdict.is_right { Ok(outdated) } else { Err(Reason::WrongPassword) })
+            }
+            First::External { account: meant } => {
+                let is_meant = account.is_some_and(|account| account.id == meant);
+                Ok(if is_meant { Ok(None) } else { Err(Reason::WrongExternal) })
+            }
+        }
     }
 
     async fn rehash(&self, account: &Account, password: &str) -> Result<()> {

@@ -266,7 +266,8 @@ impl Embedded {
     /// Asks the login policy, without an address.
     async fn admit(&self, account: &Account, service: &Name) -> Result<()> {
         let tags = self.settings.tags(service);
-        let attempt = Attempt { account, service, service_tags: &tags, address: None, at: self.now() };
+        let attempt =
+            Attempt { account, service, service_tags: &tags, address: None, at: self.now(), first: None };
         let policy = self.policy().await?;
         let decision = policy.decide(&attempt);
         if decision.is_allowed && !decision.needs_second_factor {

@@ -40,6 +40,7 @@ async fn rules(driver: &dyn Driver) {
         service: &name("mcq"),
         address: None,
         at: None,
+        first: None,
         planned: Planned::default(),
     };
     let said = driver.explain(&question).await.unwrap();

@@ -16,7 +16,9 @@ use journal::{Clock, Journal};
 use mcias::driver::{Driver as _, Issued, Order};
 use mcias::embedded::{Embedded, Parts};
 use mcias::policy::{Rule, RuleSet};
-use mcias::{Account, Event, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness};
+use mcias::{
+    Account, Event, First, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness,
+};
 
 const PASSWORD: &str = "correct horse battery";
 const START: i64 = 1_767_355_200_000;
@@ -139,7 +141,7 @@ impl Place {
 
     async fn sign_in(&self, who: &str, password: &str, second: Option<Second<'_>>) -> Outcome {
         let address = Some([192, 0, 2, 1].into());
-        let wish = SignIn { name: who, password, second, service: "mcq", address };
+        let wish = SignIn { name: who, first: First::Password(password), second, service: "mcq", address };
         self.service.sign_in(&wish).await.unwrap()
     }
 
@@ -165,6 +167,7 @@ fn rule(text: &str, allow: bool) -> Rule {
         service_tags: BTreeSet::new(),
         addresses: Vec::new(),
         times: Vec::new(),
+        first_factors: BTreeSet::new(),
         second_factor: false,
     }
 }
@@ -177,7 +180,8 @@ async fn the_first_admin_is_made_once_and_can_sign_in() {
     let again = place.service.init(&name("other"), PASSWORD).await.unwrap_err();
     assert_eq!(again.code, Code::FirstAdmin);
     assert!(place.service.account(&name("other")).await.unwrap().is_none());
-    let wish = SignIn { name: "root", password: PASSWORD, second: None, service: "mcrun", address: None };
+    let first = First::Password(PASSWORD);
+    let wish = SignIn { name: "root", first, second: None, service: "mcrun", address: None };
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Token(_)));
     let wish = SignIn { service: "mcq", ..wish };
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Refused), "no rule, no entry");
