@@ -114,6 +114,7 @@ impl Embedded {
                 id: random::token::<16>()?,
                 via: Via::SignIn,
                 address: wish.address,
+                first: Some(wish.first.factor()),
                 has_second_factor: factor.is_some(),
                 client: None,
             })

@@ -13,8 +13,9 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Embedded;
-use super::tokens::{Grant, Prepared, Wanted};
+use super::tokens::{Grant, Prepared, Standing, Wanted};
 use crate::account::Account;
+use crate::credentials::FirstFactor;
 use crate::driver::{Holder, Issued, Via};
 use crate::name::Name;
 use crate::policy::Attempt;
@@ -46,6 +47,8 @@ struct Record {
     /// The session in which it was asked for, and when that began.
     session: String,
     signed_in_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<FirstFactor>,
     has_second_factor: bool,
     /// Until when it can be redeemed; once it was, until when it is remembered.
     until: Timestamp,
@@ -170,7 +173,7 @@ impl Embedded {
         let Some(account) = account.filter(|account| account.id == holder.account_id) else {
             return again(false);
         };
-        match self.admits(&account, &client, standing.has_second_factor, address).await? {
+        match self.admits(&account, &client, &standing, address).await? {
             Admission::Granted => {}
             Admission::SecondFactor => return again(true),
             Admission::Refused => {
@@ -189,6 +192,7 @@ impl Embedded {
             challenge: request.challenge.to_owned(),
             session: holder.token.clone(),
             signed_in_at: standing.issued_at,
+            first: standing.first,
             has_second_factor: standing.has_second_factor,
             until: now.after(LIFE),
             gave: None,
@@ -217,17 +221,23 @@ impl Embedded {
         &self,
         account: &Account,
         client: &Client,
-        has_second_factor: bool,
+        standing: &Standing,
         address: Option<IpAddr>,
     ) -> Result<Admission> {
         let tags = self.settings.tags(&client.service);
-        let at = self.now();
-        let attempt = Attempt { account, service: &client.service, service_tags: &tags, address, at };
+        let attempt = Attempt {
+            account,
+            service: &client.service,
+            service_tags: &tags,
+            address,
+            at: self.now(),
+            first: standing.first,
+        };
         let policy = self.policy().await?;
         let decision = policy.decide(&attempt);
         let reason = if !decision.is_allowed || !account.is_active() {
             Reason::Policy
-        } else if decision.needs_second_factor && !has_second_factor {
+        } else if decision.needs_second_factor && !standing.has_second_factor {
             let credentials = self.credentials(account).await?;
             if credentials.is_some_and(|credentials| !credentials.factors().is_empty()) {
                 return Ok(Admission::SecondFactor);
@@ -388,6 +398,7 @@ impl Embedded {
             id: random::token::<16>()?,
             via: Via::Sso,
             address,
+            first: record.first,
             has_second_factor: record.has_second_factor,
             client: Some((
                 &client.id,
@@ -442,6 +453,7 @@ impl Embedded {
             issued_at: issued.token.issued_at / 1000,
             expires_at: issued.token.expires_at / 1000,
             signed_in_at: record.signed_in_at / 1000,
+            first: record.first,
             has_second_factor: record.has_second_factor,
         };
         Ok(Zeroizing::new(sso::sign(&key.pair(&self.sealer)?, kid, &about)))

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Embedded;
 use crate::account::{Account, Kind, Role};
+use crate::credentials::FirstFactor;
 use crate::driver::{Holder, Issued, Order, Token, Via, inactive};
 use crate::name::Name;
 use crate::policy::Attempt;
@@ -45,6 +46,9 @@ struct Record {
     kind: Kind,
     /// The roles at that time.
     roles: Vec<Role>,
+    /// What was shown first for it, where somebody signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<FirstFactor>,
     /// Whether a second factor was given for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_second_factor: bool,
@@ -112,6 +116,7 @@ pub(super) struct Wanted<'a> {
     pub(super) id: String,
     pub(super) via: Via,
     pub(super) address: Option<IpAddr>,
+    pub(super) first: Option<FirstFactor>,
     pub(super) has_second_factor: bool,
     /// The client of single sign-on that gets it, and what it is granted.
     pub(super) client: Option<(&'a Name, Grant)>,
@@ -120,6 +125,7 @@ pub(super) struct Wanted<'a> {
 /// What else is recorded of a token.
 pub(super) struct Standing {
     pub(super) issued_at: i64,
+    pub(super) first: Option<FirstFactor>,
     pub(super) has_second_factor: bool,
     pub(super) grant: Option<Grant>,
     pub(super) client: Option<Name>,
@@ -254,6 +260,7 @@ impl Embedded {
             id: order.id.to_owned(),
             via: Via::Issue,
             address: None,
+            first: None,
             has_second_factor: false,
             client: None,
         };
@@ -332,6 +339,7 @@ impl Embedded {
             issuer: self.settings.issuer.clone(),
             kind: account.kind,
             roles: account.roles.iter().copied().collect(),
+            first: wanted.first,
             has_second_factor: wanted.has_second_factor,
             grant: wanted.client.as_ref().map(|(_, grant)| grant.clone()),
         };
@@ -423,6 +431,7 @@ impl Embedded {
         let found = self.store.read::<Record>(TOKEN, &name_of(&holder.account_id, &holder.token)).await?;
         Ok(found.map(|row| row.value).map(|record| Standing {
             issued_at: record.token.issued_at,
+            first: record.first,
             has_second_factor: record.has_second_factor,
             grant: record.grant,
             client: record.token.client,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::{Scope, Scopes};
 use crate::account::Account;
+use crate::credentials::FirstFactor;
 use crate::name::Name;
 use crate::random;
 use crate::token::LONGEST;
@@ -29,6 +30,7 @@ pub(crate) struct About<'a> {
     pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
     pub(crate) signed_in_at: i64,
+    pub(crate) first: Option<FirstFactor>,
     pub(crate) has_second_factor: bool,
 }
 
@@ -62,9 +64,12 @@ impl About<'_> {
         claims.insert("auth_time".into(), json!(self.signed_in_at));
         claims.insert("sid".into(), json!(self.session));
         claims.insert("at_hash".into(), json!(half_hash(self.access_token)));
-        // RFC 8176.
-        if self.has_second_factor {
-            claims.insert("amr".into(), json!(["mfa"]));
+        // RFC 8176, as far as it has words for it.
+        let password = (self.first == Some(FirstFactor::Password)).then_some("pwd");
+        let methods: Vec<&str> =
+            password.into_iter().chain(self.has_second_factor.then_some("mfa")).collect();
+        if !methods.is_empty() {
+            claims.insert("amr".into(), json!(methods));
         }
         if let Some(nonce) = self.nonce {
             claims.insert("nonce".into(), json!(nonce));

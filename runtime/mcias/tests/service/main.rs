@@ -4,6 +4,7 @@
 mod attacks;
 mod conformance;
 mod sign_in;
+mod sso;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
