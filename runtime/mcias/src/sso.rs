@@ -15,6 +15,7 @@ pub use denial::{Denial, Kind};
 pub use discovery::document;
 pub(crate) use id_token::{About, claims_of, hint, sign};
 pub use query::Pairs;
+pub(crate) use query::decoded;
 pub(crate) use request::is_verifier;
 pub use request::{Grounds, Prompt, Request, Scope, Scopes};
 pub(crate) use uri::with_parameters;

@@ -5,8 +5,12 @@ pub mod answer;
 mod asked;
 mod cookies;
 mod forms;
+mod html;
 mod limits;
 mod origin;
+mod pages;
+mod pending;
+mod sso;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +46,8 @@ pub struct Web {
     own: Name,
     origin: Origin,
     limits: Limits,
+    /// Sign-ins that wait for a second factor.
+    pending: pending::Pending,
 }
 
 impl Web {
@@ -51,7 +57,13 @@ impl Web {
     /// `MC-U002` where the settings do not say under which address it is reached.
     pub fn new(service: Arc<Embedded>) -> Result<Self> {
         let origin = Origin::of(service.settings())?;
-        Ok(Self { own: OWN_SERVICE.parse()?, origin, limits: Limits::default(), service })
+        Ok(Self {
+            own: OWN_SERVICE.parse()?,
+            origin,
+            limits: Limits::default(),
+            pending: pending::Pending::default(),
+            service,
+        })
     }
 
     /// The answer to a request of `peer`, whose body is there.
@@ -89,6 +101,12 @@ impl Web {
                 let mut answer = answer::json(StatusCode::OK, &self.service.key_set().await?)?;
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_KEPT);
                 Ok(answer)
+            }
+            [".well-known", "openid-configuration"] | ["sso", ..] | ["v1", "sso", ..] => {
+                sso::answer(self, asked, &parts).await
+            }
+            ["" | "login" | "logout" | "account" | "style.css", ..] => {
+                pages::answer(self, asked, &parts).await
             }
             _ => Err(Refused::unknown()),
         }

@@ -211,7 +211,7 @@ impl Embedded {
             ("error", denial.map(|denial| denial.kind.as_str())),
             ("error_description", denial.map(|denial| denial.description)),
             ("state", grounds.state),
-            ("iss", Some(self.settings.issuer.as_str())),
+            ("iss", Some(self.settings.issuer())),
         ];
         Authorized::Back(sso::with_parameters(grounds.redirect_uri, &parameters))
     }
@@ -443,7 +443,7 @@ impl Embedded {
         let key = self.live.keys.named(&self.store, kid, self.now()).await?;
         let key = key.ok_or_else(|| Error::new(Code::Internal, "the key that signs is gone"))?;
         let about = sso::About {
-            issuer: &self.settings.issuer,
+            issuer: self.settings.issuer(),
             client: &client.id,
             account,
             scopes: &Scopes::parse(&record.scope),
@@ -531,7 +531,7 @@ impl Embedded {
                     let key = self.live.keys.named(&self.store, kid, self.now()).await?;
                     Ok(key.map(|key| key.public().to_vec()))
                 };
-                match sso::hint(text, &self.settings.issuer, public).await? {
+                match sso::hint(text, self.settings.issuer(), public).await? {
                     None => return wrong("id_token_hint is none of this provider"),
                     hint => hint,
                 }

@@ -29,6 +29,12 @@ impl Pairs {
         Some(Self(pairs))
     }
 
+    /// Whether a name is there, whatever it stands for.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == key)
+    }
+
     /// What a name stands for. An empty value is none (RFC 6749, section 3.1).
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -48,7 +54,7 @@ impl Drop for Pairs {
 }
 
 /// One name or value, without control characters: nothing that is asked for here has any.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

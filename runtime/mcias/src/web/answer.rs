@@ -17,14 +17,14 @@ pub type Answer = Response<Bytes>;
 /// An answer, or why there is none.
 pub type Answered = Result<Answer, Refused>;
 
-/// What holds for every answer that does not say otherwise. Scripts and styles are files of their own.
+/// What a page may load, and where its forms may lead. Scripts and styles are files of their own.
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What holds for every answer that does not say otherwise.
 const ALWAYS: [(HeaderName, &str); 8] = [
     (CACHE_CONTROL, "no-store"),
-    (
-        CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    ),
+    (CONTENT_SECURITY_POLICY, POLICY),
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
