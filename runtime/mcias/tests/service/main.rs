@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
+mod authenticator;
 mod conformance;
+mod passkeys;
 mod sign_in;
 
 use std::collections::BTreeSet;

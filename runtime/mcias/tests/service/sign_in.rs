@@ -3,13 +3,13 @@ use mcias::{Factor, FirstFactor, Reason};
 use super::*;
 
 /// What an app shows at this time.
-fn code(key: &str, at: Timestamp) -> String {
+pub(crate) fn code(key: &str, at: Timestamp) -> String {
     let secret = totp_rs::Secret::try_from_base32(key).unwrap();
     let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
     totp.generate(at.0 as u64 / 1000).to_string()
 }
 
-async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
+pub(crate) async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
     let key = place.service.enrol_totp(&who.name).await.unwrap().key.to_string();
     let codes = place.service.confirm_totp(&who.name, &code(&key, place.clock.now())).await.unwrap();
     place.pass(Duration::from_secs(60));
