@@ -91,7 +91,17 @@ impl Embedded {
         Self { store: Store { journal, node }, sealer, settings, clock, witness, live }
     }
 
-    fn now(&self) -> Timestamp {
+    /// `[mcias]`.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

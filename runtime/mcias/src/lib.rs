@@ -1,8 +1,8 @@
 //! The primitive of identity: the trait of its drivers, and the embedded service with accounts, passwords, tokens, second
 //! factors and the login policy.
 //!
-//! Owns who somebody is and whether they may sign in to a service. Leaves what they may do there to that service, and
-//! listening on sockets to the daemon.
+//! Owns who somebody is and whether they may sign in to a service, and what is asked of that by HTTP. Leaves what they may
+//! do there to that service, and listening on sockets to the daemon.
 
 pub mod account;
 mod attempts;
@@ -20,6 +20,7 @@ pub mod secrets;
 pub mod settings;
 mod store;
 pub mod token;
+pub mod web;
 pub mod witness;
 
 pub use account::{Account, Kind, Role, Status};
@@ -28,4 +29,5 @@ pub use driver::{Driver, Feature};
 pub use embedded::{Embedded, Live, Outcome, SignIn};
 pub use name::{Email, Name};
 pub use settings::{Choice, Settings};
+pub use web::Web;
 pub use witness::{Event, Reason, Witness};

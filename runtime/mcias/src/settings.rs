@@ -1,6 +1,8 @@
 //! Owns what mcrun.toml says of identity: `[mcias]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use effect::units::Span;
@@ -17,6 +19,7 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// What NIST SP 800-63B asks for at the very least.
 const SHORTEST_PASSWORD: usize = 8;
 const MOST_SERVICES: usize = 1000;
+const MOST_HOSTS: usize = 100;
 
 /// Which driver performs the primitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -31,8 +34,18 @@ pub enum Choice {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// What tokens say that made them, and services check: an address or another name.
-    pub issuer: String,
+    /// Where people, services and browsers are answered; nowhere unless given.
+    pub listen: Option<SocketAddr>,
+    /// The address under which they reach it: `https://mcias.example`.
+    pub url: Option<String>,
+    /// Further hosts by which it may be asked, with their ports where those are not 443.
+    pub hosts: Vec<String>,
+    /// The certificate to show, where it is not one of mcrun's own authority.
+    pub tls: Option<Tls>,
+    /// Connections at once.
+    pub connections: usize,
+    /// What tokens say that made them, and services check: an address or another name. `url` unless given.
+    pub issuer: Option<String>,
     /// How long tokens of people are valid.
     pub token_lifetime: Span,
     /// How long tokens of system accounts are valid.
@@ -49,6 +62,16 @@ pub struct Settings {
     pub services: BTreeMap<Name, Service>,
 }
 
+/// `[mcias] tls`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A file with the certificate and those that lead to its authority, in PEM.
+    pub cert: PathBuf,
+    /// A file with its key, in PEM.
+    pub key: PathBuf,
+}
+
 /// `[mcias.services.NAME]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,7 +84,12 @@ impl Default for Settings {
     fn default() -> Self {
         let days = |days: u64| Span(Duration::from_secs(days * DAY));
         Self {
-            issuer: "mcrun".into(),
+            listen: None,
+            url: None,
+            hosts: Vec::new(),
+            tls: None,
+            connections: 512,
+            issuer: None,
             token_lifetime: Span(Duration::from_secs(15 * 60)),
             system_token_lifetime: days(365),
             leeway: Span(Duration::from_secs(10)),
@@ -74,6 +102,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What tokens say that made them.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        let url = self.url.as_deref().map(|url| url.trim_end_matches('/'));
+        self.issuer.as_deref().or(url).unwrap_or("mcrun")
+    }
+
     /// How long a token for such an account lives.
     #[must_use]
     pub fn lifetime(&self, kind: Kind) -> Duration {
@@ -97,7 +132,23 @@ impl Settings {
         let wrong = |message: &str| Err(Error::new(Code::Config, format!("mcias.{message}")));
         let is_plain =
             |text: &str| !text.is_empty() && text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
-        if !is_plain(&self.issuer) {
+        if let Some(url) = &self.url {
+            crate::web::address(url)?;
+        }
+        if self.listen.is_some() && self.url.is_none() {
+            return wrong("url: `listen` takes it: the address under which others reach the service");
+        }
+        let is_host = |host: &String| is_plain(host) && !host.contains(['/', '@', '*']);
+        if self.hosts.len() > MOST_HOSTS || !self.hosts.iter().all(is_host) {
+            return wrong("hosts: at most 100, such as `mcias.example` or `192.0.2.1:8443`");
+        }
+        if self.tls.as_ref().is_some_and(|tls| !tls.cert.is_absolute() || !tls.key.is_absolute()) {
+            return wrong("tls: `cert` and `key` are absolute paths");
+        }
+        if !(1..=10_000).contains(&self.connections) {
+            return wrong("connections: from 1 to 10000");
+        }
+        if !is_plain(self.issuer()) {
             return wrong("issuer: from 1 to 200 characters of ASCII without blanks");
         }
         for (key, life) in [
@@ -141,7 +192,15 @@ mod tests {
     fn a_setting_that_makes_no_sense_is_named() {
         let long = Span(Duration::from_secs(500 * DAY));
         for (settings, key) in [
-            (Settings { issuer: "a b".into(), ..Settings::default() }, "issuer"),
+            (Settings { issuer: Some("a b".into()), ..Settings::default() }, "issuer"),
+            (Settings { url: Some("http://mcias.example".into()), ..Settings::default() }, "url"),
+            (Settings { listen: Some(([127, 0, 0, 1], 8443).into()), ..Settings::default() }, "url"),
+            (Settings { hosts: vec!["a b".into()], ..Settings::default() }, "hosts"),
+            (Settings { connections: 0, ..Settings::default() }, "connections"),
+            (
+                Settings { tls: Some(Tls { cert: "c".into(), key: "/k".into() }), ..Settings::default() },
+                "tls",
+            ),
             (Settings { token_lifetime: Span(Duration::ZERO), ..Settings::default() }, "token_lifetime"),
             (Settings { system_token_lifetime: long, ..Settings::default() }, "system_token_lifetime"),
             (Settings { leeway: long, ..Settings::default() }, "leeway"),

@@ -181,7 +181,7 @@ impl Embedded {
 
     fn claimed(&self, claims: &Claims, service: &Name, now: Timestamp) -> Result<(), Refusal> {
         let (now, leeway) = (now.0 / 1000, i64::try_from(self.settings.leeway.0.as_secs()).unwrap_or(0));
-        if claims.iss != self.settings.issuer {
+        if claims.iss != self.settings.issuer() {
             return Err(Refusal::Issuer);
         }
         if &claims.aud != service {
@@ -279,7 +279,7 @@ impl Embedded {
             account_id: account.id.clone(),
             hash: String::new(),
             kid: key.kid.clone(),
-            issuer: self.settings.issuer.clone(),
+            issuer: self.settings.issuer().to_owned(),
             kind: account.kind,
             roles: account.roles.iter().copied().collect(),
         };
