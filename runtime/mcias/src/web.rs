@@ -7,6 +7,7 @@ mod cookies;
 mod forms;
 mod limits;
 mod origin;
+mod passkeys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(crate) use self::origin::address;
 use crate::driver::Holder;
 use crate::embedded::Embedded;
 use crate::name::Name;
+use crate::passkey::Relying;
 
 /// The service that tokens for the service itself are for.
 pub const OWN_SERVICE: &str = "mcias";
@@ -42,6 +44,7 @@ pub struct Web {
     own: Name,
     origin: Origin,
     limits: Limits,
+    relying: Option<Relying>,
 }
 
 impl Web {
@@ -51,7 +54,8 @@ impl Web {
     /// `MC-U002` where the settings do not say under which address it is reached.
     pub fn new(service: Arc<Embedded>) -> Result<Self> {
         let origin = Origin::of(service.settings())?;
-        Ok(Self { own: OWN_SERVICE.parse()?, origin, limits: Limits::default(), service })
+        let relying = Relying::of(origin.url()).ok();
+        Ok(Self { own: OWN_SERVICE.parse()?, origin, limits: Limits::default(), relying, service })
     }
 
     /// The answer to a request of `peer`, whose body is there.
@@ -90,8 +94,16 @@ impl Web {
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_KEPT);
                 Ok(answer)
             }
+            ["passkeys", rest @ ..] => self.passkeys(asked, rest).await,
+            ["passkeys.js"] => Self::passkeys_script(asked),
             _ => Err(Refused::unknown()),
         }
+    }
+
+    /// The party that passkeys are made for; an address without a name has none.
+    fn relying(&self) -> Result<&Relying, Refused> {
+        let none = || Error::new(Code::Unsupported, "there are no passkeys under this address");
+        Ok(self.relying.as_ref().ok_or_else(none)?)
     }
 
     /// The service itself.

@@ -87,7 +87,7 @@ impl Embedded {
         let challenge = self.challenges().make(Purpose::Register(&account.id), self.now())?;
         let handle = random::encoded(account.id.as_bytes());
         let user = (handle.as_str(), account.name.as_str());
-        Ok(passkey::creation(relying, &challenge, user, &known, &self.settings.issuer))
+        Ok(passkey::creation(relying, &challenge, user, &known, self.settings.issuer()))
     }
 
     /// Takes the passkey that a browser made, under the name that its owner gives it.
