@@ -157,6 +157,29 @@ async fn guessing_waits_and_locks_nobody_else_out() {
 }
 
 #[tokio::test]
+async fn guessing_the_second_factor_waits_as_well() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let (key, _) = enrolled(&place, &alice).await;
+    for number in 0..5 {
+        let guess = format!("00000{number}");
+        let outcome = place.sign_in("alice", PASSWORD, Some(Second::Totp(&guess))).await;
+        assert!(matches!(outcome, Outcome::Refused));
+        // To be asked for more clears nothing: whoever knows the password guesses no faster for it.
+        if number < 4 {
+            assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Challenge(_)));
+        }
+    }
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Wait(_)), "{right:?}");
+    place.pass(Duration::from_secs(30));
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Token(_)), "{right:?}");
+}
+
+#[tokio::test]
 async fn one_time_codes_agree_with_oathtool() {
     let place = Place::new();
     let alice = place.person("alice").await;
