@@ -35,7 +35,7 @@ const make = async (name, proof) => {
 };
 
 const show = async (second) => {
-    const options = await ask("/passkeys/options", { second });
+    const { options } = await ask("/passkeys/options", { second });
     options.challenge = bytes(options.challenge);
     options.allowCredentials = keys(options.allowCredentials);
     const shown = await navigator.credentials.get({ publicKey: options });

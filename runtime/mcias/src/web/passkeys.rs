@@ -7,14 +7,14 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{self, Answered, Refused};
+use super::answer::{self, Answer, Answered, Refused};
 use super::asked::{Asked, Form};
 use super::cookies::{SESSION, set_cookie};
 use super::{OWN_SERVICE, Web};
 use crate::credentials::{First, Second, Shown};
 use crate::driver::Holder;
 use crate::embedded::{Outcome, Passkey, SignIn};
-use crate::passkey::{Assertion, Registration};
+use crate::passkey::{Assertion, Registration, Relying};
 
 const SCRIPT: &str = include_str!("passkeys.js");
 const PAGE: &str = "/passkeys";
@@ -35,18 +35,36 @@ struct Wanted {
     second: bool,
 }
 
-/// A sign-in of which a passkey is one factor: the second one with a password, the first one without.
+/// A sign-in by a script of ours: with a password, and what is asked for after it; or with a passkey alone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
     #[serde(default)]
     name: String,
     password: Option<String>,
-    passkey: Assertion,
-    /// A one-time code, where one is asked for after the passkey.
+    passkey: Option<Assertion>,
+    /// A one-time code.
     code: Option<String>,
-    /// A recovery code in its place.
+    /// A recovery code.
     recovery: Option<String>,
+}
+
+impl Wish {
+    /// What comes first and what comes second, where it is told in one way.
+    fn factors<'a>(&'a self, relying: &'a Relying) -> Option<(First<'a>, Option<Second<'a>>)> {
+        let passkey = self.passkey.as_ref().map(|answer| Shown { relying, answer });
+        let code = match (self.code.as_deref(), self.recovery.as_deref()) {
+            (Some(_), Some(_)) => return None,
+            (code, recovery) => code.map(Second::Totp).or(recovery.map(Second::Recovery)),
+        };
+        match (self.password.as_deref(), passkey, code) {
+            (Some(_), Some(_), Some(_)) | (None, None, _) => None,
+            (Some(password), passkey, code) => {
+                Some((First::Password(password), passkey.map(Second::Passkey).or(code)))
+            }
+            (None, Some(passkey), code) => Some((First::Passkey(passkey), code)),
+        }
+    }
 }
 
 impl Web {
@@ -76,7 +94,10 @@ impl Web {
                 asked.only(&[Method::POST])?;
                 let wanted: Wanted = asked.json()?;
                 let options = self.service().ask_for_passkey(self.relying()?, !wanted.second)?;
-                answer::json(StatusCode::OK, &options)
+                let proof = self.forms().proof(asked)?;
+                // Whoever can read the answer is a page of ours: what it sends next is not another site's doing.
+                let told = json!({ "options": options, "csrf": proof.value });
+                Ok(with_cookie(answer::json(StatusCode::OK, &told)?, proof.cookie))
             }
             ["sign-in"] => {
                 asked.only(&[Method::POST])?;
@@ -103,11 +124,7 @@ impl Web {
         let passkeys = self.service().passkeys(&holder.account).await?;
         let proof = self.forms().proof(asked)?;
         let html = page(holder.account.as_str(), &passkeys, &proof.value);
-        let mut answer = answer::page(StatusCode::OK, html);
-        if let Some(cookie) = proof.cookie {
-            answer.headers_mut().append(SET_COOKIE, cookie);
-        }
-        Ok(answer)
+        Ok(with_cookie(answer::page(StatusCode::OK, html), proof.cookie))
     }
 
     async fn make_passkey(&self, asked: &Asked<'_>) -> Answered {
@@ -133,21 +150,15 @@ impl Web {
     async fn sign_in_with_passkey(&self, asked: &Asked<'_>) -> Answered {
         self.forms().check_header(asked)?;
         let wish: Wish = asked.json()?;
-        let shown = Shown { relying: self.relying()?, answer: &wish.passkey };
-        let codes = (wish.code.as_deref().map(Second::Totp), wish.recovery.as_deref().map(Second::Recovery));
-        let (first, second) = match (wish.password.as_deref(), codes) {
-            (Some(password), (None, None)) => (First::Password(password), Some(Second::Passkey(shown))),
-            (None, (code, None) | (None, code)) => (First::Passkey(shown), code),
-            _ => return Err(Refused::malformed("two second factors are given")),
-        };
+        let relying = self.relying()?;
+        let missing = || Refused::malformed("a password or a passkey, and one second factor at most");
+        let (first, second) = wish.factors(relying).ok_or_else(missing)?;
         let name = wish.name.as_str();
         let sign_in = SignIn { name, first, second, service: OWN_SERVICE, address: Some(asked.peer) };
         match self.service().sign_in(&sign_in).await? {
             Outcome::Token(issued) => {
-                let mut answer = answer::nothing();
-                let cookie: HeaderValue = set_cookie(SESSION, &issued.text, None)?;
-                answer.headers_mut().append(SET_COOKIE, cookie);
-                Ok(answer)
+                let cookie = set_cookie(SESSION, &issued.text, None)?;
+                Ok(with_cookie(answer::nothing(), Some(cookie)))
             }
             Outcome::Challenge(factors) => answer::json(StatusCode::OK, &json!({ "factors": factors })),
             Outcome::Wait(wait) => Err(Refused::too_often(wait)),
@@ -158,6 +169,13 @@ impl Web {
             )),
         }
     }
+}
+
+fn with_cookie(mut answer: Answer, cookie: Option<HeaderValue>) -> Answer {
+    if let Some(cookie) = cookie {
+        answer.headers_mut().append(SET_COOKIE, cookie);
+    }
+    answer
 }
 
 fn page(account: &str, passkeys: &[Passkey], proof: &str) -> String {
