@@ -46,6 +46,7 @@ mod on_podman;
 mod operate;
 mod other_authorities;
 mod packages;
+mod passkeys;
 mod pebble;
 mod plan_equals_apply;
 mod playbook_files;

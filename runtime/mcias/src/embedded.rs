@@ -6,6 +6,7 @@
 mod accounts;
 mod clients;
 mod factors;
+mod passkeys;
 mod rules;
 mod sign_in;
 mod sso;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
+pub use passkeys::{Enrolled, Passkey};
 pub use sign_in::{Outcome, SignIn};
 pub use sso::{Authorized, Granted, Leaving};
 

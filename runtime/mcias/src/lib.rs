@@ -12,6 +12,7 @@ pub mod effects;
 pub mod embedded;
 mod keys;
 pub mod name;
+pub mod passkey;
 pub mod password;
 pub mod policy;
 mod random;
@@ -24,7 +25,7 @@ pub mod web;
 pub mod witness;
 
 pub use account::{Account, Kind, Role, Status};
-pub use credentials::{Factor, First, FirstFactor, Second};
+pub use credentials::{Factor, First, FirstFactor, Second, Shown};
 pub use driver::{Driver, Feature};
 pub use embedded::{Embedded, Live, Outcome, SignIn};
 pub use name::{Email, Name};

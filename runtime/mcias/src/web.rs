@@ -11,6 +11,7 @@ mod origin;
 mod pages;
 mod pending;
 mod sso;
+mod passkeys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) use self::origin::address;
 use crate::driver::Holder;
 use crate::embedded::Embedded;
 use crate::name::Name;
+use crate::passkey::Relying;
 
 /// The service that tokens for the service itself are for.
 pub const OWN_SERVICE: &str = "mcias";
@@ -48,6 +50,7 @@ pub struct Web {
     limits: Limits,
     /// Sign-ins that wait for a second factor.
     pending: pending::Pending,
+    relying: Option<Relying>,
 }
 
 impl Web {
@@ -57,11 +60,13 @@ impl Web {
     /// `MC-U002` where the settings do not say under which address it is reached.
     pub fn new(service: Arc<Embedded>) -> Result<Self> {
         let origin = Origin::of(service.settings())?;
+        let relying = Relying::of(origin.url()).ok();
         Ok(Self {
             own: OWN_SERVICE.parse()?,
             origin,
             limits: Limits::default(),
             pending: pending::Pending::default(),
+            relying,
             service,
         })
     }
@@ -108,8 +113,16 @@ impl Web {
             ["" | "login" | "logout" | "account" | "style.css", ..] => {
                 pages::answer(self, asked, &parts).await
             }
+            ["passkeys", rest @ ..] => self.passkeys(asked, rest).await,
+            ["passkeys.js"] => Self::passkeys_script(asked),
             _ => Err(Refused::unknown()),
         }
+    }
+
+    /// The party that passkeys are made for; an address without a name has none.
+    fn relying(&self) -> Result<&Relying, Refused> {
+        let none = || Error::new(Code::Unsupported, "there are no passkeys under this address");
+        Ok(self.relying.as_ref().ok_or_else(none)?)
     }
 
     /// The service itself.

@@ -8,6 +8,7 @@ use effect::Result;
 use crate::account::Role;
 use crate::credentials::{Factor, FirstFactor};
 use crate::name::Name;
+use crate::passkey::Refusal;
 
 /// Why somebody was not let in. It is for the audit alone: whoever asked learns nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Reason {
     NotHuman,
     /// The password is wrong.
     WrongPassword,
+    /// The passkey is refused, whether it was the first factor or the second.
+    WrongPasskey(Refusal),
     /// The word of another issuer is about an account that is not there any more.
     WrongExternal,
     /// The account is disabled.
@@ -149,6 +152,15 @@ pub enum Event {
         client: Name,
         /// From where.
         address: Option<IpAddr>,
+    },
+    /// A passkey was made or taken away.
+    Passkey {
+        /// Whose.
+        account: Name,
+        /// Which: the beginning of its key's id.
+        key: String,
+        /// What became of it: `enrolled`, `removed`.
+        what: &'static str,
     },
     /// A set of rules of the login policy was changed.
     PolicyChanged {

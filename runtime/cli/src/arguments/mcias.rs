@@ -16,6 +16,27 @@ pub(crate) enum Mcias {
     Explain(Question),
     /// Make an account an admin who signs in with a new password alone, whatever was lost. Whoever has the machine may.
     RecoverAdmin(NewAdmin),
+    /// List the passkeys of an account, with when each was used last.
+    Passkeys {
+        /// The account.
+        name: Name,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a passkey that was lost.
+    RemovePasskey {
+        /// The account.
+        name: Name,
+        /// The passkey's id, as `mcrun mcias passkeys` lists it.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
+    /// Take every second factor of an account away: for somebody who lost them all.
+    ResetFactors {
+        /// The account.
+        name: Name,
+    },
     /// List the accounts.
     Accounts {
         /// Print JSON.

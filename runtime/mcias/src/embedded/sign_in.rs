@@ -13,13 +13,15 @@ use crate::account::{Account, Kind};
 use crate::credentials::{Credentials, Factor, First, Second};
 use crate::driver::{Issued, Via};
 use crate::name::{Name, shown};
+use crate::passkey::{Asserted, Refusal};
 use crate::policy::Attempt;
 use crate::random;
 use crate::witness::{Event, Reason};
 
 /// Somebody who wants in.
+#[derive(Clone, Copy)]
 pub struct SignIn<'a> {
-    /// As what.
+    /// As what; nothing where a passkey is to say so.
     pub name: &'a str,
     /// With what.
     pub first: First<'a>,
@@ -49,8 +51,17 @@ struct Known<'a> {
     account: Account,
     service: Name,
     factors: Vec<Factor>,
-    /// The password, where its hash was made with other parameters than those of today.
-    outdated: Option<&'a str>,
+    first: Proven<'a>,
+}
+
+/// What was shown first, and is right.
+enum Proven<'a> {
+    /// Nothing is left to be done.
+    Done,
+    /// A password whose hash was made with other parameters than those of today.
+    Outdated(&'a str),
+    /// A passkey, which is used up once everything else is right: whoever is asked for more shows it again.
+    Passkey(Box<Asserted>),
 }
 
 /// Why somebody is not let in, with the rule that decided.
@@ -62,6 +73,11 @@ impl Embedded {
     /// # Errors
     /// `MC-W007` where too many wait for their passwords to be checked; else where the journal cannot be used.
     pub async fn sign_in(&self, wish: &SignIn<'_>) -> Result<Outcome> {
+        let owner = match wish.first {
+            First::Passkey(shown) if wish.name.is_empty() => self.owner_of(shown).await?,
+            _ => None,
+        };
+        let wish = &SignIn { name: owner.as_ref().map_or(wish.name, Name::as_str), ..*wish };
         let tried = match self.live.attempts.begin(wish.name, wish.address, self.now()) {
             Ok(tried) => tried,
             Err(wait) => {
@@ -96,15 +112,28 @@ impl Embedded {
                 return Ok(Outcome::Challenge(known.factors));
             }
             (Some(second), false) => {
-                if !self.redeem(account, second).await? {
-                    self.refuse(wish, No(Reason::WrongSecondFactor, None)).await?;
+                // A passkey that came first is not taken for another thing that somebody has.
+                let is_asked = known.factors.contains(&second.factor());
+                let redeemed = match is_asked {
+                    true => self.redeem(account, second).await?,
+                    false => Err(Reason::WrongSecondFactor),
+                };
+                if let Err(reason) = redeemed {
+                    self.refuse(wish, No(reason, None)).await?;
                     return Ok(Outcome::Refused);
                 }
                 Some(second.factor())
             }
         };
-        if let Some(password) = known.outdated {
-            self.rehash(account, password).await?;
+        match &known.first {
+            Proven::Done => {}
+            Proven::Outdated(password) => self.rehash(account, password).await?,
+            Proven::Passkey(asserted) => {
+                if let Err(refusal) = self.spend_passkey(account, asserted).await? {
+                    self.refuse(wish, No(Reason::WrongPasskey(refusal), None)).await?;
+                    return Ok(Outcome::Refused);
+                }
+            }
         }
         let issued = self
             .make_token(Wanted {
@@ -149,8 +178,8 @@ impl Embedded {
         if account.kind != Kind::Human {
             return no(Reason::NotHuman);
         }
-        let outdated = match shown {
-            Ok(outdated) => outdated,
+        let first = match shown {
+            Ok(first) => first,
             Err(reason) => return no(reason),
         };
         if !account.is_active() {
@@ -168,33 +197,45 @@ impl Embedded {
         };
         let decision = policy.decide(&attempt);
         let rule = decision.rule.map(ToString::to_string);
-        let factors = credentials.as_ref().map(Credentials::factors).unwrap_or_default();
+        let after = |credentials: &Credentials| credentials.factors_after(wish.first.factor());
+        let factors = credentials.as_ref().map(after).unwrap_or_default();
         if !decision.is_allowed {
             return Ok(Err(No(Reason::Policy, rule)));
         }
         if decision.needs_second_factor && factors.is_empty() {
             return Ok(Err(No(Reason::NoSecondFactor, rule)));
         }
-        Ok(Ok(Known { account, service, factors, outdated }))
+        Ok(Ok(Known { account, service, factors, first }))
     }
 
-    /// Whether what is shown first is right. Gives a password whose hash is to be made anew.
+    /// Whether what is shown first is right.
     async fn look_at_first<'a>(
         &self,
         first: First<'a>,
         account: Option<&Account>,
         credentials: Option<&Credentials>,
-    ) -> Result<Result<Option<&'a str>, Reason>> {
+    ) -> Result<Result<Proven<'a>, Reason>> {
         match first {
             First::Password(password) => {
                 let hash = credentials.map(|credentials| credentials.hash(&self.sealer)).transpose()?;
                 let verdict = self.live.hashes.verify(password, hash.flatten()).await?;
-                let outdated = verdict.is_outdated.then_some(password);
-                Ok(if verdict.is_right { Ok(outdated) } else { Err(Reason::WrongPassword) })
+                let proven = if verdict.is_outdated { Proven::Outdated(password) } else { Proven::Done };
+                Ok(if verdict.is_right { Ok(proven) } else { Err(Reason::WrongPassword) })
+            }
+            First::Passkey(shown) => {
+                let refused = |refusal| Ok(Err(Reason::WrongPasskey(refusal)));
+                let Some(account) = account else { return refused(Refusal::UnknownKey) };
+                match self.look_at_passkey(account, shown).await? {
+                    Err(refusal) => refused(refusal),
+                    // Alone it has to show who holds it, and whom it was made for.
+                    Ok(asserted) if !asserted.is_verified => refused(Refusal::NotVerified),
+                    Ok(asserted) if asserted.user_handle.is_none() => refused(Refusal::UserHandle),
+                    Ok(asserted) => Ok(Ok(Proven::Passkey(Box::new(asserted)))),
+                }
             }
             First::External { account: meant } => {
                 let is_meant = account.is_some_and(|account| account.id == meant);
-                Ok(if is_meant { Ok(None) } else { Err(Reason::WrongExternal) })
+                Ok(if is_meant { Ok(Proven::Done) } else { Err(Reason::WrongExternal) })
             }
         }
     }

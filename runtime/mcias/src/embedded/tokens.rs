@@ -494,7 +494,8 @@ impl Embedded {
         self.tell(Event::KeyRotated { kid: key.kid }).await
     }
 
-    /// Takes away tokens that have expired, and keys of which no token is left. Gives how many tokens went.
+    /// Takes away tokens that have expired, keys of which no token is left, and what passkeys left. Gives how many tokens
+    /// went.
     ///
     /// # Errors
     /// Where the journal cannot be used.
@@ -517,6 +518,7 @@ impl Embedded {
         }
         self.live.keys.look(&self.store, now).await?;
         self.sweep_codes(now).await?;
+        self.sweep_passkeys().await?;
         Ok(over.len())
     }
 }

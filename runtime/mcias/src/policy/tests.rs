@@ -116,7 +116,7 @@ fn a_rule_lets_in_by_password_alone_unless_it_says_otherwise() {
         at: NOON,
         first,
     };
-    let others = [FirstFactor::External];
+    let others = [FirstFactor::Passkey, FirstFactor::External];
     let plain = Policy::new(&[set(vec![rule("plain", 1, true)])]).unwrap();
     assert!(plain.decide(&by(Some(FirstFactor::Password))).is_allowed);
     assert!(plain.decide(&by(None)).is_allowed, "a token that is made without a sign-in");

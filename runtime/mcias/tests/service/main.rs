@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
+mod authenticator;
 mod conformance;
+mod passkeys;
 mod sign_in;
 mod sso;
 
@@ -186,6 +188,26 @@ async fn the_first_admin_is_made_once_and_can_sign_in() {
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Token(_)));
     let wish = SignIn { service: "mcq", ..wish };
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Refused), "no rule, no entry");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_first_admins_at_once_there_is_one_with_its_own_password() {
+    let place = Place::new();
+    let services: Vec<Embedded> = (0..4).map(|_| place.elsewhere()).collect();
+    let (names, passwords) = ([name("root"), name("other")], [PASSWORD, "another horse battery"]);
+    let tries = services.iter().enumerate().map(|(at, service)| {
+        let (name, password) = (&names[at / 2], passwords[at % 2]);
+        async move { service.init(name, password).await.map(|made| (made, password)) }
+    });
+    let outcomes = futures_util::future::join_all(tries).await;
+    let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| outcome.is_ok());
+    assert_eq!(made.len(), 1);
+    assert!(refused.iter().all(|outcome| outcome.as_ref().unwrap_err().code == Code::FirstAdmin));
+    assert_eq!(place.service.accounts().await.unwrap().len(), 1, "who came too late left nothing");
+    let (admin, password) = made[0].as_ref().unwrap();
+    let first = First::Password(password);
+    let wish = SignIn { name: admin.name.as_str(), first, second: None, service: "mcrun", address: None };
+    assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Token(_)));
 }
 
 #[tokio::test]

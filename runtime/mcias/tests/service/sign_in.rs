@@ -3,13 +3,13 @@ use mcias::{Factor, FirstFactor, Reason};
 use super::*;
 
 /// What an app shows at this time.
-fn code(key: &str, at: Timestamp) -> String {
+pub(crate) fn code(key: &str, at: Timestamp) -> String {
     let secret = totp_rs::Secret::try_from_base32(key).unwrap();
     let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
     totp.generate(at.0 as u64 / 1000).to_string()
 }
 
-async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
+pub(crate) async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
     let key = place.service.enrol_totp(&who.name).await.unwrap().key.to_string();
     let codes = place.service.confirm_totp(&who.name, &code(&key, place.clock.now())).await.unwrap();
     place.pass(Duration::from_secs(60));
@@ -154,6 +154,29 @@ async fn guessing_waits_and_locks_nobody_else_out() {
     assert!(matches!(nobody, Outcome::Wait(_)));
     // The owner goes on where she has been before.
     assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Token(_)));
+}
+
+#[tokio::test]
+async fn guessing_the_second_factor_waits_as_well() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let (key, _) = enrolled(&place, &alice).await;
+    for number in 0..5 {
+        let guess = format!("00000{number}");
+        let outcome = place.sign_in("alice", PASSWORD, Some(Second::Totp(&guess))).await;
+        assert!(matches!(outcome, Outcome::Refused));
+        // To be asked for more clears nothing: whoever knows the password guesses no faster for it.
+        if number < 4 {
+            assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Challenge(_)));
+        }
+    }
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Wait(_)), "{right:?}");
+    place.pass(Duration::from_secs(30));
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Token(_)), "{right:?}");
 }
 
 #[tokio::test]
