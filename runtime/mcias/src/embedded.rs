@@ -5,6 +5,7 @@
 
 mod accounts;
 mod factors;
+mod own;
 mod rules;
 mod sign_in;
 mod tokens;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
+pub use own::Proof;
 pub use sign_in::{Outcome, SignIn};
 
 use crate::account::Account;

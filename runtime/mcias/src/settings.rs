@@ -58,6 +58,8 @@ pub struct Settings {
     pub password_length: usize,
     /// Where tokens that scripts make may go, beyond the containers of their own account: as `to` of a secret.
     pub tokens_to: Vec<String>,
+    /// System accounts that may what admins may, as other programs of mcrun do that keep accounts here.
+    pub managers: BTreeSet<Name>,
     /// What is to be known of services.
     pub services: BTreeMap<Name, Service>,
 }
@@ -96,6 +98,7 @@ impl Default for Settings {
             key_lifetime: days(90),
             password_length: 12,
             tokens_to: Vec::new(),
+            managers: BTreeSet::new(),
             services: BTreeMap::new(),
         }
     }

@@ -7,6 +7,7 @@ mod cookies;
 mod forms;
 mod limits;
 mod origin;
+pub(crate) mod rest;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,6 +91,7 @@ impl Web {
                 answer.headers_mut().insert(CACHE_CONTROL, KEYS_KEPT);
                 Ok(answer)
             }
+            ["v1", rest @ ..] => rest::answer(self, asked, rest).await,
             _ => Err(Refused::unknown()),
         }
     }

@@ -3,7 +3,7 @@ use mcias::{Factor, Reason};
 use super::*;
 
 /// What an app shows at this time.
-fn code(key: &str, at: Timestamp) -> String {
+pub(super) fn code(key: &str, at: Timestamp) -> String {
     let secret = totp_rs::Secret::try_from_base32(key).unwrap();
     let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
     totp.generate(at.0 as u64 / 1000).to_string()
