@@ -63,6 +63,7 @@ mod secrets;
 mod serve;
 mod serve_life;
 mod service;
+mod signed_in;
 mod strategies;
 mod terminal;
 mod traffic;

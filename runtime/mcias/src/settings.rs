@@ -112,6 +112,13 @@ impl Settings {
         self.issuer.as_deref().or(url).unwrap_or("mcrun")
     }
 
+    /// The issuer as apps for one-time codes show it: an address would have a colon, which parts it from the name there.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        let issuer = self.issuer().trim_start_matches("https://");
+        issuer.split([':', '/']).next().filter(|label| !label.is_empty()).unwrap_or("mcrun")
+    }
+
     /// How long a token for such an account lives.
     #[must_use]
     pub fn lifetime(&self, kind: Kind) -> Duration {
