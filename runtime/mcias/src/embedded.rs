@@ -7,6 +7,7 @@ mod accounts;
 mod clients;
 mod factors;
 mod passkeys;
+mod own;
 mod rules;
 mod sign_in;
 mod sso;
@@ -20,6 +21,7 @@ use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
 pub use passkeys::{Enrolled, Passkey};
+pub use own::Proof;
 pub use sign_in::{Outcome, SignIn};
 pub use sso::{Authorized, Granted, Leaving};
 

@@ -12,6 +12,7 @@ mod pages;
 mod pending;
 mod sso;
 mod passkeys;
+pub(crate) mod rest;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,6 +116,7 @@ impl Web {
             }
             ["passkeys", rest @ ..] => self.passkeys(asked, rest).await,
             ["passkeys.js"] => Self::passkeys_script(asked),
+            ["v1", rest @ ..] => rest::answer(self, asked, rest).await,
             _ => Err(Refused::unknown()),
         }
     }

@@ -16,8 +16,9 @@ use crate::witness::Event;
 
 /// The one record of its kind.
 const THE_ADMINS: &str = "admins";
-/// What the first admin signs in to, and the set of rules that lets admins in there: mcrun, and the pages of identity itself.
-const FIRST_SERVICES: [&str; 2] = ["mcrun", "mcias"];
+/// What the first admin signs in to, the calls of the daemon and this service itself, and the set of rules that lets admins in
+/// there.
+const FIRST_SERVICES: [&str; 2] = ["mcrun", crate::web::OWN_SERVICE];
 const FIRST_SET: &str = "admins";
 
 impl Embedded {

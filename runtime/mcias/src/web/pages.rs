@@ -17,6 +17,7 @@ use crate::credentials::{Factor, Second};
 use crate::driver::{Holder, Token, Via};
 use crate::embedded::{Authorized, Outcome, SignIn};
 use crate::sso::{self, Denial, Kind, Pairs, paths};
+use crate::witness::{Actor, acting};
 
 const HOME: &str = "/account";
 const STYLE: &str = include_str!("style.css");
@@ -322,7 +323,7 @@ async fn logout(web: &Web, asked: &Asked<'_>) -> Answered {
         return Ok(with_cookie(allowing(page, leaving.back.as_deref().and_then(origin)), proof.cookie));
     }
     if let Some(session) = &session {
-        web.service().end_session(&session.account, &session.token).await?;
+        ending(web, asked, session, &session.token).await?;
     }
     let mut answer = match &leaving.back {
         Some(back) => answer::redirect(back)?,
@@ -406,6 +407,13 @@ async fn revoke(web: &Web, asked: &Asked<'_>) -> Answered {
         Err(elsewhere) => return Ok(elsewhere),
     };
     // Only among one's own: the id of somebody else's finds nothing.
-    web.service().end_session(&session.account, form.need("id")?).await?;
+    ending(web, asked, &session, form.need("id")?).await?;
     answer::redirect(HOME)
+}
+
+/// Ends a session of whoever is signed in, in their name.
+async fn ending(web: &Web, asked: &Asked<'_>, own: &Holder, session: &str) -> Result<(), Refused> {
+    let actor = Actor { principal: format!("account:{}", own.account), address: Some(asked.peer) };
+    acting(actor, web.service().end_session(&own.account, session)).await?;
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod attacks;
 mod authenticator;
 mod conformance;
 mod passkeys;
+mod rest;
 mod sign_in;
 mod sso;
 
@@ -22,6 +23,7 @@ use mcias::policy::{Rule, RuleSet};
 use mcias::{
     Account, Event, First, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness,
 };
+use mcias::witness::{Actor, actor};
 
 const PASSWORD: &str = "correct horse battery";
 const START: i64 = 1_767_355_200_000;
@@ -37,10 +39,15 @@ impl Clock for Hands {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Event>>);
+struct Notes(Mutex<Vec<(Event, Option<Actor>)>>);
 
 impl Notes {
     fn taken(&self) -> Vec<Event> {
+        self.acted().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// With whoever did it.
+    fn acted(&self) -> Vec<(Event, Option<Actor>)> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -48,7 +55,7 @@ impl Notes {
 #[async_trait]
 impl Witness for Notes {
     async fn witness(&self, event: &Event) -> Result<()> {
-        self.0.lock().unwrap().push(event.clone());
+        self.0.lock().unwrap().push((event.clone(), actor()));
         Ok(())
     }
 }
@@ -98,6 +105,21 @@ impl Place {
             clock: self.clock.clone(),
             witness: self.notes.clone(),
             live: Arc::default(),
+        })
+    }
+
+    /// The same service with other settings.
+    fn with(&self, change: impl FnOnce(&mut Settings)) -> Embedded {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Embedded::new(Parts {
+            journal: self.journal.clone(),
+            node: "here".into(),
+            sealer: self.sealer.clone(),
+            settings,
+            clock: self.clock.clone(),
+            witness: self.notes.clone(),
+            live: self.live.clone(),
         })
     }
 
