@@ -129,6 +129,9 @@ impl Audited {
             Event::Passkey { account, key, what } => {
                 changed("mcias.passkeys", account.as_str(), what, json!({ "key": key }))
             }
+            Event::External { account, provider, what } => {
+                changed("mcias.external", account.as_str(), what, json!({ "provider": provider }))
+            }
             Event::ClientChanged { client, what } => {
                 changed("mcias.sso_clients", client.as_str(), what, Value::Null)
             }

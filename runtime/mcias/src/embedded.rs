@@ -5,9 +5,10 @@
 
 mod accounts;
 mod clients;
+mod external;
 mod factors;
-mod passkeys;
 mod own;
+mod passkeys;
 mod rules;
 mod sign_in;
 mod sso;
@@ -20,8 +21,8 @@ use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
-pub use passkeys::{Enrolled, Passkey};
 pub use own::Proof;
+pub use passkeys::{Enrolled, Passkey};
 pub use sign_in::{Outcome, SignIn};
 pub use sso::{Authorized, Granted, Leaving};
 

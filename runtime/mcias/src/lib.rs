@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod driver;
 pub mod effects;
 pub mod embedded;
+pub mod external;
 mod keys;
 pub mod name;
 pub mod passkey;

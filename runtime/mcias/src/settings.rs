@@ -10,6 +10,7 @@ use effect::{Code, Error, Result};
 use serde::Deserialize;
 
 use crate::account::Kind;
+use crate::external::Provider;
 use crate::name::Name;
 
 /// No token lives longer, whatever the settings say: a key is kept for as long as one of its tokens.
@@ -18,6 +19,7 @@ const DAY: u64 = 86_400;
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// What NIST SP 800-63B asks for at the very least.
 const SHORTEST_PASSWORD: usize = 8;
+const MOST_EXTERNAL: usize = 16;
 const MOST_SERVICES: usize = 1000;
 const MOST_HOSTS: usize = 100;
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub tokens_to: Vec<String>,
     /// System accounts that may what admins may, as other programs of mcrun do that keep accounts here.
     pub managers: BTreeSet<Name>,
+    /// Other issuers by whose word people sign in.
+    pub external: BTreeMap<Name, Provider>,
     /// What is to be known of services.
     pub services: BTreeMap<Name, Service>,
 }
@@ -99,6 +103,7 @@ impl Default for Settings {
             password_length: 12,
             tokens_to: Vec::new(),
             managers: BTreeSet::new(),
+            external: BTreeMap::new(),
             services: BTreeMap::new(),
         }
     }
@@ -178,6 +183,14 @@ impl Settings {
         }
         if !self.tokens_to.iter().all(|pattern| is_plain(pattern)) {
             return wrong("tokens_to: destinations such as `containers:mcq*`");
+        }
+        if self.external.len() > MOST_EXTERNAL {
+            return wrong("external: at most 16");
+        }
+        if let Some((name, why)) =
+            self.external.iter().find_map(|(name, provider)| Some((name, provider.wrong()?)))
+        {
+            return wrong(&format!("external.{name}: {why}"));
         }
         if self.services.len() > MOST_SERVICES {
             return wrong("services: at most 1000");

@@ -24,6 +24,8 @@ pub(crate) const KEY: &str = "mcias-key";
 pub(crate) const CLIENT: &str = "mcias-sso-client";
 /// Codes of single sign-on, by client and their SHA-256.
 pub(crate) const CODE: &str = "mcias-sso-code";
+/// People of other issuers, by provider and the SHA-256 of what it calls them.
+pub(crate) const EXTERNAL: &str = "mcias-external";
 /// Sets of rules, by name.
 pub(crate) const RULES: &str = "mcias-rules";
 

@@ -4,15 +4,16 @@
 pub mod answer;
 mod asked;
 mod cookies;
+mod external;
 mod forms;
 mod html;
 mod limits;
 mod origin;
 mod pages;
-mod pending;
-mod sso;
 mod passkeys;
+mod pending;
 pub(crate) mod rest;
+mod sso;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use self::origin::Origin;
 pub(crate) use self::origin::address;
 use crate::driver::Holder;
 use crate::embedded::Embedded;
+use crate::external::{External, States};
 use crate::name::Name;
 use crate::passkey::Relying;
 
@@ -51,6 +53,9 @@ pub struct Web {
     limits: Limits,
     /// Sign-ins that wait for a second factor.
     pending: pending::Pending,
+    /// Other issuers, and who is on the way to them.
+    external: Option<External>,
+    states: States,
     relying: Option<Relying>,
 }
 
@@ -67,9 +72,17 @@ impl Web {
             origin,
             limits: Limits::default(),
             pending: pending::Pending::default(),
+            external: None,
+            states: States::default(),
             relying,
             service,
         })
+    }
+
+    /// With other issuers by whose word people sign in.
+    #[must_use]
+    pub fn with_external(self, external: External) -> Self {
+        Self { external: Some(external), ..self }
     }
 
     /// The answer to a request of `peer`, whose body is there.
@@ -114,6 +127,7 @@ impl Web {
             ["" | "login" | "logout" | "account" | "style.css", ..] => {
                 pages::answer(self, asked, &parts).await
             }
+            ["external", rest @ ..] => external::answer(self, asked, rest).await,
             ["passkeys", rest @ ..] => self.passkeys(asked, rest).await,
             ["passkeys.js"] => Self::passkeys_script(asked),
             ["v1", rest @ ..] => rest::answer(self, asked, rest).await,
@@ -122,7 +136,7 @@ impl Web {
     }
 
     /// The party that passkeys are made for; an address without a name has none.
-    fn relying(&self) -> Result<&Relying, Refused> {
+    pub(super) fn relying(&self) -> Result<&Relying, Refused> {
         let none = || Error::new(Code::Unsupported, "there are no passkeys under this address");
         Ok(self.relying.as_ref().ok_or_else(none)?)
     }

@@ -163,6 +163,15 @@ pub enum Event {
         /// What became of it: `enrolled`, `removed`.
         what: &'static str,
     },
+    /// Somebody of another issuer was linked to an account, or the link was taken away.
+    External {
+        /// To which account.
+        account: Name,
+        /// Of which provider.
+        provider: Name,
+        /// What became of it: `linked`, `unlinked`.
+        what: &'static str,
+    },
     /// A set of rules of the login policy was changed.
     PolicyChanged {
         /// Which.
@@ -220,7 +229,7 @@ impl Reason {
             Self::NotHuman => "no person's account",
             Self::WrongPassword => "wrong password",
             Self::WrongExternal => "wrong external account",
-            Self::WrongPasskey => "wrong passkey",
+            Self::WrongPasskey(_) => "wrong passkey",
             Self::Disabled => "disabled",
             Self::Policy => "login policy",
             Self::NoSecondFactor => "no second factor",

@@ -73,8 +73,8 @@ impl Embedded {
             return Ok(Some(Reason::WrongPassword));
         }
         match second {
-            Some(second) if !self.redeem(account, second).await? => Ok(Some(Reason::WrongSecondFactor)),
-            _ => Ok(None),
+            Some(second) => Ok(self.redeem(account, second).await?.err()),
+            None => Ok(None),
         }
     }
 

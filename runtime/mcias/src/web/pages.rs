@@ -4,6 +4,7 @@
 use effect::Timestamp;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -12,14 +13,15 @@ use super::asked::{Asked, Form};
 use super::cookies::{SESSION, forget_cookie, set_cookie};
 use super::html::{Html, page};
 use super::pending::{self, Half, Shown};
-use super::{OWN_SERVICE, Web};
-use crate::credentials::{Factor, Second};
+use super::{OWN_SERVICE, Web, external};
+use crate::credentials::{self, Factor, Second};
 use crate::driver::{Holder, Token, Via};
 use crate::embedded::{Authorized, Outcome, SignIn};
+use crate::passkey::Assertion;
 use crate::sso::{self, Denial, Kind, Pairs, paths};
 use crate::witness::{Actor, acting};
 
-const HOME: &str = "/account";
+pub(super) const HOME: &str = "/account";
 const STYLE: &str = include_str!("style.css");
 /// Longer fields are none.
 const LONGEST: usize = 1024;
@@ -56,7 +58,7 @@ pub(super) fn denied(denial: &Denial) -> Answer {
     notice(status, "This did not work", &words)
 }
 
-fn notice(status: StatusCode, title: &'static str, words: &str) -> Answer {
+pub(super) fn notice(status: StatusCode, title: &'static str, words: &str) -> Answer {
     let body = Html::default()
         .raw("<div class=\"wrong\" role=\"alert\"><p>")
         .text(words)
@@ -72,7 +74,7 @@ fn style(asked: &Asked<'_>) -> Answered {
 }
 
 /// Where somebody goes on who has signed in.
-fn next_of(given: Option<&str>) -> String {
+pub(super) fn next_of(given: Option<&str>) -> String {
     given.and_then(sso::site_path).unwrap_or(HOME).to_owned()
 }
 
@@ -124,7 +126,11 @@ pub(super) async fn first_page(
         .raw(if first.wrong.is_some() { " aria-describedby=\"wrong\"" } else { "" })
         .raw(">\n<label for=\"password\">Password</label>\n")
         .raw("<input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" maxlength=\"1024\" required>\n")
-        .raw("<button>Sign in</button>\n</form>\n");
+        .raw("<button>Sign in</button>\n")
+        .raw("<input type=\"hidden\" name=\"passkey\">\n")
+        .raw("<button type=\"button\" class=\"other\" data-passkey=\"first\">Sign in with a passkey</button>\n")
+        .raw("<p role=\"status\"></p>\n</form>\n<script src=\"/passkeys.js\" defer></script>\n")
+        .piece(&external::buttons(web, first.next));
     let page = answer::page(status, page(SIGN_IN, &body));
     Ok(with_cookie(allowing(page, beyond.and_then(|(_, origin)| origin)), proof.cookie))
 }
@@ -177,8 +183,11 @@ fn wrong(words: Option<&str>, field: &'static str) -> Html {
 }
 
 async fn first_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
-    form.only(&["csrf", "next", "name", "password"])?;
+    form.only(&["csrf", "next", "name", "password", "passkey"])?;
     let next = next_of(form.get("next"));
+    if let Some(answer) = given(form, "passkey") {
+        return by_passkey(web, asked, answer, next).await;
+    }
     let name = form.get("name").unwrap_or_default();
     let password = form.get("password").unwrap_or_default();
     if name.len() > LONGEST || password.len() > LONGEST {
@@ -189,15 +198,65 @@ async fn first_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
     signed_in(web, asked, half, None).await
 }
 
+/// A field that is not empty.
+fn given<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
+    form.get(name).filter(|text| !text.trim().is_empty())
+}
+
+/// What a script of ours put into a form.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Refused> {
+    serde_json::from_str(text).map_err(|_| Refused::malformed("the answer of the passkey cannot be read"))
+}
+
+/// A passkey as the first factor says itself whose it is.
+async fn by_passkey(web: &Web, asked: &Asked<'_>, answer: &str, next: String) -> Answered {
+    let answer: Assertion = read(answer)?;
+    let shown = credentials::Shown { relying: web.relying()?, answer: &answer };
+    let wish = SignIn {
+        name: "",
+        first: credentials::First::Passkey(shown),
+        second: None,
+        service: OWN_SERVICE,
+        address: Some(asked.peer),
+    };
+    match web.service().sign_in(&wish).await? {
+        Outcome::Token(issued) => entered(web, asked, &issued.text, &next).await,
+        Outcome::Wait(wait) => Err(Refused::too_often(wait)),
+        Outcome::Challenge(_) | Outcome::Refused => {
+            let first = First { next: &next, name: "", wrong: Some(NOT_LET_IN) };
+            first_page(web, asked, StatusCode::FORBIDDEN, &first).await
+        }
+    }
+}
+
+/// In, with the session's cookie.
+async fn entered(web: &Web, asked: &Asked<'_>, token: &str, next: &str) -> Answered {
+    if let Some(before) = web.session(asked).await? {
+        // Whoever had this browser before is not to find a way back in.
+        web.service().end_session(&before.account, &before.token).await?;
+    }
+    web.pending.forget(asked.cookie(pending::COOKIE));
+    let mut answer = answer::redirect(next)?;
+    answer.headers_mut().append(SET_COOKIE, set_cookie(SESSION, token, None)?);
+    if asked.cookie(pending::COOKIE).is_some() {
+        answer.headers_mut().append(SET_COOKIE, forget_cookie(pending::COOKIE)?);
+    }
+    Ok(answer)
+}
+
 async fn second_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
-    form.only(&["csrf", "step", "code", "recovery"])?;
+    form.only(&["csrf", "step", "code", "recovery", "passkey"])?;
     let handle = asked.cookie(pending::COOKIE);
     let Some(half) = web.pending.find(handle, web.service().now()) else {
         let first = First { next: HOME, name: "", wrong: Some("That took too long. Sign in again.") };
         return first_page(web, asked, StatusCode::FORBIDDEN, &first).await;
     };
-    let given = |name: &str| form.get(name).filter(|text| !text.trim().is_empty());
-    let second = match (given("code"), given("recovery")) {
+    if let Some(answer) = given(form, "passkey") {
+        let answer: Assertion = read(answer)?;
+        let second = Second::Passkey(credentials::Shown { relying: web.relying()?, answer: &answer });
+        return signed_in(web, asked, half, Some(second)).await;
+    }
+    let second = match (given(form, "code"), given(form, "recovery")) {
         (Some(code), None) => Second::Totp(code),
         (None, Some(code)) => Second::Recovery(code),
         _ => return second_page(web, asked, &half, Some("Give one of the codes.")),
@@ -222,19 +281,7 @@ pub(super) async fn signed_in(
     let outcome = web.service().sign_in(&wish).await?;
     let first = |wrong| First { next: &half.next, name: &half.name, wrong: Some(wrong) };
     match outcome {
-        Outcome::Token(issued) => {
-            if let Some(before) = web.session(asked).await? {
-                // Whoever had this browser before is not to find a way back in.
-                web.service().end_session(&before.account, &before.token).await?;
-            }
-            web.pending.forget(asked.cookie(pending::COOKIE));
-            let mut answer = answer::redirect(&half.next)?;
-            answer.headers_mut().append(SET_COOKIE, set_cookie(SESSION, &issued.text, None)?);
-            if asked.cookie(pending::COOKIE).is_some() {
-                answer.headers_mut().append(SET_COOKIE, forget_cookie(pending::COOKIE)?);
-            }
-            Ok(answer)
-        }
+        Outcome::Token(issued) => entered(web, asked, &issued.text, &half.next).await,
         Outcome::Challenge(factors) => {
             let half = Half { factors, ..half };
             let handle = web.pending.keep(half.clone(), web.service().now())?;
@@ -286,6 +333,13 @@ fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&str>) ->
             .raw(" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"64\" required>\n")
             .raw("<button>Go on</button>\n</form>\n</details>\n");
         body = body.piece(&code);
+    }
+    if has(Factor::Passkey) {
+        let passkey = begin(Html::default())
+            .raw("<input type=\"hidden\" name=\"passkey\">\n")
+            .raw("<button type=\"button\" class=\"other\" data-passkey=\"second\">Use a passkey</button>\n")
+            .raw("<p role=\"status\"></p>\n</form>\n<script src=\"/passkeys.js\" defer></script>\n");
+        body = body.piece(&passkey);
     }
     let status = if said.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let page = answer::page(status, page("Second factor", &body));
@@ -353,6 +407,10 @@ async fn account(web: &Web, asked: &Asked<'_>) -> Answered {
     };
     let proof = web.forms().proof(asked)?;
     let tokens = web.service().tokens(&session.account).await?;
+    let linked = match web.service().account(&session.account).await? {
+        Some(account) => web.service().linked(&account).await?,
+        None => Vec::new(),
+    };
     let mut body = Html::default()
         .raw("<p>You are signed in as <strong>")
         .text(session.account.as_str())
@@ -363,7 +421,10 @@ async fn account(web: &Web, asked: &Asked<'_>) -> Answered {
         body = body.piece(&row(token, &session, &proof.value));
     }
     body = body
-        .raw("</tbody>\n</table>\n</div>\n<form method=\"post\" action=\"/logout\">\n")
+        .raw("</tbody>\n</table>\n</div>\n<h2>Other ways to sign in</h2>\n")
+        .raw("<p><a href=\"/passkeys\">Passkeys</a></p>\n")
+        .piece(&external::links(web, &linked, &proof.value))
+        .raw("<form method=\"post\" action=\"/logout\">\n")
         .hidden("csrf", &proof.value)
         .raw("<p></p><button>Sign out</button>\n</form>\n");
     let page = answer::page(StatusCode::OK, page("Your account", &body));

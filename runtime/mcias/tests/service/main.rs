@@ -20,10 +20,10 @@ use journal::{Clock, Journal};
 use mcias::driver::{Driver as _, Issued, Order};
 use mcias::embedded::{Embedded, Parts};
 use mcias::policy::{Rule, RuleSet};
+use mcias::witness::{Actor, actor};
 use mcias::{
     Account, Event, First, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness,
 };
-use mcias::witness::{Actor, actor};
 
 const PASSWORD: &str = "correct horse battery";
 const START: i64 = 1_767_355_200_000;

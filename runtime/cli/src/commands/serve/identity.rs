@@ -2,6 +2,7 @@
 //! what is over there.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use certs::Names;
@@ -21,7 +22,11 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<()> {
     let service = Arc::new(wiring::identity(app));
     sweep(service.clone(), listeners);
     let Some(address) = settings.listen else { return Ok(()) };
-    let web = Web::new(service)?;
+    let mut web = Web::new(service)?;
+    if !settings.external.is_empty() {
+        let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
+        web = web.with_external(mcias::external::External::new(&settings.external, secrets));
+    }
     let identity = Arc::new(match &settings.tls {
         Some(tls) => Identity::of_files(tls.cert.clone(), tls.key.clone()),
         None => Identity::new(wiring::authority(app), names(web.url())?),

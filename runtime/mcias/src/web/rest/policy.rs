@@ -80,6 +80,7 @@ pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) ->
         service: &test.service,
         address: test.address,
         at: test.at.map(Timestamp),
+        first: None,
         planned: Planned::default(),
     };
     answer::json(StatusCode::OK, &web.service().explain(&question).await?)
