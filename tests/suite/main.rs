@@ -65,6 +65,7 @@ mod serve;
 mod serve_life;
 mod service;
 mod signed_in;
+mod sso;
 mod strategies;
 mod terminal;
 mod traffic;

@@ -195,6 +195,11 @@ impl From<Error> for Refused {
             Code::LoginRefused | Code::TokenRefused | Code::SecondFactor => StatusCode::FORBIDDEN,
             Code::IdentityBusy => StatusCode::SERVICE_UNAVAILABLE,
             Code::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Code::ExternalProvider => {
+                tracing::warn!(target: "mcias", %error, "a provider of external sign-in fails");
+                let words = "the other side does not answer; try again a little later";
+                return Self::new(StatusCode::BAD_GATEWAY, error.code.as_str(), words);
+            }
             _ => {
                 // What is wrong within is for the log of whoever runs it.
                 tracing::error!(target: "mcias", %error, "a request could not be answered");

@@ -4,6 +4,7 @@
 mod attacks;
 mod authenticator;
 mod conformance;
+mod external;
 mod passkeys;
 mod rest;
 mod sign_in;
