@@ -9,7 +9,7 @@ fi
 missing=""
 for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iproute2 setsid:util-linux \
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
-    openssl:openssl certbot:certbot lego:lego \
+    node:nodejs npm:npm openssl:openssl certbot:certbot lego:lego \
     script:bsdutils vim.tiny:vim-tiny age:age oathtool:oathtool ssh:openssh-client /usr/sbin/sshd:openssh-server \
     pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
     /lib/systemd/systemd:systemd systemctl:systemd strip:binutils pgrep:procps dpkg-deb:dpkg nix-instantiate:nix-bin; do
@@ -56,4 +56,15 @@ fi
 if ! "$peers/bin/python3" -c 'import h2, httpx, websockets, maxminddb, mmdb_writer' 2>/dev/null; then
     echo "installing clients of routes for the tests (MCRUN_TEST_INSTALL=0 skips this)"
     "$peers/bin/python3" -m pip install --quiet 'h2>=4,<5' 'httpx[http2]<1' 'websockets>=14' maxminddb mmdb-writer
+fi
+# Parties that rely on single sign-on.
+if ! "$peers/bin/python3" -c 'import authlib, httpx' 2>/dev/null; then
+    echo "installing authlib for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    "$peers/bin/python3" -m pip install --quiet 'authlib>=1,<2' 'httpx[http2]<1'
+fi
+npm="${CARGO_TARGET_DIR:-target}/npm"
+if [ ! -d "$npm/node_modules/openid-client" ]; then
+    echo "installing openid-client for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    mkdir -p "$npm"
+    npm install --prefix "$npm" --silent --no-audit --no-fund --ignore-scripts openid-client@6
 fi

@@ -697,6 +697,12 @@ codes! {
     SecondFactor "MC-W012" "a second factor is not taken"
         "The one-time code is wrong, no enrolment is under way, or the account has one-time codes already."
         "Check the clock of the device that shows the codes, or begin the enrolment anew.";
+    SsoClient "MC-W020" "a client of single sign-on makes no sense"
+        "An address that browsers would be sent back to is none, or could be spelled in more than one way; or the client is not there, or has no secret. Nothing was changed."
+        "Addresses are https, or http to 127.0.0.1, [::1] or localhost, without a fragment and without patterns: each is compared letter by letter.";
+    ExternalProvider "MC-W021" "a provider of external sign-in does not answer as it should"
+        "The issuer that vouches for people does not answer, says no, or says something that is not believed. Nobody was signed in by it."
+        "The cause is what it said. `[mcias.external.NAME]` of mcrun.toml names its addresses, its client and the secret, whose `to` lists `mcias:external`.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

@@ -5,11 +5,13 @@
 use aws_lc_rs::constant_time;
 use effect::{Code, Error, Hidden, Result, Sealer};
 use journal::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use totp_rs::{Builder, Totp};
 use zeroize::Zeroizing;
 
 use crate::name::Name;
+use crate::passkey::{self, Assertion, Refusal, Relying};
 use crate::random;
 
 /// RFC 4226, section 4, recommends 160 bits.
@@ -36,9 +38,32 @@ pub(crate) struct Credentials {
     /// The key of one-time codes that were not shown to work yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) enrolling: Option<Hidden>,
+    /// Passkeys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) passkeys: Vec<Passkey>,
     /// Hashes of recovery codes that were not used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) recovery: Vec<String>,
+}
+
+/// A passkey.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Passkey {
+    /// The key's id, in base64url.
+    pub(crate) id: String,
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// The public key (COSE), in base64url.
+    pub(crate) key: String,
+    /// How often it signed, where it counts.
+    pub(crate) counter: u32,
+    /// Whether its maker lets it be copied to other devices.
+    pub(crate) can_be_copied: bool,
+    /// When it was made, in unix milliseconds.
+    pub(crate) made: i64,
+    /// When it was used last, in unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) used: Option<i64>,
 }
 
 /// One-time codes.
@@ -49,12 +74,82 @@ pub(crate) struct Codes {
     last_step: u64,
 }
 
+/// What somebody shows first, as rules of the login policy name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstFactor {
+    /// A password.
+    Password,
+    /// A passkey.
+    Passkey,
+    /// The word of another issuer, such as GitHub.
+    External,
+}
+
+impl FirstFactor {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Password, Self::Passkey, Self::External];
+
+    /// The word for it, as in a rule.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Passkey => "passkey",
+            Self::External => "external",
+        }
+    }
+}
+
+/// A passkey as somebody shows it.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The party that asked for it.
+    pub relying: &'a Relying,
+    /// What the browser answered.
+    pub answer: &'a Assertion,
+}
+
+/// A first factor as somebody gives it.
+#[derive(Clone, Copy)]
+pub enum First<'a> {
+    /// A password.
+    Password(&'a str),
+    /// A passkey. It says itself whose it is where no name is given.
+    Passkey(Shown<'a>),
+    /// Another issuer said who it is, and its word was checked before.
+    External {
+        /// The id of the account that the issuer's word stands for: another one under the same name is not meant.
+        account: &'a str,
+    },
+}
+
+impl std::fmt::Debug for First<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.factor().as_str())
+    }
+}
+
+impl First<'_> {
+    /// Which one it is.
+    #[must_use]
+    pub fn factor(&self) -> FirstFactor {
+        match self {
+            Self::Password(_) => FirstFactor::Password,
+            Self::Passkey(_) => FirstFactor::Passkey,
+            Self::External { .. } => FirstFactor::External,
+        }
+    }
+}
+
 /// A second factor that an account has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Factor {
     /// A one-time code.
     Totp,
+    /// A passkey.
+    Passkey,
     /// A recovery code.
     Recovery,
 }
@@ -65,6 +160,7 @@ impl Factor {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Passkey => "passkey",
             Self::Recovery => "recovery",
         }
     }
@@ -75,16 +171,15 @@ impl Factor {
 pub enum Second<'a> {
     /// A one-time code.
     Totp(&'a str),
+    /// A passkey.
+    Passkey(Shown<'a>),
     /// A recovery code.
     Recovery(&'a str),
 }
 
 impl std::fmt::Debug for Second<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Totp(_) => "Totp",
-            Self::Recovery(_) => "Recovery",
-        })
+        formatter.write_str(self.factor().as_str())
     }
 }
 
@@ -94,9 +189,17 @@ impl Second<'_> {
     pub fn factor(&self) -> Factor {
         match self {
             Self::Totp(_) => Factor::Totp,
+            Self::Passkey(_) => Factor::Passkey,
             Self::Recovery(_) => Factor::Recovery,
         }
     }
+}
+
+/// A code that is taken once.
+#[derive(Clone, Copy)]
+pub(crate) enum OneTime<'a> {
+    Totp(&'a str),
+    Recovery(&'a str),
 }
 
 /// What is shown once to whoever enrols.
@@ -114,6 +217,7 @@ impl Credentials {
             password: None,
             totp: None,
             enrolling: None,
+            passkeys: Vec::new(),
             recovery: Vec::new(),
         }
     }
@@ -127,11 +231,31 @@ impl Credentials {
 
     /// The second factors that can be asked for; none where there is no second factor.
     pub(crate) fn factors(&self) -> Vec<Factor> {
-        if self.totp.is_none() {
-            return Vec::new();
+        let totp = self.totp.as_ref().map(|_| Factor::Totp);
+        let passkey = (!self.passkeys.is_empty()).then_some(Factor::Passkey);
+        let recovery = (self.has_second_factor() && !self.recovery.is_empty()).then_some(Factor::Recovery);
+        totp.into_iter().chain(passkey).chain(recovery).collect()
+    }
+
+    /// Those of them that can be asked for after `first`: one thing is not two.
+    pub(crate) fn factors_after(&self, first: FirstFactor) -> Vec<Factor> {
+        match first {
+            FirstFactor::Passkey if self.totp.is_none() => Vec::new(),
+            FirstFactor::Passkey => {
+                self.factors().into_iter().filter(|factor| *factor != Factor::Passkey).collect()
+            }
+            FirstFactor::Password | FirstFactor::External => self.factors(),
         }
-        let recovery = (!self.recovery.is_empty()).then_some(Factor::Recovery);
-        [Factor::Totp].into_iter().chain(recovery).collect()
+    }
+
+    pub(crate) fn has_second_factor(&self) -> bool {
+        self.totp.is_some() || !self.passkeys.is_empty()
+    }
+
+    /// The passkey with this id.
+    pub(crate) fn passkey(&self, id: &[u8]) -> Option<&Passkey> {
+        let id = random::encoded(id);
+        self.passkeys.iter().find(|passkey| passkey.id == id)
     }
 
     /// Begins an enrolment: nothing is asked for before one code has shown that the key arrived.
@@ -166,6 +290,34 @@ impl Credentials {
         self.renew_recovery()
     }
 
+    /// Looks at a passkey's answer, as far as what is on record of the account goes.
+    pub(crate) fn check_passkey(&self, asserted: &passkey::Asserted) -> std::result::Result<(), Refusal> {
+        let known = self.passkey(&asserted.id).ok_or(Refusal::UnknownKey)?;
+        if asserted.user_handle.as_deref().is_some_and(|handle| handle != self.account.as_bytes()) {
+            return Err(Refusal::UserHandle);
+        }
+        let key = random::decoded(&known.key).ok_or(Refusal::UnknownKey)?;
+        asserted.verify(&key)?;
+        if asserted.can_be_copied != known.can_be_copied {
+            return Err(Refusal::Backup);
+        }
+        // A key that does not count says nought for ever.
+        let counts = asserted.counter != 0 || known.counter != 0;
+        if counts && asserted.counter <= known.counter {
+            return Err(Refusal::Counter);
+        }
+        Ok(())
+    }
+
+    /// Notes that a passkey was used.
+    pub(crate) fn use_passkey(&mut self, asserted: &passkey::Asserted, now: Timestamp) {
+        let id = random::encoded(&asserted.id);
+        if let Some(known) = self.passkeys.iter_mut().find(|passkey| passkey.id == id) {
+            known.counter = asserted.counter;
+            known.used = Some(now.0);
+        }
+    }
+
     /// Puts new recovery codes in the place of those before.
     pub(crate) fn renew_recovery(&mut self) -> Result<Vec<Zeroizing<String>>> {
         let codes = (0..RECOVERY_CODES).map(|_| recovery_code()).collect::<Result<Vec<_>>>()?;
@@ -173,17 +325,17 @@ impl Credentials {
         Ok(codes)
     }
 
-    /// Uses a second factor up. False where it is none, or was used.
-    pub(crate) fn redeem(&mut self, sealer: &Sealer, second: Second<'_>, now: Timestamp) -> Result<bool> {
-        match second {
-            Second::Totp(code) => {
+    /// Uses a code up. False where it is none, or was used.
+    pub(crate) fn redeem(&mut self, sealer: &Sealer, code: OneTime<'_>, now: Timestamp) -> Result<bool> {
+        match code {
+            OneTime::Totp(code) => {
                 let Some(codes) = &mut self.totp else { return Ok(false) };
                 let key = sealer.open_hidden(&codes.key)?;
                 let step = matching_step(&key, code, now, Some(codes.last_step))?;
                 codes.last_step = step.unwrap_or(codes.last_step);
                 Ok(step.is_some())
             }
-            Second::Recovery(code) if self.totp.is_some() && code.len() <= LONGEST_CODE => {
+            OneTime::Recovery(code) if self.has_second_factor() && code.len() <= LONGEST_CODE => {
                 let hash = self.recovery_hash(code);
                 let is_it = |known: &String| {
                     constant_time::verify_slices_are_equal(known.as_bytes(), hash.as_bytes()).is_ok()
@@ -192,7 +344,7 @@ impl Credentials {
                 self.recovery.retain(|known| !is_it(known));
                 Ok(self.recovery.len() < before)
             }
-            Second::Recovery(_) => Ok(false),
+            OneTime::Recovery(_) => Ok(false),
         }
     }
 
@@ -276,16 +428,16 @@ mod tests {
         let (mut credentials, totp, _) = enrolled(&sealer, now);
         let code = |at: Timestamp| totp.generate(at.0 as u64 / 1000).to_string();
         assert!(
-            !credentials.redeem(&sealer, Second::Totp(&code(now)), now).unwrap(),
+            !credentials.redeem(&sealer, OneTime::Totp(&code(now)), now).unwrap(),
             "the code of the enrolment"
         );
         let later = Timestamp(now.0 + 30_000);
-        assert!(credentials.redeem(&sealer, Second::Totp(&code(later)), later).unwrap());
+        assert!(credentials.redeem(&sealer, OneTime::Totp(&code(later)), later).unwrap());
         let again: Credentials = serde_json::from_str(&serde_json::to_string(&credentials).unwrap()).unwrap();
         for mut credentials in [credentials, again] {
-            assert!(!credentials.redeem(&sealer, Second::Totp(&code(later)), later).unwrap());
+            assert!(!credentials.redeem(&sealer, OneTime::Totp(&code(later)), later).unwrap());
             assert!(
-                !credentials.redeem(&sealer, Second::Totp(&code(now)), later).unwrap(),
+                !credentials.redeem(&sealer, OneTime::Totp(&code(now)), later).unwrap(),
                 "an earlier step"
             );
         }
@@ -297,11 +449,11 @@ mod tests {
         let (mut credentials, _, codes) = enrolled(&sealer, now);
         assert_eq!(codes.len(), 10);
         let shouted = codes[3].to_uppercase().replace('-', " ");
-        assert!(credentials.redeem(&sealer, Second::Recovery(&shouted), now).unwrap());
-        assert!(!credentials.redeem(&sealer, Second::Recovery(&codes[3]), now).unwrap());
-        assert!(credentials.redeem(&sealer, Second::Recovery(&codes[4]), now).unwrap());
+        assert!(credentials.redeem(&sealer, OneTime::Recovery(&shouted), now).unwrap());
+        assert!(!credentials.redeem(&sealer, OneTime::Recovery(&codes[3]), now).unwrap());
+        assert!(credentials.redeem(&sealer, OneTime::Recovery(&codes[4]), now).unwrap());
         for wrong in ["", "0000-0000-0000-0000", &"x".repeat(100_000)] {
-            assert!(!credentials.redeem(&sealer, Second::Recovery(wrong), now).unwrap());
+            assert!(!credentials.redeem(&sealer, OneTime::Recovery(wrong), now).unwrap());
         }
     }
 

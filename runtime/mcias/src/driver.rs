@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::account::{Account, Kind, Role, Status};
+use crate::credentials::FirstFactor;
 use crate::name::Name;
 use crate::policy::{Explanation, RuleSet};
+use crate::sso::Client;
 use crate::token::Refusal;
 
 /// A token that is wanted without a sign-in.
@@ -49,6 +51,8 @@ pub enum Via {
     SignIn,
     /// By a script or an operator.
     Issue,
+    /// By single sign-on, through a client.
+    Sso,
 }
 
 /// What is to be known of a token: everything but itself.
@@ -69,6 +73,9 @@ pub struct Token {
     /// From where, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// The client of single sign-on that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Name>,
     /// Whether it was revoked.
     pub revoked: bool,
 }
@@ -106,6 +113,8 @@ pub struct Question<'a> {
     pub address: Option<IpAddr>,
     /// When; now unless given.
     pub at: Option<Timestamp>,
+    /// What a person shows first; a password unless given.
+    pub first: Option<FirstFactor>,
     /// What a plan will have changed by then.
     pub planned: Planned,
 }
@@ -129,11 +138,13 @@ pub enum Feature {
     Tokens,
     /// Rules of the login policy, and trying them out.
     Policy,
+    /// Clients of single sign-on.
+    Sso,
 }
 
 impl Feature {
     /// Every feature, for doctor and the conformance suite.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Tokens, Self::Policy];
+    pub const ALL: [Self; 4] = [Self::Accounts, Self::Tokens, Self::Policy, Self::Sso];
 
     /// The feature in words.
     #[must_use]
@@ -142,6 +153,7 @@ impl Feature {
             Self::Accounts => "accounts that can be changed",
             Self::Tokens => "tokens that can be made",
             Self::Policy => "rules of the login policy",
+            Self::Sso => "clients of single sign-on",
         }
     }
 }
@@ -214,6 +226,26 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// `MC-W004` where it is not as `before` any more, `MC-W010` where a rule makes no sense.
     async fn put_rules(&self, before: Option<&RuleSet>, after: Option<&RuleSet>) -> Result<()>;
+
+    /// The client of single sign-on with this id.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    async fn sso_client(&self, id: &Name) -> Result<Option<Client>>;
+
+    /// Every client of single sign-on, by id.
+    ///
+    /// # Errors
+    /// Where they cannot be told.
+    async fn sso_clients(&self) -> Result<Vec<Client>>;
+
+    /// Puts a client in the place of another, or takes it away with what it was given. Gives it as it is then: a new one, and
+    /// one with another version of its secret, gets a secret.
+    ///
+    /// # Errors
+    /// `MC-W004` where it is not as `before` any more, `MC-W020` where it makes no sense.
+    async fn put_sso_client(&self, before: Option<&Client>, after: Option<&Client>)
+    -> Result<Option<Client>>;
 
     /// Whether a sign-in would be let in, and which rule says so.
     ///

@@ -1,8 +1,10 @@
 //! Owns the effects of the primitive: the glue between the corridor and the drivers. Drivers stay free of it.
 //!
-//! Capabilities name what they are about: `accounts/NAME`, `roles/ROLE`, `tokens/NAME` (whose tokens), `policy/SET`.
+//! Capabilities name what they are about: `accounts/NAME`, `roles/ROLE`, `tokens/NAME` (whose tokens), `policy/SET`,
+//! `sso_clients/ID`.
 
 mod accounts;
+mod clients;
 mod disable;
 mod inspect;
 mod login;
@@ -17,6 +19,7 @@ use effect::{Action, Applied, Change, Code, Context, Error, FieldChange, Need, R
 use serde_json::{Value, json};
 
 pub use accounts::Ensure;
+pub use clients::{EnsureClient, GetClient, ListClients, RemoveClient};
 pub use disable::Disable;
 pub use inspect::{Get, List};
 pub use login::{LoginTest, Whoami};
@@ -46,6 +49,10 @@ pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<EnsurePolicy>(world);
     registry.read::<LoginTest>(world);
     registry.read::<Whoami>(world);
+    registry.ensure::<EnsureClient>(world);
+    registry.read::<GetClient>(world);
+    registry.read::<ListClients>(world);
+    registry.ensure::<RemoveClient>(world);
 }
 
 fn check_node(context: &Context, node: Option<&str>) -> Result<()> {

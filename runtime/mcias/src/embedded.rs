@@ -4,9 +4,14 @@
 //! (caches, tries, the queue of hashes) is [`Live`], of which a process has one.
 
 mod accounts;
+mod clients;
+mod external;
 mod factors;
+mod own;
+mod passkeys;
 mod rules;
 mod sign_in;
+mod sso;
 mod tokens;
 
 use std::sync::Arc;
@@ -16,7 +21,10 @@ use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
+pub use own::Proof;
+pub use passkeys::{Enrolled, Passkey};
 pub use sign_in::{Outcome, SignIn};
+pub use sso::{Authorized, Granted, Leaving};
 
 use crate::account::Account;
 use crate::attempts::Attempts;
@@ -26,6 +34,7 @@ use crate::name::Name;
 use crate::password::Queue;
 use crate::policy::{Explanation, RuleSet};
 use crate::settings::Settings;
+use crate::sso::Client;
 use crate::store::Store;
 use crate::token::Refusal;
 use crate::witness::{Event, Witness};
@@ -89,7 +98,17 @@ impl Embedded {
         Self { store: Store { journal, node }, sealer, settings, clock, witness, live }
     }
 
-    fn now(&self) -> Timestamp {
+    /// `[mcias]`.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -151,6 +170,22 @@ impl Driver for Embedded {
 
     async fn put_rules(&self, before: Option<&RuleSet>, after: Option<&RuleSet>) -> Result<()> {
         self.put_rule_set(before, after).await
+    }
+
+    async fn sso_client(&self, id: &Name) -> Result<Option<Client>> {
+        self.client(id).await
+    }
+
+    async fn sso_clients(&self) -> Result<Vec<Client>> {
+        self.every_client().await
+    }
+
+    async fn put_sso_client(
+        &self,
+        before: Option<&Client>,
+        after: Option<&Client>,
+    ) -> Result<Option<Client>> {
+        self.put_client(before, after).await
     }
 
     async fn explain(&self, question: &Question<'_>) -> Result<Explanation> {

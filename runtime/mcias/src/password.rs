@@ -1,12 +1,14 @@
 //! Owns passwords: which are taken, how they are hashed (argon2id, PHC strings), and the queue that keeps hashing from
 //! taking every core and all memory.
 
+use std::borrow::Cow;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use argon2::{Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
 use effect::{Code, Error, Result};
+use icu_normalizer::ComposingNormalizerBorrowed;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -72,7 +74,7 @@ impl Queue {
     /// # Errors
     /// `MC-W007` where too many wait.
     pub async fn hash(&self, password: &str) -> Result<Zeroizing<String>> {
-        let password = Zeroizing::new(password.to_owned());
+        let password = prepared(password);
         self.run(move || {
             let salt = random::bytes::<SALT>()?;
             let hash = hasher()?.hash_password_with_salt(password.as_bytes(), &*salt);
@@ -88,8 +90,7 @@ impl Queue {
     /// `MC-W007` where too many wait.
     pub async fn verify(&self, password: &str, hash: Option<Zeroizing<String>>) -> Result<Verdict> {
         // What nobody can have chosen is hashed as if it were short: the time must not tell.
-        let password = if password.len() > LONGEST { "" } else { password };
-        let password = Zeroizing::new(password.to_owned());
+        let password = prepared(if password.len() > LONGEST { "" } else { password });
         self.run(move || {
             let hasher = hasher()?;
             let Some(hash) = hash else {
@@ -145,18 +146,29 @@ fn busy() -> Error {
     Error::new(Code::IdentityBusy, "too many passwords wait to be checked").retryable()
 }
 
+/// A password as it is hashed (RFC 8265, section 4.2): the same letters are the same octets on whatever device they were
+/// typed, and each kind of space is a space.
+fn prepared(password: &str) -> Zeroizing<String> {
+    let spaces = |c: char| if c.is_whitespace() && !c.is_ascii() && !c.is_control() { ' ' } else { c };
+    let spaced: Zeroizing<String> = Zeroizing::new(password.chars().map(spaces).collect());
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&spaced) {
+        Cow::Borrowed(_) => spaced,
+        Cow::Owned(composed) => Zeroizing::new(composed),
+    }
+}
+
 /// Refuses passwords that are too short or too long to be chosen.
 ///
 /// # Errors
 /// `MC-W006` without a piece of it.
 pub fn check(password: &str, shortest: usize) -> Result<()> {
-    let length = password.chars().count();
-    if length < shortest {
-        let message = format!("the password has {length} characters, and {shortest} are the least");
-        return Err(Error::new(Code::PasswordRefused, message));
-    }
     if password.len() > LONGEST {
         let message = format!("the password is longer than {LONGEST} bytes");
+        return Err(Error::new(Code::PasswordRefused, message));
+    }
+    let length = prepared(password).chars().count();
+    if length < shortest {
+        let message = format!("the password has {length} characters, and {shortest} are the least");
         return Err(Error::new(Code::PasswordRefused, message));
     }
     let is_one_letter = password.chars().all(|c| password.starts_with(c));
@@ -182,6 +194,24 @@ mod tests {
         assert!(!queue.verify(&"x".repeat(LONGEST + 1), Some(hash)).await.unwrap().is_right);
         assert!(!queue.verify("correct horse battery", None).await.unwrap().is_right);
         assert_eq!(queue.hashed(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_same_however_a_device_spells_it() {
+        let queue = Queue::default();
+        let hash = queue.hash("pa\u{df}wort \u{c5}ngstr\u{f6}m").await.unwrap();
+        for same in ["pa\u{df}wort A\u{30a}ngstro\u{308}m", "pa\u{df}wort\u{a0}\u{212b}ngstr\u{f6}m"] {
+            assert!(queue.verify(same, Some(hash.clone())).await.unwrap().is_right, "{same:?}");
+        }
+        for other in [
+            "passwort \u{c5}ngstr\u{f6}m",
+            "pa\u{df}wort \u{e5}ngstr\u{f6}m",
+            "pa\u{df}wort  \u{c5}ngstr\u{f6}m",
+        ] {
+            assert!(!queue.verify(other, Some(hash.clone())).await.unwrap().is_right, "{other:?}");
+        }
+        // What is one letter however it is written counts once.
+        assert_eq!(check(&"o\u{308}".repeat(11), 12).unwrap_err().code, Code::PasswordRefused);
     }
 
     #[tokio::test]

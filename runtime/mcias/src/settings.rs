@@ -1,6 +1,8 @@
 //! Owns what mcrun.toml says of identity: `[mcias]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use effect::units::Span;
@@ -8,6 +10,7 @@ use effect::{Code, Error, Result};
 use serde::Deserialize;
 
 use crate::account::Kind;
+use crate::external::Provider;
 use crate::name::Name;
 
 /// No token lives longer, whatever the settings say: a key is kept for as long as one of its tokens.
@@ -16,7 +19,9 @@ const DAY: u64 = 86_400;
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// What NIST SP 800-63B asks for at the very least.
 const SHORTEST_PASSWORD: usize = 8;
+const MOST_EXTERNAL: usize = 16;
 const MOST_SERVICES: usize = 1000;
+const MOST_HOSTS: usize = 100;
 
 /// Which driver performs the primitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -31,8 +36,18 @@ pub enum Choice {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// What tokens say that made them, and services check: an address or another name.
-    pub issuer: String,
+    /// Where people, services and browsers are answered; nowhere unless given.
+    pub listen: Option<SocketAddr>,
+    /// The address under which they reach it: `https://mcias.example`.
+    pub url: Option<String>,
+    /// Further hosts by which it may be asked, with their ports where those are not 443.
+    pub hosts: Vec<String>,
+    /// The certificate to show, where it is not one of mcrun's own authority.
+    pub tls: Option<Tls>,
+    /// Connections at once.
+    pub connections: usize,
+    /// What tokens say that made them, and services check: an address or another name. `url` unless given.
+    pub issuer: Option<String>,
     /// How long tokens of people are valid.
     pub token_lifetime: Span,
     /// How long tokens of system accounts are valid.
@@ -45,8 +60,22 @@ pub struct Settings {
     pub password_length: usize,
     /// Where tokens that scripts make may go, beyond the containers of their own account: as `to` of a secret.
     pub tokens_to: Vec<String>,
+    /// System accounts that may what admins may, as other programs of mcrun do that keep accounts here.
+    pub managers: BTreeSet<Name>,
+    /// Other issuers by whose word people sign in.
+    pub external: BTreeMap<Name, Provider>,
     /// What is to be known of services.
     pub services: BTreeMap<Name, Service>,
+}
+
+/// `[mcias] tls`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A file with the certificate and those that lead to its authority, in PEM.
+    pub cert: PathBuf,
+    /// A file with its key, in PEM.
+    pub key: PathBuf,
 }
 
 /// `[mcias.services.NAME]`.
@@ -61,19 +90,40 @@ impl Default for Settings {
     fn default() -> Self {
         let days = |days: u64| Span(Duration::from_secs(days * DAY));
         Self {
-            issuer: "mcrun".into(),
+            listen: None,
+            url: None,
+            hosts: Vec::new(),
+            tls: None,
+            connections: 512,
+            issuer: None,
             token_lifetime: Span(Duration::from_secs(15 * 60)),
             system_token_lifetime: days(365),
             leeway: Span(Duration::from_secs(10)),
             key_lifetime: days(90),
             password_length: 12,
             tokens_to: Vec::new(),
+            managers: BTreeSet::new(),
+            external: BTreeMap::new(),
             services: BTreeMap::new(),
         }
     }
 }
 
 impl Settings {
+    /// What tokens say that made them.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        let url = self.url.as_deref().map(|url| url.trim_end_matches('/'));
+        self.issuer.as_deref().or(url).unwrap_or("mcrun")
+    }
+
+    /// The issuer as apps for one-time codes show it: an address would have a colon, which parts it from the name there.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        let issuer = self.issuer().trim_start_matches("https://");
+        issuer.split([':', '/']).next().filter(|label| !label.is_empty()).unwrap_or("mcrun")
+    }
+
     /// How long a token for such an account lives.
     #[must_use]
     pub fn lifetime(&self, kind: Kind) -> Duration {
@@ -97,7 +147,23 @@ impl Settings {
         let wrong = |message: &str| Err(Error::new(Code::Config, format!("mcias.{message}")));
         let is_plain =
             |text: &str| !text.is_empty() && text.len() <= 200 && text.chars().all(|c| c.is_ascii_graphic());
-        if !is_plain(&self.issuer) {
+        if let Some(url) = &self.url {
+            crate::web::address(url)?;
+        }
+        if self.listen.is_some() && self.url.is_none() {
+            return wrong("url: `listen` takes it: the address under which others reach the service");
+        }
+        let is_host = |host: &String| is_plain(host) && !host.contains(['/', '@', '*']);
+        if self.hosts.len() > MOST_HOSTS || !self.hosts.iter().all(is_host) {
+            return wrong("hosts: at most 100, such as `mcias.example` or `192.0.2.1:8443`");
+        }
+        if self.tls.as_ref().is_some_and(|tls| !tls.cert.is_absolute() || !tls.key.is_absolute()) {
+            return wrong("tls: `cert` and `key` are absolute paths");
+        }
+        if !(1..=10_000).contains(&self.connections) {
+            return wrong("connections: from 1 to 10000");
+        }
+        if !is_plain(self.issuer()) {
             return wrong("issuer: from 1 to 200 characters of ASCII without blanks");
         }
         for (key, life) in [
@@ -117,6 +183,14 @@ impl Settings {
         }
         if !self.tokens_to.iter().all(|pattern| is_plain(pattern)) {
             return wrong("tokens_to: destinations such as `containers:mcq*`");
+        }
+        if self.external.len() > MOST_EXTERNAL {
+            return wrong("external: at most 16");
+        }
+        if let Some((name, why)) =
+            self.external.iter().find_map(|(name, provider)| Some((name, provider.wrong()?)))
+        {
+            return wrong(&format!("external.{name}: {why}"));
         }
         if self.services.len() > MOST_SERVICES {
             return wrong("services: at most 1000");
@@ -141,7 +215,15 @@ mod tests {
     fn a_setting_that_makes_no_sense_is_named() {
         let long = Span(Duration::from_secs(500 * DAY));
         for (settings, key) in [
-            (Settings { issuer: "a b".into(), ..Settings::default() }, "issuer"),
+            (Settings { issuer: Some("a b".into()), ..Settings::default() }, "issuer"),
+            (Settings { url: Some("http://mcias.example".into()), ..Settings::default() }, "url"),
+            (Settings { listen: Some(([127, 0, 0, 1], 8443).into()), ..Settings::default() }, "url"),
+            (Settings { hosts: vec!["a b".into()], ..Settings::default() }, "hosts"),
+            (Settings { connections: 0, ..Settings::default() }, "connections"),
+            (
+                Settings { tls: Some(Tls { cert: "c".into(), key: "/k".into() }), ..Settings::default() },
+                "tls",
+            ),
             (Settings { token_lifetime: Span(Duration::ZERO), ..Settings::default() }, "token_lifetime"),
             (Settings { system_token_lifetime: long, ..Settings::default() }, "system_token_lifetime"),
             (Settings { leeway: long, ..Settings::default() }, "leeway"),

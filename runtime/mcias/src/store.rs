@@ -12,10 +12,20 @@ pub(crate) const ACCOUNT: &str = "mcias-account";
 pub(crate) const ADMINS: &str = "mcias-admins";
 /// Passwords and second factors, by name of the account.
 pub(crate) const CREDENTIALS: &str = "mcias-credentials";
+/// Whose passkey it is, by SHA-256 of the key's id: no two accounts have the same.
+pub(crate) const PASSKEY: &str = "mcias-passkey";
+/// Challenges that were used, by their SHA-256.
+pub(crate) const CHALLENGE: &str = "mcias-challenge";
 /// Tokens, by id of the account and their own.
 pub(crate) const TOKEN: &str = "mcias-token";
 /// Keys that sign tokens, by their id.
 pub(crate) const KEY: &str = "mcias-key";
+/// Clients of single sign-on, by id.
+pub(crate) const CLIENT: &str = "mcias-sso-client";
+/// Codes of single sign-on, by client and their SHA-256.
+pub(crate) const CODE: &str = "mcias-sso-code";
+/// People of other issuers, by provider and the SHA-256 of what it calls them.
+pub(crate) const EXTERNAL: &str = "mcias-external";
 /// Sets of rules, by name.
 pub(crate) const RULES: &str = "mcias-rules";
 

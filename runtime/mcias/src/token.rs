@@ -91,6 +91,12 @@ pub struct Claims {
     pub account_type: Kind,
     /// The roles that it had then; what counts are those that it has now.
     pub roles: BTreeSet<Role>,
+    /// The client of single sign-on that it was given to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Name>,
+    /// What that client may learn by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// Nothing beyond these is understood, so nothing beyond these is taken (RFC 7515, section 4.1.11, and more).
@@ -137,6 +143,12 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, Refusal> {
 }
 
 impl Parsed<'_> {
+    /// The service that it says it is for.
+    #[must_use]
+    pub fn service(&self) -> &Name {
+        &self.claims.aud
+    }
+
     /// What it says, where `public` signed it.
     ///
     /// # Errors

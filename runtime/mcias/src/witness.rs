@@ -1,13 +1,15 @@
 //! Owns what is told of sign-ins, tokens and accounts to whoever keeps the audit. Never a password, a code or a token.
 
+use std::future::Future;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
 use effect::Result;
 
 use crate::account::Role;
-use crate::credentials::Factor;
+use crate::credentials::{Factor, FirstFactor};
 use crate::name::Name;
+use crate::passkey::Refusal;
 
 /// Why somebody was not let in. It is for the audit alone: whoever asked learns nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub enum Reason {
     NotHuman,
     /// The password is wrong.
     WrongPassword,
+    /// The passkey is refused, whether it was the first factor or the second.
+    WrongPasskey(Refusal),
+    /// The word of another issuer is about an account that is not there any more.
+    WrongExternal,
     /// The account is disabled.
     Disabled,
     /// The login policy does not let it in.
@@ -45,6 +51,8 @@ pub enum Event {
         address: Option<IpAddr>,
         /// The token that was given.
         token: String,
+        /// With which first factor.
+        first: FirstFactor,
         /// With which second factor.
         factor: Option<Factor>,
     },
@@ -117,6 +125,53 @@ pub enum Event {
         /// What became of them: `enrolled`, `renewed`, `reset`.
         what: &'static str,
     },
+    /// A client of single sign-on was made, changed or taken away.
+    ClientChanged {
+        /// Which.
+        client: Name,
+        /// What became of it: `created`, `changed`, `removed`.
+        what: &'static str,
+    },
+    /// A client of single sign-on was told who somebody is.
+    SsoGranted {
+        /// Who.
+        account: Name,
+        /// Which client.
+        client: Name,
+        /// To what.
+        service: Name,
+        /// From where.
+        address: Option<IpAddr>,
+        /// The token that it was given.
+        token: String,
+    },
+    /// A code of single sign-on came a second time: what it gave is revoked.
+    SsoReplayed {
+        /// Whose code.
+        account: Name,
+        /// Which client.
+        client: Name,
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// A passkey was made or taken away.
+    Passkey {
+        /// Whose.
+        account: Name,
+        /// Which: the beginning of its key's id.
+        key: String,
+        /// What became of it: `enrolled`, `removed`.
+        what: &'static str,
+    },
+    /// Somebody of another issuer was linked to an account, or the link was taken away.
+    External {
+        /// To which account.
+        account: Name,
+        /// Of which provider.
+        provider: Name,
+        /// What became of it: `linked`, `unlinked`.
+        what: &'static str,
+    },
     /// A set of rules of the login policy was changed.
     PolicyChanged {
         /// Which.
@@ -141,17 +196,57 @@ pub trait Witness: Send + Sync {
     async fn witness(&self, event: &Event) -> Result<()>;
 }
 
-/// Tells the log.
+/// Who does what is witnessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// `account:alice`.
+    pub principal: String,
+    /// From where, where that is known.
+    pub address: Option<IpAddr>,
+}
+
+tokio::task_local! {
+    static ACTOR: Actor;
+}
+
+/// Does something in somebody's name. What they sign in to by themselves is told without it.
+pub async fn acting<T>(actor: Actor, doing: impl Future<Output = T>) -> T {
+    ACTOR.scope(actor, doing).await
+}
+
+/// In whose name something is done; nobody's where it is not known.
+#[must_use]
+pub fn actor() -> Option<Actor> {
+    ACTOR.try_with(Actor::clone).ok()
+}
+
+impl Reason {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownName => "unknown name",
+            Self::NotHuman => "no person's account",
+            Self::WrongPassword => "wrong password",
+            Self::WrongExternal => "wrong external account",
+            Self::WrongPasskey(_) => "wrong passkey",
+            Self::Disabled => "disabled",
+            Self::Policy => "login policy",
+            Self::NoSecondFactor => "no second factor",
+            Self::WrongSecondFactor => "wrong second factor",
+            Self::TooOften => "too often",
+            Self::UnknownService => "no service",
+        }
+    }
+}
+
+/// For what is only looked at: nothing happens there that somebody could witness.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Traced;
+pub struct Unheard;
 
 #[async_trait]
-impl Witness for Traced {
-    async fn witness(&self, event: &Event) -> Result<()> {
-        match event {
-            Event::Refused { .. } => tracing::warn!(target: "mcias", ?event, "refused"),
-            _ => tracing::info!(target: "mcias", ?event, "noted"),
-        }
+impl Witness for Unheard {
+    async fn witness(&self, _: &Event) -> Result<()> {
         Ok(())
     }
 }

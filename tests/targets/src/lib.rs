@@ -11,6 +11,7 @@ mod names;
 mod pure;
 mod routes;
 mod rows;
+mod sso;
 mod tokens;
 
 pub use self::routes::{client_hello, proxy_header};
@@ -21,13 +22,14 @@ pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
 pub use pure::pure;
 pub use rows::rows;
+pub use sso::sso;
 pub use tokens::token;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("acme_request", acme_request),
     ("archive", archive),
     ("client_hello", client_hello),
@@ -41,6 +43,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("proxy_header", proxy_header),
     ("pure", pure),
     ("rows", rows),
+    ("sso", sso),
     ("token", token),
     ("words", words),
 ];

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use mcias::Name;
+use mcias::{FirstFactor, Name};
 
 use super::certs::Passphrase;
 
@@ -16,6 +16,27 @@ pub(crate) enum Mcias {
     Explain(Question),
     /// Make an account an admin who signs in with a new password alone, whatever was lost. Whoever has the machine may.
     RecoverAdmin(NewAdmin),
+    /// List the passkeys of an account, with when each was used last.
+    Passkeys {
+        /// The account.
+        name: Name,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a passkey that was lost.
+    RemovePasskey {
+        /// The account.
+        name: Name,
+        /// The passkey's id, as `mcrun mcias passkeys` lists it.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
+    /// Take every second factor of an account away: for somebody who lost them all.
+    ResetFactors {
+        /// The account.
+        name: Name,
+    },
     /// List the accounts.
     Accounts {
         /// Print JSON.
@@ -48,7 +69,17 @@ pub(crate) struct Question {
     /// At what time, such as 2026-02-03T04:05:06Z; now unless given.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
+    /// What is shown first: a password unless given.
+    #[arg(long, value_name = "FACTOR", value_parser = first_factor)]
+    pub(crate) first_factor: Option<FirstFactor>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn first_factor(text: &str) -> Result<FirstFactor, String> {
+    let known = FirstFactor::ALL.into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| {
+        format!("the first factors are {}", FirstFactor::ALL.map(FirstFactor::as_str).join(", "))
+    })
 }

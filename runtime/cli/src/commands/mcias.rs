@@ -1,6 +1,7 @@
 //! Owns `mcias`: the first admin, the way back in, and looking. What changes accounts otherwise is a script.
 
-use effect::{Code, Error, Result};
+use effect::{Code, Error, Result, Timestamp};
+use mcias::Name;
 use mcias::driver::{Driver as _, Planned, Question as Asked};
 use mcias::policy::moment;
 use zeroize::Zeroizing;
@@ -17,6 +18,17 @@ pub(super) async fn mcias(app: &App, command: Mcias) -> Result<Exit> {
         Mcias::Init(wanted) => init(app, &wanted).await,
         Mcias::Explain(question) => explain(app, &question).await,
         Mcias::RecoverAdmin(wanted) => recover(app, &wanted).await,
+        Mcias::Passkeys { name, json } => passkeys(app, &name, json).await,
+        Mcias::RemovePasskey { name, id } => {
+            wiring::identity(app).remove_passkey(&name, &id).await?;
+            render::out(format_args!("`{name}` has this passkey no more"));
+            Ok(Exit::Done)
+        }
+        Mcias::ResetFactors { name } => {
+            wiring::identity(app).reset_factors(&name).await?;
+            render::out(format_args!("`{name}` has no second factors and no passkeys"));
+            Ok(Exit::Done)
+        }
         Mcias::Accounts { json } => accounts(app, json).await,
     }
 }
@@ -67,6 +79,7 @@ async fn explain(app: &App, question: &Question) -> Result<Exit> {
         service: &question.service,
         address: question.address,
         at,
+        first: question.first_factor,
         planned: Planned::default(),
     };
     let said = wiring::identity(app).explain(&asked).await?;
@@ -81,6 +94,23 @@ async fn explain(app: &App, question: &Question) -> Result<Exit> {
         render::out(format_args!("  {:>5} {}/{}: {}", tried.priority, tried.set, tried.rule, tried.why));
     }
     Ok(exit)
+}
+
+async fn passkeys(app: &App, name: &Name, as_json: bool) -> Result<Exit> {
+    let passkeys = wiring::identity(app).passkeys(name).await?;
+    if as_json {
+        render::json(&passkeys);
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["name", "made", "used", "id"]);
+    for passkey in passkeys {
+        let used = passkey.used.map_or_else(|| "never".to_owned(), |used| Timestamp(used).to_string());
+        // What its owner calls it is text of anybody.
+        let name = passkey.name.escape_debug().to_string();
+        table.row([name, Timestamp(passkey.made).to_string(), used, passkey.id]);
+    }
+    table.print();
+    Ok(Exit::Done)
 }
 
 async fn accounts(app: &App, as_json: bool) -> Result<Exit> {
@@ -100,7 +130,7 @@ async fn accounts(app: &App, as_json: bool) -> Result<Exit> {
             account.kind.as_str().to_owned(),
             account.status.as_str().to_owned(),
             list(account.roles.iter().map(|role| role.as_str()).collect()),
-            list(account.groups.iter().map(mcias::Name::as_str).collect()),
+            list(account.groups.iter().map(Name::as_str).collect()),
             list(factors.iter().map(|factor| factor.as_str()).collect()),
             tokens.iter().filter(|token| !token.revoked).count().to_string(),
         ]);

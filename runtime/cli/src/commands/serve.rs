@@ -8,6 +8,7 @@ mod api;
 mod authority;
 mod edge;
 mod handed;
+mod identity;
 mod life;
 mod listeners;
 mod names;
@@ -90,6 +91,7 @@ async fn start<'a>(
     authority::serve_acme(app, listeners).await?;
     edge::serve(app, listeners).await?;
     names::serve(app, listeners).await?;
+    identity::serve(app, listeners).await?;
     let shelf = playbooks::keep(app, listeners).await?;
     api::serve(app, desk, shelf.table(), reload, listeners).await?;
     triggers::serve(app, desk, &shelf, listeners).await?;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::tokens::revealed;
 use super::{World, account_key, check_node};
 use crate::account::Account;
+use crate::credentials::FirstFactor;
 use crate::driver::{Feature, Holder, Planned, Question, check_feature};
 use crate::name::Name;
 use crate::policy::{Explanation, RuleSet, moment};
@@ -27,6 +28,8 @@ pub struct LoginTest {
     address: Option<String>,
     /// At what time, such as `"2026-02-03T04:05:06Z"`; now unless given.
     at: Option<String>,
+    /// What is shown first: a password unless given.
+    first_factor: Option<FirstFactor>,
     /// The node; this one unless given.
     node: Option<String>,
 }
@@ -81,6 +84,7 @@ impl Read for LoginTest {
             service: &self.service.parse()?,
             address: address.transpose()?,
             at: self.at.as_deref().map(moment).transpose()?,
+            first: self.first_factor,
             planned,
         };
         driver.explain(&question).await

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use effect::{Code, Error, Result};
+use journal::Write;
 
 use super::Embedded;
 use crate::account::{Account, Kind, Role, Status, other_kind};
@@ -15,8 +16,9 @@ use crate::witness::Event;
 
 /// The one record of its kind.
 const THE_ADMINS: &str = "admins";
-/// What the first admin signs in to, and the set of rules that lets admins in there.
-const FIRST_SERVICE: &str = "mcrun";
+/// What the first admin signs in to, the calls of the daemon and this service itself, and the set of rules that lets admins in
+/// there.
+const FIRST_SERVICES: [&str; 2] = ["mcrun", crate::web::OWN_SERVICE];
 const FIRST_SET: &str = "admins";
 
 impl Embedded {
@@ -33,6 +35,17 @@ impl Embedded {
     }
 
     pub(super) async fn put_account(&self, before: Option<&Account>, after: Option<&Account>) -> Result<()> {
+        self.put_account_with(before, after, false, Vec::new()).await
+    }
+
+    /// The same together with other writes, and as the first admin of all where it is to be.
+    async fn put_account_with(
+        &self,
+        before: Option<&Account>,
+        after: Option<&Account>,
+        is_first_admin: bool,
+        mut writes: Vec<Write>,
+    ) -> Result<()> {
         let Some(name) = after.or(before).map(|account| &account.name) else { return Ok(()) };
         if let Some(after) = after {
             after.check()?;
@@ -44,12 +57,15 @@ impl Embedded {
         if found.as_ref().map(|row| &row.value) != before {
             return Err(changed_meanwhile(name));
         }
-        let mut writes = vec![match after {
+        writes.push(match after {
             Some(after) => self.store.write(ACCOUNT, name.as_str(), after, expected(found.as_ref()))?,
             None => self.store.removal(ACCOUNT, name.as_str(), expected(found.as_ref())),
-        }];
+        });
         let of_admins: Option<Row<BTreeSet<Name>>> = self.store.read(ADMINS, THE_ADMINS).await?;
         let admins = of_admins.as_ref().map(|row| row.value.clone()).unwrap_or_default();
+        if is_first_admin && !admins.is_empty() {
+            return Err(admin_there());
+        }
         let mut admins_after = admins.clone();
         match after.is_some_and(Account::is_active_admin) {
             true => admins_after.insert(name.clone()),
@@ -161,9 +177,9 @@ impl Embedded {
     /// `MC-W011` where there is an admin, `MC-W006` for a password that is refused.
     pub async fn init(&self, name: &Name, password: &str) -> Result<Account> {
         if self.has_admin().await? {
-            return Err(Error::new(Code::FirstAdmin, "there is an admin already"));
+            return Err(admin_there());
         }
-        let admin = self.make_admin(name, password).await?;
+        let admin = self.make_admin(name, password, true).await?;
         self.let_admins_in().await?;
         Ok(admin)
     }
@@ -174,7 +190,7 @@ impl Embedded {
     /// # Errors
     /// `MC-W003` for the name of a system account, `MC-W006` for a password that is refused.
     pub async fn recover_admin(&self, name: &Name, password: &str) -> Result<Account> {
-        let admin = self.make_admin(name, password).await?;
+        let admin = self.make_admin(name, password, false).await?;
         let tokens = self.tokens_of(name).await?;
         let ids: Vec<String> = tokens.into_iter().map(|token| token.id).collect();
         self.revoke_tokens(name, &ids).await?;
@@ -183,34 +199,29 @@ impl Embedded {
         Ok(admin)
     }
 
-    /// An active admin with this password and no second factor. A kill on the way leaves nothing that could be used: the
-    /// role comes last.
-    async fn make_admin(&self, name: &Name, password: &str) -> Result<Account> {
+    /// An active admin with this password and no second factor, all in one: of two at once neither gets the other's password.
+    async fn make_admin(&self, name: &Name, password: &str, is_first: bool) -> Result<Account> {
         crate::password::check(password, self.settings.password_length)?;
-        let found = self.account_named(name).await?;
-        let account = match found {
-            Some(found) if found.kind != Kind::Human => return Err(other_kind(&found, Kind::Human)),
-            Some(found) => found,
-            None => {
-                let made = Account::new(name.clone(), Kind::Human, self.now().0)?;
-                self.put_account(None, Some(&made)).await?;
-                made
-            }
-        };
         let hash = self.live.hashes.hash(password).await?;
-        self.change_credentials(&account, |credentials| {
-            *credentials = Credentials::of(&account.id);
+        for _ in 0..MOST_TRIES {
+            let found = self.account_named(name).await?;
+            let mut admin = match &found {
+                Some(found) if found.kind != Kind::Human => return Err(other_kind(found, Kind::Human)),
+                Some(found) => Account { changed: self.now().0, ..found.clone() },
+                None => Account::new(name.clone(), Kind::Human, self.now().0)?,
+            };
+            admin.status = Status::Active;
+            admin.roles.insert(Role::Admin);
+            let row: Option<Row<Credentials>> = self.store.read(CREDENTIALS, name.as_str()).await?;
+            let mut credentials = Credentials::of(&admin.id);
             credentials.password = Some(self.sealer.hide(hash.as_bytes()));
-            Ok(Some(()))
-        })
-        .await?;
-        let mut admin = Account { status: Status::Active, changed: self.now().0, ..account.clone() };
-        admin.roles.insert(Role::Admin);
-        if admin.differs(&account) {
-            self.put_account(Some(&account), Some(&admin)).await?;
+            let proof = self.store.write(CREDENTIALS, name.as_str(), &credentials, expected(row.as_ref()))?;
+            match self.put_account_with(found.as_ref(), Some(&admin), is_first, vec![proof]).await {
+                Err(error) if error.code == Code::AccountChanged => {}
+                put => return put.map(|()| admin),
+            }
         }
-        self.forget_answers();
-        Ok(admin)
+        Err(changed_meanwhile(name))
     }
 
     /// Without a rule nobody is let in, so an admin could not sign in to write the first one.
@@ -227,10 +238,11 @@ impl Embedded {
             accounts: Vec::new(),
             kind: Some(Kind::Human),
             groups: BTreeSet::new(),
-            services: vec![FIRST_SERVICE.to_owned()],
+            services: FIRST_SERVICES.map(str::to_owned).to_vec(),
             service_tags: BTreeSet::new(),
             addresses: Vec::new(),
             times: Vec::new(),
+            first_factors: BTreeSet::new(),
             second_factor: false,
         };
         let rules = RuleSet { name: set, rules: vec![rule] };
@@ -240,6 +252,10 @@ impl Embedded {
             put => put,
         }
     }
+}
+
+fn admin_there() -> Error {
+    Error::new(Code::FirstAdmin, "there is an admin already")
 }
 
 fn changed_meanwhile(name: &Name) -> Error {

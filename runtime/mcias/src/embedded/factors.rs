@@ -4,9 +4,10 @@ use effect::Result;
 use zeroize::Zeroizing;
 
 use super::Embedded;
-use crate::credentials::{Enrolment, Factor, Second};
+use crate::account::Account;
+use crate::credentials::{Credentials, Enrolment, Factor, OneTime, Second};
 use crate::name::Name;
-use crate::witness::Event;
+use crate::witness::{Event, Reason};
 
 impl Embedded {
     /// Which second factors an account has.
@@ -26,7 +27,7 @@ impl Embedded {
     pub async fn enrol_totp(&self, name: &Name) -> Result<Enrolment> {
         let account = self.known_account(name).await?;
         let enrolled = self.change_credentials(&account, |credentials| {
-            credentials.enrol(&self.sealer, name, &self.settings.issuer).map(Some)
+            credentials.enrol(&self.sealer, name, self.settings.label()).map(Some)
         });
         enrolled.await?.ok_or_else(nothing)
     }
@@ -64,22 +65,32 @@ impl Embedded {
     pub async fn reset_factors(&self, name: &Name) -> Result<()> {
         let account = self.known_account(name).await?;
         self.change_credentials(&account, |credentials| {
-            credentials.totp = None;
-            credentials.enrolling = None;
-            credentials.recovery.clear();
+            let password = credentials.password.take();
+            *credentials = Credentials { password, ..Credentials::of(&account.id) };
             Ok(Some(()))
         })
         .await?;
         self.tell(Event::SecondFactor { account: name.clone(), what: "reset" }).await
     }
 
-    /// Uses a second factor up. Of two at once with the same code, one finds it used.
-    pub(super) async fn redeem(&self, account: &crate::account::Account, second: Second<'_>) -> Result<bool> {
+    /// Uses a second factor up, or says why not. Of two at once with the same one, one finds it used.
+    pub(super) async fn redeem(&self, account: &Account, second: Second<'_>) -> Result<Result<(), Reason>> {
+        let code = match second {
+            Second::Totp(code) => OneTime::Totp(code),
+            Second::Recovery(code) => OneTime::Recovery(code),
+            Second::Passkey(shown) => {
+                let spent = match self.look_at_passkey(account, shown).await? {
+                    Ok(asserted) => self.spend_passkey(account, &asserted).await?,
+                    Err(refusal) => Err(refusal),
+                };
+                return Ok(spent.map_err(Reason::WrongPasskey));
+            }
+        };
         let now = self.now();
         let redeemed = self.change_credentials(account, |credentials| {
-            Ok(credentials.redeem(&self.sealer, second, now)?.then_some(()))
+            Ok(credentials.redeem(&self.sealer, code, now)?.then_some(()))
         });
-        Ok(redeemed.await?.is_some())
+        Ok(redeemed.await?.ok_or(Reason::WrongSecondFactor))
     }
 }
 

@@ -3,6 +3,8 @@
 use effect::{Code, Error, Result};
 
 use super::Embedded;
+use crate::account::Kind;
+use crate::credentials::FirstFactor;
 use crate::driver::Question;
 use crate::name::Name;
 use crate::policy::{Attempt, Explanation, Policy, RuleSet};
@@ -45,6 +47,14 @@ impl Embedded {
         self.tell(Event::PolicyChanged { set: name.clone() }).await
     }
 
+    /// Every set of rules, by name.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub async fn every_rule_set(&self) -> Result<Vec<RuleSet>> {
+        self.store.all(RULES).await
+    }
+
     /// The login policy as of now.
     pub(super) async fn policy(&self) -> Result<Policy> {
         Policy::new(&self.store.all::<RuleSet>(RULES).await?)
@@ -68,6 +78,7 @@ impl Embedded {
             service_tags: &tags,
             address: question.address,
             at: question.at.unwrap_or_else(|| self.now()),
+            first: (account.kind == Kind::Human).then_some(question.first.unwrap_or(FirstFactor::Password)),
         };
         let mut sets: Vec<RuleSet> = self.store.all(RULES).await?;
         for (name, planned) in &question.planned.rules {

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Embedded;
 use crate::account::{Account, Kind, Role};
+use crate::credentials::FirstFactor;
 use crate::driver::{Holder, Issued, Order, Token, Via, inactive};
 use crate::name::Name;
 use crate::policy::Attempt;
@@ -45,6 +46,24 @@ struct Record {
     kind: Kind,
     /// The roles at that time.
     roles: Vec<Role>,
+    /// What was shown first for it, where somebody signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<FirstFactor>,
+    /// Whether a second factor was given for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_second_factor: bool,
+    /// What a client of single sign-on was granted with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<Grant>,
+}
+
+/// What a client of single sign-on was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Grant {
+    /// What it may learn.
+    pub(super) scope: String,
+    /// The session in which it was granted.
+    pub(super) session: String,
 }
 
 impl Record {
@@ -61,6 +80,8 @@ impl Record {
             name: self.token.account.clone(),
             account_type: self.kind,
             roles: self.roles.iter().copied().collect(),
+            client_id: self.token.client.clone(),
+            scope: self.grant.as_ref().map(|grant| grant.scope.clone()),
         }
     }
 }
@@ -95,6 +116,26 @@ pub(super) struct Wanted<'a> {
     pub(super) id: String,
     pub(super) via: Via,
     pub(super) address: Option<IpAddr>,
+    pub(super) first: Option<FirstFactor>,
+    pub(super) has_second_factor: bool,
+    /// The client of single sign-on that gets it, and what it is granted.
+    pub(super) client: Option<(&'a Name, Grant)>,
+}
+
+/// What else is recorded of a token.
+pub(super) struct Standing {
+    pub(super) issued_at: i64,
+    pub(super) first: Option<FirstFactor>,
+    pub(super) has_second_factor: bool,
+    pub(super) grant: Option<Grant>,
+    pub(super) client: Option<Name>,
+}
+
+/// A token that is there as soon as its changes are made.
+pub(super) struct Prepared {
+    pub(super) issued: Issued,
+    pub(super) kid: String,
+    pub(super) writes: Vec<Write>,
 }
 
 impl Embedded {
@@ -181,7 +222,7 @@ impl Embedded {
 
     fn claimed(&self, claims: &Claims, service: &Name, now: Timestamp) -> Result<(), Refusal> {
         let (now, leeway) = (now.0 / 1000, i64::try_from(self.settings.leeway.0.as_secs()).unwrap_or(0));
-        if claims.iss != self.settings.issuer {
+        if claims.iss != self.settings.issuer() {
             return Err(Refusal::Issuer);
         }
         if &claims.aud != service {
@@ -219,6 +260,9 @@ impl Embedded {
             id: order.id.to_owned(),
             via: Via::Issue,
             address: None,
+            first: None,
+            has_second_factor: false,
+            client: None,
         };
         let issued = self.make_token(wanted).await?;
         let (account, service) = (account.name.clone(), order.service.clone());
@@ -229,7 +273,8 @@ impl Embedded {
     /// Asks the login policy, without an address.
     async fn admit(&self, account: &Account, service: &Name) -> Result<()> {
         let tags = self.settings.tags(service);
-        let attempt = Attempt { account, service, service_tags: &tags, address: None, at: self.now() };
+        let attempt =
+            Attempt { account, service, service_tags: &tags, address: None, at: self.now(), first: None };
         let policy = self.policy().await?;
         let decision = policy.decide(&attempt);
         if decision.is_allowed && !decision.needs_second_factor {
@@ -247,11 +292,23 @@ impl Embedded {
 
     /// Makes a token, or the same once more where one with this id was made before.
     pub(super) async fn make_token(&self, wanted: Wanted<'_>) -> Result<Issued> {
-        let (account, now) = (wanted.account, self.now());
-        let name = name_of(&account.id, &wanted.id);
+        let name = name_of(&wanted.account.id, &wanted.id);
         if let Some(found) = self.store.read::<Record>(TOKEN, &name).await? {
             return self.made_before(found.value, &wanted).await;
         }
+        let prepared = self.prepare_token(&wanted).await?;
+        if self.store.commit(prepared.writes).await? {
+            return Ok(prepared.issued);
+        }
+        match self.store.read::<Record>(TOKEN, &name).await? {
+            Some(found) => self.made_before(found.value, &wanted).await,
+            None => Err(crate::store::contended("a token")),
+        }
+    }
+
+    /// Signs a token, and says what has to be recorded before it is one.
+    pub(super) async fn prepare_token(&self, wanted: &Wanted<'_>) -> Result<Prepared> {
+        let (account, now) = (wanted.account, self.now());
         let tokens: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", account.id)).await?;
         let expired = tokens.iter().filter(|record| self.is_over(record, now));
         let removals: Vec<Write> =
@@ -273,26 +330,25 @@ impl Embedded {
                 expires_at: Timestamp(issued).after(wanted.lifetime).0,
                 via: wanted.via,
                 address: wanted.address,
+                client: wanted.client.as_ref().map(|(client, _)| (*client).clone()),
                 revoked: false,
             },
             account_id: account.id.clone(),
             hash: String::new(),
             kid: key.kid.clone(),
-            issuer: self.settings.issuer.clone(),
+            issuer: self.settings.issuer().to_owned(),
             kind: account.kind,
             roles: account.roles.iter().copied().collect(),
+            first: wanted.first,
+            has_second_factor: wanted.has_second_factor,
+            grant: wanted.client.as_ref().map(|(_, grant)| grant.clone()),
         };
         let text = token::sign(&key.pair(&self.sealer)?, &key.kid, &record.claims());
         record.hash = random::encoded(&random::sha256(text.as_bytes()));
-        let mut writes = vec![self.store.write(TOKEN, &name, &record, Expect::Absent)?];
+        let mut writes =
+            vec![self.store.write(TOKEN, &name_of(&account.id, &wanted.id), &record, Expect::Absent)?];
         writes.extend(removals);
-        if self.store.commit(writes).await? {
-            return Ok(Issued { text, token: record.token });
-        }
-        match self.store.read::<Record>(TOKEN, &name).await? {
-            Some(found) => self.made_before(found.value, &wanted).await,
-            None => Err(crate::store::contended("a token")),
-        }
+        Ok(Prepared { issued: Issued { text, token: record.token }, kid: key.kid, writes })
     }
 
     async fn made_before(&self, record: Record, wanted: &Wanted<'_>) -> Result<Issued> {
@@ -370,6 +426,43 @@ impl Embedded {
         Ok(())
     }
 
+    /// What else is recorded of a token: whether a second factor was given, and what a client was granted.
+    pub(super) async fn standing(&self, holder: &Holder) -> Result<Option<Standing>> {
+        let found = self.store.read::<Record>(TOKEN, &name_of(&holder.account_id, &holder.token)).await?;
+        Ok(found.map(|row| row.value).map(|record| Standing {
+            issued_at: record.token.issued_at,
+            first: record.first,
+            has_second_factor: record.has_second_factor,
+            grant: record.grant,
+            client: record.token.client,
+        }))
+    }
+
+    /// Whose token this is and for which service, as far as its own words go and our record bears them out.
+    pub(super) async fn holder_of(&self, text: &str) -> Result<Result<Arc<Holder>, Refusal>> {
+        match token::parse(text) {
+            Ok(parsed) => {
+                let service = parsed.service().clone();
+                self.validated(text, &service).await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Ends a session, and what clients of single sign-on were given in it.
+    ///
+    /// # Errors
+    /// Where the journal cannot be used.
+    pub async fn end_session(&self, account: &Name, session: &str) -> Result<()> {
+        let Some(found) = self.account_named(account).await? else { return Ok(()) };
+        let records: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", found.id)).await?;
+        let is_of_it = |record: &Record| {
+            record.token.id == session || record.grant.as_ref().is_some_and(|grant| grant.session == session)
+        };
+        let ids: Vec<String> = records.into_iter().filter(is_of_it).map(|record| record.token.id).collect();
+        self.revoke_tokens(account, &ids).await
+    }
+
     /// What takes every token of an account away.
     pub(super) async fn removals_of_tokens(&self, account: &Account) -> Result<Vec<Write>> {
         let tokens: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", account.id)).await?;
@@ -401,7 +494,8 @@ impl Embedded {
         self.tell(Event::KeyRotated { kid: key.kid }).await
     }
 
-    /// Takes away tokens that have expired, and keys of which no token is left. Gives how many tokens went.
+    /// Takes away tokens that have expired, keys of which no token is left, and what passkeys left. Gives how many tokens
+    /// went.
     ///
     /// # Errors
     /// Where the journal cannot be used.
@@ -423,6 +517,8 @@ impl Embedded {
             }
         }
         self.live.keys.look(&self.store, now).await?;
+        self.sweep_codes(now).await?;
+        self.sweep_passkeys().await?;
         Ok(over.len())
     }
 }

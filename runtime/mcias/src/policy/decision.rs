@@ -4,7 +4,7 @@ use effect::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Compiled};
+use super::{Attempt, Compiled, Rule};
 
 /// What a rule and an attempt differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,8 @@ pub enum Mismatch {
     Group,
     /// The tags of the service.
     ServiceTag,
+    /// What is shown first.
+    FirstFactor,
     /// The address.
     Address,
     /// The time.
@@ -104,11 +106,20 @@ pub(super) fn explain(rules: &[Compiled], attempt: &Attempt<'_>) -> Explanation 
     Explanation { tried, ..Explanation::refused(because) }
 }
 
+fn first_factors(rule: &Rule) -> String {
+    let named: Vec<&str> = rule.first_factors.iter().map(|first| first.as_str()).collect();
+    match named.is_empty() {
+        true => "it names no first factors, so it lets in by password alone".into(),
+        false => format!("it is for the first factors {}", named.join(", ")),
+    }
+}
+
 fn words(compiled: &Compiled, differs: Mismatch, attempt: &Attempt<'_>) -> String {
     let (rule, account) = (&compiled.rule, attempt.account);
     let list = |items: Vec<&str>| items.join(", ");
     match differs {
         Mismatch::Type => format!("it is not for {} accounts", account.kind.as_str()),
+        Mismatch::FirstFactor => first_factors(rule),
         Mismatch::Role => {
             format!("it is for roles {}", list(rule.roles.iter().map(|role| role.as_str()).collect()))
         }

@@ -16,6 +16,7 @@ fn rule(name: &str, priority: u16, allow: bool) -> Rule {
         service_tags: BTreeSet::new(),
         addresses: Vec::new(),
         times: Vec::new(),
+        first_factors: BTreeSet::new(),
         second_factor: false,
     }
 }
@@ -41,6 +42,7 @@ fn decided(rules: Vec<Rule>, address: Option<&str>, at: Timestamp) -> Explanatio
         service_tags: &tags,
         address: address.map(|address| address.parse().unwrap()),
         at,
+        first: Some(FirstFactor::Password),
     };
     let explanation = policy.explain(&attempt);
     assert_eq!(policy.decide(&attempt).is_allowed, explanation.allowed);
@@ -63,19 +65,21 @@ fn the_lowest_number_decides_and_refusals_come_first() {
 
 #[test]
 fn each_rule_before_the_one_that_decides_says_why_it_did_not() {
-    let mut rules: Vec<Rule> = ["type", "role", "service", "account", "group", "tag", "address", "time"]
-        .iter()
-        .enumerate()
-        .map(|(at, name)| rule(name, at as u16, true))
-        .collect();
+    let mut rules: Vec<Rule> =
+        ["type", "role", "service", "account", "group", "tag", "first", "address", "time"]
+            .iter()
+            .enumerate()
+            .map(|(at, name)| rule(name, at as u16, true))
+            .collect();
     rules[0].kind = Some(Kind::System);
     rules[1].roles = [Role::Admin].into();
     rules[2].services = vec!["mcr".into(), "meta*".into()];
     rules[3].accounts = vec!["bob".into()];
     rules[4].groups = ["ops".parse().unwrap()].into();
     rules[5].service_tags = ["internal".parse().unwrap()].into();
-    rules[6].addresses = vec!["10.0.0.0/8".into()];
-    rules[7].times = vec![Window {
+    rules[6].first_factors = [FirstFactor::External].into();
+    rules[7].addresses = vec!["10.0.0.0/8".into()];
+    rules[8].times = vec![Window {
         days: [Day::Sat, Day::Sun].into(),
         from: Some("08:00".into()),
         to: None,
@@ -94,10 +98,41 @@ fn each_rule_before_the_one_that_decides_says_why_it_did_not() {
             "it is for accounts bob",
             "it is for groups ops",
             "it is for services tagged internal",
+            "it is for the first factors external",
             "192.0.2.1 is not in 10.0.0.0/8",
             "it is for sat+sun 08:00–24:00 Europe/Berlin",
         ]
     );
+}
+
+#[test]
+fn a_rule_lets_in_by_password_alone_unless_it_says_otherwise() {
+    let (account, service, tags) = (alice(), "mcq".parse().unwrap(), BTreeSet::new());
+    let by = |first| Attempt {
+        account: &account,
+        service: &service,
+        service_tags: &tags,
+        address: None,
+        at: NOON,
+        first,
+    };
+    let others = [FirstFactor::Passkey, FirstFactor::External];
+    let plain = Policy::new(&[set(vec![rule("plain", 1, true)])]).unwrap();
+    assert!(plain.decide(&by(Some(FirstFactor::Password))).is_allowed);
+    assert!(plain.decide(&by(None)).is_allowed, "a token that is made without a sign-in");
+    for other in others {
+        let explained = plain.explain(&by(Some(other)));
+        assert!(!explained.allowed);
+        assert_eq!(explained.tried[0].why, "it names no first factors, so it lets in by password alone");
+        let named = Rule { first_factors: [other].into(), ..rule("named", 1, true) };
+        let named = Policy::new(&[set(vec![named])]).unwrap();
+        assert!(named.decide(&by(Some(other))).is_allowed);
+        assert!(!named.decide(&by(Some(FirstFactor::Password))).is_allowed);
+        assert!(!named.decide(&by(None)).is_allowed);
+        // A refusal that names nothing is not to be got around by showing something else.
+        let refusing = [rule("no", 1, false), Rule { first_factors: [other].into(), ..rule("yes", 2, true) }];
+        assert!(!Policy::new(&[set(refusing.into())]).unwrap().decide(&by(Some(other))).is_allowed);
+    }
 }
 
 #[test]
@@ -184,7 +219,8 @@ proptest! {
         mixed.reverse();
         let account = Account { name: account.parse().unwrap(), ..alice() };
         let (service, tags) = (service.parse().unwrap(), BTreeSet::new());
-        let attempt = Attempt { account: &account, service: &service, service_tags: &tags, address: None, at: NOON };
+        let first = Some(FirstFactor::Password);
+        let attempt = Attempt { account: &account, service: &service, service_tags: &tags, address: None, at: NOON, first };
         let one = Policy::new(&[set(rules.clone())]).unwrap();
         let other = Policy::new(&[set(mixed)]).unwrap();
         prop_assert_eq!(one.explain(&attempt), other.explain(&attempt));

@@ -145,7 +145,7 @@ async fn another_issuers_token_is_none() {
         journal: other.journal.clone(),
         node: "here".into(),
         sealer: other.sealer.clone(),
-        settings: Settings { issuer: "https://mcias.example".into(), ..Settings::default() },
+        settings: Settings { issuer: Some("https://mcias.example".into()), ..Settings::default() },
         clock: other.clock.clone(),
         witness: other.notes.clone(),
         live: Arc::default(),

@@ -1,6 +1,7 @@
 //! What every driver does, each feature that it declares in whole. Another driver is handed to the same functions.
 
 use mcias::driver::{Driver, Feature, Planned, Question};
+use mcias::sso::{Client, Type};
 
 use super::*;
 
@@ -15,6 +16,9 @@ async fn conforms(driver: &dyn Driver) {
     }
     if driver.features().contains(&Feature::Tokens) {
         tokens(driver).await;
+    }
+    if driver.features().contains(&Feature::Sso) {
+        clients(driver).await;
     }
     for missing in Feature::ALL.iter().filter(|feature| !driver.features().contains(feature)) {
         let refused = mcias::driver::check_feature(driver, *missing).unwrap_err();
@@ -40,6 +44,7 @@ async fn rules(driver: &dyn Driver) {
         service: &name("mcq"),
         address: None,
         at: None,
+        first: None,
         planned: Planned::default(),
     };
     let said = driver.explain(&question).await.unwrap();
@@ -59,6 +64,27 @@ async fn tokens(driver: &dyn Driver) {
         driver.revoke(&account.name, std::slice::from_ref(&issued.token.id)).await.unwrap();
     }
     assert!(driver.validate(&issued.text, &service).await.unwrap().is_err());
+}
+
+async fn clients(driver: &dyn Driver) {
+    let client = Client {
+        id: name("conforming"),
+        kind: Type::Confidential,
+        service: name("mcq"),
+        redirect_uris: ["https://mcq.example/callback".to_owned()].into(),
+        logout_uris: BTreeSet::new(),
+        secret_version: 1,
+        secret: None,
+    };
+    let made = driver.put_sso_client(None, Some(&client)).await.unwrap().unwrap();
+    assert!(made.secret.is_some() && !made.differs(&client));
+    assert_eq!(driver.put_sso_client(None, Some(&client)).await.unwrap_err().code, Code::AccountChanged);
+    assert_eq!(driver.sso_client(&client.id).await.unwrap().as_ref(), Some(&made));
+    assert_eq!(driver.sso_clients().await.unwrap(), *std::slice::from_ref(&made));
+    let nowhere = Client { redirect_uris: BTreeSet::new(), ..made.clone() };
+    assert_eq!(driver.put_sso_client(Some(&made), Some(&nowhere)).await.unwrap_err().code, Code::SsoClient);
+    assert_eq!(driver.put_sso_client(Some(&made), None).await.unwrap(), None);
+    assert_eq!(driver.sso_client(&client.id).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -2,8 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
+mod authenticator;
 mod conformance;
+mod external;
+mod passkeys;
+mod rest;
 mod sign_in;
+mod sso;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +21,10 @@ use journal::{Clock, Journal};
 use mcias::driver::{Driver as _, Issued, Order};
 use mcias::embedded::{Embedded, Parts};
 use mcias::policy::{Rule, RuleSet};
-use mcias::{Account, Event, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness};
+use mcias::witness::{Actor, actor};
+use mcias::{
+    Account, Event, First, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness,
+};
 
 const PASSWORD: &str = "correct horse battery";
 const START: i64 = 1_767_355_200_000;
@@ -32,10 +40,15 @@ impl Clock for Hands {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Event>>);
+struct Notes(Mutex<Vec<(Event, Option<Actor>)>>);
 
 impl Notes {
     fn taken(&self) -> Vec<Event> {
+        self.acted().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// With whoever did it.
+    fn acted(&self) -> Vec<(Event, Option<Actor>)> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -43,7 +56,7 @@ impl Notes {
 #[async_trait]
 impl Witness for Notes {
     async fn witness(&self, event: &Event) -> Result<()> {
-        self.0.lock().unwrap().push(event.clone());
+        self.0.lock().unwrap().push((event.clone(), actor()));
         Ok(())
     }
 }
@@ -96,6 +109,21 @@ impl Place {
         })
     }
 
+    /// The same service with other settings.
+    fn with(&self, change: impl FnOnce(&mut Settings)) -> Embedded {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Embedded::new(Parts {
+            journal: self.journal.clone(),
+            node: "here".into(),
+            sealer: self.sealer.clone(),
+            settings,
+            clock: self.clock.clone(),
+            witness: self.notes.clone(),
+            live: self.live.clone(),
+        })
+    }
+
     fn pass(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
@@ -139,7 +167,7 @@ impl Place {
 
     async fn sign_in(&self, who: &str, password: &str, second: Option<Second<'_>>) -> Outcome {
         let address = Some([192, 0, 2, 1].into());
-        let wish = SignIn { name: who, password, second, service: "mcq", address };
+        let wish = SignIn { name: who, first: First::Password(password), second, service: "mcq", address };
         self.service.sign_in(&wish).await.unwrap()
     }
 
@@ -165,6 +193,7 @@ fn rule(text: &str, allow: bool) -> Rule {
         service_tags: BTreeSet::new(),
         addresses: Vec::new(),
         times: Vec::new(),
+        first_factors: BTreeSet::new(),
         second_factor: false,
     }
 }
@@ -177,10 +206,31 @@ async fn the_first_admin_is_made_once_and_can_sign_in() {
     let again = place.service.init(&name("other"), PASSWORD).await.unwrap_err();
     assert_eq!(again.code, Code::FirstAdmin);
     assert!(place.service.account(&name("other")).await.unwrap().is_none());
-    let wish = SignIn { name: "root", password: PASSWORD, second: None, service: "mcrun", address: None };
+    let first = First::Password(PASSWORD);
+    let wish = SignIn { name: "root", first, second: None, service: "mcrun", address: None };
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Token(_)));
     let wish = SignIn { service: "mcq", ..wish };
     assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Refused), "no rule, no entry");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_first_admins_at_once_there_is_one_with_its_own_password() {
+    let place = Place::new();
+    let services: Vec<Embedded> = (0..4).map(|_| place.elsewhere()).collect();
+    let (names, passwords) = ([name("root"), name("other")], [PASSWORD, "another horse battery"]);
+    let tries = services.iter().enumerate().map(|(at, service)| {
+        let (name, password) = (&names[at / 2], passwords[at % 2]);
+        async move { service.init(name, password).await.map(|made| (made, password)) }
+    });
+    let outcomes = futures_util::future::join_all(tries).await;
+    let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| outcome.is_ok());
+    assert_eq!(made.len(), 1);
+    assert!(refused.iter().all(|outcome| outcome.as_ref().unwrap_err().code == Code::FirstAdmin));
+    assert_eq!(place.service.accounts().await.unwrap().len(), 1, "who came too late left nothing");
+    let (admin, password) = made[0].as_ref().unwrap();
+    let first = First::Password(password);
+    let wish = SignIn { name: admin.name.as_str(), first, second: None, service: "mcrun", address: None };
+    assert!(matches!(place.service.sign_in(&wish).await.unwrap(), Outcome::Token(_)));
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
-use mcias::{Factor, Reason};
+use mcias::{Factor, FirstFactor, Reason};
 
 use super::*;
 
 /// What an app shows at this time.
-fn code(key: &str, at: Timestamp) -> String {
+pub(crate) fn code(key: &str, at: Timestamp) -> String {
     let secret = totp_rs::Secret::try_from_base32(key).unwrap();
     let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
     totp.generate(at.0 as u64 / 1000).to_string()
 }
 
-async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
+pub(crate) async fn enrolled(place: &Place, who: &Account) -> (String, Vec<String>) {
     let key = place.service.enrol_totp(&who.name).await.unwrap().key.to_string();
     let codes = place.service.confirm_totp(&who.name, &code(&key, place.clock.now())).await.unwrap();
     place.pass(Duration::from_secs(60));
@@ -69,7 +69,7 @@ async fn a_second_factor_is_asked_for_and_taken_once() {
     // After a restart as well.
     let wish = SignIn {
         name: "alice",
-        password: PASSWORD,
+        first: First::Password(PASSWORD),
         second: Some(Second::Totp(&now)),
         service: "mcq",
         address: None,
@@ -96,8 +96,13 @@ async fn of_many_at_once_with_the_same_code_one_is_let_in() {
         let services = [place.elsewhere(), place.elsewhere()];
         let tries = (0_u8..6).map(|number| {
             let address = Some([198, 51, 100, number].into());
-            let wish =
-                SignIn { name: "alice", password: PASSWORD, second: Some(second), service: "mcq", address };
+            let wish = SignIn {
+                name: "alice",
+                first: First::Password(PASSWORD),
+                second: Some(second),
+                service: "mcq",
+                address,
+            };
             let service = &services[usize::from(number % 2)];
             async move { service.sign_in(&wish).await.unwrap() }
         });
@@ -129,7 +134,7 @@ async fn guessing_waits_and_locks_nobody_else_out() {
     let from = |last: u8| Some([203, 0, 113, last].into());
     let guess = |address| SignIn {
         name: "alice",
-        password: "wrong horse battery",
+        first: First::Password("wrong horse battery"),
         second: None,
         service: "mcq",
         address,
@@ -138,7 +143,7 @@ async fn guessing_waits_and_locks_nobody_else_out() {
         assert!(matches!(place.service.sign_in(&guess(from(1))).await.unwrap(), Outcome::Refused));
     }
     let before = place.live.hashed();
-    let right = SignIn { password: PASSWORD, ..guess(from(1)) };
+    let right = SignIn { first: First::Password(PASSWORD), ..guess(from(1)) };
     assert!(matches!(place.service.sign_in(&right).await.unwrap(), Outcome::Wait(_)));
     assert_eq!(place.live.hashed(), before, "who waits costs nothing");
     // An unknown name waits just the same.
@@ -149,6 +154,29 @@ async fn guessing_waits_and_locks_nobody_else_out() {
     assert!(matches!(nobody, Outcome::Wait(_)));
     // The owner goes on where she has been before.
     assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Token(_)));
+}
+
+#[tokio::test]
+async fn guessing_the_second_factor_waits_as_well() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let (key, _) = enrolled(&place, &alice).await;
+    for number in 0..5 {
+        let guess = format!("00000{number}");
+        let outcome = place.sign_in("alice", PASSWORD, Some(Second::Totp(&guess))).await;
+        assert!(matches!(outcome, Outcome::Refused));
+        // To be asked for more clears nothing: whoever knows the password guesses no faster for it.
+        if number < 4 {
+            assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Challenge(_)));
+        }
+    }
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Wait(_)), "{right:?}");
+    place.pass(Duration::from_secs(30));
+    let now = code(&key, place.clock.now());
+    let right = place.sign_in("alice", PASSWORD, Some(Second::Totp(&now))).await;
+    assert!(matches!(right, Outcome::Token(_)), "{right:?}");
 }
 
 #[tokio::test]
@@ -164,4 +192,40 @@ async fn one_time_codes_agree_with_oathtool() {
     let wrong = place.service.confirm_totp(&alice.name, "000000").await.unwrap_err();
     assert_eq!(wrong.code, Code::SecondFactor);
     assert_eq!(place.service.confirm_totp(&alice.name, said.trim()).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn another_issuers_word_is_a_first_factor_where_a_rule_says_so_and_a_second_one_is_asked_for_as_ever() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let bob = place.person("bob").await;
+    let by = |id| SignIn {
+        name: "alice",
+        first: First::External { account: id },
+        second: None,
+        service: "mcq",
+        address: None,
+    };
+    assert!(matches!(place.service.sign_in(&by(&alice.id)).await.unwrap(), Outcome::Refused));
+    assert_eq!(reasons(&place), [Reason::Policy], "a rule that names no first factors lets in by password");
+    let first_factors = [FirstFactor::External].into();
+    let rules = vec![Rule { first_factors, priority: 1, ..rule("external", true) }];
+    let set = RuleSet { name: name("external"), rules };
+    place.service.put_rules(None, Some(&set)).await.unwrap();
+    let before = place.live.hashed();
+    assert!(matches!(place.service.sign_in(&by(&alice.id)).await.unwrap(), Outcome::Token(_)));
+    assert_eq!(place.live.hashed(), before);
+    // Somebody else's word, and that of somebody whose account is another one by now.
+    for wrong in [bob.id.as_str(), "", "gone"] {
+        assert!(matches!(place.service.sign_in(&by(wrong)).await.unwrap(), Outcome::Refused));
+    }
+    assert_eq!(reasons(&place)[1..], [Reason::WrongExternal; 3]);
+    let (key, _) = enrolled(&place, &alice).await;
+    assert!(matches!(place.service.sign_in(&by(&alice.id)).await.unwrap(), Outcome::Challenge(_)));
+    let now = code(&key, place.clock.now());
+    let with = SignIn { second: Some(Second::Totp(&now)), ..by(&alice.id) };
+    assert!(matches!(place.service.sign_in(&with).await.unwrap(), Outcome::Token(_)));
+    assert!(matches!(place.service.sign_in(&with).await.unwrap(), Outcome::Refused), "the code was used");
+    place.change(&alice, |alice| alice.status = Status::Disabled).await;
+    assert!(matches!(place.service.sign_in(&by(&alice.id)).await.unwrap(), Outcome::Refused));
 }

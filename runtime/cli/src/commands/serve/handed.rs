@@ -37,11 +37,12 @@ pub(crate) enum Kind {
 }
 
 /// What a handed socket can be called.
-const NAMES: [(&str, Kind); 9] = [
+const NAMES: [(&str, Kind); 10] = [
     ("acme", Kind::Tcp),
     ("api", Kind::Unix),
     ("api-tls", Kind::Tcp),
     ("certs", Kind::Tcp),
+    ("mcias", Kind::Tcp),
     ("mcns", Kind::Tcp),
     ("metrics", Kind::Tcp),
     ("routes", Kind::Unix),

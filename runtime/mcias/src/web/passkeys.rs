@@ -1,0 +1,249 @@
+//! Owns passkeys in a browser: the page on which somebody makes, sees and removes theirs, what its script asks for, and
+//! signing in with one. The script is a file of its own; there is none within a page.
+
+use effect::Code;
+use http::header::{HeaderValue, SET_COOKIE};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::{self, Answer, Answered, Refused};
+use super::asked::{Asked, Form};
+use super::cookies::{SESSION, set_cookie};
+use super::{OWN_SERVICE, Web};
+use crate::credentials::{First, Second, Shown};
+use crate::driver::Holder;
+use crate::embedded::{Outcome, Passkey, SignIn};
+use crate::passkey::{Assertion, Registration, Relying};
+
+const SCRIPT: &str = include_str!("passkeys.js");
+const PAGE: &str = "/passkeys";
+
+/// What a page's script sends of a passkey that was made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Made {
+    name: String,
+    passkey: Registration,
+}
+
+/// For what a passkey is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Whether it comes after a password.
+    second: bool,
+}
+
+/// A sign-in by a script of ours: with a password, and what is asked for after it; or with a passkey alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    #[serde(default)]
+    name: String,
+    password: Option<String>,
+    passkey: Option<Assertion>,
+    /// A one-time code.
+    code: Option<String>,
+    /// A recovery code.
+    recovery: Option<String>,
+}
+
+impl Wish {
+    /// What comes first and what comes second, where it is told in one way.
+    fn factors<'a>(&'a self, relying: &'a Relying) -> Option<(First<'a>, Option<Second<'a>>)> {
+        let passkey = self.passkey.as_ref().map(|answer| Shown { relying, answer });
+        let code = match (self.code.as_deref(), self.recovery.as_deref()) {
+            (Some(_), Some(_)) => return None,
+            (code, recovery) => code.map(Second::Totp).or(recovery.map(Second::Recovery)),
+        };
+        match (self.password.as_deref(), passkey, code) {
+            (Some(_), Some(_), Some(_)) | (None, None, _) => None,
+            (Some(password), passkey, code) => {
+                Some((First::Password(password), passkey.map(Second::Passkey).or(code)))
+            }
+            (None, Some(passkey), code) => Some((First::Passkey(passkey), code)),
+        }
+    }
+}
+
+impl Web {
+    /// The answer beneath `/passkeys`.
+    pub(super) async fn passkeys(&self, asked: &Asked<'_>, rest: &[&str]) -> Answered {
+        match rest {
+            [] => {
+                asked.only(&[Method::GET])?;
+                self.passkeys_page(asked).await
+            }
+            ["new", "options"] => {
+                asked.only(&[Method::POST])?;
+                let holder = self.owner(asked).await?;
+                self.forms().check_header(asked)?;
+                let options = self.service().begin_passkey(&holder.account, self.relying()?).await?;
+                answer::json(StatusCode::OK, &options)
+            }
+            ["new"] => {
+                asked.only(&[Method::POST])?;
+                self.make_passkey(asked).await
+            }
+            ["remove"] => {
+                asked.only(&[Method::POST])?;
+                self.remove_passkey(asked).await
+            }
+            ["options"] => {
+                asked.only(&[Method::POST])?;
+                let wanted: Wanted = asked.json()?;
+                let options = self.service().ask_for_passkey(self.relying()?, !wanted.second)?;
+                let proof = self.forms().proof(asked)?;
+                // Whoever can read the answer is a page of ours: what it sends next is not another site's doing.
+                let told = json!({ "options": options, "csrf": proof.value });
+                Ok(with_cookie(answer::json(StatusCode::OK, &told)?, proof.cookie))
+            }
+            ["sign-in"] => {
+                asked.only(&[Method::POST])?;
+                self.sign_in_with_passkey(asked).await
+            }
+            _ => Err(Refused::unknown()),
+        }
+    }
+
+    /// The script of pages with passkeys.
+    pub(super) fn passkeys_script(asked: &Asked<'_>) -> Answered {
+        asked.only(&[Method::GET])?;
+        Ok(answer::of(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT))
+    }
+
+    /// Whoever is signed in here.
+    async fn owner(&self, asked: &Asked<'_>) -> Result<std::sync::Arc<Holder>, Refused> {
+        let signed_out = || Refused::new(StatusCode::UNAUTHORIZED, "unauthenticated", "sign in first");
+        self.session(asked).await?.ok_or_else(signed_out)
+    }
+
+    async fn passkeys_page(&self, asked: &Asked<'_>) -> Answered {
+        let holder = self.owner(asked).await?;
+        let passkeys = self.service().passkeys(&holder.account).await?;
+        let proof = self.forms().proof(asked)?;
+        let html = page(holder.account.as_str(), &passkeys, &proof.value);
+        Ok(with_cookie(answer::page(StatusCode::OK, html), proof.cookie))
+    }
+
+    async fn make_passkey(&self, asked: &Asked<'_>) -> Answered {
+        let holder = self.owner(asked).await?;
+        self.forms().check_header(asked)?;
+        let made: Made = asked.json()?;
+        let (service, relying) = (self.service(), self.relying()?);
+        let enrolled = service.finish_passkey(&holder.account, relying, &made.name, &made.passkey).await?;
+        let recovery: Vec<&str> = enrolled.recovery.iter().map(|code| code.as_str()).collect();
+        let told = json!({ "passkey": enrolled.passkey, "recovery": recovery });
+        answer::json(StatusCode::CREATED, &told)
+    }
+
+    async fn remove_passkey(&self, asked: &Asked<'_>) -> Answered {
+        let holder = self.owner(asked).await?;
+        let form: Form = asked.form()?;
+        form.only(&["csrf", "id"])?;
+        self.forms().check(asked, &form)?;
+        self.service().remove_passkey(&holder.account, form.need("id")?).await?;
+        answer::redirect(PAGE)
+    }
+
+    async fn sign_in_with_passkey(&self, asked: &Asked<'_>) -> Answered {
+        self.forms().check_header(asked)?;
+        let wish: Wish = asked.json()?;
+        let relying = self.relying()?;
+        let missing = || Refused::malformed("a password or a passkey, and one second factor at most");
+        let (first, second) = wish.factors(relying).ok_or_else(missing)?;
+        let name = wish.name.as_str();
+        let sign_in = SignIn { name, first, second, service: OWN_SERVICE, address: Some(asked.peer) };
+        match self.service().sign_in(&sign_in).await? {
+            Outcome::Token(issued) => {
+                let cookie = set_cookie(SESSION, &issued.text, None)?;
+                Ok(with_cookie(answer::nothing(), Some(cookie)))
+            }
+            Outcome::Challenge(factors) => answer::json(StatusCode::OK, &json!({ "factors": factors })),
+            Outcome::Wait(wait) => Err(Refused::too_often(wait)),
+            Outcome::Refused => Err(Refused::new(
+                StatusCode::UNAUTHORIZED,
+                Code::LoginRefused.as_str(),
+                "the sign-in is refused",
+            )),
+        }
+    }
+}
+
+fn with_cookie(mut answer: Answer, cookie: Option<HeaderValue>) -> Answer {
+    if let Some(cookie) = cookie {
+        answer.headers_mut().append(SET_COOKIE, cookie);
+    }
+    answer
+}
+
+fn page(account: &str, passkeys: &[Passkey], proof: &str) -> String {
+    let row = |passkey: &Passkey| {
+        let used = passkey.used.map_or_else(|| "never".to_owned(), shown_time);
+        format!(
+            "<tr><td>{}</td><td>{}</td><td>{used}</td><td><form method=\"post\" action=\"{PAGE}/remove\">\
+             <input type=\"hidden\" name=\"csrf\" value=\"{proof}\">\
+             <input type=\"hidden\" name=\"id\" value=\"{}\"><button>Remove</button></form></td></tr>\n",
+            escaped(&passkey.name),
+            shown_time(passkey.made),
+            escaped(&passkey.id),
+        )
+    };
+    let rows: String = passkeys.iter().map(row).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Passkeys of {account}</title>\n\
+         <script src=\"/passkeys.js\" defer></script>\n</head>\n<body>\n<main>\n<h1>Passkeys of {account}</h1>\n\
+         <table>\n<thead><tr><th>Name</th><th>Made</th><th>Last used</th><th></th></tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table>\n\
+         <form data-passkey=\"new\">\n<input type=\"hidden\" name=\"csrf\" value=\"{proof}\">\n\
+         <label>Name <input name=\"name\" required maxlength=\"64\"></label>\n<button>Add a passkey</button>\n\
+         <p role=\"status\"></p>\n<ul></ul>\n</form>\n</main>\n</body>\n</html>\n"
+    )
+}
+
+fn shown_time(millis: i64) -> String {
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|at| at.strftime("%F %R UTC").to_string())
+        .unwrap_or_default()
+}
+
+/// Text as it can stand in a page, also within quotes.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            _ => html.push(letter),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_owner_calls_a_passkey_stays_text() {
+        let passkey = Passkey {
+            id: "abc".into(),
+            name: "</td><script>alert('1')</script>\"&".into(),
+            made: 1_767_355_200_000,
+            used: None,
+            can_be_copied: false,
+        };
+        let html = page("alice", &[passkey], "proof");
+        assert!(
+            html.contains("&lt;/td&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;"),
+            "{html}"
+        );
+        assert!(html.contains("<td>2026-01-02 12:00 UTC</td><td>never</td>"), "{html}");
+        assert_eq!(html.matches("<script").count(), 1, "{html}");
+    }
+}

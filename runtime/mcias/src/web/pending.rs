@@ -1,0 +1,96 @@
+//! Owns sign-ins that wait for a second factor: who has shown the first one, until they show the other. Only in memory, each
+//! under a random handle in a cookie of the browser that it began in.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use effect::{Result, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::credentials::{Factor, First};
+use crate::random;
+
+/// The cookie with the handle.
+pub(super) const COOKIE: &str = "__Host-mcias-pending";
+const LIFE: Duration = Duration::from_secs(5 * 60);
+const MOST: usize = 4096;
+
+/// What was shown first.
+#[derive(Clone)]
+pub(super) enum Shown {
+    Password(Zeroizing<String>),
+    External(String),
+}
+
+impl Shown {
+    pub(super) fn first(&self) -> First<'_> {
+        match self {
+            Self::Password(password) => First::Password(password),
+            Self::External(account) => First::External { account },
+        }
+    }
+}
+
+/// A sign-in that waits.
+#[derive(Clone)]
+pub(super) struct Half {
+    pub(super) name: String,
+    pub(super) shown: Shown,
+    pub(super) factors: Vec<Factor>,
+    pub(super) next: String,
+}
+
+/// Those that wait.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<HashMap<[u8; 32], (Half, Timestamp)>>);
+
+impl Pending {
+    /// Keeps one, and gives the handle. Where too many wait, those that wait longest give way.
+    pub(super) fn keep(&self, half: Half, now: Timestamp) -> Result<String> {
+        let handle = random::token::<32>()?;
+        let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        halves.retain(|_, (_, until)| now < *until);
+        if halves.len() >= MOST
+            && let Some(oldest) = halves.iter().min_by_key(|(_, (_, until))| *until).map(|(key, _)| *key)
+        {
+            halves.remove(&oldest);
+        }
+        halves.insert(random::sha256(handle.as_bytes()), (half, now.after(LIFE)));
+        Ok(handle)
+    }
+
+    /// The one of a handle.
+    pub(super) fn find(&self, handle: Option<&str>, now: Timestamp) -> Option<Half> {
+        let halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (half, until) = halves.get(&random::sha256(handle?.as_bytes()))?;
+        (now < *until).then(|| half.clone())
+    }
+
+    /// Forgets it: it was used.
+    pub(super) fn forget(&self, handle: Option<&str>) {
+        if let Some(handle) = handle {
+            let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            halves.remove(&random::sha256(handle.as_bytes()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_found_for_a_while_and_once_it_was_used_no_more() {
+        let (pending, now) = (Pending::default(), Timestamp(1_700_000_000_000));
+        let shown = Shown::Password(Zeroizing::new("a password".into()));
+        let half = Half { name: "alice".into(), shown, factors: Vec::new(), next: "/account".into() };
+        let handle = pending.keep(half.clone(), now).unwrap();
+        let other = pending.keep(half, now).unwrap();
+        assert_eq!(pending.find(Some(&handle), now).unwrap().name, "alice");
+        assert!(pending.find(Some("another"), now).is_none() && pending.find(None, now).is_none());
+        pending.forget(Some(&handle));
+        assert!(pending.find(Some(&handle), now).is_none());
+        assert!(pending.find(Some(&other), now.after(LIFE)).is_none());
+    }
+}
