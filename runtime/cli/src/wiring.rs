@@ -58,7 +58,9 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
             let accounts = accounts(&app.config, &app.identity);
-            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, &accounts, root))
+            // Who may do what counts as it is now, also in a daemon that was started before.
+            let config = Config { compiled: app.live().access(), ..app.config.clone() };
+            Ok(assemble(&config, containers(app), certificates, &names, &proxies, &accounts, root))
         }
     }
 }
@@ -155,7 +157,7 @@ fn assemble(
 ) -> Registry {
     let mut registry = Registry::default();
     let services = Arc::new(Services(containers.clone()));
-    let system = system::World::at(root, services, config.node.address);
+    let system = system::World::at(root, services, config.node.address, config.access());
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));

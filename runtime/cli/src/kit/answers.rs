@@ -36,6 +36,8 @@ fn plain(effect: &str, subject: &str) -> Option<Value> {
             Some(json!({ "code": 0, "stdout": "", "stderr": "", "truncated": false }))
         }
         "containers.exec" => Some(json!({ "code": 0, "stdout": "", "stderr": "", "truncated": false })),
+        // Whoever is asked in a test says yes, unless a fault says otherwise.
+        "approve" => Some(json!({ "id": "0000000000000-1", "by": ["account:tester"], "timed_out": false })),
         "files.space" => {
             Some(json!({ "size": 1_u64 << 40, "free": 1_u64 << 39, "used": 0.5, "inodes_used": 0.1 }))
         }
