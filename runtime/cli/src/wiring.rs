@@ -188,7 +188,11 @@ pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
 pub(crate) fn secrets_of(app: &App, root: &Path, run: Option<RunId>) -> Result<Arc<dyn Secrets>> {
     let others: Arc<dyn Secrets> = match &app.kit {
         Some(_) => Arc::new(crate::kit::AnySecret),
-        None => Arc::new(SecretStore::new(&app.live().secrets, root)?.with_sealed(app.vault.clone(), run)),
+        None => Arc::new(SecretStore::new(&app.live().secrets, root)?.with_sealed(
+            app.vault.clone(),
+            run,
+            &crate::audit::user().to_string(),
+        )),
     };
     let tokens = &app.live().mcias.tokens_to;
     Ok(Arc::new(mcias::secrets::WithTokens::new(others, Arc::new(identity(app)), tokens)))

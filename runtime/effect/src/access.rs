@@ -176,7 +176,9 @@ impl Policy {
     pub fn with_four_eyes(mut self, four_eyes: &FourEyes) -> Result<Self> {
         let mut patterns = Patterns::default();
         patterns.put(&four_eyes.patterns()?);
-        patterns.compile().map_err(|error| Error::new(Code::Config, format!("[access] four_eyes: {error}")))?;
+        patterns
+            .compile()
+            .map_err(|error| Error::new(Code::Config, format!("[access] four_eyes: {error}")))?;
         self.four_eyes = (patterns.len() > 0).then_some(patterns);
         Ok(self)
     }

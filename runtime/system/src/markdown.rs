@@ -52,7 +52,8 @@ pub fn is_sly(letter: char) -> bool {
 
 /// An address to which a link may lead.
 fn is_safe(address: &str) -> bool {
-    let scheme = |begin: &str| address.get(..begin.len()).is_some_and(|found| found.eq_ignore_ascii_case(begin));
+    let scheme =
+        |begin: &str| address.get(..begin.len()).is_some_and(|found| found.eq_ignore_ascii_case(begin));
     !address.chars().any(is_sly) && ["https://", "http://", "mailto:"].iter().any(|begin| scheme(begin))
 }
 
@@ -113,7 +114,9 @@ fn harmless(tag: Tag<'_>) -> Option<Tag<'static>> {
         // A picture from elsewhere would tell whoever has it that somebody looks.
         Tag::Link { .. } | Tag::Image { .. } => return None,
         Tag::HtmlBlock => Tag::Paragraph,
-        Tag::Heading { level, .. } => Tag::Heading { level, id: None, classes: Vec::new(), attrs: Vec::new() },
+        Tag::Heading { level, .. } => {
+            Tag::Heading { level, id: None, classes: Vec::new(), attrs: Vec::new() }
+        }
         // No word behind the fence: it would become a class of the page.
         Tag::CodeBlock(_) => Tag::CodeBlock(pulldown_cmark::CodeBlockKind::Indented),
         Tag::Paragraph => Tag::Paragraph,

@@ -131,7 +131,8 @@ fn print(shown: &Shown, now: Timestamp) {
     }
     told("hash", &shown.hash);
     for decision in &approval.decisions {
-        let void = if decision.hash == shown.hash { "" } else { " (of something else than is asked now: void)" };
+        let void =
+            if decision.hash == shown.hash { "" } else { " (of something else than is asked now: void)" };
         let comment = decision.comment.as_deref().map(|comment| format!(": {comment}")).unwrap_or_default();
         let at = render::rfc3339(decision.at);
         told(decision.verdict.as_str(), &format!("{at} {}{comment}{void}", decision.principal));

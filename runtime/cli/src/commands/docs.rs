@@ -119,7 +119,9 @@ async fn delete(app: &App, slug: &str) -> Result<()> {
     match handover::daemon(app).await? {
         Some(client) => {
             let mut calls = client.documents();
-            client.call(calls.delete_document(request(v1::DeleteDocumentRequest { slug: slug.into() }))).await?;
+            client
+                .call(calls.delete_document(request(v1::DeleteDocumentRequest { slug: slug.into() })))
+                .await?;
         }
         None => shelf(app).delete(slug, &crate::audit::user()).await?,
     }

@@ -85,7 +85,10 @@ pub(super) async fn status(app: &App, service: Option<&str>, as_json: bool) -> R
     if service.is_none() {
         for asked in approvals::open(app, None).await? {
             let (line, id) = (approvals::line(&asked), &asked.approval.id);
-            render::note(format_args!("run {} waits for {line}: `mcrun approvals show {id}`", asked.approval.asked.run));
+            render::note(format_args!(
+                "run {} waits for {line}: `mcrun approvals show {id}`",
+                asked.approval.asked.run
+            ));
         }
     }
     if let Some(lost) = &listing.lost {

@@ -82,7 +82,11 @@ const CALLS: &[(&str, &str, Reading)] = &[
         "approvals.decide",
         read!(DecideApprovalRequest, |message| approval(&message.approval)),
     ),
-    ("Approvals/GetApproval", "approvals.read", read!(GetApprovalRequest, |message| approval(&message.approval))),
+    (
+        "Approvals/GetApproval",
+        "approvals.read",
+        read!(GetApprovalRequest, |message| approval(&message.approval)),
+    ),
     ("Approvals/ListApprovals", "approvals.read", several),
     ("Daemon/Handshake", "daemon.read", only),
     ("Daemon/Reload", "daemon.reload", only),

@@ -185,7 +185,8 @@ async fn every_caller_makes_the_calls_that_the_policy_allows_it_and_no_other() {
     let changing = calls.iter().filter(|call| !call.is_reading()).count();
     assert_eq!((told("eyes", "denied"), told("eyes", "allowed")), (2 * changing, 0));
     // What there is not is neither.
-    let to_runs = calls.iter().filter(|call| !call.is_reading() && call.objects("")[1].starts_with(MISSING)).count();
+    let to_runs =
+        calls.iter().filter(|call| !call.is_reading() && call.objects("")[1].starts_with(MISSING)).count();
     assert_eq!((told("ops", "denied"), told("ops", "allowed")), (0, 2 * changing - to_runs));
     assert!(audited.iter().all(|record| record.outcome == "denied" || !reads(&record.action)));
     assert!(

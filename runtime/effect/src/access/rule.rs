@@ -28,7 +28,10 @@ pub struct Settings {
 
 /// `[access] four_eyes`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "`four_eyes` is true, false or a list of patterns of runs, such as \"deploy/*\"")]
+#[serde(
+    untagged,
+    expecting = "`four_eyes` is true, false or a list of patterns of runs, such as \"deploy/*\""
+)]
 pub enum FourEyes {
     /// Of every run, or of none.
     Always(bool),
@@ -51,7 +54,9 @@ impl FourEyes {
         };
         let is_long = |pattern: &&String| pattern.is_empty() || pattern.len() > LONGEST;
         if patterns.len() > MOST || patterns.iter().any(|pattern| is_long(&pattern)) {
-            return wrong(format!("[access] `four_eyes` has at most {MOST} patterns of 1 to {LONGEST} octets"));
+            return wrong(format!(
+                "[access] `four_eyes` has at most {MOST} patterns of 1 to {LONGEST} octets"
+            ));
         }
         Ok(patterns)
     }

@@ -97,8 +97,9 @@ impl Approve {
     }
 
     fn check(&self) -> Result<()> {
-        let wrong =
-            |field: &str, why: String| Err(Error::new(Code::Argument, format!("`approve`: field `{field}` {why}")));
+        let wrong = |field: &str, why: String| {
+            Err(Error::new(Code::Argument, format!("`approve`: field `{field}` {why}")))
+        };
         let letters = self.title.chars().count();
         if !(1..=LONGEST_TITLE).contains(&letters) || self.title.chars().any(is_sly) {
             return wrong("title", format!("is one line of 1 to {LONGEST_TITLE} letters"));
@@ -249,7 +250,9 @@ impl Wait for Approve {
             return Ok(true);
         }
         let open = context.journal.open_entries(&context.run).await?;
-        let Some(entry) = open.iter().find(|entry| entry.identity == context.identity) else { return Ok(true) };
+        let Some(entry) = open.iter().find(|entry| entry.identity == context.identity) else {
+            return Ok(true);
+        };
         super::has_happened(&context.journal, &context.node, &context.run, entry).await
     }
 }

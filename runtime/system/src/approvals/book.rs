@@ -288,8 +288,7 @@ fn told_of(after: &Approval, ballot: &Ballot, hash: &str) -> New {
         "state": after.state,
     });
     let principal = ballot.principal.to_string();
-    let told =
-        New::of(Kind::Answer, &principal, "approvals.decide", &after.object, ballot.verdict.as_str());
+    let told = New::of(Kind::Answer, &principal, "approvals.decide", &after.object, ballot.verdict.as_str());
     let run = run_of(&after.id).parse::<RunId>().ok();
     New { run, address: ballot.address.clone(), ..told.with(details) }
 }

@@ -144,7 +144,9 @@ fn check_hash(approval: &Approval, named: &str, hash: &str) -> Result<()> {
         return Ok(());
     }
     let message = match named.len() {
-        0..SHORTEST_HASH => format!("a decision names {SHORTEST_HASH} signs or more of the hash that was shown"),
+        0..SHORTEST_HASH => {
+            format!("a decision names {SHORTEST_HASH} signs or more of the hash that was shown")
+        }
         _ => format!("`{}` is not what was shown: its hash is another one", approval.id),
     };
     Err(Error::new(Code::ApprovalChanged, message)

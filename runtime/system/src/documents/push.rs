@@ -1,7 +1,9 @@
 //! Owns `docs.push`.
 
 use async_trait::async_trait;
-use effect::{Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result};
+use effect::{
+    Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, FieldChange, Need, Result,
+};
 use journal::Expect;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,8 +30,7 @@ pub struct Push {
 impl Declared for Push {
     const NAME: &'static str = "docs.push";
     const CAPABILITY: &'static str = "docs:write:SLUG";
-    const EXAMPLE: &'static str =
-        "docs.push { slug = \"switch-2026\", title = \"The switch\", body = \"# What happens\\n\\nFirst the old one …\" }";
+    const EXAMPLE: &'static str = "docs.push { slug = \"switch-2026\", title = \"The switch\", body = \"# What happens\\n\\nFirst the old one …\" }";
     type World = World;
     type Output = Ensured<Document>;
 
@@ -128,9 +129,16 @@ impl Ensure for Push {
         observe(context, &self.slug).await
     }
 
-    async fn change(&self, _: &World, context: &Context, before: Option<&Document>) -> Result<Change<Document>> {
+    async fn change(
+        &self,
+        _: &World,
+        context: &Context,
+        before: Option<&Document>,
+    ) -> Result<Change<Document>> {
         match before {
-            Some(before) if before.hash == hash(&self.title, &self.body) => Ok(Change::none(Some(before.clone()))),
+            Some(before) if before.hash == hash(&self.title, &self.body) => {
+                Ok(Change::none(Some(before.clone())))
+            }
             _ => {
                 let change = compare(before, Some(self.document(context, before)));
                 Ok(Change { unknown: vec!["pushed_by", "at"], ..change })

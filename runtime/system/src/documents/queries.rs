@@ -82,7 +82,8 @@ pub struct Read {
 impl Declared for Read {
     const NAME: &'static str = "docs.read";
     const CAPABILITY: &'static str = "docs:read:SLUG";
-    const EXAMPLE: &'static str = "if #docs.list {} > 0 then\n    print(docs.read { slug = \"switch-2026\" }.body)\nend";
+    const EXAMPLE: &'static str =
+        "if #docs.list {} > 0 then\n    print(docs.read { slug = \"switch-2026\" }.body)\nend";
     type World = World;
     type Output = Document;
 

@@ -114,7 +114,10 @@ impl Api {
         run.is_ok_and(|run| granted.may_to("approvals.read", &run))
     }
 
-    async fn decide(&self, request: &Request<v1::DecideApprovalRequest>) -> Result<v1::DecideApprovalResponse> {
+    async fn decide(
+        &self,
+        request: &Request<v1::DecideApprovalRequest>,
+    ) -> Result<v1::DecideApprovalResponse> {
         let v1::DecideApprovalRequest { approval, verdict, hash, comment } = request.get_ref();
         let id = text("approval", approval, LONGEST_ID)?;
         let verdict = match word("verdict", verdict, &["approved", "rejected"])? {
@@ -154,7 +157,10 @@ impl Approvals for Api {
         answer(listed.await)
     }
 
-    async fn get_approval(&self, request: Request<v1::GetApprovalRequest>) -> Answer<v1::GetApprovalResponse> {
+    async fn get_approval(
+        &self,
+        request: Request<v1::GetApprovalRequest>,
+    ) -> Answer<v1::GetApprovalResponse> {
         let found = async {
             let shown = self.book().get(text("approval", &request.get_ref().approval, LONGEST_ID)?).await?;
             Ok(v1::GetApprovalResponse { approval: Some(whole(&shown, self.now())) })

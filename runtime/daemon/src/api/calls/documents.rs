@@ -80,7 +80,10 @@ impl Documents for Api {
         answer(listed.await)
     }
 
-    async fn get_document(&self, request: Request<v1::GetDocumentRequest>) -> Answer<v1::GetDocumentResponse> {
+    async fn get_document(
+        &self,
+        request: Request<v1::GetDocumentRequest>,
+    ) -> Answer<v1::GetDocumentResponse> {
         let found = async {
             let document = self.document(&request.get_ref().slug, &granted(&request)?.principal).await?;
             Ok(v1::GetDocumentResponse { document: Some(document) })
