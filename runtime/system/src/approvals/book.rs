@@ -14,6 +14,9 @@ use crate::documents::{Document, Shelf};
 /// How often a change is made anew that somebody else was faster with: each time somebody has got on.
 const ATTEMPTS: usize = 200;
 
+/// No run asks for more.
+const MOST_OF_RUN: usize = 1000;
+
 /// The approvals of a node.
 #[derive(Debug, Clone)]
 pub struct Book {
@@ -245,6 +248,10 @@ impl Book {
             };
             if let Some(ours) = others.iter().find(is_ours) {
                 return Ok(ours.clone());
+            }
+            if others.len() >= MOST_OF_RUN {
+                let message = format!("the run has asked for {MOST_OF_RUN} approvals already");
+                return Err(Error::new(Code::TooLarge, message).hint("ask once for what belongs together"));
             }
             let number = others.iter().map(Approval::number).max().unwrap_or(0) + 1;
             let found = self.journal.run(run.as_str()).await?;

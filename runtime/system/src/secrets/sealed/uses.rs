@@ -69,9 +69,16 @@ impl Vault {
         Err(contended())
     }
 
-    /// Tells the audit of a use of what is not in the store. Durable on return.
+    /// Tells the audit of a use of what is not in the store. Where a run uses it, it is durable on return; what mcrun does
+    /// itself, such as answering for names, goes on with a full disk as well.
     pub(in super::super) async fn audit_use(&self, told: New) -> Result<()> {
-        Ok(self.journal.tell_audited(Vec::new(), Vec::new(), vec![told]).await?)
+        match told.run {
+            Some(_) => Ok(self.journal.tell_audited(Vec::new(), Vec::new(), vec![told]).await?),
+            None => {
+                drop(self.journal.audit(told));
+                Ok(())
+            }
+        }
     }
 
     /// Who had a run recorded.
