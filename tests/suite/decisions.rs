@@ -122,6 +122,43 @@ fn a_decision_that_is_killed_anywhere_counts_once_or_not() {
 }
 
 #[test]
+fn a_run_that_is_killed_anywhere_asks_once() {
+    let place = Place::new();
+    let script = place.script("asks.lua", ASKS);
+    let mut killed = 0;
+    for point in 1.. {
+        let words = [&[&*script][..], &IDLE].concat();
+        let mut host = place.start_with(&words, &[("MCRUN_CRASH_AT", &point.to_string())]);
+        let mut has_ended = false;
+        until("it is killed or waits without a worker", || {
+            has_ended = host.has_ended();
+            let waits = || place.runs().first().is_some_and(|run| run["state"] == "waiting");
+            (has_ended || (waits() && processes::worker_of(host.pid()).is_none())).then_some(())
+        });
+        host.kill();
+        let newest = place.runs().into_iter().next();
+        let is_over = |run: &Value| ["done", "failed"].contains(&run["state"].as_str().unwrap());
+        // It may have been killed before it was recorded.
+        let Some(run) = newest.filter(|run| !is_over(run)) else { continue };
+        let run = run["id"].as_str().unwrap();
+        let host = place.start(&[&["resume", run][..], &IDLE[2..]].concat());
+        let first = asked(&place);
+        assert_eq!(id(&first), format!("{run}-1"), "killed at point {point}");
+        assert_eq!(says(&place, "approve", &first).code, Some(0));
+        let seen = host.end();
+        assert_eq!((seen.code, &*seen.stdout), (Some(0), "on\n"), "killed at point {point}: {seen}");
+        let all = place.json(&["approvals", "list", "--all", "--json"]);
+        let own = all.as_array().unwrap().iter().filter(|one| one["asked"]["run"] == *run);
+        assert_eq!(own.count(), 1, "killed at point {point}");
+        if !has_ended {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 3, "{killed} points are not many");
+}
+
+#[test]
 fn a_disk_that_is_full_takes_no_decision_and_loses_none() {
     let place = Place::new();
     let mut host = start(&place, ASKS);

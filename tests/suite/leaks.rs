@@ -560,8 +560,11 @@ fn a_secret_of_a_container_is_in_nothing_that_its_engine_tells() {
     assert_eq!(shown, SECRET, "the container has it");
     let inspected = podman(&["inspect", &engine.name]);
     search(inspected.as_bytes(), "podman inspect");
-    for words in [&["ps", "--all", "--format", "json"][..], &["secret", "ls", "--format", "json"], &["logs", &engine.name]]
-    {
+    for words in [
+        &["ps", "--all", "--format", "json"][..],
+        &["secret", "ls", "--format", "json"],
+        &["logs", &engine.name],
+    ] {
         search(podman(words).as_bytes(), &words.join(" "));
     }
     let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();

@@ -233,11 +233,11 @@ impl Wait for Approve {
             }
             let left = until.map_or(BETWEEN_LOOKS, |until| remaining(context.now(), until));
             if left.is_zero() {
-                approval = book.expire(&approval).await?;
+                approval = book.expire(&approval.id).await?;
                 continue;
             }
             tokio::time::sleep(left.min(BETWEEN_LOOKS)).await;
-            approval = book.again(&approval).await?;
+            approval = book.again(&approval.id).await?;
         }
     }
 

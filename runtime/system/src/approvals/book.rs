@@ -35,6 +35,8 @@ pub struct Shown {
     pub document: Option<Document>,
     /// Whether the run waits for it.
     pub is_waited_for: bool,
+    /// The record as it was read, by whichever version it was written: what a change of it expects.
+    recorded: Box<str>,
 }
 
 impl Shown {
@@ -75,12 +77,11 @@ impl Book {
     /// When the journal cannot be read.
     pub async fn all(&self) -> Result<Vec<Shown>> {
         let records = self.journal.records(APPROVAL, Some(&self.node)).await?;
-        let mut approvals: Vec<Approval> = records.iter().map(decode).collect::<Result<_>>()?;
-        approvals.sort_by_key(|approval| std::cmp::Reverse((approval.at, approval.number())));
-        let mut shown = Vec::with_capacity(approvals.len());
-        for approval in approvals {
-            shown.push(self.shown(approval).await?);
+        let mut shown = Vec::with_capacity(records.len());
+        for record in &records {
+            shown.push(self.shown(record).await?);
         }
+        shown.sort_by_key(|one: &Shown| std::cmp::Reverse((one.approval.at, one.approval.number())));
         Ok(shown)
     }
 
@@ -98,29 +99,33 @@ impl Book {
         if given.is_empty() || given.len() > 40 || !given.chars().all(fits) {
             return Err(unknown());
         }
-        let found: Vec<Approval> = self.beneath(given).await?;
-        let mut found = match found.iter().position(|approval| approval.id == given) {
-            Some(exact) => vec![found[exact].clone()],
-            None if given.contains('-') => Vec::new(),
-            None => found,
-        };
+        let mut found = self.records(given).await?;
+        match found.iter().position(|record| record.name == given) {
+            Some(exact) => found = vec![found.swap_remove(exact)],
+            None if given.contains('-') => found.clear(),
+            None => {}
+        }
         if found.len() > 1 {
-            found.retain(|approval| approval.state == State::Open);
+            found.retain(|record| decode(record).is_ok_and(|approval| approval.state == State::Open));
         }
-        match <[Approval; 1]>::try_from(found) {
-            Ok([approval]) => self.shown(approval).await,
-            Err(_) => Err(unknown()),
+        match found.as_slice() {
+            [record] => self.shown(record).await,
+            _ => Err(unknown()),
         }
+    }
+
+    async fn records(&self, prefix: &str) -> Result<Vec<Record>> {
+        let look = Look::Beneath { kind: APPROVAL.to_owned(), prefix: prefix.to_owned() };
+        Ok(self.journal.look(&self.node, vec![look]).await?.into_iter().flatten().collect())
     }
 
     /// Every approval whose id begins so.
     async fn beneath(&self, prefix: &str) -> Result<Vec<Approval>> {
-        let look = Look::Beneath { kind: APPROVAL.to_owned(), prefix: prefix.to_owned() };
-        let records = self.journal.look(&self.node, vec![look]).await?;
-        records.iter().flatten().map(decode).collect()
+        self.records(prefix).await?.iter().map(decode).collect()
     }
 
-    async fn shown(&self, approval: Approval) -> Result<Shown> {
+    async fn shown(&self, record: &Record) -> Result<Shown> {
+        let approval = decode(record)?;
         let document = match &approval.asked.document {
             Some(slug) => Shelf::new(self.journal.clone(), &self.node).find(slug).await?,
             None => None,
@@ -131,7 +136,7 @@ impl Book {
             State::Open => self.is_waited_for(&approval).await?,
             _ => false,
         };
-        Ok(Shown { approval, hash, document, is_waited_for })
+        Ok(Shown { approval, hash, document, is_waited_for, recorded: record.value.as_str().into() })
     }
 
     async fn is_waited_for(&self, approval: &Approval) -> Result<bool> {
@@ -167,45 +172,47 @@ impl Book {
             };
             let Some(after) = decide(approval, ballot, &circumstances)? else { return Ok(shown) };
             let told = told_of(&after, ballot, &shown.hash);
-            if self.replace(approval, &after, told).await? {
-                return self.shown(after).await;
+            if self.replace(&shown.recorded, &after, told).await? {
+                return self.get(&after.id).await;
             }
         }
         Err(contended(given))
     }
 
     /// Has an approval be over that nobody has decided in time.
-    pub(super) async fn expire(&self, approval: &Approval) -> Result<Approval> {
-        let mut approval = approval.clone();
+    pub(super) async fn expire(&self, id: &str) -> Result<Approval> {
         for _ in 0..ATTEMPTS {
+            let record = self.record(id).await?;
+            let approval = decode(&record)?;
             if approval.state != State::Open {
                 return Ok(approval);
             }
             let settled = Some(self.journal.clock().now());
-            let after = Approval { state: State::Expired, settled, ..approval.clone() };
-            let object = after.object.clone();
+            let after = Approval { state: State::Expired, settled, ..approval };
             let principal = Principal::Daemon.to_string();
-            let told = New::of(Kind::Answer, &principal, "approvals.expire", &object, "expired")
+            let told = New::of(Kind::Answer, &principal, "approvals.expire", &after.object, "expired")
                 .with(json!({ "id": after.id, "on_timeout": after.asked.on_timeout }));
             let run = run_of(&after.id).parse::<RunId>().ok();
-            if self.replace(&approval, &after, New { run, ..told }).await? {
+            if self.replace(&record.value, &after, New { run, ..told }).await? {
                 return Ok(after);
             }
-            approval = self.again(&approval).await?;
         }
-        Err(contended(&approval.id))
+        Err(contended(id))
     }
 
-    /// The same approval as it is now.
-    pub(super) async fn again(&self, approval: &Approval) -> Result<Approval> {
-        let record = self.journal.committed_record(APPROVAL, &self.node, &approval.id).await?;
-        let gone = || Error::new(Code::ApprovalUnknown, format!("nothing is asked as `{}`", approval.id));
-        decode(&record.ok_or_else(gone)?)
+    /// An approval as it is now.
+    pub(super) async fn again(&self, id: &str) -> Result<Approval> {
+        decode(&self.record(id).await?)
     }
 
-    /// Writes `after` in the place of `before`, with what is told of it; false where somebody else was faster.
-    async fn replace(&self, before: &Approval, after: &Approval, told: New) -> Result<bool> {
-        let expect = Expect::Value(json!(before).to_string().into());
+    async fn record(&self, id: &str) -> Result<Record> {
+        let record = self.journal.committed_record(APPROVAL, &self.node, id).await?;
+        record.ok_or_else(|| Error::new(Code::ApprovalUnknown, format!("nothing is asked as `{id}`")))
+    }
+
+    /// Writes `after` in the place of what was recorded, with what is told of it; false where somebody else was faster.
+    async fn replace(&self, recorded: &str, after: &Approval, told: New) -> Result<bool> {
+        let expect = Expect::Value(recorded.into());
         let event = ("approval.decided".to_owned(), event_of(after).to_string());
         self.write(after, expect, event, told).await
     }

@@ -35,7 +35,7 @@ impl Declared for List {
     const NAME: &'static str = "docs.list";
     const CAPABILITY: &'static str = "docs:read:*";
     const EXAMPLE: &'static str =
-        "for _, document in docs.list {} do\n    print(document.slug, document.title)\nend";
+        "for _, document in docs.list() do\n    print(document.slug, document.title)\nend";
     type World = World;
     type Output = Vec<Listed>;
 
@@ -83,7 +83,7 @@ impl Declared for Read {
     const NAME: &'static str = "docs.read";
     const CAPABILITY: &'static str = "docs:read:SLUG";
     const EXAMPLE: &'static str =
-        "if #docs.list {} > 0 then\n    print(docs.read { slug = \"switch-2026\" }.body)\nend";
+        "if #docs.list() > 0 then\n    print(docs.read { slug = \"switch-2026\" }.body)\nend";
     type World = World;
     type Output = Document;
 
