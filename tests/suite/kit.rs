@@ -301,7 +301,7 @@ fn whoever_is_asked_in_a_test_says_yes_unless_a_fault_says_otherwise() {
     let body = r#"
         test("asked", function()
             test.equal(approve({ title = "Switch?", by = "group:ops" }).by, { "account:tester" })
-            docs.push { slug = "story", title = "The story", body = "# One" }
+            docs.push { slug = "story", title = "The story", body = "One" }
             test.equal(#docs.list(), 1)
         end)
     "#;
