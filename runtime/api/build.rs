@@ -6,7 +6,8 @@ use std::path::Path;
 use prost::Message as _;
 
 /// A file for each service.
-const SERVICES: [&str; 6] = ["daemon", "events", "playbooks", "routes", "runs", "services"];
+const SERVICES: [&str; 8] =
+    ["approvals", "daemon", "documents", "events", "playbooks", "routes", "runs", "services"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Asked when it runs: where it was compiled may be another checkout.

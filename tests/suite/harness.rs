@@ -229,6 +229,11 @@ impl Started {
         let _ = self.child.wait();
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
     /// What it has written to its error stream so far.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.output.path().join("stderr")).unwrap_or_default()

@@ -294,3 +294,16 @@ fn the_kit_is_not_there_outside_a_test() {
     let script = place.script("s.lua", "local test = require('@std/test')\ntest('a', function() end)");
     place.ends(1, &[&script, "--allow", "*"]).says(&["mcrun test"]);
 }
+
+#[test]
+fn whoever_is_asked_in_a_test_says_yes_unless_a_fault_says_otherwise() {
+    let place = Place::new();
+    let body = r#"
+        test("asked", function()
+            test.equal(approve({ title = "Switch?", by = "group:ops" }).by, { "account:tester" })
+            docs.push { slug = "story", title = "The story", body = "One" }
+            test.equal(#docs.list(), 1)
+        end)
+    "#;
+    test(&place, 0, body).says(&["1 passed"]);
+}

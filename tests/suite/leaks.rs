@@ -2,7 +2,10 @@
 //! that mcrun shows or keeps: output, errors, logs, plans, the journal and its log, blobs, the whole state directory.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
 
 use crate::harness::{Place, Seen, until};
 use crate::secrets::echo;
@@ -412,6 +415,14 @@ fn a_secret_that_cannot_be_used_is_in_no_error() {
         "regex.find(key, \"x\")",
         "toml.encode({ a = key })",
         "checkpoint(\"a\", function() return key end) fail(\"x\")",
+        "notify.event { name = \"told\", data = { key = key } } fail(\"x\")",
+        "notify.event { name = key }",
+        "approve { title = key, within = \"10ms\" }",
+        "approve { title = \"x\", body = \"see \" .. key, plan = key, within = \"10ms\" }",
+        "approve { title = \"x\", by = key, within = \"10ms\" }",
+        "docs.push { slug = key, title = \"x\", body = \"x\" }",
+        "docs.push { slug = \"x\", title = key, body = \"see \" .. key }",
+        "pause { reason = key }",
         "checkpoint(\"a\", function() return tostring(key) end)",
         "parallel { a = function() error(key) end }",
         "parallel({ on_failure = \"cancel\" }, { a = function() fail(key) end, b = function() sleep(\"1h\") end })",
@@ -462,4 +473,107 @@ fn a_secret_is_in_no_saved_plan() {
         search_state(&place);
         fs::remove_file(&plan).unwrap();
     }
+}
+
+/// Takes whatever is sent to it, for as long as the test lasts.
+fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (Ok(mut connection), ear) = (connection, ear.clone()) else { return };
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64 << 10];
+                // What is sent is not looked at, so its end is not known: whoever sends waits for no answer but this one.
+                while let Ok(count @ 1..) = connection.read(&mut buffer) {
+                    ear.lock().unwrap().extend_from_slice(&buffer[..count]);
+                    if count < buffer.len() {
+                        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                    }
+                }
+            });
+        }
+    });
+    (address, heard)
+}
+
+#[test]
+fn a_secret_is_in_nothing_that_a_daemon_tells_of_its_runs() {
+    let (address, _server) = echo(64);
+    let place = place_with_secret(&address);
+    let (endpoint, heard) = collector();
+    let settings = fs::read_to_string(place.config()).unwrap();
+    let settings = settings.split("[node]").next().unwrap().to_owned();
+    place.configure(&format!("{settings}[telemetry]\nendpoint = \"{endpoint}\"\nevery = \"100ms\"\n"));
+    let mut command = place.command(&["-v", "-v", "-v", "serve"]);
+    command.env("RUST_BACKTRACE", "full");
+    let daemon = place.spawn(command);
+    until("the daemon is ready", || daemon.stderr().contains("ready").then_some(()));
+    let script = place.script("planted.lua", PLANTED);
+    let folder = place.at("work");
+    fs::create_dir(&folder).unwrap();
+    let ran = place.run(&[&script, &folder, &address, "--allow", "*"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    search_seen(&ran, "a run of the daemon");
+    until("the run was told of", || {
+        let heard = heard.lock().unwrap();
+        let is_told = heard.windows(8).any(|part| part == b"exec.run");
+        is_told.then_some(())
+    });
+    search(&heard.lock().unwrap(), "what the collector of traces and figures got");
+    for words in [&["audit"][..], &["audit", "--json"], &["events", "--json"], &["doctor", "--json"]] {
+        search_seen(&place.run(words), &words.join(" "));
+    }
+    // That it was used is told, where and by whom.
+    let audit = place.ends(0, &["audit", "--json"]).stdout;
+    for place in ["exec:/usr/bin/dash", "containers:web", "files:"] {
+        let told = |line: &&str| line.contains("\"secrets.use\"") && line.contains(place);
+        let line = audit.lines().find(told).unwrap_or_else(|| panic!("{place} is missing: {audit}"));
+        assert!(line.contains("web/key") && line.contains("user:") && line.contains("\"run\":\""), "{line}");
+    }
+    search(daemon.stderr().as_bytes(), "the log of the daemon");
+    crate::processes::signal(daemon.pid(), rustix::process::Signal::TERM);
+    search_seen(&daemon.end(), "serve");
+    search_state(&place);
+}
+
+#[test]
+fn a_secret_of_a_container_is_in_nothing_that_its_engine_tells() {
+    use crate::on_podman::{Engine, podman};
+
+    let engine = Engine::new();
+    let place = &engine.place;
+    fs::write(place.at("secret"), SECRET).unwrap();
+    fs::set_permissions(place.at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    engine.configure(&format!(
+        "[secrets.\"web/key\"]\nfile = \"{}\"\nto = [\"containers:*\"]\n",
+        place.at("secret")
+    ));
+    let text = "containers.ensure { name = params.name, image = params.image, secrets = { KEY = secrets.get(\"web/key\") } }";
+    let script = place.script("a.lua", text);
+    let (name, image) = (format!("name={}", engine.name), format!("image={}:v1", engine.image()));
+    let words = [&*script, "--allow", "*", "--set", &name, "--set", &image];
+    search_seen(&place.ends(0, &words), "run");
+    let shown = podman(&["exec", &engine.name, "/bin/busybox", "sh", "-c", "cat \"$KEY_FILE\""]);
+    assert_eq!(shown, SECRET, "the container has it");
+    let inspected = podman(&["inspect", &engine.name]);
+    search(inspected.as_bytes(), "podman inspect");
+    for words in [
+        &["ps", "--all", "--format", "json"][..],
+        &["secret", "ls", "--format", "json"],
+        &["logs", &engine.name],
+    ] {
+        search(podman(words).as_bytes(), &words.join(" "));
+    }
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    let folder = std::path::Path::new(inspected[0]["StaticDir"].as_str().unwrap());
+    let files: Vec<_> = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("config.json")), "{files:?}");
+    for file in files.iter().filter(|file| file.is_file()) {
+        search(&fs::read(file).unwrap(), &file.display().to_string());
+    }
+    search_seen(&place.run(&["undeploy", &engine.name, "--yes"]), "undeploy");
+    search_state(place);
 }

@@ -14,6 +14,7 @@ mod checkpoints;
 mod codes;
 mod crash;
 mod daemon;
+mod decisions;
 mod definitions;
 mod deploys_with_routes;
 mod docs;

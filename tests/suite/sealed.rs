@@ -427,3 +427,45 @@ fn a_process_with_secrets_leaves_no_core() {
     assert_eq!(status.signal(), Some(6));
     assert!(!status.core_dumped(), "there would be a core");
 }
+
+#[test]
+fn doctor_says_how_well_the_store_is_kept() {
+    let place = Place::new();
+    let said = |verdict: &str, text: &str| {
+        let checks: Value = place.json(&["doctor", "--json"]);
+        let found = checks.as_array().unwrap().iter().filter(|check| check["name"] == "sealed store");
+        let found: Vec<_> = found.map(|check| (check["verdict"].clone(), check["what"].clone())).collect();
+        let is_said =
+            found.iter().any(|(found, what)| found == verdict && what.as_str().unwrap().contains(text));
+        assert!(is_said, "{verdict} {text}: {found:?}");
+    };
+    said("good", "empty");
+    set(&place, &["set", "web/key", "--generate", "20"], b"");
+    said("missing", "no key is configured");
+    let key = place.at("key");
+    let with = |file: &str| {
+        place.configure(&format!(
+            "[drivers]\ncontainers = \"process\"\n[secrets_store]\nkey_file = \"{file}\"\n"
+        ));
+    };
+    let written = |file: &str, mode: u32| {
+        fs::write(file, [7; 32]).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    written(&key, 0o600);
+    with(&key);
+    place.ends(0, &["secrets", "rewrap", "--from-state"]);
+    said("good", "1 secret, sealed with a key file");
+    written(&key, 0o640);
+    said("bad", "can be read or changed by others");
+    written(&key, 0o600);
+    let beside = place.at("state/key");
+    written(&beside, 0o600);
+    with(&beside);
+    said("missing", "lies in the folder of the database");
+    with(&key);
+    let mut command = place.command(&["secrets", "rotate-key"]);
+    command.env("MCRUN_FULL_AT", "secrets:key-made@1").env("MCRUN_FULL_BY", "/dev/full");
+    assert_eq!(Seen::of(command.output().unwrap()).code, Some(1));
+    said("missing", "2 keys are there");
+}

@@ -2,6 +2,7 @@
 //! from it.
 
 pub(crate) mod access;
+pub(crate) mod approvals;
 pub(crate) mod boot;
 pub(crate) mod certs;
 pub(crate) mod dns;
@@ -490,6 +491,12 @@ pub(crate) enum Command {
     /// The sealed store: secrets that lie encrypted in the state directory.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Approvals: what runs ask people for with `approve`.
+    #[command(subcommand)]
+    Approvals(approvals::Approvals),
+    /// Documents: texts that runs have pushed for people to read.
+    #[command(subcommand)]
+    Docs(approvals::Docs),
     /// List playbooks: what is loaded, what cannot be and why.
     #[command(args_conflicts_with_subcommands = true)]
     Playbooks {

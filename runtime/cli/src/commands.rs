@@ -3,6 +3,7 @@
 mod access;
 mod adopt;
 mod apply;
+mod approvals;
 mod audit;
 mod backup;
 mod boot;
@@ -13,6 +14,7 @@ mod certs;
 mod check;
 mod copies;
 mod definitions;
+mod docs;
 mod doctor;
 mod documents;
 mod drift;
@@ -162,6 +164,8 @@ async fn with_state(app: &App, command: Command) -> Result<Exit> {
         Command::Zones(command) => names::zones(app, command).await,
         Command::Records(command) => names::records(app, command).await,
         Command::Routes(command) => routes::routes(app, command).await,
+        Command::Approvals(command) => approvals::approvals(app, command).await,
+        Command::Docs(command) => docs::docs(app, command).await,
         Command::Secrets(command) => secrets::secrets(app, command).await,
         Command::Playbooks { command, json } => playbooks::playbooks(app, command, json).await,
         Command::Drift { services, json } => drift::drift(app, &services, json).await,

@@ -164,7 +164,7 @@ impl Config {
         };
         match file {
             Some(file) => Self::read(&file),
-            None => Ok(Self { compiled: compile(&[], Vec::new())?, ..Self::default() }),
+            None => Ok(Self { compiled: Arc::new(access::Policy::new(&[], Vec::new())?), ..Self::default() }),
         }
     }
 
@@ -199,7 +199,8 @@ impl Config {
             let more: Rules = toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
             rules.extend(more.rules);
         }
-        self.compiled = compile(&rules, self.daemon.api.rules())?;
+        let compiled = access::Policy::new(&rules, self.daemon.api.rules())?;
+        self.compiled = Arc::new(compiled.with_four_eyes(&self.access.four_eyes)?);
         Ok(())
     }
 
@@ -263,10 +264,6 @@ impl Config {
 struct Rules {
     #[serde(default)]
     rules: Vec<access::Rule>,
-}
-
-fn compile(written: &[access::Rule], others: Vec<(String, access::Rule)>) -> Result<Arc<access::Policy>> {
-    Ok(Arc::new(access::Policy::new(written, others)?))
 }
 
 /// The text of a file of the configuration.

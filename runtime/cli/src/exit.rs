@@ -63,10 +63,14 @@ impl Exit {
     pub(crate) fn of(error: &Error) -> Self {
         match error.code {
             Code::Usage | Code::Config | Code::BadCapability | Code::Parameters => Exit::Usage,
-            Code::Denied | Code::AccessDenied | Code::SecretPlace => Exit::Denied,
-            Code::Locked | Code::Fenced | Code::PlanStale | Code::PlanTaken | Code::DaemonSilent => {
-                Exit::Locked
-            }
+            Code::Denied | Code::AccessDenied | Code::SecretPlace | Code::ApprovalDenied => Exit::Denied,
+            Code::Locked
+            | Code::Fenced
+            | Code::PlanStale
+            | Code::PlanTaken
+            | Code::DaemonSilent
+            | Code::ApprovalOver
+            | Code::ApprovalChanged => Exit::Locked,
             Code::InDoubt | Code::Divergence | Code::Paused | Code::DaemonGone => Exit::Waiting,
             Code::RolledBack => Exit::RolledBack,
             _ => Exit::Failed,

@@ -63,7 +63,9 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
             let accounts = accounts(&app.config, app.identity.clone(), witness(app));
-            Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, &accounts, root))
+            // Who may do what counts as it is now, also in a daemon that was started before.
+            let config = Config { compiled: app.live().access(), ..app.config.clone() };
+            Ok(assemble(&config, containers(app), certificates, &names, &proxies, &accounts, root))
         }
     }
 }
@@ -173,7 +175,7 @@ fn assemble(
 ) -> Registry {
     let mut registry = Registry::default();
     let services = Arc::new(Services(containers.clone()));
-    let system = system::World::at(root, services, config.node.address);
+    let system = system::World::at(root, services, config.node.address, config.access());
     system::register(&mut registry, &system);
     containers::effects::register(&mut registry, &containers);
     let images = containers::images::effects::World::new(containers, root, Arc::new(chance));
@@ -204,7 +206,11 @@ pub(crate) fn secrets(app: &App, root: &Path) -> Result<Arc<dyn Secrets>> {
 pub(crate) fn secrets_of(app: &App, root: &Path, run: Option<RunId>) -> Result<Arc<dyn Secrets>> {
     let others: Arc<dyn Secrets> = match &app.kit {
         Some(_) => Arc::new(crate::kit::AnySecret),
-        None => Arc::new(SecretStore::new(&app.live().secrets, root)?.with_sealed(app.vault.clone(), run)),
+        None => Arc::new(SecretStore::new(&app.live().secrets, root)?.with_sealed(
+            app.vault.clone(),
+            run,
+            &crate::audit::user().to_string(),
+        )),
     };
     let tokens = &app.live().mcias.tokens_to;
     Ok(Arc::new(mcias::secrets::WithTokens::new(others, Arc::new(identity(app)), tokens)))

@@ -15,6 +15,16 @@ pub struct Known {
 /// Every event that mcrun tells of, by name.
 pub const KNOWN: &[Known] = &[
     Known {
+        name: "approval.asked",
+        meaning: "a run asks people for an approval, and waits",
+        fields: &["id", "run", "object", "title", "by", "quorum", "document", "starter", "until", "state"],
+    },
+    Known {
+        name: "approval.decided",
+        meaning: "somebody has approved or rejected what a run asks for, or its time is over; `state` says where it stands",
+        fields: &["id", "run", "object", "title", "by", "state", "decided_by", "verdict"],
+    },
+    Known {
         name: "certs.expiring",
         meaning: "a certificate is within its time of renewal",
         fields: &["id", "hostnames", "expires"],

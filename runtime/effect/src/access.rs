@@ -7,10 +7,12 @@ mod explain;
 mod params;
 mod patterns;
 mod rule;
+mod whom;
 
 pub use self::explain::Considered;
 pub use self::params::Wanted;
-pub use self::rule::{Rule, Settings, Verdict};
+pub use self::rule::{FourEyes, Rule, Settings, Verdict};
+pub use self::whom::Whom;
 
 use std::collections::BTreeSet;
 
@@ -22,8 +24,13 @@ use crate::{Code, Error, Principal, Result};
 
 /// Everything that can be allowed, with what its objects are. What ends in `.read` changes nothing.
 pub const ACTIONS: &[(&str, &str)] = &[
+    ("approvals.decide", "Approving or rejecting what a run asks for; as for runs."),
+    ("approvals.read", "Looking at what runs ask for; as for runs."),
     ("daemon.read", "Asking which mcrun it is; every caller that a rule allows anything may."),
     ("daemon.reload", "Having the configuration read again."),
+    ("docs.delete", "Deleting a document; its slug."),
+    ("docs.mark", "Marking a document as read or unread, for oneself; its slug."),
+    ("docs.read", "Looking at a document; its slug."),
     ("events.emit", "Telling of an event; the event's name."),
     ("events.read", "Hearing of events; the event's name."),
     ("playbooks.read", "Looking at a playbook, its versions, its source and its times; its name."),
@@ -96,6 +103,8 @@ pub struct Policy {
     naming: Vec<Vec<usize>>,
     /// Whether rules were written, beyond those that follow from other settings.
     is_written: bool,
+    /// Of which runs nobody may approve what he started himself.
+    four_eyes: Option<Patterns>,
 }
 
 #[derive(Debug, Clone)]
@@ -158,6 +167,26 @@ impl Policy {
             patterns.compile().map_err(|error| Error::new(Code::Config, format!("[access] {error}")))?;
         }
         Ok(policy)
+    }
+
+    /// The same, in which nobody approves what he started himself where `four_eyes` says so.
+    ///
+    /// # Errors
+    /// `MC-U002` with the pattern that is none.
+    pub fn with_four_eyes(mut self, four_eyes: &FourEyes) -> Result<Self> {
+        let mut patterns = Patterns::default();
+        patterns.put(&four_eyes.patterns()?);
+        patterns
+            .compile()
+            .map_err(|error| Error::new(Code::Config, format!("[access] four_eyes: {error}")))?;
+        self.four_eyes = (patterns.len() > 0).then_some(patterns);
+        Ok(self)
+    }
+
+    /// Whether what the run `object` asks for takes somebody else than whoever started it.
+    #[must_use]
+    pub fn wants_four_eyes(&self, object: &str) -> bool {
+        self.four_eyes.as_ref().is_some_and(|patterns| patterns.meets(object))
     }
 
     /// Whether rules were written at all. Where none were, whoever the socket lets in may do everything.

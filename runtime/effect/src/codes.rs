@@ -178,6 +178,24 @@ codes! {
     AccessDenied "MC-P020" "the access policy does not allow this"
         "Every call has a principal, and nothing is allowed unless a rule under `[access]` says so. The refusal is in the audit."
         "`mcrun can-i ACTION OBJECT --as PRINCIPAL` shows which rule decides and why the others do not.";
+    ApprovalUnknown "MC-P030" "nothing is asked under this id"
+        "No run has asked for an approval with this id, or the run is gone."
+        "`mcrun approvals list --all` lists what was asked.";
+    ApprovalOver "MC-P031" "it is decided already, or nobody waits for it any more"
+        "A decision counts only while it is open: before the quorum is there, before it is rejected, before its time is over, and while its run waits for it."
+        "`mcrun approvals show ID` shows what became of it.";
+    ApprovalChanged "MC-P032" "what is asked is not what was shown"
+        "A decision names the hash of exactly what was shown. The request, its run or its document has another one now, so the decision was not taken."
+        "Look at it again with `mcrun approvals show ID`, then decide with the hash that stands there.";
+    ApprovalDenied "MC-P033" "this principal may not decide that"
+        "The request names who may decide. Where the policy wants four eyes, whoever started the run may reject but not approve; where a document has to be read before, whoever has not marked it as read may not approve."
+        "`mcrun approvals show ID` says who may decide, and what has to be read before.";
+    ApprovalRejected "MC-P034" "the approval was rejected"
+        "Somebody who may decide has said no, or its time is over and `on_timeout = \"reject\"` says that this means no. Nothing behind the call was done."
+        "The message says who, and the comment says why. Mend that and start a new run.";
+    DocumentUnknown "MC-P035" "no such document"
+        "No document has this slug: nothing was pushed under it, or it was deleted."
+        "`mcrun docs list` lists them.";
 
     // J: journal, runs, state directory.
     Divergence "MC-J001" "the script no longer matches its recorded history"

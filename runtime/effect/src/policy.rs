@@ -12,9 +12,11 @@ use crate::{Code, Error, Result};
 
 /// Every primitive and the extra capabilities that its dangerous features need each.
 const PRIMITIVES: &[(&str, &[&str])] = &[
+    ("approvals", &["unattended"]),
     ("certs", &["wildcards", "ssh"]),
     ("containers", &["host-network", "privileged", "devices", "capabilities", "users"]),
     ("dns", &["servers"]),
+    ("docs", &[]),
     ("exec", &[]),
     ("files", &[]),
     ("health", &[]),

@@ -52,6 +52,19 @@ impl Principal {
             .chain(groups.iter().map(|group| format!("group:{group}")))
     }
 
+    /// Whose deeds these are, whichever way he came in: a user, a certificate and an account of one name count as one where
+    /// several people are wanted.
+    #[must_use]
+    pub fn person(&self) -> &str {
+        match self {
+            Self::User { name, .. }
+            | Self::Certificate { name }
+            | Self::Account { name, .. }
+            | Self::System { name, .. } => name,
+            Self::Daemon => "daemon",
+        }
+    }
+
     /// Whether it may do everything, whatever rules say.
     #[must_use]
     pub fn is_owner(&self) -> bool {

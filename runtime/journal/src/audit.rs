@@ -365,3 +365,12 @@ pub(crate) fn records(
     }
     Ok(found)
 }
+
+/// Who had a run recorded. The newest records are asked first: whoever wants to know has a run that goes on.
+pub(crate) fn starter(connection: &Connection, run: &RunId) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT principal FROM audit WHERE run = ? AND action = 'runs.start' AND kind = 'run'
+         ORDER BY number DESC LIMIT 1",
+    )?;
+    Ok(statement.query_row([run.as_str()], |row| row.get(0)).optional()?)
+}

@@ -420,6 +420,12 @@ impl Journal {
         self.read(move |connection| audit::records(connection, &filter, after, limit)).await
     }
 
+    /// Who had a run recorded, as the audit tells; nothing where it does not.
+    pub async fn starter(&self, run: &RunId) -> Result<Option<String>> {
+        let run = *run;
+        self.read(move |connection| audit::starter(connection, &run)).await
+    }
+
     /// Walks the chain of the audit; `earlier` is a hash that it must go through.
     pub async fn verify_audit(&self, earlier: Option<audit::Hash>) -> Result<audit::Verified> {
         self.settle().await?;

@@ -205,6 +205,17 @@ pub struct Run {
     pub changed: u64,
 }
 
+impl Run {
+    /// What rules of access and people know it by: `PLAYBOOK/RUN`, or `script:NAME/RUN`.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match &self.playbook {
+            Some(playbook) => format!("{playbook}/{}", self.id),
+            None => format!("script:{}/{}", self.name, self.id),
+        }
+    }
+}
+
 fn no_source() -> Arc<str> {
     Arc::from("")
 }

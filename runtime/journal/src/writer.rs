@@ -242,8 +242,9 @@ impl Writer {
             Change::Fork { from, until, run, origin } => self.fork(from, *until, run, origin, at),
             Change::Fold { run, fold } => self.fold(run, fold),
             Change::Emit { name, data } => event::emit(&self.connection, name, data, at),
-            Change::Tell { events, writes } => {
+            Change::Tell { events, writes, audits } => {
                 self.write_records(writes, None, at)?;
+                audits.iter().try_for_each(|new| self.audit(new, at))?;
                 events.iter().try_for_each(|(name, data)| event::emit(&self.connection, name, data, at))
             }
             Change::Write(writes) => self.write_records(writes, None, at),

@@ -136,10 +136,9 @@ impl Secrets for WithTokens {
     }
 
     async fn used(&self, name: &str, version: Option<u32>, destination: &str) -> Result<()> {
-        match Ours::read(name) {
-            Some(_) => Ok(()),
-            None => self.others.used(name, version, destination).await,
-        }
+        // Of tokens no versions are kept; that one was used is told all the same.
+        let version = if Ours::read(name).is_some() { None } else { version };
+        self.others.used(name, version, destination).await
     }
 
     fn may_go(&self, name: &str, destination: &str) -> Result<bool> {

@@ -1,16 +1,19 @@
-//! The helpers beside the five platform primitives: time, programs, files, HTTP, health, nodes, ports, secrets and the registry
-//! of services; and the backup of mcrun's own state. Each module declares the effects of one family and registers them with the corridor.
+//! The helpers beside the five platform primitives: time, programs, files, HTTP, health, nodes, ports, secrets, the registry
+//! of services, approvals and documents; and the backup of mcrun's own state. Each module declares the effects of one family and registers them with the corridor.
 //!
 //! Leaves containers, routes, DNS, certificates and identity to their own crates, and policy, journal and plan to the
 //! corridor.
 
+pub mod approvals;
 pub mod backup;
 pub mod clock;
+pub mod documents;
 pub mod event;
 pub mod exec;
 pub mod files;
 pub mod health;
 pub mod http;
+pub mod markdown;
 mod node;
 pub mod nodes;
 pub mod pause;
@@ -27,8 +30,10 @@ pub use world::World;
 
 /// Registers every effect of this crate.
 pub fn register(registry: &mut effect::Registry, world: &Arc<World>) {
+    approvals::register(registry, world);
     backup::register(registry, world);
     clock::register(registry, world);
+    documents::register(registry, world);
     event::register(registry, world);
     exec::register(registry, world);
     files::register(registry, world);

@@ -5,6 +5,7 @@ mod certificates;
 mod clock;
 mod names;
 mod routes;
+mod sealed;
 
 use containers::Driver;
 use containers::docker::Docker;
@@ -56,6 +57,7 @@ pub(super) async fn doctor(global: &Global, as_json: bool) -> Result<Exit> {
     match App::open(global) {
         Ok(app) => {
             checks.push(Check::good("state directory", app.state.display().to_string()));
+            checks.extend(sealed::checks(&app).await);
             checks.extend(drivers(&app).await);
             checks.extend(certificates::checks(&app).await);
             checks.extend(names::checks(&app).await);

@@ -62,7 +62,7 @@ pub(super) async fn edge(global: &Global) -> Result<Exit> {
     // No script lies in this folder, so nothing is kept from secrets.
     let mut secrets = SecretStore::new(&config.secrets, Path::new("/dev/null"))?;
     if let Some(vault) = vault {
-        secrets = secrets.with_sealed(Arc::new(vault), None);
+        secrets = secrets.with_sealed(Arc::new(vault), None, &effect::Principal::Daemon.to_string());
     }
     let keys = Arc::new(Keys::load(&config.dns.keys, &secrets).await?);
     let notifier = Arc::new(Notifier::new(&config.dns.zones, &keys, clock.clone())?);

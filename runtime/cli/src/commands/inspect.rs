@@ -6,6 +6,7 @@ use daemon::monitors::standing;
 use effect::{Code, Error, Result};
 use serde_json::{Value, json};
 
+use super::approvals;
 use super::judge::{self, Judging};
 use crate::app::App;
 use crate::exit::Exit;
@@ -80,6 +81,15 @@ pub(super) async fn status(app: &App, service: Option<&str>, as_json: bool) -> R
         render::json(&services);
     } else {
         show(&services);
+    }
+    if service.is_none() {
+        for asked in approvals::open(app, None).await? {
+            let (line, id) = (approvals::line(&asked), &asked.approval.id);
+            render::note(format_args!(
+                "run {} waits for {line}: `mcrun approvals show {id}`",
+                asked.approval.asked.run
+            ));
+        }
     }
     if let Some(lost) = &listing.lost {
         warn_of_lost(lost);

@@ -4,7 +4,7 @@ use effect::Result;
 use journal::{Entry, Filter, Kind, Run, RunState, Status};
 use serde_json::{Value, json};
 
-use super::cause;
+use super::{approvals, cause};
 use crate::app::App;
 use crate::arguments::State;
 use crate::exit::Exit;
@@ -21,6 +21,10 @@ pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json:
         State::Cancelled => RunState::Cancelled,
     });
     let runs = app.journal.runs(Filter { state, limit }).await?;
+    let waits = match runs.iter().any(|run| run.state == RunState::Waiting) {
+        true => approvals::open(app, None).await?,
+        false => Vec::new(),
+    };
     if as_json {
         let shown: Vec<Value> = runs.iter().map(|run| run_json(app, run)).collect();
         render::json(&shown);
@@ -37,7 +41,10 @@ pub(super) async fn list(app: &App, state: Option<State>, limit: usize, as_json:
             run.changed.to_string(),
             render::ago(run.created, app.clock.now()),
             cause::short(run),
-            outcome_line(run),
+            match waits.iter().find(|asked| asked.approval.asked.run == run.id.as_str()) {
+                Some(asked) => format!("waits for {}", approvals::line(asked)),
+                None => outcome_line(run),
+            },
         ]);
     }
     table.print();
@@ -111,6 +118,8 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
     let entries = entries(app, &run).await?;
     if as_json {
         let mut shown = run_json(app, &run);
+        let waits = approvals::open(app, Some(run.id.as_str())).await?;
+        shown["waits_for"] = waits.iter().map(approvals::short).collect();
         shown["entries"] = entries.iter().map(entry_json).collect();
         render::json(&shown);
         return Ok(Exit::Done);
@@ -144,6 +153,10 @@ pub(super) async fn show(app: &App, prefix: &str, as_json: bool) -> Result<Exit>
     }
     for entry in &entries {
         render::out(entry_line(entry));
+    }
+    for asked in approvals::open(app, Some(run.id.as_str())).await? {
+        let line = approvals::line(&asked);
+        render::out(format_args!("waits    for {line}: `mcrun approvals show {}`", asked.approval.id));
     }
     show_outcome(&run);
     if is_resumable(&run) && app.journal.holder_of_run(&run.id).is_none() {

@@ -8,6 +8,7 @@ use daemon::runs::Wish;
 use effect::Result;
 use effect::session::Kept;
 use journal::{Open, Run, RunId, Timestamp};
+use system::approvals;
 
 use super::freed::until_then;
 use super::{going, wished};
@@ -34,7 +35,8 @@ impl Waiting {
     pub(super) async fn of(app: &App, run: RunId, kept: Kept, wish: Wish) -> Result<Self> {
         let open = app.journal.open_entries(&run).await?;
         let until = open.iter().filter_map(|entry| entry.until).min();
-        let events: Vec<Open> = open.into_iter().filter(system::event::is_wait_for).collect();
+        let ends_early = |entry: &Open| system::event::is_wait_for(entry) || approvals::is_approve(entry);
+        let events: Vec<Open> = open.into_iter().filter(ends_early).collect();
         // Where nothing is waited for, something has ended meanwhile.
         let until = until.or_else(|| events.is_empty().then(|| app.clock.now()));
         // A decision is about what was in doubt then.
@@ -62,7 +64,12 @@ impl Waiting {
 
     async fn has_happened(&self, app: &App) -> Result<bool> {
         for entry in &self.events {
-            if system::event::has_happened(&app.journal, &self.run, entry).await? {
+            // Whatever is decided is told as an event.
+            let has_happened = match approvals::is_approve(entry) {
+                true => approvals::has_happened(&app.journal, &app.node, &self.run, entry).await?,
+                false => system::event::has_happened(&app.journal, &self.run, entry).await?,
+            };
+            if has_happened {
                 return Ok(true);
             }
         }

@@ -47,6 +47,11 @@ fn run(run: String) -> (Object, Option<Map<String, Value>>) {
     (Object::Run(run), None)
 }
 
+/// What a run asks for is decided as the run is.
+fn approval(id: &str) -> (Object, Option<Map<String, Value>>) {
+    run(system::approvals::run_of(id).to_owned())
+}
+
 fn several(_: &[u8]) -> Result<(Object, Option<Map<String, Value>>), prost::DecodeError> {
     Ok((Object::Several, None))
 }
@@ -72,8 +77,23 @@ fn parameters(text: &str) -> Option<Map<String, Value>> {
 
 /// Every call of ours.
 const CALLS: &[(&str, &str, Reading)] = &[
+    (
+        "Approvals/DecideApproval",
+        "approvals.decide",
+        read!(DecideApprovalRequest, |message| approval(&message.approval)),
+    ),
+    (
+        "Approvals/GetApproval",
+        "approvals.read",
+        read!(GetApprovalRequest, |message| approval(&message.approval)),
+    ),
+    ("Approvals/ListApprovals", "approvals.read", several),
     ("Daemon/Handshake", "daemon.read", only),
     ("Daemon/Reload", "daemon.reload", only),
+    ("Documents/DeleteDocument", "docs.delete", read!(DeleteDocumentRequest, |message| named(message.slug))),
+    ("Documents/GetDocument", "docs.read", read!(GetDocumentRequest, |message| named(message.slug))),
+    ("Documents/ListDocuments", "docs.read", several),
+    ("Documents/MarkDocument", "docs.mark", read!(MarkDocumentRequest, |message| named(message.slug))),
     ("Events/EmitEvent", "events.emit", read!(EmitEventRequest, |message| named(message.name))),
     ("Events/WatchEvents", "events.read", several),
     ("Playbooks/GetPlaybook", "playbooks.read", read!(GetPlaybookRequest, |message| named(message.name))),

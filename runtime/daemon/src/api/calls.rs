@@ -1,6 +1,8 @@
 //! Owns the services behind the sockets, and which of them answers a call.
 
+mod approvals;
 mod daemon;
+mod documents;
 mod events;
 mod playbooks;
 mod runs;
@@ -11,7 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::v1;
+use api::v1::approvals_server::ApprovalsServer;
 use api::v1::daemon_server::DaemonServer;
+use api::v1::documents_server::DocumentsServer;
 use api::v1::events_server::EventsServer;
 use api::v1::playbooks_server::PlaybooksServer;
 use api::v1::runs_server::RunsServer;
@@ -65,7 +69,9 @@ impl Services {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let names = [
+            "mcrun.v1.Approvals",
             "mcrun.v1.Daemon",
+            "mcrun.v1.Documents",
             "mcrun.v1.Events",
             "mcrun.v1.Playbooks",
             "mcrun.v1.Runs",
@@ -77,7 +83,9 @@ impl Services {
         let described = || names.iter().fold(described(), |builder, name| builder.with_service_name(*name));
         let valid = "the descriptors were compiled from proto/";
         Self(Arc::new([
+            bounded!(ApprovalsServer, api),
             bounded!(DaemonServer, api),
+            bounded!(DocumentsServer, api),
             bounded!(EventsServer, api),
             bounded!(PlaybooksServer, api),
             bounded!(RunsServer, api),

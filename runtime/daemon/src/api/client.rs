@@ -8,7 +8,9 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use api::v1::approvals_client::ApprovalsClient;
 use api::v1::daemon_client::DaemonClient;
+use api::v1::documents_client::DocumentsClient;
 use api::v1::events_client::EventsClient;
 use api::v1::playbooks_client::PlaybooksClient;
 use api::v1::runs_client::RunsClient;
@@ -109,6 +111,14 @@ impl Client {
     service! {
         /// Calls about services.
         services ServicesClient
+    }
+    service! {
+        /// Calls about approvals.
+        approvals ApprovalsClient
+    }
+    service! {
+        /// Calls about documents.
+        documents DocumentsClient
     }
     service! {
         /// Calls about events.

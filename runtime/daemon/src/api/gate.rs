@@ -61,10 +61,7 @@ impl Granted {
 /// What rules know a run by.
 #[must_use]
 pub fn object_of(run: &Run) -> String {
-    match &run.playbook {
-        Some(playbook) => format!("{playbook}/{}", run.id),
-        None => format!("script:{}/{}", run.name, run.id),
-    }
+    run.object()
 }
 
 /// Who started a run, where that was somebody and here.
@@ -249,6 +246,17 @@ impl Gate {
         drop(self.journal.audit(New { address: caller.address(), run, ..new.with(json!({ "rule": rule })) }));
     }
 
+    /// Records that a call came to nothing because what it is about is for others.
+    pub(super) fn denied_by_request(
+        &self,
+        caller: &Caller,
+        granted: &Granted,
+        asked: (&str, &str),
+        why: &str,
+    ) {
+        self.deny(caller, granted, asked, why);
+    }
+
     fn deny(&self, caller: &Caller, granted: &Granted, (action, object): (&str, &str), rule: &str) {
         let principal = granted.principal.to_string();
         let now = self.journal.clock().now();
@@ -281,6 +289,7 @@ fn judge(
     let room = action.split('.').next().unwrap_or_default();
     let hidden = match room {
         "playbooks" if !granted.may("playbooks.read", object) => Some(history::unknown(object)),
+        "docs" if !granted.may("docs.read", object) => Some(system::documents::unknown(object)),
         "services" if !granted.may("services.read", object) => Some(unknown_service(object)),
         _ => None,
     };

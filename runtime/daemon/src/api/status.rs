@@ -20,13 +20,20 @@ fn code_of(error: &Error) -> tonic::Code {
         | Code::DataTooLarge
         | Code::Parameters
         | Code::Usage => Grpc::InvalidArgument,
-        Code::RunUnknown | Code::ServiceUnknown | Code::PlaybookUnknown | Code::PlaybookVersion => {
-            Grpc::NotFound
-        }
+        Code::RunUnknown
+        | Code::ServiceUnknown
+        | Code::PlaybookUnknown
+        | Code::PlaybookVersion
+        | Code::ApprovalUnknown
+        | Code::DocumentUnknown => Grpc::NotFound,
         Code::ApiKeyTaken => Grpc::AlreadyExists,
-        Code::ApiUser | Code::ApiRole | Code::AccessDenied | Code::Denied => Grpc::PermissionDenied,
+        Code::ApiUser | Code::ApiRole | Code::AccessDenied | Code::Denied | Code::ApprovalDenied => {
+            Grpc::PermissionDenied
+        }
         Code::ApiVersion
         | Code::RunState
+        | Code::ApprovalOver
+        | Code::ApprovalChanged
         | Code::Locked
         | Code::PlanTaken
         | Code::NotUndoable

@@ -111,6 +111,15 @@ assert not rest.next_page_token
 asked = methods["Runs/AnswerRun"]
 status, told = call(asked, encoded(asked, {"run": run, "question": 1, "granted": True}))
 assert (status, told.code) == ("FAILED_PRECONDITION", "MC-V014"), (status, told)
+valid["Approvals/ListApprovals"] = {"all": True}
+valid["Documents/ListDocuments"] = {"page_size": 1}
+for name in ("Approvals/ListApprovals", "Documents/ListDocuments"):
+    ok(name, valid[name])
+valid["Approvals/GetApproval"] = {"approval": f"{run}-1"}
+valid["Approvals/DecideApproval"] = {"approval": f"{run}-1", "verdict": "approved", "hash": "0" * 64}
+valid["Documents/GetDocument"] = {"slug": "story"}
+valid["Documents/MarkDocument"] = {"slug": "story", "is_read": True, "version": 1}
+valid["Documents/DeleteDocument"] = {"slug": "story"}
 valid["Runs/SubmitRun"] = script
 valid["Runs/AnswerRun"] = {"run": run, "question": 1}
 missing = sorted(set(methods) - set(valid))
@@ -120,6 +129,17 @@ assert not missing, f"calls without an example: {missing}"
 runs = [({"run": ""}, "run"), ({"run": "../etc/passwd"}, "run"), ({"run": "0" * 5000}, "run")]
 token = [({"page_token": "made up"}, "page_token")]
 malformed = {
+    "Approvals/ListApprovals": token,
+    "Approvals/DecideApproval": [
+        ({"approval": f"{run}-1", "verdict": "perhaps", "hash": "0" * 64}, "verdict"),
+        ({"approval": f"{run}-1", "verdict": "approved"}, "hash"),
+        ({"approval": f"{run}-1", "verdict": "approved", "hash": "0" * 65}, "hash"),
+        ({"approval": f"{run}-1", "verdict": "approved", "hash": "0" * 64, "comment": "x" * 3000}, "comment"),
+    ],
+    "Documents/ListDocuments": token,
+    "Documents/GetDocument": [({}, "slug"), ({"slug": "a\nb"}, "slug"), ({"slug": "x" * 300}, "slug")],
+    "Documents/MarkDocument": [({}, "slug")],
+    "Documents/DeleteDocument": [({}, "slug")],
     "Daemon/Handshake": [({"version": "0.1.0"}, "protocol"), ({"protocol": 1}, "version"),
                          ({"version": "1" * 100, "protocol": 1}, "version")],
     "Events/EmitEvent": [({"name": ""}, "name"), ({"name": "a b"}, "name"), ({"name": "a", "data": "{"}, "data"),
@@ -184,6 +204,11 @@ for name, fields, code in [
     ("Playbooks/GetPlaybook", {"name": "nobody"}, "MC-L008"),
     ("Playbooks/GetSources", {"name": "nightly", "number": 99}, "MC-L009"),
     ("Services/GetService", {"name": "nobody"}, "MC-R001"),
+    ("Approvals/GetApproval", {"approval": f"{run}-1"}, "MC-P030"),
+    ("Approvals/DecideApproval", valid["Approvals/DecideApproval"], "MC-P030"),
+    ("Documents/GetDocument", {"slug": "nothing"}, "MC-P035"),
+    ("Documents/MarkDocument", {"slug": "nothing"}, "MC-P035"),
+    ("Documents/DeleteDocument", {"slug": "nothing"}, "MC-P035"),
 ]:
     status, told = call(methods[name], encoded(methods[name], fields))
     assert (status, told and told.code) == ("NOT_FOUND", code), f"{name}: {status} {told}"

@@ -96,6 +96,11 @@ impl Patterns {
         Ok(())
     }
 
+    /// Whether a text matches one of them.
+    pub(super) fn meets(&self, text: &str) -> bool {
+        self.any.is_some() || self.set.is_match(text)
+    }
+
     /// Which patterns one of the texts matches.
     pub(super) fn matched(&self, texts: impl IntoIterator<Item = String>) -> Matched {
         let mut matched = Matched { is_met: vec![false; self.len()], met: Vec::new() };

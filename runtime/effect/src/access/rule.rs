@@ -12,7 +12,7 @@ use crate::{Capability, Code, Error, Result};
 const MOST: usize = 1000;
 const LONGEST: usize = 512;
 /// What the forms of principals begin with.
-const PRINCIPALS: [&str; 6] = ["user:", "certificate:", "account:", "system:", "role:", "group:"];
+pub(super) const PRINCIPALS: [&str; 6] = ["user:", "certificate:", "account:", "system:", "role:", "group:"];
 
 /// `[access]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,6 +22,44 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Whether what a run asks for takes somebody else than whoever started it.
+    pub four_eyes: FourEyes,
+}
+
+/// `[access] four_eyes`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`four_eyes` is true, false or a list of patterns of runs, such as \"deploy/*\""
+)]
+pub enum FourEyes {
+    /// Of every run, or of none.
+    Always(bool),
+    /// Of these runs: patterns of `PLAYBOOK/RUN` and `script:NAME/RUN`.
+    Of(Vec<String>),
+}
+
+impl Default for FourEyes {
+    fn default() -> Self {
+        Self::Always(false)
+    }
+}
+
+impl FourEyes {
+    pub(super) fn patterns(&self) -> Result<Vec<String>> {
+        let patterns = match self {
+            Self::Always(true) => all(),
+            Self::Always(false) => Vec::new(),
+            Self::Of(patterns) => patterns.clone(),
+        };
+        let is_long = |pattern: &&String| pattern.is_empty() || pattern.len() > LONGEST;
+        if patterns.len() > MOST || patterns.iter().any(|pattern| is_long(&pattern)) {
+            return wrong(format!(
+                "[access] `four_eyes` has at most {MOST} patterns of 1 to {LONGEST} octets"
+            ));
+        }
+        Ok(patterns)
+    }
 }
 
 /// What a rule says. Of rules with one priority, one that denies counts.

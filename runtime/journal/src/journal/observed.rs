@@ -1,6 +1,7 @@
 //! Owns what those ask of the journal who watch from the side: monitors, figures, traces.
 
 use super::Journal;
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::RunId;
@@ -25,7 +26,17 @@ impl Journal {
     /// Tells that things happened, each by its name and data as JSON, and changes records together with that: all or
     /// nothing. Durable on return.
     pub async fn tell(&self, events: Vec<(String, String)>, writes: Vec<Write>) -> Result<()> {
-        self.change(Change::Tell { events, writes }).await
+        self.change(Change::Tell { events, writes, audits: Vec::new() }).await
+    }
+
+    /// The same, with records of the audit that are there together with the change, or not at all.
+    pub async fn tell_audited(
+        &self,
+        events: Vec<(String, String)>,
+        writes: Vec<Write>,
+        audits: Vec<audit::New>,
+    ) -> Result<()> {
+        self.change(Change::Tell { events, writes, audits }).await
     }
 
     /// Who took the lease of each service of a node last, by service.

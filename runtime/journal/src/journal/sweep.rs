@@ -139,7 +139,7 @@ fn needed(connection: &Connection) -> Result<HashSet<RunId>> {
     let mut needed = HashSet::new();
     let mut statement = connection.prepare(
         "SELECT DISTINCT run FROM records WHERE run IS NOT NULL AND kind <> ?
-         AND kind NOT IN ('port', 'port-number', 'occurrence', 'delivery', 'trigger')",
+         AND kind NOT IN ('port', 'port-number', 'occurrence', 'delivery', 'trigger', 'document')",
     )?;
     let recorded = statement.query_map([KIND_OF_PLANS], |row| row.get::<_, String>(0))?;
     for run in recorded {
@@ -219,6 +219,9 @@ fn remove(connection: &mut Connection, run: &Candidate, swept: &mut Swept) -> Re
         transaction.execute(&format!("DELETE FROM {table} WHERE run = ?"), [run.number])?;
     }
     transaction.execute("DELETE FROM held WHERE run = ?", [run.id.as_str()])?;
+    // What it asked people for is in the audit.
+    let asked = format!("{}-*", run.id);
+    transaction.execute("DELETE FROM records WHERE kind = 'approval' AND name GLOB ?", [asked])?;
     transaction.execute("DELETE FROM runs WHERE number = ?", [run.number])?;
     probe::reached("sweep:before-commit");
     transaction.commit()?;

@@ -92,6 +92,7 @@ pub(crate) enum Change {
     Tell {
         events: Vec<(String, String)>,
         writes: Vec<Write>,
+        audits: Vec<audit::New>,
     },
     /// Nothing but the commit, and the news of lost ends.
     Barrier,

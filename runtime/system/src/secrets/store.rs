@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use effect::{Code, Error, Result, Secrets};
 use journal::RunId;
-use tokio::sync::Mutex;
+use journal::audit::{Kind, New};
+use serde_json::json;
+use tokio::sync::{Mutex, OnceCell};
 use zeroize::Zeroizing;
 
 use super::sealed::Vault;
@@ -23,6 +25,10 @@ pub struct SecretStore {
     vault: Option<Arc<Vault>>,
     /// The run that uses them.
     run: Option<RunId>,
+    /// In whose name they are used where nobody is known to have started the run.
+    user: String,
+    /// Who started the run.
+    starter: OnceCell<String>,
     values: Mutex<Values>,
     /// What is masked in output: the values as text, in their spellings.
     revealed: std::sync::Mutex<BTreeMap<Key, Vec<Zeroizing<String>>>>,
@@ -57,16 +63,30 @@ impl SecretStore {
             sources: checked.collect::<Result<_>>()?,
             vault: None,
             run: None,
+            user: String::new(),
+            starter: OnceCell::new(),
             values: Mutex::default(),
             revealed: std::sync::Mutex::default(),
             used: Mutex::default(),
         })
     }
 
-    /// The same with the secrets of the sealed store, whose uses are those of `run`.
+    /// The same with the secrets of the sealed store. What is used is used by `run`, or else by `user`, and in the audit.
     #[must_use]
-    pub fn with_sealed(self, vault: Arc<Vault>, run: Option<RunId>) -> Self {
-        Self { vault: Some(vault), run, ..self }
+    pub fn with_sealed(self, vault: Arc<Vault>, run: Option<RunId>, user: &str) -> Self {
+        Self { vault: Some(vault), run, user: user.to_owned(), ..self }
+    }
+
+    /// Who uses what is used here.
+    async fn principal(&self, vault: &Vault) -> Result<&str> {
+        let asked = self.starter.get_or_try_init(|| async {
+            let starter = match &self.run {
+                Some(run) => vault.starter(run).await?,
+                None => None,
+            };
+            Ok::<_, Error>(starter.unwrap_or_else(|| self.user.clone()))
+        });
+        Ok(asked.await?)
     }
 
     fn find(&self, name: &str) -> Result<Origin<'_>> {
@@ -153,16 +173,24 @@ impl Secrets for SecretStore {
     }
 
     async fn used(&self, name: &str, version: Option<u32>, destination: &str) -> Result<()> {
-        // Of what is configured, its source knows best who asks.
-        let (Some(vault), Some(number)) = (&self.vault, version) else { return Ok(()) };
+        let Some(vault) = &self.vault else { return Ok(()) };
         let key = ((name.to_owned(), version), destination.to_owned());
         // Held while it is recorded: nobody goes on with a value before that.
         let mut used = self.used.lock().await;
         if used.contains(&key) {
             return Ok(());
         }
-        let run = self.run.as_ref().map(RunId::as_str);
-        vault.record_use(name, number, run, destination).await?;
+        let told = New::of(Kind::Secret, self.principal(vault).await?, "secrets.use", name, "used")
+            .with(json!({ "to": destination, "version": version }));
+        let told = New { run: self.run, ..told };
+        match version {
+            Some(number) => {
+                let run = self.run.as_ref().map(RunId::as_str);
+                vault.record_use(name, number, run, destination, &told).await?;
+            }
+            // Of what is configured, its source knows which version it is.
+            None => vault.audit_use(told).await?,
+        }
         used.insert(key);
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests and their helpers a panic is the failure")]
 
+mod approvals;
 mod archives;
 mod bench;
 mod damaged_archives;
+mod documents;
 mod exec;
 mod exec_confined;
 mod files;

@@ -190,7 +190,7 @@ impl Known {
         // No script lies in this folder, so nothing is kept from secrets.
         let mut store = SecretStore::new(&live.secrets, Path::new("/dev/null"))?;
         if let Some(vault) = &self.vault {
-            store = store.with_sealed(vault.clone(), None);
+            store = store.with_sealed(vault.clone(), None, &effect::Principal::Daemon.to_string());
         }
         let store = Arc::new(store);
         *kept = Some(Kept { since: now, of: live, store: store.clone() });

@@ -2,7 +2,8 @@
 //! kept, and written before a value leaves.
 
 use effect::{Code, Error, Result, Timestamp};
-use journal::{Expect, Write};
+use journal::audit::New;
+use journal::{Expect, RunId, Write};
 use serde::{Deserialize, Serialize};
 
 use super::{ATTEMPTS, Vault, contended, record};
@@ -28,13 +29,14 @@ pub struct Use {
 }
 
 impl Vault {
-    /// Records a use. Durable on return.
+    /// Records a use, together with what the audit is `told` of it. Durable on return.
     pub(in super::super) async fn record_use(
         &self,
         name: &str,
         version: u32,
         run: Option<&str>,
         to: &str,
+        told: &New,
     ) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let found = self.journal.record(USE, &self.node, name).await?;
@@ -52,18 +54,36 @@ impl Vault {
             let at = self.journal.clock().now();
             uses.push(Use { version, to: to.to_owned(), run: run.map(str::to_owned), at });
             uses.drain(..uses.len().saturating_sub(KEPT));
-            let written = self.write(vec![Write {
+            let write = Write {
                 kind: USE.into(),
                 node: self.node.clone(),
                 name: name.to_owned(),
                 value: Some(record::text(&uses)?),
                 expect: found.map_or(Expect::Absent, |found| Expect::Value(found.value.into())),
-            }]);
-            if written.await?.is_some() {
-                return Ok(());
+            };
+            match self.journal.tell_audited(Vec::new(), vec![write], vec![told.clone()]).await {
+                Err(journal::Error::Conflict { .. }) => {}
+                other => return Ok(other?),
             }
         }
         Err(contended())
+    }
+
+    /// Tells the audit of a use of what is not in the store. Where a run uses it, it is durable on return; what mcrun does
+    /// itself, such as answering for names, goes on with a full disk as well.
+    pub(in super::super) async fn audit_use(&self, told: New) -> Result<()> {
+        match told.run {
+            Some(_) => Ok(self.journal.tell_audited(Vec::new(), Vec::new(), vec![told]).await?),
+            None => {
+                drop(self.journal.audit(told));
+                Ok(())
+            }
+        }
+    }
+
+    /// Who had a run recorded.
+    pub(in super::super) async fn starter(&self, run: &RunId) -> Result<Option<String>> {
+        Ok(self.journal.starter(run).await?)
     }
 
     /// The recorded uses of a secret, the last one last.
