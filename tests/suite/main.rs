@@ -64,6 +64,7 @@ mod secrets;
 mod serve;
 mod serve_life;
 mod service;
+mod signed_in;
 mod strategies;
 mod terminal;
 mod traffic;

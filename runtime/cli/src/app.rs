@@ -18,6 +18,7 @@ use crate::execute::start_worker;
 use crate::kit::Kit;
 use crate::render;
 use crate::runbook::Renewing;
+use crate::witness::Refusals;
 
 /// The opened installation.
 pub(crate) struct App {
@@ -39,6 +40,8 @@ pub(crate) struct App {
     pub(crate) template: OnceCell<Template>,
     /// What this process knows of identity beyond the records: tries, validated tokens, the queue of hashes.
     pub(crate) identity: Arc<mcias::Live>,
+    /// Sign-ins that were refused of late, as far as the audit tells them.
+    pub(crate) refusals: Arc<Refusals>,
     /// Whether the runbook is being written anew.
     pub(crate) renewing: Cell<Renewing>,
     /// What stands for the world in `mcrun test`.
@@ -89,6 +92,7 @@ impl App {
             worker: Cell::default(),
             template: OnceCell::new(),
             identity: Arc::default(),
+            refusals: Arc::default(),
             renewing: Cell::default(),
             kit: None,
         })

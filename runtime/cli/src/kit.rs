@@ -105,6 +105,7 @@ impl Kit {
             worker: std::cell::Cell::default(),
             template: std::cell::OnceCell::new(),
             identity: Arc::default(),
+            refusals: Arc::default(),
             renewing: std::cell::Cell::default(),
             kit: Some(self.clone()),
         })

@@ -31,6 +31,7 @@ mod shown;
 mod stdlib;
 mod terminal;
 mod wiring;
+mod witness;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -52,12 +52,17 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
     match &app.kit {
         Some(kit) => {
             let certificates = certificates(&app.config, root, &app.state)?;
-            kit.registry(root, certificates, names(&app.config), &accounts(&app.config, &app.identity))
+            kit.registry(
+                root,
+                certificates,
+                names(&app.config),
+                &accounts(&app.config, app.identity.clone(), witness(app)),
+            )
         }
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
-            let accounts = accounts(&app.config, &app.identity);
+            let accounts = accounts(&app.config, app.identity.clone(), witness(app));
             Ok(assemble(&app.config, containers(app), certificates, &names, &proxies, &accounts, root))
         }
     }
@@ -108,13 +113,26 @@ pub(crate) fn proxies(config: &Config, state: &Path) -> Arc<routes::effects::Wor
 }
 
 /// What the effects on identity need.
-pub(crate) fn accounts(config: &Config, live: &Arc<mcias::Live>) -> Arc<mcias::effects::World> {
+pub(crate) fn accounts(
+    config: &Config,
+    live: Arc<mcias::Live>,
+    witness: Arc<dyn mcias::Witness>,
+) -> Arc<mcias::effects::World> {
     Arc::new(mcias::effects::World::new(mcias::effects::Parts {
         settings: config.mcias.clone(),
         choice: config.drivers.mcias,
-        witness: Arc::new(mcias::witness::Traced),
-        live: live.clone(),
+        witness,
+        live,
     }))
+}
+
+/// What has happened to identity, told to the audit.
+fn witness(app: &App) -> Arc<dyn mcias::Witness> {
+    // What a daemon does by itself is done by nobody at a terminal.
+    let is_daemon = app.journal.holder_of_daemon().is_some_and(|daemon| daemon.pid == std::process::id());
+    let own = if is_daemon { effect::Principal::Daemon } else { crate::audit::user() };
+    let (journal, clock) = (app.journal.clone(), app.clock.clone());
+    Arc::new(crate::witness::Audited::new(journal, clock, own, app.refusals.clone()))
 }
 
 /// The embedded service of identity.
@@ -125,7 +143,7 @@ pub(crate) fn identity(app: &App) -> mcias::Embedded {
         sealer: app.sealer.clone(),
         settings: app.config.mcias.clone(),
         clock: app.clock.clone(),
-        witness: Arc::new(mcias::witness::Traced),
+        witness: witness(app),
         live: app.identity.clone(),
     })
 }
@@ -138,7 +156,7 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let certificates = certificates(&config, root, &state)?;
     let (names, proxies) = (names(&config), proxies(&config, &state));
     let containers = Arc::new(container_world(&config, &state));
-    let accounts = accounts(&config, &Arc::default());
+    let accounts = accounts(&config, Arc::default(), Arc::new(mcias::witness::Unheard));
     let mut registry = assemble(&config, containers, certificates, &names, &proxies, &accounts, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)

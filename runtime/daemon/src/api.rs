@@ -20,6 +20,7 @@ mod patterns;
 mod rooms;
 mod settings;
 mod status;
+mod tokens;
 mod watch_events;
 mod watch_run;
 
@@ -37,6 +38,7 @@ pub use listen::{Opened, open_socket, serve_socket, serve_tls};
 pub use open::Doors;
 pub use rooms::Reload;
 pub use settings::Settings;
+pub use tokens::{Bearer, Tokens};
 
 use crate::feed::Feed;
 use crate::playbooks::Table;
@@ -63,6 +65,8 @@ pub struct Rooms {
     pub zone: TimeZone,
     /// Who may make which calls.
     pub access: Access,
+    /// Knows tokens that calls present; without it none is valid.
+    pub tokens: Option<Arc<dyn Tokens>>,
     /// Reads the configuration again.
     pub reload: Option<Arc<dyn Reload>>,
     /// This node.
@@ -111,7 +115,9 @@ impl Api {
     /// A place among those who follow.
     fn place<T>(&self, request: &tonic::Request<T>) -> Result<OwnedSemaphorePermit> {
         let (places, whence) = match request.extensions().get() {
-            Some(Caller::Holder { .. }) => (&self.0.afar, "from afar"),
+            Some(Caller::Holder { .. } | Caller::Nobody { .. } | Caller::Bearer { .. }) => {
+                (&self.0.afar, "from afar")
+            }
             _ => (&self.0.near, "on this machine"),
         };
         places.clone().try_acquire_owned().map_err(|_| {

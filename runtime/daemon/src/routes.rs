@@ -42,6 +42,8 @@ pub enum Issuers {
 pub struct Door {
     identity: Identity,
     issuers: Issuers,
+    /// Whether clients without a certificate come in, to show who they are otherwise.
+    takes_tokens: bool,
     config: RwLock<Option<Arc<ServerConfig>>>,
 }
 
@@ -57,7 +59,17 @@ impl Door {
     /// # Errors
     /// `MC-U002` where the file of issuers cannot be used, and where the embedded authority cannot sign.
     pub async fn open(identity: Identity, issuers: Issuers) -> Result<Self> {
-        let door = Self { identity, issuers, config: RwLock::default() };
+        let door = Self { identity, issuers, takes_tokens: false, config: RwLock::default() };
+        door.refresh().await?;
+        Ok(door)
+    }
+
+    /// The same, and lets clients without a certificate in as well: each call says who makes it.
+    ///
+    /// # Errors
+    /// As [`Door::open`].
+    pub async fn open_to_tokens(identity: Identity, issuers: Issuers) -> Result<Self> {
+        let door = Self { identity, issuers, takes_tokens: true, config: RwLock::default() };
         door.refresh().await?;
         Ok(door)
     }
@@ -76,9 +88,10 @@ impl Door {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .with_crls(revoked)
             .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status()
-            .build()
-            .map_err(|error| unusable(&error))?;
+            .allow_unknown_revocation_status();
+        // A certificate that is shown must be good all the same.
+        let verifier = if self.takes_tokens { verifier.allow_unauthenticated() } else { verifier };
+        let verifier = verifier.build().map_err(|error| unusable(&error))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| unusable(&error))?

@@ -56,6 +56,7 @@ kinds! {
     Playbook "playbook" "A playbook was loaded in a version that is new.";
     Run "run" "A run was recorded, given up, gone on with or taken back.";
     Secret "secret" "A secret was used; its name alone is told.";
+    Account "account" "An account, its tokens or what proves who it is was changed, or the login policy.";
     SignIn "sign-in" "Somebody signed in, or could not.";
     Export "export" "The audit was written to a file.";
 }

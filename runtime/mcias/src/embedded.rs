@@ -5,6 +5,7 @@
 
 mod accounts;
 mod factors;
+mod own;
 mod passkeys;
 mod rules;
 mod sign_in;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
 
+pub use own::Proof;
 pub use passkeys::{Enrolled, Passkey};
 pub use sign_in::{Outcome, SignIn};
 

@@ -58,6 +58,8 @@ pub struct Settings {
     pub password_length: usize,
     /// Where tokens that scripts make may go, beyond the containers of their own account: as `to` of a secret.
     pub tokens_to: Vec<String>,
+    /// System accounts that may what admins may, as other programs of mcrun do that keep accounts here.
+    pub managers: BTreeSet<Name>,
     /// What is to be known of services.
     pub services: BTreeMap<Name, Service>,
 }
@@ -96,6 +98,7 @@ impl Default for Settings {
             key_lifetime: days(90),
             password_length: 12,
             tokens_to: Vec::new(),
+            managers: BTreeSet::new(),
             services: BTreeMap::new(),
         }
     }
@@ -107,6 +110,13 @@ impl Settings {
     pub fn issuer(&self) -> &str {
         let url = self.url.as_deref().map(|url| url.trim_end_matches('/'));
         self.issuer.as_deref().or(url).unwrap_or("mcrun")
+    }
+
+    /// The issuer as apps for one-time codes show it: an address would have a colon, which parts it from the name there.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        let issuer = self.issuer().trim_start_matches("https://");
+        issuer.split([':', '/']).next().filter(|label| !label.is_empty()).unwrap_or("mcrun")
     }
 
     /// How long a token for such an account lives.

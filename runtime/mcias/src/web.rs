@@ -8,6 +8,7 @@ mod forms;
 mod limits;
 mod origin;
 mod passkeys;
+pub(crate) mod rest;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ impl Web {
             }
             ["passkeys", rest @ ..] => self.passkeys(asked, rest).await,
             ["passkeys.js"] => Self::passkeys_script(asked),
+            ["v1", rest @ ..] => rest::answer(self, asked, rest).await,
             _ => Err(Refused::unknown()),
         }
     }

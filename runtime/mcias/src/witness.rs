@@ -1,5 +1,6 @@
 //! Owns what is told of sign-ins, tokens and accounts to whoever keeps the audit. Never a password, a code or a token.
 
+use std::future::Future;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -157,17 +158,57 @@ pub trait Witness: Send + Sync {
     async fn witness(&self, event: &Event) -> Result<()>;
 }
 
-/// Tells the log.
+/// Who does what is witnessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// `account:alice`.
+    pub principal: String,
+    /// From where, where that is known.
+    pub address: Option<IpAddr>,
+}
+
+tokio::task_local! {
+    static ACTOR: Actor;
+}
+
+/// Does something in somebody's name. What they sign in to by themselves is told without it.
+pub async fn acting<T>(actor: Actor, doing: impl Future<Output = T>) -> T {
+    ACTOR.scope(actor, doing).await
+}
+
+/// In whose name something is done; nobody's where it is not known.
+#[must_use]
+pub fn actor() -> Option<Actor> {
+    ACTOR.try_with(Actor::clone).ok()
+}
+
+impl Reason {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownName => "unknown name",
+            Self::NotHuman => "no person's account",
+            Self::WrongPassword => "wrong password",
+            Self::WrongPasskey(refusal) => refusal.describe(),
+            Self::WrongExternal => "wrong word of another issuer",
+            Self::Disabled => "disabled",
+            Self::Policy => "login policy",
+            Self::NoSecondFactor => "no second factor",
+            Self::WrongSecondFactor => "wrong second factor",
+            Self::TooOften => "too often",
+            Self::UnknownService => "no service",
+        }
+    }
+}
+
+/// For what is only looked at: nothing happens there that somebody could witness.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Traced;
+pub struct Unheard;
 
 #[async_trait]
-impl Witness for Traced {
-    async fn witness(&self, event: &Event) -> Result<()> {
-        match event {
-            Event::Refused { .. } => tracing::warn!(target: "mcias", ?event, "refused"),
-            _ => tracing::info!(target: "mcias", ?event, "noted"),
-        }
+impl Witness for Unheard {
+    async fn witness(&self, _: &Event) -> Result<()> {
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Owns who calls: a user of this machine, or whoever holds a certificate. Leaves what that allows to [`super::gate`].
+//! Owns who calls: a user of this machine, whoever holds a certificate, or whom a token stands for. Leaves what that allows to [`super::gate`].
 
 use std::net::SocketAddr;
 
@@ -27,6 +27,18 @@ pub enum Caller {
         /// From where it calls.
         address: Option<SocketAddr>,
     },
+    /// Whoever calls from afar with neither a certificate nor a token.
+    Nobody {
+        /// From where it calls.
+        address: Option<SocketAddr>,
+    },
+    /// Whom a valid token stands for.
+    Bearer {
+        /// Its account.
+        principal: Principal,
+        /// From where it calls, where that is from afar.
+        address: Option<SocketAddr>,
+    },
 }
 
 impl Caller {
@@ -49,6 +61,8 @@ impl Caller {
         match self {
             Self::User { name, is_owner } => Principal::User { name: name.clone(), is_owner: *is_owner },
             Self::Stranger(name) => Principal::User { name: name.clone(), is_owner: false },
+            Self::Nobody { .. } => Principal::Certificate { name: String::new() },
+            Self::Bearer { principal, .. } => principal.clone(),
             Self::Holder { names, .. } => {
                 let held = |name: &String| Principal::Certificate { name: name.clone() };
                 let known = names.iter().map(held).find(|principal| policy.knows(principal));
@@ -60,7 +74,9 @@ impl Caller {
     /// From where it calls.
     pub(super) fn address(&self) -> Option<String> {
         match self {
-            Self::Holder { address, .. } => address.map(|address| address.to_string()),
+            Self::Holder { address, .. } | Self::Nobody { address } | Self::Bearer { address, .. } => {
+                address.map(|address| address.to_string())
+            }
             Self::User { .. } | Self::Stranger(_) => None,
         }
     }
@@ -70,6 +86,8 @@ impl Caller {
         match self {
             Self::User { name, .. } | Self::Stranger(name) => format!("user:{name}"),
             Self::Holder { names, .. } => format!("certificate:{}", names.join(",")),
+            Self::Nobody { .. } => "nobody".to_owned(),
+            Self::Bearer { principal, .. } => principal.to_string(),
         }
     }
 }

@@ -86,6 +86,16 @@ impl Gate {
         Self { policy, journal, denials: Denials::default() }
     }
 
+    /// Refuses a token that is not valid.
+    pub(super) fn refuse_token(&self, caller: &Caller, call: &str) -> Error {
+        let policy = (self.policy)();
+        let principal = caller.principal(&policy);
+        let granted = Granted { principal, policy, is_free: false, within: None };
+        self.deny(caller, &granted, (action_shown(call), ""), "its token is not valid");
+        Error::new(Code::ApiUser, "the token is not valid for this daemon")
+            .hint("it is one of the service `mcrun`, and expires: sign in again")
+    }
+
     /// Refuses whoever nobody knows, before a word of the call is read.
     ///
     /// # Errors
@@ -100,7 +110,8 @@ impl Gate {
         let is_shared = matches!(caller, Caller::User { .. }) && !policy.is_written();
         let is_free = principal.is_owner() || is_shared;
         let granted = Granted { principal, policy, is_free, within: None };
-        let is_stranger = matches!(caller, Caller::Stranger(_));
+        // No rule is about whoever says nothing of themselves, `certificate:*` neither.
+        let is_stranger = matches!(caller, Caller::Stranger(_) | Caller::Nobody { .. });
         if !is_stranger && (granted.is_free || granted.policy.knows(&granted.principal)) {
             return Ok(granted);
         }
@@ -285,6 +296,9 @@ fn unknown_caller(caller: &Caller, principal: &Principal) -> Error {
     let message = match (caller, principal) {
         (Caller::User { .. } | Caller::Stranger(_), Principal::User { name, .. }) => {
             format!("the user {name} may not call this daemon")
+        }
+        (Caller::Nobody { .. }, _) => {
+            "nobody calls this daemon from afar without a certificate or a token".to_owned()
         }
         (_, Principal::Certificate { name }) => {
             format!("no certificate with the name `{name}` may call this daemon")

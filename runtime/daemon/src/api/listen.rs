@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use effect::{Code, Error, Result};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use peer::calls::{self, Bounds, Over};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::calls::Services;
-use super::{Api, Caller, Settings, deadline, status};
+use super::{Api, Caller, Settings, deadline, status, tokens};
 use crate::metrics::Metrics;
 use crate::routes::Door;
 use crate::{accept, socket};
@@ -124,7 +124,7 @@ pub async fn serve_socket(opened: Opened, api: Api, over: watch::Receiver<bool>)
     accept::each(listener, (MOST_LOCAL, GRACE_OF_ALL), talk, over, closed).await;
 }
 
-/// Answers holders of certificates until `over` becomes true.
+/// Answers holders of certificates, and of tokens where the door lets them in, until `over` becomes true.
 pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, api: Api, over: watch::Receiver<bool>) {
     let services = Services::new(&api);
     let talk = |stream: TcpStream, over| {
@@ -133,7 +133,10 @@ pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, api: Api, over: w
         async move {
             let Some(config) = config else { return };
             if let Some((stream, names)) = accept::welcome(stream, config).await {
-                let caller = Caller::Holder { names, address };
+                let caller = match names.is_empty() {
+                    true => Caller::Nobody { address },
+                    false => Caller::Holder { names, address },
+                };
                 connection(stream, caller, bounds(), answering, over).await;
             }
         }
@@ -209,6 +212,10 @@ async fn answer(
     let answered = async {
         // Reflection is a conversation: its messages are small, and come one by one.
         let is_conversation = call.starts_with("/grpc.reflection.");
+        let (caller, until) = match called(&api, caller, &head.headers, &call).await {
+            Ok(called) => called,
+            Err(error) => return refusal(&error),
+        };
         // Whoever nobody knows is not listened to.
         let known = api.gate().known(&caller, &call);
         let read = match (known, is_conversation) {
@@ -231,7 +238,12 @@ async fn answer(
         };
         head.extensions.insert(caller);
         head.extensions.insert(granted);
-        coded(services.call(Request::from_parts(head, body)).await, &call)
+        let response = coded(services.call(Request::from_parts(head, body)).await, &call);
+        match until {
+            // What is followed ends with the token by which it was asked for.
+            Some(rest) => response.map(|body| Body::new(deadline::Until::new(body, rest))),
+            None => response,
+        }
     };
     let mut response = match patience {
         None => answered.await,
@@ -242,6 +254,27 @@ async fn answer(
     };
     response.headers_mut().insert(api::VERSION, HeaderValue::from_static(calls::OURS));
     response
+}
+
+/// Who makes a call, and for how long they are who they are: whoever presents a token is whom it stands for.
+async fn called(
+    api: &Api,
+    caller: Caller,
+    headers: &HeaderMap,
+    call: &str,
+) -> Result<(Caller, Option<Duration>)> {
+    // Whom the socket does not let in has nothing to present.
+    if matches!(caller, Caller::Stranger(_)) {
+        return Ok((caller, None));
+    }
+    let Some(token) = tokens::presented(headers)? else { return Ok((caller, None)) };
+    let known = match &api.rooms().tokens {
+        Some(tokens) => tokens.bearer(token).await?,
+        None => None,
+    };
+    let bearer = known.ok_or_else(|| api.gate().refuse_token(&caller, call))?;
+    let rest = bearer.until.since(api.rooms().journal.clock().now());
+    Ok((tokens::as_bearer(&caller, &bearer), Some(rest)))
 }
 
 async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Bytes> {

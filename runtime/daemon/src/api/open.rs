@@ -20,6 +20,7 @@ pub struct Doors {
     host: String,
     socket: Opened,
     afar: Option<(TcpListener, Arc<Door>)>,
+    takes_tokens: bool,
 }
 
 impl Doors {
@@ -48,7 +49,11 @@ impl Doors {
                     Some(path) => Issuers::File(path.clone()),
                     None => Issuers::Authority(authority()),
                 };
-                let door = Door::open(Identity::new(authority(), names), issuers).await?;
+                let identity = Identity::new(authority(), names);
+                let door = match settings.tokens {
+                    true => Door::open_to_tokens(identity, issuers).await?,
+                    false => Door::open(identity, issuers).await?,
+                };
                 Some((listener, Arc::new(door)))
             }
             (Some(_), None) => {
@@ -57,7 +62,8 @@ impl Doors {
             }
             (None, _) => None,
         };
-        Ok(Self { host: settings.host.clone().unwrap_or_default(), socket, afar })
+        let host = settings.host.clone().unwrap_or_default();
+        Ok(Self { host, socket, afar, takes_tokens: settings.tokens })
     }
 
     /// Where calls are taken, in words.
@@ -66,7 +72,8 @@ impl Doors {
         let socket = self.socket.path().display().to_string();
         let afar = self.afar.iter().filter_map(|(listener, _)| listener.local_addr().ok());
         let host = &self.host;
-        let afar = afar.map(|address| format!("{address}, as {host}, by mutual TLS"));
+        let by = if self.takes_tokens { "TLS with a certificate or a token" } else { "mutual TLS" };
+        let afar = afar.map(|address| format!("{address}, as {host}, by {by}"));
         std::iter::once(socket).chain(afar).collect()
     }
 

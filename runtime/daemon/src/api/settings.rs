@@ -27,6 +27,9 @@ pub struct Settings {
     pub host: Option<String>,
     /// Certificates of those who issue certificates of callers, in PEM; the embedded authority unless given.
     pub client_ca: Option<PathBuf>,
+    /// Whether calls from afar may present a token of the service `mcrun` in the place of a certificate; what they may do is
+    /// said by `[access]`.
+    pub tokens: bool,
     /// Names in certificates of callers who may do everything.
     pub operators: Vec<String>,
     /// Names in certificates of callers who may list, get and watch.
@@ -49,11 +52,14 @@ impl Settings {
         }
         let is_by_tls = self.host.is_some()
             || self.client_ca.is_some()
+            || self.tokens
             || !self.operators.is_empty()
             || !self.readers.is_empty();
         match self.listen {
             None if is_by_tls => {
-                return wrong("[daemon.api] `host`, `client_ca`, `operators` and `readers` go with `listen`");
+                return wrong(
+                    "[daemon.api] `host`, `client_ca`, `tokens`, `operators` and `readers` go with `listen`",
+                );
             }
             None => return Ok(()),
             Some(_) => {}
@@ -62,8 +68,10 @@ impl Settings {
             return wrong("[daemon.api] `listen` takes `host`: the name that the daemon's certificate bears");
         }
         let names = [("operators", &self.operators), ("readers", &self.readers)];
-        if names.iter().all(|(_, names)| names.is_empty()) {
-            return wrong("[daemon.api] `listen` takes `operators` or `readers`: nobody may call otherwise");
+        if names.iter().all(|(_, names)| names.is_empty()) && !self.tokens {
+            return wrong(
+                "[daemon.api] `listen` takes `operators`, `readers` or `tokens`: nobody may call otherwise",
+            );
         }
         for (key, names) in names {
             if names.len() > MOST_NAMES {

@@ -135,6 +135,7 @@ impl Stage {
                 let access = access.clone();
                 Arc::new(move || access.lock().unwrap().clone())
             },
+            tokens: None,
             reload: Some(Arc::new(Reloads)),
             node: NODE.into(),
             started: Timestamp(1_770_000_000_000),

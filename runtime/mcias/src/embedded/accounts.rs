@@ -16,8 +16,9 @@ use crate::witness::Event;
 
 /// The one record of its kind.
 const THE_ADMINS: &str = "admins";
-/// What the first admin signs in to, and the set of rules that lets admins in there.
-const FIRST_SERVICE: &str = "mcrun";
+/// What the first admin signs in to, the calls of the daemon and this service itself, and the set of rules that lets admins in
+/// there.
+const FIRST_SERVICES: [&str; 2] = ["mcrun", crate::web::OWN_SERVICE];
 const FIRST_SET: &str = "admins";
 
 impl Embedded {
@@ -237,7 +238,7 @@ impl Embedded {
             accounts: Vec::new(),
             kind: Some(Kind::Human),
             groups: BTreeSet::new(),
-            services: vec![FIRST_SERVICE.to_owned()],
+            services: FIRST_SERVICES.map(str::to_owned).to_vec(),
             service_tags: BTreeSet::new(),
             addresses: Vec::new(),
             times: Vec::new(),

@@ -27,7 +27,7 @@ impl Embedded {
     pub async fn enrol_totp(&self, name: &Name) -> Result<Enrolment> {
         let account = self.known_account(name).await?;
         let enrolled = self.change_credentials(&account, |credentials| {
-            credentials.enrol(&self.sealer, name, self.settings.issuer()).map(Some)
+            credentials.enrol(&self.sealer, name, self.settings.label()).map(Some)
         });
         enrolled.await?.ok_or_else(nothing)
     }

@@ -47,6 +47,14 @@ impl Embedded {
         self.tell(Event::PolicyChanged { set: name.clone() }).await
     }
 
+    /// Every set of rules, by name.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub async fn every_rule_set(&self) -> Result<Vec<RuleSet>> {
+        self.store.all(RULES).await
+    }
+
     /// The login policy as of now.
     pub(super) async fn policy(&self) -> Result<Policy> {
         Policy::new(&self.store.all::<RuleSet>(RULES).await?)

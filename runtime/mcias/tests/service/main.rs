@@ -5,6 +5,7 @@ mod attacks;
 mod authenticator;
 mod conformance;
 mod passkeys;
+mod rest;
 mod sign_in;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use journal::{Clock, Journal};
 use mcias::driver::{Driver as _, Issued, Order};
 use mcias::embedded::{Embedded, Parts};
 use mcias::policy::{Rule, RuleSet};
+use mcias::witness::{Actor, actor};
 use mcias::{
     Account, Event, First, Kind, Live, Name, Outcome, Role, Second, Settings, SignIn, Status, Witness,
 };
@@ -36,10 +38,15 @@ impl Clock for Hands {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Event>>);
+struct Notes(Mutex<Vec<(Event, Option<Actor>)>>);
 
 impl Notes {
     fn taken(&self) -> Vec<Event> {
+        self.acted().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// With whoever did it.
+    fn acted(&self) -> Vec<(Event, Option<Actor>)> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -47,7 +54,7 @@ impl Notes {
 #[async_trait]
 impl Witness for Notes {
     async fn witness(&self, event: &Event) -> Result<()> {
-        self.0.lock().unwrap().push(event.clone());
+        self.0.lock().unwrap().push((event.clone(), actor()));
         Ok(())
     }
 }
@@ -97,6 +104,21 @@ impl Place {
             clock: self.clock.clone(),
             witness: self.notes.clone(),
             live: Arc::default(),
+        })
+    }
+
+    /// The same service with other settings.
+    fn with(&self, change: impl FnOnce(&mut Settings)) -> Embedded {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Embedded::new(Parts {
+            journal: self.journal.clone(),
+            node: "here".into(),
+            sealer: self.sealer.clone(),
+            settings,
+            clock: self.clock.clone(),
+            witness: self.notes.clone(),
+            live: self.live.clone(),
         })
     }
 

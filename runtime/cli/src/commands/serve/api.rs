@@ -1,11 +1,13 @@
-//! Owns that the process answers the calls of its API, at its socket and where mcrun.toml has them answered.
+//! Owns that the process answers the calls of its API, at its socket and where mcrun.toml has them answered, and whom
+//! tokens stand for that they present.
 
 use std::sync::Arc;
 
-use daemon::api::{Api, Doors, Reload, Rooms};
+use async_trait::async_trait;
+use daemon::api::{Api, Bearer, Doors, Reload, Rooms, Tokens};
 use daemon::feed::Feed;
 use daemon::playbooks::Table;
-use effect::Result;
+use effect::{Principal, Result, Timestamp};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
@@ -13,6 +15,32 @@ use super::listeners::Listeners;
 use crate::app::App;
 use crate::execute::desk::Desk;
 use crate::{render, wiring};
+
+/// The service that tokens for calls of this daemon are for.
+const OWN_SERVICE: &str = "mcrun";
+
+/// Tokens that the service of identity made for this daemon.
+struct Known {
+    service: mcias::Embedded,
+    own: mcias::Name,
+}
+
+#[async_trait]
+impl Tokens for Known {
+    async fn bearer(&self, token: &str) -> Result<Option<Bearer>> {
+        let Ok(holder) = self.service.validated(token, &self.own).await? else { return Ok(None) };
+        let groups = holder.groups.iter().map(ToString::to_string).collect();
+        let name = holder.account.to_string();
+        let principal = match holder.kind {
+            mcias::Kind::Human => {
+                let roles = holder.roles.iter().map(|role| role.as_str().to_owned()).collect();
+                Principal::Account { name, roles, groups }
+            }
+            mcias::Kind::System => Principal::System { name, groups },
+        };
+        Ok(Some(Bearer { principal, until: Timestamp(holder.expires_at) }))
+    }
+}
 
 /// Answers calls.
 pub(super) async fn serve(
@@ -33,6 +61,7 @@ pub(super) async fn serve(
             let live = app.live.subscribe();
             Arc::new(move || live.borrow().access())
         },
+        tokens: Some(Arc::new(Known { service: wiring::identity(app), own: OWN_SERVICE.parse()? })),
         reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),

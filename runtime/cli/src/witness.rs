@@ -1,0 +1,166 @@
+//! Owns that what happens to accounts, tokens and sign-ins stands in the audit, with who did it and from where.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use effect::{Principal, Result, Timestamp};
+use journal::audit::{Kind, New};
+use journal::{Clock, Journal};
+use mcias::witness::{Actor, actor};
+use mcias::{Event, Witness};
+use serde_json::{Value, json};
+
+/// Refusals of one address that are recorded within [`SPAN`]: whoever guesses must not fill the disk.
+const MOST: u32 = 60;
+const SPAN: Duration = Duration::from_secs(60);
+/// Addresses that are told apart at once.
+const MOST_ADDRESSES: usize = 4096;
+
+/// Writes to the audit.
+pub(crate) struct Audited {
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+    /// Who does what nobody else is known to do.
+    own: Principal,
+    refusals: Arc<Refusals>,
+}
+
+/// What was refused of late.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<HashMap<Option<IpAddr>, Count>>);
+
+#[derive(Debug)]
+struct Count {
+    since: Timestamp,
+    recorded: u32,
+    left_out: u64,
+}
+
+impl Refusals {
+    /// Whether a refusal is recorded, and how many of the same address were not before it.
+    fn counts(&self, address: Option<IpAddr>, now: Timestamp) -> Option<u64> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MOST_ADDRESSES && !counts.contains_key(&address) {
+            counts.retain(|_, count| now.since(count.since) < SPAN);
+        }
+        // Beyond so many within a minute they are counted together.
+        let address = address.filter(|_| counts.len() < MOST_ADDRESSES);
+        let count = counts.entry(address).or_insert(Count { since: now, recorded: 0, left_out: 0 });
+        if now.since(count.since) >= SPAN || now < count.since {
+            (count.since, count.recorded) = (now, 0);
+        }
+        if count.recorded >= MOST {
+            count.left_out += 1;
+            return None;
+        }
+        count.recorded += 1;
+        Some(std::mem::take(&mut count.left_out))
+    }
+}
+
+impl Audited {
+    /// One that writes to `journal`; what nobody else is known to do is done by `own`.
+    pub(crate) fn new(
+        journal: Journal,
+        clock: Arc<dyn Clock>,
+        own: Principal,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { journal, clock, own, refusals }
+    }
+
+    fn record(&self, event: &Event) -> Option<New> {
+        let by = actor().unwrap_or_else(|| Actor { principal: self.own.to_string(), address: None });
+        let changed = |action: &str, object: &str, outcome: &str, details: Value| {
+            let address = by.address.map(|address| address.to_string());
+            let new = New::of(Kind::Account, &by.principal, action, object, outcome);
+            let new = New { address, ..new };
+            if details.is_null() { new } else { new.with(details) }
+        };
+        // Whoever signs in has no name but the one that they sign in under.
+        let signing = |name: &str, address: &Option<IpAddr>, service: &str, outcome: &str, details: Value| {
+            let new = New::of(Kind::SignIn, &format!("account:{name}"), "mcias.sign_in", service, outcome);
+            New { address: address.map(|address| address.to_string()), ..new.with(details) }
+        };
+        Some(match event {
+            Event::SignedIn { account, service, address, token, first, factor } => {
+                let factor = factor.map(|factor| factor.as_str());
+                let details = json!({ "token": token, "first": first.as_str(), "factor": factor });
+                signing(account.as_str(), address, service.as_str(), "allowed", details)
+            }
+            Event::Challenged { account, address } => {
+                signing(account.as_str(), address, "", "challenged", json!({}))
+            }
+            Event::Refused { name, service, address, reason, rule } => {
+                let left_out = self.refusals.counts(*address, self.clock.now())?;
+                let mut details = json!({ "why": reason.as_str() });
+                if let Some(rule) = rule {
+                    details["rule"] = rule.as_str().into();
+                }
+                if left_out > 0 {
+                    details["left_out"] = left_out.into();
+                }
+                signing(name, address, service, "denied", details)
+            }
+            Event::TokenIssued { account, service, token } => changed(
+                "mcias.tokens.issue",
+                account.as_str(),
+                "issued",
+                json!({ "token": token, "service": service }),
+            ),
+            Event::TokenRevoked { account, token } => {
+                changed("mcias.tokens.revoke", account.as_str(), "revoked", json!({ "token": token }))
+            }
+            Event::AccountChanged { account, what } => {
+                changed("mcias.accounts", account.as_str(), what, Value::Null)
+            }
+            Event::RoleGranted { account, role } => {
+                changed("mcias.roles.grant", account.as_str(), "granted", json!({ "role": role }))
+            }
+            Event::RoleRevoked { account, role } => {
+                changed("mcias.roles.revoke", account.as_str(), "revoked", json!({ "role": role }))
+            }
+            Event::PasswordSet { account } => changed("mcias.password", account.as_str(), "set", Value::Null),
+            Event::SecondFactor { account, what } => {
+                changed("mcias.factors", account.as_str(), what, Value::Null)
+            }
+            Event::Passkey { account, key, what } => {
+                changed("mcias.passkeys", account.as_str(), what, json!({ "key": key }))
+            }
+            Event::PolicyChanged { set } => changed("mcias.policy", set.as_str(), "changed", Value::Null),
+            Event::KeyRotated { kid } => changed("mcias.keys", kid, "rotated", Value::Null),
+            Event::AdminRecovered { account } => {
+                changed("mcias.recover_admin", account.as_str(), "recovered", Value::Null)
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Witness for Audited {
+    async fn witness(&self, event: &Event) -> Result<()> {
+        match self.record(event) {
+            // What cannot be recorded is not told to have been done.
+            Some(record) => Ok(self.journal.audit(record).durable().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_guesses_does_not_fill_the_disk() {
+        let (refusals, begin) = (Refusals::default(), Timestamp(1_000_000));
+        let one: Option<IpAddr> = Some([192, 0, 2, 1].into());
+        let recorded = (0..100).filter(|_| refusals.counts(one, begin).is_some()).count();
+        assert_eq!(recorded, MOST as usize);
+        assert_eq!(refusals.counts(None, begin), Some(0), "another address is counted by itself");
+        assert_eq!(refusals.counts(one, begin.after(SPAN)), Some(40));
+    }
+}

@@ -1,0 +1,165 @@
+//! Owns accounts and their roles by REST. One's own may be looked at; the rest is for admins.
+
+use std::collections::BTreeSet;
+
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Signed, Typed, about, tag};
+use crate::Driver as _;
+use crate::account::{Account, Kind, Role, Status, other_kind};
+use crate::name::{Email, Name};
+use crate::web::Web;
+use crate::web::answer::{self, Answered, Refused};
+use crate::web::asked::Asked;
+
+/// An account as somebody wants it: what is left out stays as it is.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    /// None takes it away.
+    #[serde(deserialize_with = "given")]
+    email: Option<Option<Email>>,
+    status: Option<Status>,
+    roles: Option<BTreeSet<Role>>,
+    groups: Option<BTreeSet<Name>>,
+    tags: Option<BTreeSet<Name>>,
+    password: Option<Typed>,
+}
+
+/// What is given as `null` is another thing than what is not given.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Wanted {
+    fn of(&self, found: Option<&Account>, name: &Name, now: i64) -> effect::Result<Account> {
+        let mut account = match found {
+            Some(found) => match self.kind.filter(|kind| *kind != found.kind) {
+                Some(kind) => return Err(other_kind(found, kind)),
+                None => found.clone(),
+            },
+            None => Account::new(name.clone(), self.kind.unwrap_or_default(), now)?,
+        };
+        if let Some(email) = &self.email {
+            account.email.clone_from(email);
+        }
+        account.status = self.status.unwrap_or(account.status);
+        for (wanted, has) in [(&self.groups, &mut account.groups), (&self.tags, &mut account.tags)] {
+            if let Some(wanted) = wanted {
+                has.clone_from(wanted);
+            }
+        }
+        if let Some(roles) = &self.roles {
+            account.roles.clone_from(roles);
+        }
+        Ok(account)
+    }
+}
+
+pub(super) async fn list(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
+    asked.only(&[Method::GET])?;
+    signed.admin()?;
+    answer::json(StatusCode::OK, &json!({ "accounts": web.service().accounts().await? }))
+}
+
+pub(super) async fn one(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
+    asked.only(&[Method::GET, Method::PUT, Method::DELETE])?;
+    if !asked.is_changing() {
+        let account = about(web, signed, name).await?;
+        return shown(StatusCode::OK, &account);
+    }
+    may_change(signed, name)?;
+    let found = web.service().account(name).await?;
+    if asked.request.method() == Method::DELETE {
+        let found = found.ok_or_else(Refused::unknown)?;
+        tag::check(asked, Some(&found))?;
+        web.service().put(Some(&found), None).await?;
+        return Ok(answer::nothing());
+    }
+    let wish: Wanted = asked.json()?;
+    tag::check(asked, found.as_ref())?;
+    put(web, found, name, |found, now| wish.of(found, name, now), wish.password.as_ref()).await
+}
+
+/// Puts what `wish` makes of an account in its place.
+async fn put(
+    web: &Web,
+    found: Option<Account>,
+    name: &Name,
+    wish: impl Fn(Option<&Account>, i64) -> effect::Result<Account>,
+    password: Option<&Typed>,
+) -> Answered {
+    let now = web.service().now().0;
+    let mut after = wish(found.as_ref(), now)?;
+    let is_new = found.is_none();
+    if found.as_ref().is_none_or(|found| found.differs(&after)) {
+        after.changed = now;
+        web.service().put(found.as_ref(), Some(&after)).await?;
+    }
+    if let Some(password) = password {
+        let set = web.service().set_password(&after, &password.0).await;
+        // Of a new account nothing is left that nobody can use.
+        if let (Err(error), true) = (&set, is_new) {
+            web.service().put(Some(&after), None).await?;
+            return Err(error.clone().into());
+        }
+        set?;
+    }
+    let account = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
+    shown(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &account)
+}
+
+fn shown(status: StatusCode, account: &Account) -> Answered {
+    Ok(tag::tagged(answer::json(status, account)?, account))
+}
+
+/// Whoever is no admin learns of no other account; of the own one that it is not theirs to change.
+fn may_change(signed: &Signed, name: &Name) -> Result<(), Refused> {
+    match signed.is_admin() {
+        true => Ok(()),
+        false if *name == signed.account.name => Err(Refused::forbidden()),
+        false => Err(Refused::unknown()),
+    }
+}
+
+pub(super) async fn disable(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
+    asked.only(&[Method::POST])?;
+    may_change(signed, name)?;
+    let found = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
+    let disabled = Account { status: Status::Disabled, ..found.clone() };
+    put(web, Some(found), name, |_, _| Ok(disabled.clone()), None).await
+}
+
+/// Takes the second factors of somebody away who has lost them.
+pub(super) async fn factors(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
+    asked.only(&[Method::GET, Method::DELETE])?;
+    if asked.is_changing() {
+        may_change(signed, name)?;
+        about(web, signed, name).await?;
+        web.service().reset_factors(name).await?;
+        return Ok(answer::nothing());
+    }
+    about(web, signed, name).await?;
+    answer::json(StatusCode::OK, &json!({ "factors": web.service().factors(name).await? }))
+}
+
+pub(super) async fn role(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name, role: &str) -> Answered {
+    asked.only(&[Method::PUT, Method::DELETE])?;
+    may_change(signed, name)?;
+    let role = Role::ALL.into_iter().find(|known| known.as_str() == role).ok_or_else(Refused::unknown)?;
+    let found = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
+    let mut after = found.clone();
+    match *asked.request.method() {
+        Method::DELETE => after.roles.remove(&role),
+        _ => after.roles.insert(role),
+    };
+    put(web, Some(found), name, |_, _| Ok(after.clone()), None).await
+}

@@ -1,0 +1,163 @@
+//! Owns tokens by REST: whether one is valid, for the service that was given it, and those of an account.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Signed, Typed, about};
+use crate::Driver as _;
+use crate::account::Kind;
+use crate::driver::{Holder, Order, Token};
+use crate::name::Name;
+use crate::random;
+use crate::token::Refusal;
+use crate::web::Web;
+use crate::web::answer::{self, Answered, Refused};
+use crate::web::asked::Asked;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Validate {
+    token: Typed,
+    service: Name,
+}
+
+#[derive(Serialize)]
+struct Valid<'a> {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<&'a Holder>,
+}
+
+/// A service asks about what it was given itself, by the system account of its name; who manages, about anything.
+pub(super) async fn validate(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
+    let wish: Validate = asked.json()?;
+    let is_its_own = signed.account.kind == Kind::System && signed.account.name == wish.service;
+    if !is_its_own {
+        signed.admin()?;
+    }
+    let said = match web.service().validated(&wish.token.0, &wish.service).await? {
+        Ok(holder) => {
+            let valid = Valid { valid: true, refusal: None, holder: Some(&holder) };
+            return answer::json(StatusCode::OK, &valid);
+        }
+        Err(refusal) => Valid { valid: false, refusal: Some(refusal), holder: None },
+    };
+    answer::json(StatusCode::OK, &said)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    service: Name,
+    /// In seconds.
+    #[serde(default)]
+    lifetime: Option<u64>,
+    /// What makes the same token when the call is made again.
+    #[serde(default)]
+    id: Option<String>,
+}
+
+impl Wanted {
+    /// The id that was asked for, or one of our own.
+    fn id(&self) -> Result<String, Refused> {
+        let fits = |id: &String| {
+            (16..=64).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        match &self.id {
+            Some(id) if fits(id) => Ok(id.clone()),
+            Some(_) => Err(Refused::malformed("`id`: 16 to 64 letters, digits, `-` and `_`")),
+            None => Ok(random::token::<16>()?),
+        }
+    }
+}
+
+/// Everything that is recorded of the tokens of an account.
+pub(super) async fn of_account(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
+    asked.only(&[Method::GET, Method::POST, Method::DELETE])?;
+    let account = about(web, signed, name).await?;
+    match *asked.request.method() {
+        Method::POST => {
+            signed.admin()?;
+            let wish: Wanted = asked.json()?;
+            let order = Order {
+                account: &account,
+                service: &wish.service,
+                lifetime: wish.lifetime.map(Duration::from_secs),
+                id: &wish.id()?,
+            };
+            let issued = web.service().issue(&order).await?;
+            let made = json!({ "token": issued.text.as_str(), "about": issued.token });
+            answer::json(StatusCode::CREATED, &made)
+        }
+        Method::DELETE => {
+            let tokens = web.service().tokens(name).await?;
+            revoke(web, name, tokens.into_iter()).await
+        }
+        _ => {
+            let tokens = web.service().tokens(name).await?;
+            answer::json(StatusCode::OK, &json!({ "tokens": tokens }))
+        }
+    }
+}
+
+/// One token of an account.
+pub(super) async fn one(
+    web: &Web,
+    asked: &Asked<'_>,
+    signed: &Signed,
+    (name, id): (&Name, &str),
+) -> Answered {
+    asked.only(&[Method::GET, Method::DELETE])?;
+    about(web, signed, name).await?;
+    let token = found(web, name, id).await?;
+    match *asked.request.method() {
+        Method::DELETE => revoke(web, name, std::iter::once(token)).await,
+        _ => answer::json(StatusCode::OK, &token),
+    }
+}
+
+async fn found(web: &Web, name: &Name, id: &str) -> Result<Token, Refused> {
+    let tokens = web.service().tokens(name).await?;
+    tokens.into_iter().find(|token| token.id == id).ok_or_else(Refused::unknown)
+}
+
+async fn revoke(web: &Web, name: &Name, tokens: impl Iterator<Item = Token>) -> Answered {
+    let ids: Vec<String> = tokens.map(|token| token.id).collect();
+    web.service().revoke(name, &ids).await?;
+    Ok(answer::nothing())
+}
+
+#[derive(Serialize)]
+struct Session {
+    #[serde(flatten)]
+    token: Token,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+/// One's own sessions: what was signed in to, and not ended. All but the one that asks can be ended at once.
+pub(super) async fn sessions(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
+    asked.only(&[Method::GET, Method::DELETE])?;
+    let tokens = web.service().tokens(&signed.account.name).await?;
+    let live = tokens.into_iter().filter(|token| !token.revoked);
+    if asked.is_changing() {
+        let others = live.filter(|token| token.id != signed.holder.token);
+        return revoke(web, &signed.account.name, others).await;
+    }
+    let sessions: Vec<Session> =
+        live.map(|token| Session { current: token.id == signed.holder.token, token }).collect();
+    answer::json(StatusCode::OK, &json!({ "sessions": sessions }))
+}
+
+/// One of one's own sessions.
+pub(super) async fn session(web: &Web, asked: &Asked<'_>, signed: &Signed, id: &str) -> Answered {
+    asked.only(&[Method::DELETE])?;
+    let token = found(web, &signed.account.name, id).await?;
+    revoke(web, &signed.account.name, std::iter::once(token)).await
+}
