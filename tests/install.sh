@@ -11,7 +11,7 @@ for pair in podman:podman runc:runc dockerd:docker.io docker:docker.io ip:iprout
     busybox:busybox-static python3:python3 docker-registry:docker-registry htpasswd:apache2-utils \
     node:nodejs npm:npm openssl:openssl certbot:certbot lego:lego \
     script:bsdutils vim.tiny:vim-tiny age:age oathtool:oathtool ssh:openssh-client /usr/sbin/sshd:openssh-server \
-    pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
+    chromium:chromium pebble:pebble curl:curl h2load:nghttp2-client testssl:testssl.sh dig:bind9-dnsutils host:bind9-host kdig:knot-dnsutils /usr/sbin/named:bind9 /usr/sbin/knotd:knot /usr/sbin/unbound:unbound /usr/sbin/pdns_server:pdns-server \
     /lib/systemd/systemd:systemd systemctl:systemd strip:binutils pgrep:procps dpkg-deb:dpkg nix-instantiate:nix-bin; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done

@@ -86,8 +86,9 @@ impl Audited {
             New { address: address.map(|address| address.to_string()), ..new.with(details) }
         };
         Some(match event {
-            Event::SignedIn { account, service, address, token, factor, .. } => {
-                let details = json!({ "token": token, "factor": factor.map(|factor| factor.as_str()) });
+            Event::SignedIn { account, service, address, token, first, factor } => {
+                let factor = factor.map(|factor| factor.as_str());
+                let details = json!({ "token": token, "first": first.as_str(), "factor": factor });
                 signing(account.as_str(), address, service.as_str(), "allowed", details)
             }
             Event::Challenged { account, address } => {

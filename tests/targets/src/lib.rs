@@ -8,6 +8,8 @@ mod certificates;
 mod diffs;
 mod heads;
 mod names;
+mod passkeys;
+mod policies;
 mod pure;
 mod routes;
 mod rows;
@@ -20,6 +22,8 @@ pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
+pub use passkeys::passkey;
+pub use policies::policy;
 pub use pure::pure;
 pub use rows::rows;
 pub use sso::sso;
@@ -29,7 +33,7 @@ pub use tokens::token;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("acme_request", acme_request),
     ("archive", archive),
     ("client_hello", client_hello),
@@ -40,6 +44,8 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
     ("http_head", http_head),
+    ("passkey", passkey),
+    ("policy", policy),
     ("proxy_header", proxy_header),
     ("pure", pure),
     ("rows", rows),

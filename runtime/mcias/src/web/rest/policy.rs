@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Signed, tag};
 use crate::Driver as _;
+use crate::credentials::FirstFactor;
 use crate::driver::{Planned, Question};
 use crate::name::Name;
 use crate::policy::{Rule, RuleSet};
@@ -69,6 +70,8 @@ struct Test {
     /// In unix milliseconds.
     #[serde(default)]
     at: Option<i64>,
+    #[serde(default)]
+    first_factor: Option<FirstFactor>,
 }
 
 pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
@@ -80,7 +83,7 @@ pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) ->
         service: &test.service,
         address: test.address,
         at: test.at.map(Timestamp),
-        first: None,
+        first: test.first_factor,
         planned: Planned::default(),
     };
     answer::json(StatusCode::OK, &web.service().explain(&question).await?)
