@@ -697,6 +697,15 @@ codes! {
     SecondFactor "MC-W012" "a second factor is not taken"
         "The one-time code is wrong, no enrolment is under way, or the account has one-time codes already."
         "Check the clock of the device that shows the codes, or begin the enrolment anew.";
+    IssuerUnavailable "MC-W013" "the issuer of tokens does not answer"
+        "The mcias or the provider of OpenID that mcrun.toml names could not be reached, or broke off. Nothing is known of the token or the account; where TLS failed, the cause says how."
+        "Check the address under [drivers.issuer] or [drivers.openid], the name that its certificate bears and `ca`.";
+    IssuerRefused "MC-W014" "the issuer of tokens refused"
+        "It answered, and the answer was no: mcrun's own token there is not valid any more, or its account may not do that."
+        "Have another token made for mcrun's account there; it has to be among `managers` of [mcias] to change accounts.";
+    IssuerAnswer "MC-W015" "the issuer of tokens answered with something that makes no sense"
+        "What came is no answer to what was asked, or a provider's discovery names another issuer."
+        "Check that the address leads to mcias, or is written exactly as the provider writes its issuer.";
 
     // U: usage and configuration.
     Usage "MC-U001" "the command line is wrong"

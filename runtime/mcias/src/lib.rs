@@ -15,6 +15,7 @@ pub mod name;
 pub mod password;
 pub mod policy;
 mod random;
+pub mod remote;
 pub mod secrets;
 pub mod settings;
 mod store;

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod conformance;
+mod remote;
 mod rest;
 mod sign_in;
 

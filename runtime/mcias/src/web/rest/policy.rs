@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Signed, tag};
 use crate::Driver as _;
+use crate::account::Account;
 use crate::driver::{Planned, Question};
 use crate::name::Name;
 use crate::policy::{Rule, RuleSet};
@@ -69,6 +70,12 @@ struct Test {
     /// In unix milliseconds.
     #[serde(default)]
     at: Option<i64>,
+    /// The account as it will be.
+    #[serde(default)]
+    planned_account: Option<Account>,
+    /// Sets of rules that will be others, or gone.
+    #[serde(default)]
+    planned_rules: Vec<(Name, Option<RuleSet>)>,
 }
 
 pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
@@ -80,7 +87,7 @@ pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) ->
         service: &test.service,
         address: test.address,
         at: test.at.map(Timestamp),
-        planned: Planned::default(),
+        planned: Planned { account: test.planned_account, rules: test.planned_rules },
     };
     answer::json(StatusCode::OK, &web.service().explain(&question).await?)
 }
