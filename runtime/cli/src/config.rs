@@ -88,6 +88,8 @@ pub(crate) struct Drivers {
     #[serde(default)]
     pub(crate) mcias: mcias::Choice,
     pub(crate) remote: Option<routes::remote::Settings>,
+    pub(crate) issuer: Option<mcias::remote::Issuer>,
+    pub(crate) openid: Option<mcias::remote::Provider>,
     pub(crate) rfc2136: Option<dns::rfc2136::Settings>,
     pub(crate) rest: Option<dns::rest::Settings>,
     pub(crate) acme: Option<certs::acme::driver::Settings>,
@@ -98,6 +100,14 @@ pub(crate) struct Drivers {
     pub(crate) podman: Podman,
     #[serde(default)]
     pub(crate) docker: Docker,
+}
+
+impl Drivers {
+    /// The driver of identity.
+    pub(crate) fn identity(&self) -> Result<mcias::settings::Chosen> {
+        let external = mcias::settings::External { issuer: self.issuer.clone(), openid: self.openid.clone() };
+        external.chosen(self.mcias)
+    }
 }
 
 /// `drivers.containers`.
@@ -220,6 +230,7 @@ impl Config {
         self.dns.check()?;
         self.routes.check()?;
         self.mcias.check()?;
+        self.drivers.identity()?;
         self.webhooks.iter().try_for_each(daemon::triggers::webhook::Settings::check)?;
         self.drivers.remote.iter().try_for_each(routes::remote::Settings::check)?;
         self.monitors.check()?;

@@ -7,6 +7,7 @@ use containers::effects::{Choice, Engines, World};
 use containers::{docker, podman, process};
 use effect::{Registry, Result, Secrets};
 use journal::RunId;
+use mcias::settings::Chosen;
 use system::SecretStore;
 
 use certs::acme;
@@ -56,13 +57,13 @@ pub(crate) fn registry(app: &App, root: &Path) -> Result<Registry> {
                 root,
                 certificates,
                 names(&app.config),
-                &accounts(&app.config, app.identity.clone(), witness(app)),
+                &accounts(&app.config, app.identity.clone(), witness(app))?,
             )
         }
         None => {
             let certificates = certificates(&app.config, root, &app.state)?;
             let (names, proxies) = (names(&app.config), proxies(&app.config, &app.state));
-            let accounts = accounts(&app.config, app.identity.clone(), witness(app));
+            let accounts = accounts(&app.config, app.identity.clone(), witness(app))?;
             // Who may do what counts as it is now, also in a daemon that was started before.
             let config = Config { compiled: app.live().access(), ..app.config.clone() };
             Ok(assemble(&config, containers(app), certificates, &names, &proxies, &accounts, root))
@@ -119,13 +120,23 @@ pub(crate) fn accounts(
     config: &Config,
     live: Arc<mcias::Live>,
     witness: Arc<dyn mcias::Witness>,
-) -> Arc<mcias::effects::World> {
-    Arc::new(mcias::effects::World::new(mcias::effects::Parts {
+) -> Result<Arc<mcias::effects::World>> {
+    Ok(Arc::new(mcias::effects::World::new(mcias::effects::Parts {
         settings: config.mcias.clone(),
-        choice: config.drivers.mcias,
+        chosen: config.drivers.identity()?,
         witness,
         live,
-    }))
+    })))
+}
+
+/// The driver of identity, for what mcrun does itself; `others` are the secrets of the operator.
+pub(crate) fn issuer(app: &App, others: &Arc<dyn Secrets>) -> Result<Arc<dyn mcias::Driver>> {
+    let (secrets, clock) = (others.clone(), app.clock.clone());
+    Ok(match app.config.drivers.identity()? {
+        Chosen::Embedded => Arc::new(identity(app)),
+        Chosen::Issuer(settings) => Arc::new(mcias::remote::Client::new(settings, secrets, clock)),
+        Chosen::OpenId(settings) => Arc::new(mcias::remote::OpenId::new(settings, clock)),
+    })
 }
 
 /// What has happened to identity, told to the audit.
@@ -158,7 +169,7 @@ pub(crate) fn declarations(global: &Global) -> Result<Registry> {
     let certificates = certificates(&config, root, &state)?;
     let (names, proxies) = (names(&config), proxies(&config, &state));
     let containers = Arc::new(container_world(&config, &state));
-    let accounts = accounts(&config, Arc::default(), Arc::new(mcias::witness::Unheard));
+    let accounts = accounts(&config, Arc::default(), Arc::new(mcias::witness::Unheard))?;
     let mut registry = assemble(&config, containers, certificates, &names, &proxies, &accounts, root);
     crate::kit::declare(&mut registry, global)?;
     Ok(registry)
@@ -213,5 +224,6 @@ pub(crate) fn secrets_of(app: &App, root: &Path, run: Option<RunId>) -> Result<A
         )),
     };
     let tokens = &app.live().mcias.tokens_to;
-    Ok(Arc::new(mcias::secrets::WithTokens::new(others, Arc::new(identity(app)), tokens)))
+    let issuer = issuer(app, &others)?;
+    Ok(Arc::new(mcias::secrets::WithTokens::new(others, issuer, tokens)))
 }

@@ -715,6 +715,15 @@ codes! {
     SecondFactor "MC-W012" "a second factor is not taken"
         "The one-time code is wrong, no enrolment is under way, or the account has one-time codes already."
         "Check the clock of the device that shows the codes, or begin the enrolment anew.";
+    IssuerUnavailable "MC-W013" "the issuer of tokens does not answer"
+        "The mcias or the provider of OpenID that mcrun.toml names could not be reached, or broke off. Nothing is known of the token or the account; where TLS failed, the cause says how."
+        "Check the address under [drivers.issuer] or [drivers.openid], the name that its certificate bears and `ca`.";
+    IssuerRefused "MC-W014" "the issuer of tokens refused"
+        "It answered, and the answer was no: mcrun's own token there is not valid any more, or its account may not do that."
+        "Have another token made for mcrun's account there; it has to be among `managers` of [mcias] to change accounts.";
+    IssuerAnswer "MC-W015" "the issuer of tokens answered with something that makes no sense"
+        "What came is no answer to what was asked, or a provider's discovery names another issuer."
+        "Check that the address leads to mcias, or is written exactly as the provider writes its issuer.";
     SsoClient "MC-W020" "a client of single sign-on makes no sense"
         "An address that browsers would be sent back to is none, or could be spelled in more than one way; or the client is not there, or has no secret. Nothing was changed."
         "Addresses are https, or http to 127.0.0.1, [::1] or localhost, without a fragment and without patterns: each is compared letter by letter.";

@@ -203,6 +203,12 @@ pub trait Driver: Send + Sync {
     /// `MC-W009` where the account is disabled or the login policy does not let it in.
     async fn issue(&self, order: &Order<'_>) -> Result<Issued>;
 
+    /// The token that a script was given, for where it takes it.
+    ///
+    /// # Errors
+    /// `MC-W008` where there is no such token, or it is not valid any more.
+    async fn handed_on(&self, account: &Name, id: &str) -> Result<Zeroizing<String>>;
+
     /// The tokens of an account that have not expired, the oldest first.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use effect::{Result, Sealer, Timestamp};
 use journal::{Clock, Journal};
+use zeroize::Zeroizing;
 
 pub use own::Proof;
 pub use passkeys::{Enrolled, Passkey};
@@ -154,6 +155,10 @@ impl Driver for Embedded {
 
     async fn issue(&self, order: &Order<'_>) -> Result<Issued> {
         self.issue_ordered(order).await
+    }
+
+    async fn handed_on(&self, account: &Name, id: &str) -> Result<Zeroizing<String>> {
+        self.made_again(account, id).await
     }
 
     async fn tokens(&self, account: &Name) -> Result<Vec<Token>> {

@@ -17,6 +17,7 @@ pub mod passkey;
 pub mod password;
 pub mod policy;
 mod random;
+pub mod remote;
 pub mod secrets;
 pub mod settings;
 pub mod sso;

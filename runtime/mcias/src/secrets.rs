@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use effect::{Code, Error, Result, Secrets};
 use zeroize::Zeroizing;
 
-use crate::embedded::Embedded;
+use crate::driver::Driver;
 use crate::name::Name;
 use crate::policy::is_like;
 
@@ -38,7 +38,7 @@ pub fn of_client(id: &Name) -> String {
 /// Tokens beside the secrets of the operator.
 pub struct WithTokens {
     others: Arc<dyn Secrets>,
-    identity: Arc<Embedded>,
+    identity: Arc<dyn Driver>,
     /// Where they may go beyond the containers of their account.
     more: Vec<String>,
     seen: Mutex<VecDeque<(String, Zeroizing<String>)>>,
@@ -47,7 +47,7 @@ pub struct WithTokens {
 impl WithTokens {
     /// Tokens of `identity`, which may also go where `more` says, and `others`.
     #[must_use]
-    pub fn new(others: Arc<dyn Secrets>, identity: Arc<Embedded>, more: &[String]) -> Self {
+    pub fn new(others: Arc<dyn Secrets>, identity: Arc<dyn Driver>, more: &[String]) -> Self {
         Self { others, identity, more: more.to_vec(), seen: Mutex::default() }
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::account::Kind;
 use crate::external::Provider;
 use crate::name::Name;
+use crate::remote;
 
 /// No token lives longer, whatever the settings say: a key is kept for as long as one of its tokens.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(400 * DAY);
@@ -30,6 +31,57 @@ pub enum Choice {
     /// The service in the state directory.
     #[default]
     Embedded,
+    /// An mcias that others run.
+    Issuer,
+    /// Any provider of OpenID, whose tokens are validated.
+    OpenId,
+}
+
+/// The ways to other issuers: `[drivers.issuer]` and `[drivers.openid]`.
+#[derive(Debug, Clone, Default)]
+pub struct External {
+    /// An mcias that others run.
+    pub issuer: Option<remote::Issuer>,
+    /// A provider of OpenID.
+    pub openid: Option<remote::Provider>,
+}
+
+/// The driver with its settings.
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    /// The service in the state directory.
+    Embedded,
+    /// An mcias that others run.
+    Issuer(remote::Issuer),
+    /// Any provider of OpenID.
+    OpenId(remote::Provider),
+}
+
+impl External {
+    /// The driver that is chosen.
+    ///
+    /// # Errors
+    /// `MC-U002` where its settings are not there, or make no sense.
+    pub fn chosen(&self, choice: Choice) -> Result<Chosen> {
+        let missing = |name: &str| {
+            let message =
+                format!("mcrun.toml chooses the mcias driver `{name}`, and has no [drivers.{name}]");
+            Error::new(Code::Config, message)
+        };
+        match choice {
+            Choice::Embedded => Ok(Chosen::Embedded),
+            Choice::Issuer => {
+                let settings = self.issuer.clone().ok_or_else(|| missing("issuer"))?;
+                settings.check()?;
+                Ok(Chosen::Issuer(settings))
+            }
+            Choice::OpenId => {
+                let settings = self.openid.clone().ok_or_else(|| missing("openid"))?;
+                settings.check()?;
+                Ok(Chosen::OpenId(settings))
+            }
+        }
+    }
 }
 
 /// `[mcias]`.

@@ -372,11 +372,7 @@ impl Embedded {
         }
     }
 
-    /// The token that a script was given, for where it takes it.
-    ///
-    /// # Errors
-    /// `MC-W008` where there is no such token, or it is not valid any more.
-    pub async fn handed_on(&self, account: &Name, id: &str) -> Result<Zeroizing<String>> {
+    pub(super) async fn made_again(&self, account: &Name, id: &str) -> Result<Zeroizing<String>> {
         let refused = |why: Refusal| {
             Error::new(
                 Code::TokenRefused,

@@ -5,7 +5,7 @@ use mcias::sso::{Client, Type};
 
 use super::*;
 
-async fn conforms(driver: &dyn Driver) {
+pub(super) async fn conforms(driver: &dyn Driver) {
     let service = name("mcq");
     assert!(driver.validate("no token", &service).await.unwrap().is_err());
     if driver.features().contains(&Feature::Accounts) {

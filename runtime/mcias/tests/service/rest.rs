@@ -296,3 +296,30 @@ async fn what_happens_is_told_with_who_did_it() {
     let actor = by.and_then(|(_, actor)| actor.clone()).unwrap();
     assert_eq!((actor.principal.as_str(), actor.address), ("account:root", Some([192, 0, 2, 1].into())));
 }
+
+/// `proto/mcias/v1.json` has the methods that each path takes, and no others.
+#[tokio::test]
+async fn the_description_has_the_methods_that_there_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/mcias/v1.json");
+    let described: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let door = Door::open().await;
+    let (root, alice) = (door.token("root").await, door.token("alice").await);
+    let paths = described["paths"].as_object().unwrap();
+    assert!(paths.len() > 20);
+    for (path, operations) in paths {
+        let asked = path
+            .replace("{name}", "alice")
+            .replace("{id}", "0123456789abcdef")
+            .replace("{role}", "guest")
+            .replace("{set}", "all");
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            let token = if path == "/v1/logout" { &alice } else { &root };
+            let (status, said) = door.ask(method, &asked, Some(token), None).await;
+            let is_described = operations.get(method.to_lowercase()).is_some();
+            assert_eq!(status != 405, is_described, "{method} {path}: {status} {said}");
+            assert_ne!(status, 500, "{method} {path}");
+            let documented = &operations[method.to_lowercase()]["responses"];
+            assert!(!is_described || documented.get(status.to_string()).is_some(), "{method} {path}: {status}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Owns that the process answers the calls of its API, at its socket and where mcrun.toml has them answered, and whom
 //! tokens stand for that they present.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,16 +20,16 @@ use crate::{render, wiring};
 /// The service that tokens for calls of this daemon are for.
 const OWN_SERVICE: &str = "mcrun";
 
-/// Tokens that the service of identity made for this daemon.
+/// Tokens that the issuer made for this daemon, which is the one that mcrun.toml chooses.
 struct Known {
-    service: mcias::Embedded,
+    driver: Arc<dyn mcias::Driver>,
     own: mcias::Name,
 }
 
 #[async_trait]
 impl Tokens for Known {
     async fn bearer(&self, token: &str) -> Result<Option<Bearer>> {
-        let Ok(holder) = self.service.validated(token, &self.own).await? else { return Ok(None) };
+        let Ok(holder) = self.driver.validate(token, &self.own).await? else { return Ok(None) };
         let groups = holder.groups.iter().map(ToString::to_string).collect();
         let name = holder.account.to_string();
         let principal = match holder.kind {
@@ -51,6 +52,8 @@ pub(super) async fn serve(
     listeners: &mut Listeners,
 ) -> Result<()> {
     let settings = &app.config.daemon.api;
+    // No script lies in this folder, so nothing is kept from secrets.
+    let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
@@ -61,7 +64,7 @@ pub(super) async fn serve(
             let live = app.live.subscribe();
             Arc::new(move || live.borrow().access())
         },
-        tokens: Some(Arc::new(Known { service: wiring::identity(app), own: OWN_SERVICE.parse()? })),
+        tokens: Some(Arc::new(Known { driver: wiring::issuer(app, &secrets)?, own: OWN_SERVICE.parse()? })),
         reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),

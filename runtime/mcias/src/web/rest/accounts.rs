@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use effect::{Code, Error};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -28,6 +29,10 @@ struct Wanted {
     groups: Option<BTreeSet<Name>>,
     tags: Option<BTreeSet<Name>>,
     password: Option<Typed>,
+    /// Of a new account, where whoever keeps accounts here has made them up before.
+    id: Option<String>,
+    created: Option<i64>,
+    changed: Option<i64>,
 }
 
 /// What is given as `null` is another thing than what is not given.
@@ -48,6 +53,15 @@ impl Wanted {
             },
             None => Account::new(name.clone(), self.kind.unwrap_or_default(), now)?,
         };
+        if let Some(id) = self.id.as_ref().filter(|id| **id != account.id) {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if found.is_some() || !(16..=64).contains(&id.len()) || !id.bytes().all(fits) {
+                let message = format!("`{name}` is another account than the one with this id");
+                return Err(Error::new(Code::AccountChanged, message));
+            }
+            account.id.clone_from(id);
+        }
+        account.created = self.created.unwrap_or(account.created);
         if let Some(email) = &self.email {
             account.email.clone_from(email);
         }
@@ -86,13 +100,14 @@ pub(super) async fn one(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Na
     }
     let wish: Wanted = asked.json()?;
     tag::check(asked, found.as_ref())?;
-    put(web, found, name, |found, now| wish.of(found, name, now), wish.password.as_ref()).await
+    let wanted = |found: Option<&Account>, now| wish.of(found, name, now);
+    put(web, (found, wish.changed), name, wanted, wish.password.as_ref()).await
 }
 
 /// Puts what `wish` makes of an account in its place.
 async fn put(
     web: &Web,
-    found: Option<Account>,
+    (found, changed): (Option<Account>, Option<i64>),
     name: &Name,
     wish: impl Fn(Option<&Account>, i64) -> effect::Result<Account>,
     password: Option<&Typed>,
@@ -101,7 +116,7 @@ async fn put(
     let mut after = wish(found.as_ref(), now)?;
     let is_new = found.is_none();
     if found.as_ref().is_none_or(|found| found.differs(&after)) {
-        after.changed = now;
+        after.changed = changed.unwrap_or(now);
         web.service().put(found.as_ref(), Some(&after)).await?;
     }
     if let Some(password) = password {
@@ -135,7 +150,7 @@ pub(super) async fn disable(web: &Web, asked: &Asked<'_>, signed: &Signed, name:
     may_change(signed, name)?;
     let found = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
     let disabled = Account { status: Status::Disabled, ..found.clone() };
-    put(web, Some(found), name, |_, _| Ok(disabled.clone()), None).await
+    put(web, (Some(found), None), name, |_, _| Ok(disabled.clone()), None).await
 }
 
 /// Takes the second factors of somebody away who has lost them.
@@ -161,5 +176,5 @@ pub(super) async fn role(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &N
         Method::DELETE => after.roles.remove(&role),
         _ => after.roles.insert(role),
     };
-    put(web, Some(found), name, |_, _| Ok(after.clone()), None).await
+    put(web, (Some(found), None), name, |_, _| Ok(after.clone()), None).await
 }

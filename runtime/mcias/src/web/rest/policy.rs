@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Signed, tag};
 use crate::Driver as _;
+use crate::account::Account;
 use crate::credentials::FirstFactor;
 use crate::driver::{Planned, Question};
 use crate::name::Name;
@@ -72,6 +73,12 @@ struct Test {
     at: Option<i64>,
     #[serde(default)]
     first_factor: Option<FirstFactor>,
+    /// The account as it will be.
+    #[serde(default)]
+    planned_account: Option<Account>,
+    /// Sets of rules that will be others, or gone.
+    #[serde(default)]
+    planned_rules: Vec<(Name, Option<RuleSet>)>,
 }
 
 pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
@@ -84,7 +91,7 @@ pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) ->
         address: test.address,
         at: test.at.map(Timestamp),
         first: test.first_factor,
-        planned: Planned::default(),
+        planned: Planned { account: test.planned_account, rules: test.planned_rules },
     };
     answer::json(StatusCode::OK, &web.service().explain(&question).await?)
 }

@@ -66,12 +66,12 @@ impl Wanted {
     /// The id that was asked for, or one of our own.
     fn id(&self) -> Result<String, Refused> {
         let fits = |id: &String| {
-            (16..=64).contains(&id.len())
+            (1..=64).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         match &self.id {
             Some(id) if fits(id) => Ok(id.clone()),
-            Some(_) => Err(Refused::malformed("`id`: 16 to 64 letters, digits, `-` and `_`")),
+            Some(_) => Err(Refused::malformed("`id`: 1 to 64 letters, digits, `-` and `_`")),
             None => Ok(random::token::<16>()?),
         }
     }
