@@ -319,7 +319,10 @@ async fn the_description_has_the_methods_that_there_are() {
             assert_eq!(status != 405, is_described, "{method} {path}: {status} {said}");
             assert_ne!(status, 500, "{method} {path}");
             let documented = &operations[method.to_lowercase()]["responses"];
-            assert!(!is_described || documented.get(status.to_string()).is_some(), "{method} {path}: {status}");
+            assert!(
+                !is_described || documented.get(status.to_string()).is_some(),
+                "{method} {path}: {status}"
+            );
         }
     }
 }
