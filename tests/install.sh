@@ -64,7 +64,7 @@ if ! "$peers/bin/python3" -c 'import authlib, httpx' 2>/dev/null; then
 fi
 npm="${CARGO_TARGET_DIR:-target}/npm"
 if [ ! -d "$npm/node_modules/openid-client" ]; then
-    echo "installing openid-client for the tests (MCRUN_TEST_INSTALL=0 skips this)"
+    echo "installing openid-client and oidc-provider for the tests (MCRUN_TEST_INSTALL=0 skips this)"
     mkdir -p "$npm"
-    npm install --prefix "$npm" --silent --no-audit --no-fund --ignore-scripts openid-client@6
+    npm install --prefix "$npm" --silent --no-audit --no-fund --ignore-scripts openid-client@6 oidc-provider@9
 fi

@@ -19,10 +19,15 @@ struct Provider {
 }
 
 fn provider() -> Provider {
+    provider_with("")
+}
+
+/// The same with more in mcrun.toml.
+fn provider_with(more: &str) -> Provider {
     let place = Place::new();
     let at = port();
     let url = format!("https://localhost:{}", at.port());
-    place.configure(&format!("[mcias]\nlisten = \"{at}\"\nurl = \"{url}\"\n"));
+    place.configure(&format!("[mcias]\nlisten = \"{at}\"\nurl = \"{url}\"\n{more}"));
     let password = place.at("password");
     fs::write(&password, format!("{PASSWORD}\n")).unwrap();
     place.ends(0, &["mcias", "init", "root", "--passphrase-file", &password]);
@@ -94,6 +99,45 @@ fn a_party_made_of_openid_client_signs_people_in_and_out() {
         (&format!("{CALLBACK}?bye").into(), &true.into()),
         "{said}"
     );
+}
+
+#[test]
+fn a_foreign_provider_vouches_for_those_whom_it_knows() {
+    let at = port();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    fs::write(secret.path(), "a-secret-between-the-two").unwrap();
+    let provider = provider_with(&format!(
+        "[mcias.external.idp]\nkind = \"oidc\"\nissuer = \"http://{at}\"\nclient_id = \"us\"\n\
+         client_secret = \"idp\"\nmatch_email = true\n\
+         [secrets.idp]\nfile = \"{}\"\nto = [\"mcias:external\"]\n",
+        secret.path().display()
+    ));
+    let script = provider.place.script(
+        "outside.lua",
+        r#"
+mcias.accounts.ensure { name = "root", email = "root@example.org" }
+mcias.policy.ensure { name = "outside", rules = { { name = "outside", allow = true, services = { "mcias" },
+    first_factors = { "external" } } } }
+"#,
+    );
+    provider.place.ends(0, &[&script, "--allow", "mcias"]);
+    let party = beside("npm").join(format!("foreign-{}.mjs", std::process::id()));
+    fs::copy(source("foreign.mjs"), &party).unwrap();
+    let mut node = program("node");
+    node.arg(&party).args([&provider.url, &at.port().to_string()]);
+    let output = node.env("NODE_EXTRA_CA_CERTS", provider.place.at("roots.pem")).output().unwrap();
+    fs::remove_file(&party).unwrap();
+    let said = told(&output);
+    // By the address at first, by the subject from then on; another subject with the same address is somebody else.
+    for (who, path, account) in [
+        ("root-unverified", "/external/idp/callback", Value::Null),
+        ("root", "/account", "root".into()),
+        ("root-other", "/external/idp/callback", Value::Null),
+        ("nobody", "/external/idp/callback", Value::Null),
+        ("root-again", "/account", "root".into()),
+    ] {
+        assert_eq!((&said[who]["path"], &said[who]["as"]), (&path.into(), &account), "{who}: {said}");
+    }
 }
 
 /// What curl is answered, head and all.

@@ -259,7 +259,7 @@ async fn second_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
     let second = match (given(form, "code"), given(form, "recovery")) {
         (Some(code), None) => Second::Totp(code),
         (None, Some(code)) => Second::Recovery(code),
-        _ => return second_page(web, asked, &half, Some("Give one of the codes.")),
+        _ => return second_page(web, asked, &half, Some("Give one of the codes.")).await,
     };
     signed_in(web, asked, half, Some(second)).await
 }
@@ -286,7 +286,7 @@ pub(super) async fn signed_in(
             let half = Half { factors, ..half };
             let handle = web.pending.keep(half.clone(), web.service().now())?;
             let cookie = set_cookie(pending::COOKIE, &handle, None)?;
-            Ok(with_cookie(second_page(web, asked, &half, None)?, Some(cookie)))
+            Ok(with_cookie(second_page(web, asked, &half, None).await?, Some(cookie)))
         }
         Outcome::Wait(wait) => {
             let seconds = answer::seconds(wait);
@@ -295,12 +295,10 @@ pub(super) async fn signed_in(
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             Ok(answer)
         }
-        Outcome::Refused if second.is_some() => second_page(
-            web,
-            asked,
-            &half,
-            Some("That code did not work. Codes are good once: try the next one."),
-        ),
+        Outcome::Refused if second.is_some() => {
+            let words = "That did not work. Codes are good once: try the next one.";
+            second_page(web, asked, &half, Some(words)).await
+        }
         Outcome::Refused => {
             let words = match half.shown {
                 Shown::Password(_) => NOT_LET_IN,
@@ -311,7 +309,7 @@ pub(super) async fn signed_in(
     }
 }
 
-fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&str>) -> Answered {
+async fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&str>) -> Answered {
     let proof = web.forms().proof(asked)?;
     let begin = |html: Html| {
         html.raw("<form method=\"post\" action=\"/login\">\n")
@@ -343,10 +341,7 @@ fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&str>) ->
     }
     let status = if said.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let page = answer::page(status, page("Second factor", &body));
-    let origin = half.next.split_once("redirect_uri=").and_then(|(_, rest)| {
-        // Checked when somebody gets there; here it only says what the form may lead to.
-        origin(&sso::decoded(rest.split('&').next().unwrap_or_default())?)
-    });
+    let origin = beyond(web, &half.next).await?.and_then(|(_, origin)| origin);
     Ok(with_cookie(allowing(page, origin), proof.cookie))
 }
 
