@@ -152,7 +152,8 @@ act!(Heal, |_, kit| {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddAnswer {
-    /// The effect: `http.get`, `http.request`, `dns.resolve`, `exec.run`, `exec.query`, `containers.exec` or `files.space`.
+    /// The effect: `http.get`, `http.request`, `dns.resolve`, `exec.run`, `exec.query`, `containers.exec`, `files.space` or
+    /// `approve`.
     effect: String,
     /// The address or the words of the program; a `*` at the end stands for any rest. Any unless given.
     subject: Option<String>,
