@@ -64,7 +64,8 @@ fn source(name: &str) -> PathBuf {
 
 fn told(output: &std::process::Output) -> Value {
     let shown = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&shown)
+    // A provider says more than it was asked; what the party has to say comes last.
+    serde_json::from_str(shown.lines().last().unwrap_or_default())
         .unwrap_or_else(|_| panic!("{shown}{}", String::from_utf8_lossy(&output.stderr)))
 }
 

@@ -25,7 +25,7 @@ class Fields(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         if tag == "input" and attrs.get("type") == "hidden":
-            self.found[attrs["name"]] = attrs["value"]
+            self.found[attrs["name"]] = attrs.get("value", "")
 
 
 def browse(browser, url):

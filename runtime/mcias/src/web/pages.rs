@@ -127,7 +127,7 @@ pub(super) async fn first_page(
         .raw(">\n<label for=\"password\">Password</label>\n")
         .raw("<input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" maxlength=\"1024\" required>\n")
         .raw("<button>Sign in</button>\n")
-        .raw("<input type=\"hidden\" name=\"passkey\">\n")
+        .hidden("passkey", "")
         .raw("<button type=\"button\" class=\"other\" data-passkey=\"first\">Sign in with a passkey</button>\n")
         .raw("<p role=\"status\"></p>\n</form>\n<script src=\"/passkeys.js\" defer></script>\n")
         .piece(&external::buttons(web, first.next));
@@ -334,7 +334,7 @@ async fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&st
     }
     if has(Factor::Passkey) {
         let passkey = begin(Html::default())
-            .raw("<input type=\"hidden\" name=\"passkey\">\n")
+            .hidden("passkey", "")
             .raw("<button type=\"button\" class=\"other\" data-passkey=\"second\">Use a passkey</button>\n")
             .raw("<p role=\"status\"></p>\n</form>\n<script src=\"/passkeys.js\" defer></script>\n");
         body = body.piece(&passkey);
