@@ -20,7 +20,7 @@ pub const LONGEST: usize = 1024;
 const MOST_WAITING: usize = 64;
 const SALT: usize = 16;
 /// How much a hash gives way, as `nice` counts it.
-const YIELDING: i32 = 10;
+const YIELDING: i32 = 5;
 
 /// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
 fn hasher() -> Result<Argon2<'static>> {
