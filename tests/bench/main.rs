@@ -14,6 +14,7 @@ mod engine;
 mod lab;
 mod load;
 mod many;
+mod mcias;
 mod peers;
 mod recover;
 mod routes;
@@ -97,6 +98,9 @@ fn main() {
     }
     if measures("access") {
         rows.extend(access::rows());
+    }
+    if measures("mcias") {
+        rows.extend(mcias::rows());
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

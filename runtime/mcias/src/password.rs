@@ -19,6 +19,8 @@ pub const LONGEST: usize = 1024;
 /// What waits beyond this is told to come again: at 40 ms each, the last of them waits for 1.3 s a core.
 const MOST_WAITING: usize = 64;
 const SALT: usize = 16;
+/// How much a hash gives way, as `nice` counts it.
+const YIELDING: i32 = 5;
 
 /// OWASP's first choice for argon2id: 19 MiB, two passes, one lane.
 fn hasher() -> Result<Argon2<'static>> {
@@ -117,12 +119,20 @@ impl Queue {
             slots.acquire_owned().await.map_err(|_| Error::new(Code::Internal, "the queue is closed"))?
         };
         self.hashed.fetch_add(1, Ordering::Relaxed);
-        let done = tokio::task::spawn_blocking(move || {
+        let cut = |error: &dyn std::fmt::Display| Error::new(Code::Internal, "a hash was cut").because(error);
+        let (tell, done) = tokio::sync::oneshot::channel();
+        let hash = move || {
             // Whoever asked may be gone: the slot is free when the core is.
             let _slot = slot;
-            work()
-        });
-        done.await.map_err(|error| Error::new(Code::Internal, "a hash was cut").because(error))?
+            // Everybody else goes first: a hash takes a core for longer than any other call may. A kernel that refuses
+            // takes nothing but that.
+            let _ = rustix::process::setpriority_process(None, YIELDING);
+            let _ = tell.send(work());
+        };
+        // A thread of its own, since what gave way to others does not get its place back.
+        let thread = std::thread::Builder::new().name("mcias-hash".into()).spawn(hash);
+        thread.map_err(|error| cut(&error))?;
+        done.await.map_err(|error| cut(&error))?
     }
 
     fn place(&self) -> Result<Place<'_>> {

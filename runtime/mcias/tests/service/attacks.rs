@@ -204,3 +204,60 @@ async fn a_token_without_a_record_is_none() {
     place.journal.write(vec![gone]).await.unwrap();
     assert_eq!(refusal(&place, &token.text).await, Refusal::Unknown);
 }
+
+#[tokio::test]
+async fn what_is_oversized_or_meant_for_a_statement_is_refused_like_anything_else() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let accounts = place.service.accounts().await.unwrap();
+    let large = "a".repeat(1 << 20);
+    let smuggled =
+        ["alice' --", "alice\r\nSet-Cookie: a=b", "alice\0", "%61lice", "../alice", "alice/../root", "*"];
+    let texts = || smuggled.into_iter().chain([large.as_str(), ""]);
+    let (totp, recovery) = (Second::Totp(&large), Second::Recovery(&large));
+    let named = texts().map(|text| (text, PASSWORD, "mcq", None));
+    let to = texts().map(|text| ("alice", PASSWORD, text, None));
+    let by = texts().map(|text| ("alice", text, "mcq", None));
+    let with = [totp, recovery].map(|second| ("nobody", PASSWORD, "mcq", Some(second)));
+    for (at, (name, password, service, second)) in named.chain(to).chain(by).chain(with).enumerate() {
+        let before = place.live.hashed();
+        let address = Some([198, 51, 100, u8::try_from(at).unwrap()].into());
+        let wish = SignIn { name, first: First::Password(password), second, service, address };
+        let outcome = place.service.sign_in(&wish).await.unwrap();
+        assert_eq!(format!("{outcome:?}"), "Refused", "{name:.20} {password:.20} {service:.20}");
+        assert_eq!(place.live.hashed() - before, 1, "another time than the others");
+        // The rate of a name is another test.
+        place.pass(Duration::from_secs(60));
+    }
+    for event in place.notes.taken() {
+        let Event::Refused { name, service, .. } = event else { continue };
+        for told in [name, service] {
+            assert!(told.len() < 1000 && !told.contains(char::is_control), "{told:.100}");
+        }
+    }
+    assert_eq!(place.service.accounts().await.unwrap(), accounts);
+    assert_eq!(place.service.account(&alice.name).await.unwrap(), Some(alice));
+    // Nor is a token found by what its name begins with, or revoked under another's.
+    let token = place.token("alice").await;
+    for id in ["", "%", "_", "*", "../", &token.token.id[..10], &format!("{}/", token.token.id)] {
+        place.service.revoke(&name("alice"), &[id.to_owned()]).await.unwrap();
+    }
+    assert!(place.service.validate(&token.text, &name("mcq")).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn whoever_is_taken_out_of_the_policy_signs_in_no_more_and_a_disabled_account_is_out_at_once() {
+    let place = Place::new();
+    let alice = place.person("alice").await;
+    let token = place.token("alice").await;
+    place.change(&alice, |alice| alice.roles = BTreeSet::new()).await;
+    assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Refused));
+    let holder = place.service.validate(&token.text, &name("mcq")).await.unwrap().unwrap();
+    assert!(holder.roles.is_empty(), "a session goes on with what the account has now");
+    place.change(&alice, |alice| alice.status = Status::Disabled).await;
+    assert_eq!(refusal(&place, &token.text).await, Refusal::AccountInactive);
+    let back = place.change(&alice, |alice| alice.status = Status::Active).await;
+    assert!(back.is_active());
+    place.service.revoke(&alice.name, &[token.token.id.clone()]).await.unwrap();
+    assert_eq!(refusal(&place, &token.text).await, Refusal::Revoked);
+}

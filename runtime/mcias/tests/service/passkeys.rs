@@ -3,6 +3,7 @@ use mcias::{Factor, FirstFactor, Reason, Shown};
 use serde_json::{Value, json};
 
 use super::authenticator::{Device, Key, ORIGIN, PRESENT, VERIFIED};
+use super::rest::Door;
 use super::*;
 
 fn relying() -> Relying {
@@ -346,4 +347,98 @@ async fn a_registration_is_checked_in_every_part_and_taken_once() {
     place.service.reset_factors(&alice).await.unwrap();
     assert!(place.service.passkeys(&alice).await.unwrap().is_empty());
     assert!(matches!(place.sign_in("alice", PASSWORD, None).await, Outcome::Token(_)));
+}
+
+/// What a browser asks: with the cookies and the proof that it has, and from which page.
+async fn browse(
+    door: &Door,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> (u16, String, Vec<String>) {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let mut request = http::Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "mcias.example");
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let answer = door.send(request.body(bytes::Bytes::from(body)).unwrap()).await;
+    let cookies = answer.headers().get_all("set-cookie").iter();
+    let cookies =
+        cookies.map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap().to_owned()).collect();
+    assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("script-src 'self'"));
+    (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap(), cookies)
+}
+
+#[tokio::test]
+async fn other_sites_and_strangers_change_no_passkeys() {
+    let door = Door::open().await;
+    let session = format!("__Host-mcias={}", door.token("alice").await);
+    let (status, page, cookies) = browse(&door, "/passkeys", &[("cookie", &session)], None).await;
+    assert!(status == 200 && page.contains("Passkeys of alice"), "{page}");
+    let proof = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let cookie = format!("{session}; {}", cookies[0]);
+    let right: Vec<(&str, &str)> = vec![("cookie", &cookie), ("x-csrf", &proof), ("origin", ORIGIN)];
+    let post =
+        async |headers: &[(&str, &str)], path: &str| browse(&door, path, headers, Some(json!({}))).await.0;
+    assert_eq!(post(&right, "/passkeys/new/options").await, 200);
+    for (headers, status) in [
+        (vec![], 401),
+        (vec![("cookie", session.as_str())], 403),
+        (vec![("cookie", cookie.as_str())], 403),
+        (vec![("cookie", cookie.as_str()), ("x-csrf", "guessed")], 403),
+        (vec![("cookie", cookies[0].as_str()), ("x-csrf", proof.as_str())], 401),
+        ([right.clone(), vec![("sec-fetch-site", "cross-site")]].concat(), 403),
+        (vec![("cookie", &cookie), ("x-csrf", &proof), ("origin", "https://evil.example")], 403),
+        (
+            vec![("cookie", &cookie), ("x-csrf", &proof), ("origin", "https://mcias.example.evil.example")],
+            403,
+        ),
+        ([right.clone(), vec![("host", "evil.example")]].concat(), 421),
+    ] {
+        for path in ["/passkeys/new/options", "/passkeys/new"] {
+            assert_eq!(post(&headers, path).await, status, "{headers:?}");
+        }
+    }
+    // What is sent is read in one way, and no further than it has to be.
+    assert_eq!(post(&right, "/passkeys/new").await, 400);
+    let more = json!({ "second": true, "name": "alice" });
+    assert_eq!(browse(&door, "/passkeys/options", &right, Some(more)).await.0, 400);
+    let large = json!({ "second": true, "more": "x".repeat(70_000) });
+    assert_eq!(browse(&door, "/passkeys/options", &right, Some(large)).await.0, 413);
+    assert_eq!(browse(&door, "/passkeys/new", &[("cookie", &cookie)], None).await.0, 405);
+    assert_eq!(browse(&door, "/passkeys", &[], None).await.0, 401);
+    let (status, script, _) = browse(&door, "/passkeys.js", &[], None).await;
+    assert!(status == 200 && script.contains("navigator.credentials.create"));
+    // Two second factors, or none at all, are no sign-in.
+    for wish in [json!({ "name": "alice" }), json!({ "password": PASSWORD, "code": "1", "recovery": "2" })] {
+        assert_eq!(browse(&door, "/passkeys/sign-in", &right, Some(wish)).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_for_a_passkey_learns_nothing_of_accounts() {
+    let mut device = Device::new(Key::es256(), b"one");
+    let place = with(&mut device).await;
+    let options = asked(&place);
+    assert_eq!(options["allowCredentials"], json!([]), "the same for everybody");
+    // A key that is nobody's, one that is somebody else's, and a wrong signature: one answer.
+    let stranger = Device { handle: device.handle.clone(), ..Device::new(Key::es256(), b"other") };
+    let forged = Device { handle: device.handle.clone(), ..Device::new(Key::es256(), b"one") };
+    for (who, answer) in [
+        ("", stranger.answer(&asked(&place))),
+        ("", forged.answer(&asked(&place))),
+        ("nobody", device.answer(&asked(&place))),
+        ("a\r\nX: y' OR 1=1 --", device.answer(&asked(&place))),
+    ] {
+        let outcome = first(&place.elsewhere(), who, &answer, None).await;
+        assert_eq!(format!("{outcome:?}"), "Refused", "{who}");
+    }
+    assert_eq!(place.live.hashed(), 1, "the password that was set: no passkey costs a hash");
 }

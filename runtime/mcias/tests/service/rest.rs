@@ -16,14 +16,14 @@ use super::{PASSWORD, Place, name, rule};
 
 const URL: &str = "https://mcias.example";
 
-struct Door {
-    place: Place,
+pub(super) struct Door {
+    pub(super) place: Place,
     web: Web,
 }
 
 impl Door {
     /// A service with an admin, a user, a guest and the system accounts `mcq` and `other`.
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let place = Place::new();
         let web = Web::new(Arc::new(place.with(|settings| settings.url = Some(URL.into())))).unwrap();
         for (who, role) in
@@ -43,7 +43,7 @@ impl Door {
         Self { place, web }
     }
 
-    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.web.answer(request, SocketAddr::from(([192, 0, 2, 1], 40_000))).await
     }
 
@@ -63,7 +63,7 @@ impl Door {
     }
 
     /// A token of somebody who signed in to the service itself.
-    async fn token(&self, who: &str) -> String {
+    pub(super) async fn token(&self, who: &str) -> String {
         let wish = json!({ "name": who, "password": PASSWORD, "service": "mcias" });
         let (status, told) = self.ask("POST", "/v1/login", None, Some(wish)).await;
         assert_eq!(status, 200, "{told}");
