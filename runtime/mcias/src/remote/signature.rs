@@ -147,7 +147,7 @@ impl Keys {
         if fitting.is_empty() {
             return Err(Refusal::Algorithm);
         }
-        let message = token[..head.len() + 1 + claims.len()].as_bytes();
+        let message = &token.as_bytes()[..head.len() + 1 + claims.len()];
         let signature = octets(signature)?;
         match fitting.iter().any(|key| key.has_signed(message, &signature)) {
             true => object(claims),
