@@ -713,8 +713,8 @@ codes! {
         "`mcrun mcias init` makes the first admin of a state directory, once."
         "Sign in as that admin; whoever lost the password runs `mcrun mcias recover-admin NAME` on the machine.";
     SecondFactor "MC-W012" "a second factor is not taken"
-        "The one-time code is wrong, no enrolment is under way, or the account has one-time codes already."
-        "Check the clock of the device that shows the codes, or begin the enrolment anew.";
+        "The one-time code or the passkey is wrong, no enrolment is under way, or the account has it already."
+        "Check the clock of the device that shows the codes, or begin the enrolment anew; `mcrun mcias passkeys NAME` lists passkeys.";
     IssuerUnavailable "MC-W013" "the issuer of tokens does not answer"
         "The mcias or the provider of OpenID that mcrun.toml names could not be reached, or broke off. Nothing is known of the token or the account; where TLS failed, the cause says how."
         "Check the address under [drivers.issuer] or [drivers.openid], the name that its certificate bears and `ca`.";

@@ -258,6 +258,6 @@ async fn whoever_is_taken_out_of_the_policy_signs_in_no_more_and_a_disabled_acco
     assert_eq!(refusal(&place, &token.text).await, Refusal::AccountInactive);
     let back = place.change(&alice, |alice| alice.status = Status::Active).await;
     assert!(back.is_active());
-    place.service.revoke(&alice.name, &[token.token.id.clone()]).await.unwrap();
+    place.service.revoke(&alice.name, std::slice::from_ref(&token.token.id)).await.unwrap();
     assert_eq!(refusal(&place, &token.text).await, Refusal::Revoked);
 }
