@@ -237,21 +237,38 @@ pub trait Driver: Send + Sync {
     ///
     /// # Errors
     /// Where it cannot be told.
-    async fn sso_client(&self, id: &Name) -> Result<Option<Client>>;
+    async fn sso_client(&self, _id: &Name) -> Result<Option<Client>> {
+        Err(unsupported(self.name(), Feature::Sso))
+    }
 
     /// Every client of single sign-on, by id.
     ///
     /// # Errors
     /// Where they cannot be told.
-    async fn sso_clients(&self) -> Result<Vec<Client>>;
+    async fn sso_clients(&self) -> Result<Vec<Client>> {
+        Err(unsupported(self.name(), Feature::Sso))
+    }
 
     /// Puts a client in the place of another, or takes it away with what it was given. Gives it as it is then: a new one, and
     /// one with another version of its secret, gets a secret.
     ///
     /// # Errors
     /// `MC-W004` where it is not as `before` any more, `MC-W020` where it makes no sense.
-    async fn put_sso_client(&self, before: Option<&Client>, after: Option<&Client>)
-    -> Result<Option<Client>>;
+    async fn put_sso_client(
+        &self,
+        _before: Option<&Client>,
+        _after: Option<&Client>,
+    ) -> Result<Option<Client>> {
+        Err(unsupported(self.name(), Feature::Sso))
+    }
+
+    /// The secret of a client with its version, for where a script takes it.
+    ///
+    /// # Errors
+    /// `MC-W020` where there is no such client, or it has none.
+    async fn client_secret(&self, _id: &Name) -> Result<(u32, Zeroizing<Vec<u8>>)> {
+        Err(unsupported(self.name(), Feature::Sso))
+    }
 
     /// Whether a sign-in would be let in, and which rule says so.
     ///
@@ -268,8 +285,13 @@ pub fn check_feature(driver: &dyn Driver, needed: Feature) -> Result<()> {
     if driver.features().contains(&needed) {
         return Ok(());
     }
-    let message = format!("the mcias driver `{}` does not have {}", driver.name(), needed.describe());
-    Err(Error::new(Code::Unsupported, message).hint("choose another driver in mcrun.toml, or leave it out"))
+    Err(unsupported(driver.name(), needed))
+}
+
+/// The error of something that a driver lacks.
+pub(crate) fn unsupported(driver: &str, needed: Feature) -> Error {
+    let message = format!("the mcias driver `{driver}` does not have {}", needed.describe());
+    Error::new(Code::Unsupported, message).hint("choose another driver in mcrun.toml, or leave it out")
 }
 
 /// The error of an account that is not there.

@@ -193,6 +193,10 @@ impl Driver for Embedded {
         self.put_client(before, after).await
     }
 
+    async fn client_secret(&self, id: &Name) -> Result<(u32, Zeroizing<Vec<u8>>)> {
+        self.secret_of_client(id).await
+    }
+
     async fn explain(&self, question: &Question<'_>) -> Result<Explanation> {
         self.explained(question).await
     }

@@ -122,11 +122,7 @@ impl Embedded {
         Ok(names.iter().map(|name| self.store.removal(CODE, name, Expect::Any)).collect())
     }
 
-    /// The secret of a client, for where a script takes it.
-    ///
-    /// # Errors
-    /// `MC-W020` where there is no such client, or it has none.
-    pub async fn client_secret(&self, id: &Name) -> Result<(u32, Zeroizing<Vec<u8>>)> {
+    pub(super) async fn secret_of_client(&self, id: &Name) -> Result<(u32, Zeroizing<Vec<u8>>)> {
         let none = || Error::new(Code::SsoClient, format!("there is no client `{id}` with a secret"));
         let row: Option<Row<Record>> = self.store.read(CLIENT, id.as_str()).await?;
         let record = row.map(|row| row.value).ok_or_else(none)?;

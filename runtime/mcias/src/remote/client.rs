@@ -72,7 +72,7 @@ impl Driver for Client {
     }
 
     fn features(&self) -> &[Feature] {
-        &Feature::ALL
+        &[Feature::Accounts, Feature::Tokens, Feature::Policy]
     }
 
     async fn validate(&self, token: &str, service: &Name) -> Result<Result<Holder, Refusal>> {
@@ -190,9 +190,10 @@ impl Driver for Client {
     }
 
     async fn explain(&self, question: &Question<'_>) -> Result<Explanation> {
-        let Question { account, service, address, at, planned } = question;
+        let Question { account, service, address, at, first, planned } = question;
         let call = Call::new(Method::POST, &["login-test"]).saying(json!({
             "account": account, "service": service, "address": address, "at": at.map(|at| at.0),
+            "first_factor": first,
             "planned_account": planned.account, "planned_rules": planned.rules,
         }));
         self.api.read(call).await?.ok_or_else(|| unknown(account))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use effect::{Code, Error, Result, Timestamp};
+use effect::{Result, Timestamp};
 use http::Method;
 use journal::Clock;
 use peer::{Limits, Question as Asked, host};
@@ -18,7 +18,7 @@ use super::ask::KIND;
 use super::signature::Keys;
 use super::{Provider, Valid, base};
 use crate::account::{Account, Kind, Role};
-use crate::driver::{Driver, Feature, Holder, Issued, Order, Question, Token, check_feature};
+use crate::driver::{Driver, Feature, Holder, Issued, Order, Question, Token, unsupported};
 use crate::name::Name;
 use crate::policy::{Explanation, RuleSet};
 use crate::random;
@@ -151,8 +151,7 @@ impl OpenId {
     }
 
     fn lacks<T>(&self, feature: Feature) -> Result<T> {
-        check_feature(self, feature)?;
-        Err(Error::new(Code::Internal, "a feature is there that nobody made"))
+        Err(unsupported(self.name(), feature))
     }
 }
 

@@ -80,7 +80,7 @@ fn form(fields: &[(&str, &str)]) -> Pairs {
     Pairs::parse(&fields.join("&")).unwrap()
 }
 
-fn redeeming<'a>(code: &'a str) -> Vec<(&'a str, &'a str)> {
+fn redeeming(code: &str) -> Vec<(&str, &str)> {
     vec![
         ("grant_type", "authorization_code"),
         ("code", code),
