@@ -64,6 +64,7 @@ fn a_run_waits_without_a_worker_and_goes_on_when_it_is_approved() {
     );
     let seen = host.end();
     assert_eq!((seen.code, &*seen.stdout), (Some(0), "on\n"), "{seen}");
+    seen.says(&[&format!("waiting: Switch? (role:admin): `mcrun approvals show {run}`")]);
     place.ends(5, &["approvals", "reject", &id(&asked), "--hash", &"0".repeat(64)]).says(&["MC-P031"]);
     place.ends(1, &["approvals", "show", "0000000000000-1"]).says(&["MC-P030"]);
     assert_eq!(decisions(&place), ["approved"]);

@@ -151,9 +151,7 @@ impl External {
 
     /// Their names, and what their buttons say.
     pub fn titles(&self) -> impl Iterator<Item = (&Name, &str)> {
-        self.providers
-            .iter()
-            .map(|(name, known)| (name, known.settings.title.as_deref().unwrap_or(name.as_str())))
+        self.providers.iter().map(|(name, known)| (name, known.settings.title(name)))
     }
 
     /// The settings of one.

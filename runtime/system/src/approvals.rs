@@ -25,6 +25,8 @@ pub use ask::{Approve, Decided};
 pub use book::{Book, Shown, has_happened, is_approve};
 pub use decide::{Ballot, LONGEST_COMMENT, Verdict};
 
+/// The effect that asks.
+pub const EFFECT: &str = "approve";
 /// The kind of the records.
 const APPROVAL: &str = "approval";
 

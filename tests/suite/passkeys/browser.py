@@ -132,7 +132,7 @@ async def all_of_it(browser):
     status, said = await browser.send({"passkey": first})
     assert status == 204, (status, said)
     await browser.open(f"{URL}/passkeys")
-    assert await browser.js("return document.querySelector('h1').textContent;") == "Passkeys of root"
+    assert await browser.js("return document.querySelector('h1').textContent;") == "Passkeys"
     print("first factor")
 
     # Another account's key, with the right password and under the name.

@@ -251,6 +251,11 @@ impl Watch for Live {
                 if let Some(screen) = &self.screen {
                     screen.change(|tree, now| tree.started(identity, subject, now));
                 }
+                // Nobody decides who does not know of it.
+                if identity.name == system::approvals::EFFECT {
+                    let asked = format!("{subject}: `mcrun approvals show {}`", self.run);
+                    self.print(waiting_line(&asked));
+                }
             }
             Event::Held { reason, .. } => self.print(waiting_line(reason)),
             Event::Ended { identity, kind, subject, action, error, millis } => {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::name::Name;
+
 /// What sort of issuer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,7 +22,7 @@ pub enum Sort {
 pub struct Provider {
     /// What sort it is.
     pub kind: Sort,
-    /// What its button says; its name unless given.
+    /// What its button says; `GitHub`, or its name, unless given.
     pub title: Option<String>,
     /// What it knows this service by.
     pub client_id: String,
@@ -40,6 +42,16 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// What its button says.
+    #[must_use]
+    pub fn title<'a>(&'a self, name: &'a Name) -> &'a str {
+        let usual = match self.kind {
+            Sort::Github => "GitHub",
+            Sort::Oidc => name.as_str(),
+        };
+        self.title.as_deref().unwrap_or(usual)
+    }
+
     /// What is wrong about it, as it stands after the key.
     #[must_use]
     pub fn wrong(&self) -> Option<&'static str> {

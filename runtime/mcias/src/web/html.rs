@@ -46,6 +46,13 @@ impl From<Html> for Bytes {
     }
 }
 
+/// Times as people read them, `2026-01-02 12:00 UTC`.
+pub(super) fn moment(html: Html, millis: i64) -> Html {
+    let at = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+    let text = at.strftime("%F %R").to_string();
+    html.raw("<time datetime=\"").text(&text).raw("Z\">").text(&text).raw(" UTC</time>")
+}
+
 /// A whole page.
 pub(super) fn page(title: &'static str, body: &Html) -> Html {
     Html::default()

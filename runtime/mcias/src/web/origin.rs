@@ -74,8 +74,12 @@ impl Origin {
 
 /// An address that people, services and browsers reach it by.
 pub(crate) fn address(text: &str) -> Result<Url> {
-    let wrong =
-        || Error::new(Code::Config, "mcias.url: `https://` and a host, with a port where that is not 443");
+    let wrong = || {
+        Error::new(
+            Code::Config,
+            "mcias.url: `https://` and the name of a host, with a port where that is not 443",
+        )
+    };
     let url: Url = text.parse().map_err(|_| wrong())?;
     let is_plain = url.scheme() == "https"
         && url.domain().is_some()

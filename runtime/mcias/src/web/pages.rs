@@ -1,7 +1,6 @@
 //! Owns the pages that people see: signing in with both factors, signing out, and an account with its sessions. They work without
 //! a script, by keyboard, by ear and on a narrow screen.
 
-use effect::Timestamp;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -11,7 +10,7 @@ use zeroize::Zeroizing;
 use super::answer::{self, Answer, Answered, Refused};
 use super::asked::{Asked, Form};
 use super::cookies::{SESSION, forget_cookie, set_cookie};
-use super::html::{Html, page};
+use super::html::{Html, moment, page};
 use super::pending::{self, Half, Shown};
 use super::{OWN_SERVICE, Web, external};
 use crate::credentials::{self, Factor, Second};
@@ -385,18 +384,22 @@ async fn logout(web: &Web, asked: &Asked<'_>) -> Answered {
     Ok(answer)
 }
 
-/// Whoever is signed in, or the way to the page where they sign in.
-async fn somebody(web: &Web, asked: &Asked<'_>) -> Result<Result<std::sync::Arc<Holder>, Answer>, Refused> {
+/// Whoever is signed in, or the way to the page where they sign in, and from there to `next`.
+pub(super) async fn somebody(
+    web: &Web,
+    asked: &Asked<'_>,
+    next: &str,
+) -> Result<Result<std::sync::Arc<Holder>, Answer>, Refused> {
     Ok(match web.session(asked).await? {
         Some(session) => Ok(session),
-        None => Err(answer::redirect(&sso::with_parameters(paths::LOGIN, &[("next", Some(HOME))]))?),
+        None => Err(answer::redirect(&sso::with_parameters(paths::LOGIN, &[("next", Some(next))]))?),
     })
 }
 
 async fn account(web: &Web, asked: &Asked<'_>) -> Answered {
     use crate::driver::Driver as _;
     asked.only(&[Method::GET])?;
-    let session = match somebody(web, asked).await? {
+    let session = match somebody(web, asked, HOME).await? {
         Ok(session) => session,
         Err(elsewhere) => return Ok(elsewhere),
     };
@@ -435,7 +438,8 @@ fn row(token: &Token, session: &Holder, proof: &str) -> Html {
         (Via::Issue, _) => html.raw("made by a script"),
         _ => html.raw("signed in"),
     };
-    moment(moment(html.raw("</td><td>").text(&address), token.issued_at), token.expires_at)
+    let html = moment(html.raw("</td><td>").text(&address).raw("</td><td>"), token.issued_at);
+    moment(html.raw("</td><td>"), token.expires_at)
         .raw("</td><td><form method=\"post\" action=\"/account/revoke\">")
         .hidden("csrf", proof)
         .hidden("id", &token.id)
@@ -446,19 +450,12 @@ fn row(token: &Token, session: &Holder, proof: &str) -> Html {
         .raw("\">Revoke</button></form></td></tr>\n")
 }
 
-fn moment(html: Html, millis: i64) -> Html {
-    let text = jiff::Timestamp::from_millisecond(Timestamp(millis).0)
-        .map(|at| at.strftime("%Y-%m-%d %H:%M").to_string())
-        .unwrap_or_default();
-    html.raw("</td><td><time datetime=\"").text(&text).raw("Z\">").text(&text).raw(" UTC</time>")
-}
-
 async fn revoke(web: &Web, asked: &Asked<'_>) -> Answered {
     asked.only(&[Method::POST])?;
     let form = asked.form()?;
     web.forms().check(asked, &form)?;
     form.only(&["csrf", "id"])?;
-    let session = match somebody(web, asked).await? {
+    let session = match somebody(web, asked, HOME).await? {
         Ok(session) => session,
         Err(elsewhere) => return Ok(elsewhere),
     };

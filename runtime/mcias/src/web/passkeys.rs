@@ -10,7 +10,8 @@ use serde_json::json;
 use super::answer::{self, Answer, Answered, Refused};
 use super::asked::{Asked, Form};
 use super::cookies::{SESSION, set_cookie};
-use super::{OWN_SERVICE, Web};
+use super::html::{Html, moment, page};
+use super::{OWN_SERVICE, Web, pages};
 use crate::credentials::{First, Second, Shown};
 use crate::driver::Holder;
 use crate::embedded::{Outcome, Passkey, SignIn};
@@ -120,11 +121,14 @@ impl Web {
     }
 
     async fn passkeys_page(&self, asked: &Asked<'_>) -> Answered {
-        let holder = self.owner(asked).await?;
+        let holder = match pages::somebody(self, asked, PAGE).await? {
+            Ok(holder) => holder,
+            Err(elsewhere) => return Ok(elsewhere),
+        };
         let passkeys = self.service().passkeys(&holder.account).await?;
         let proof = self.forms().proof(asked)?;
-        let html = page(holder.account.as_str(), &passkeys, &proof.value);
-        Ok(with_cookie(answer::page(StatusCode::OK, html), proof.cookie))
+        let body = passkeys_of(holder.account.as_str(), &passkeys, &proof.value);
+        Ok(with_cookie(answer::page(StatusCode::OK, page("Passkeys", &body)), proof.cookie))
     }
 
     async fn make_passkey(&self, asked: &Asked<'_>) -> Answered {
@@ -178,55 +182,47 @@ fn with_cookie(mut answer: Answer, cookie: Option<HeaderValue>) -> Answer {
     answer
 }
 
-fn page(account: &str, passkeys: &[Passkey], proof: &str) -> String {
-    let row = |passkey: &Passkey| {
-        let used = passkey.used.map_or_else(|| "never".to_owned(), shown_time);
-        format!(
-            "<tr><td>{}</td><td>{}</td><td>{used}</td><td><form method=\"post\" action=\"{PAGE}/remove\">\
-             <input type=\"hidden\" name=\"csrf\" value=\"{proof}\">\
-             <input type=\"hidden\" name=\"id\" value=\"{}\"><button>Remove</button></form></td></tr>\n",
-            escaped(&passkey.name),
-            shown_time(passkey.made),
-            escaped(&passkey.id),
-        )
-    };
-    let rows: String = passkeys.iter().map(row).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Passkeys of {account}</title>\n\
-         <script src=\"/passkeys.js\" defer></script>\n</head>\n<body>\n<main>\n<h1>Passkeys of {account}</h1>\n\
-         <table>\n<thead><tr><th>Name</th><th>Made</th><th>Last used</th><th></th></tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table>\n\
-         <form data-passkey=\"new\">\n<input type=\"hidden\" name=\"csrf\" value=\"{proof}\">\n\
-         <label>Name <input name=\"name\" required maxlength=\"64\"></label>\n<button>Add a passkey</button>\n\
-         <p role=\"status\"></p>\n<ul></ul>\n</form>\n</main>\n</body>\n</html>\n"
-    )
-}
-
-fn shown_time(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis)
-        .map(|at| at.strftime("%F %R UTC").to_string())
-        .unwrap_or_default()
-}
-
-/// Text as it can stand in a page, also within quotes.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            _ => html.push(letter),
+fn passkeys_of(account: &str, passkeys: &[Passkey], proof: &str) -> Html {
+    let mut body =
+        Html::default().raw("<p>With these <strong>").text(account).raw("</strong> can sign in.</p>\n");
+    if !passkeys.is_empty() {
+        body = body
+            .raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Passkeys\">\n<table>\n<thead><tr>")
+            .raw("<th scope=\"col\">Name</th><th scope=\"col\">Made</th><th scope=\"col\">Last used</th>")
+            .raw("<th scope=\"col\">Remove</th></tr></thead>\n<tbody>\n");
+        for passkey in passkeys {
+            body = body.piece(&row(passkey, proof));
         }
+        body = body.raw("</tbody>\n</table>\n</div>\n");
     }
-    html
+    body.raw("<form data-passkey=\"new\">\n")
+        .hidden("csrf", proof)
+        .raw("\n<label for=\"name\">Name of a new one</label>\n")
+        .raw("<input id=\"name\" name=\"name\" maxlength=\"64\" autocomplete=\"off\" required>\n")
+        .raw("<button>Add a passkey</button>\n<p role=\"status\"></p>\n<ul></ul>\n</form>\n")
+        .raw("<noscript><p>Making one takes JavaScript.</p></noscript>\n")
+        .raw("<p><a href=\"/account\">Your account</a></p>\n<script src=\"/passkeys.js\" defer></script>\n")
+}
+
+fn row(passkey: &Passkey, proof: &str) -> Html {
+    let html = Html::default().raw("<tr><td>").text(&passkey.name).raw("</td><td>");
+    let html = moment(html, passkey.made).raw("</td><td>");
+    let html = match passkey.used {
+        Some(used) => moment(html, used),
+        None => html.raw("never"),
+    };
+    html.raw("</td><td><form method=\"post\" action=\"/passkeys/remove\">")
+        .hidden("csrf", proof)
+        .hidden("id", &passkey.id)
+        .raw("<button class=\"other\" aria-label=\"Remove ")
+        .text(&passkey.name)
+        .raw("\">Remove</button></form></td></tr>\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
@@ -238,12 +234,13 @@ mod tests {
             used: None,
             can_be_copied: false,
         };
-        let html = page("alice", &[passkey], "proof");
+        let html = Bytes::from(passkeys_of("alice", &[passkey], "proof"));
+        let html = std::str::from_utf8(&html).expect("it is text");
         assert!(
             html.contains("&lt;/td&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;"),
             "{html}"
         );
-        assert!(html.contains("<td>2026-01-02 12:00 UTC</td><td>never</td>"), "{html}");
+        assert!(html.contains("2026-01-02 12:00 UTC</time></td><td>never</td>"), "{html}");
         assert_eq!(html.matches("<script").count(), 1, "{html}");
     }
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::book::Asking;
-use super::{Approval, Asked, Book, OnTimeout, State, Verdict, digest};
+use super::{Approval, Asked, Book, EFFECT, OnTimeout, State, Verdict, digest};
 use crate::World;
 use crate::clock::remaining;
 use crate::documents::check_slug;
@@ -144,7 +144,7 @@ impl Approve {
 }
 
 impl Declared for Approve {
-    const NAME: &'static str = "approve";
+    const NAME: &'static str = EFFECT;
     const CAPABILITY: &'static str = "approvals:write:PRINCIPAL";
     const EXAMPLE: &'static str = "if args[1] == \"production\" then\n    approve { title = \"Switch production?\", body = \"The **old** one goes.\", by = \"role:admin\", within = \"2h\" }\nend";
     type World = World;

@@ -8,7 +8,7 @@ use journal::{Expect, Journal, Look, Open, Record, RunId, Write};
 use serde_json::{Value, json};
 
 use super::decide::{Ballot, Circumstances, Verdict, decide};
-use super::{APPROVAL, Approval, Approve, Asked, OnTimeout, State, run_of};
+use super::{APPROVAL, Approval, Asked, EFFECT, OnTimeout, State, run_of};
 use crate::documents::{Document, Shelf};
 
 /// How often a change is made anew that somebody else was faster with: each time somebody has got on.
@@ -336,7 +336,7 @@ fn waits_for(entry: &Open, approval: &Approval) -> bool {
 /// Whether a begun entry is an `approve`.
 #[must_use]
 pub fn is_approve(entry: &Open) -> bool {
-    entry.identity.name == <Approve as effect::Declared>::NAME
+    entry.identity.name == EFFECT
 }
 
 /// Whether what a begun `approve` of a run asks for is settled, or is not asked yet.
