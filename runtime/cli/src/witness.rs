@@ -1,23 +1,16 @@
 //! Owns that what happens to accounts, tokens and sign-ins stands in the audit, with who did it and from where.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use effect::{Principal, Result, Timestamp};
+use daemon::api::Denials;
+use effect::{Principal, Result};
 use journal::audit::{Kind, New};
 use journal::{Clock, Journal};
 use mcias::witness::{Actor, actor};
 use mcias::{Event, Witness};
 use serde_json::{Value, json};
-
-/// Refusals of one address that are recorded within [`SPAN`]: whoever guesses must not fill the disk.
-const MOST: u32 = 60;
-const SPAN: Duration = Duration::from_secs(60);
-/// Addresses that are told apart at once.
-const MOST_ADDRESSES: usize = 4096;
 
 /// Writes to the audit.
 pub(crate) struct Audited {
@@ -28,38 +21,8 @@ pub(crate) struct Audited {
     refusals: Arc<Refusals>,
 }
 
-/// What was refused of late.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<Option<IpAddr>, Count>>);
-
-#[derive(Debug)]
-struct Count {
-    since: Timestamp,
-    recorded: u32,
-    left_out: u64,
-}
-
-impl Refusals {
-    /// Whether a refusal is recorded, and how many of the same address were not before it.
-    fn counts(&self, address: Option<IpAddr>, now: Timestamp) -> Option<u64> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= MOST_ADDRESSES && !counts.contains_key(&address) {
-            counts.retain(|_, count| now.since(count.since) < SPAN);
-        }
-        // Beyond so many within a minute they are counted together.
-        let address = address.filter(|_| counts.len() < MOST_ADDRESSES);
-        let count = counts.entry(address).or_insert(Count { since: now, recorded: 0, left_out: 0 });
-        if now.since(count.since) >= SPAN || now < count.since {
-            (count.since, count.recorded) = (now, 0);
-        }
-        if count.recorded >= MOST {
-            count.left_out += 1;
-            return None;
-        }
-        count.recorded += 1;
-        Some(std::mem::take(&mut count.left_out))
-    }
-}
+/// The addresses that were refused of late.
+pub(crate) type Refusals = Denials<IpAddr>;
 
 impl Audited {
     /// One that writes to `journal`; what nobody else is known to do is done by `own`.
@@ -161,20 +124,5 @@ impl Witness for Audited {
             Some(record) => Ok(self.journal.audit(record).durable().await?),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_guesses_does_not_fill_the_disk() {
-        let (refusals, begin) = (Refusals::default(), Timestamp(1_000_000));
-        let one: Option<IpAddr> = Some([192, 0, 2, 1].into());
-        let recorded = (0..100).filter(|_| refusals.counts(one, begin).is_some()).count();
-        assert_eq!(recorded, MOST as usize);
-        assert_eq!(refusals.counts(None, begin), Some(0), "another address is counted by itself");
-        assert_eq!(refusals.counts(one, begin.after(SPAN)), Some(40));
     }
 }

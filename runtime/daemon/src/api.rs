@@ -33,7 +33,7 @@ use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use caller::Caller;
-pub use gate::object_of;
+pub use gate::{Denials, object_of};
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
 pub use open::Doors;
 pub use rooms::Reload;

@@ -13,7 +13,7 @@ use journal::audit::{Kind, New};
 use journal::{Journal, Run, RunId};
 use serde_json::{Map, Value, json};
 
-use self::denials::Denials;
+pub use self::denials::Denials;
 use super::asked::{self, Asked, Object};
 use super::{Access, Caller};
 use crate::playbooks::history;
@@ -25,7 +25,7 @@ const SHARED: &str = "built in: whoever the socket lets in, while no rules are w
 pub(super) struct Gate {
     policy: Access,
     journal: Journal,
-    denials: Denials,
+    denials: Denials<String>,
 }
 
 /// What a call was let through with. It goes along with the call.
@@ -260,7 +260,7 @@ impl Gate {
     fn deny(&self, caller: &Caller, granted: &Granted, (action, object): (&str, &str), rule: &str) {
         let principal = granted.principal.to_string();
         let now = self.journal.clock().now();
-        let Some(more) = self.denials.counts(&principal, now) else { return };
+        let Some(more) = self.denials.counts(Some(principal.clone()), now) else { return };
         let mut details = json!({ "rule": rule });
         if more > 0 {
             details["not_recorded_before"] = json!(more);
