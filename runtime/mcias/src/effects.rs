@@ -3,6 +3,69 @@
 //! Capabilities name what they are about: `accounts/NAME`, `roles/ROLE`, `tokens/NAME` (whose tokens), `policy/SET`,
 //! `sso_clients/ID`.
 
+/// What is the same of every effect on one account, which says by methods of its own which account it is (`account`), what it
+/// plans (`planned`) and how it is carried out (`carry_out`). The impl is whole in here, as `async_trait` sees no macros within.
+macro_rules! ensures_account {
+    ($effect:ident) => {
+        #[async_trait::async_trait]
+        impl effect::Ensure for $effect {
+            type State = Account;
+            const UNDOABLE: bool = true;
+
+            fn key(&self, context: &Context) -> String {
+                super::account_key(context, self.account())
+            }
+
+            async fn observe(&self, world: &World, context: &Context) -> Result<Option<Account>> {
+                super::check_node(context, self.node.as_deref())?;
+                world.driver(context).account(&self.account().parse()?).await
+            }
+
+            async fn change(
+                &self,
+                world: &World,
+                context: &Context,
+                before: Option<&Account>,
+            ) -> Result<effect::Change<Account>> {
+                crate::driver::check_feature(&*world.driver(context), crate::driver::Feature::Accounts)?;
+                self.planned(context, before)
+            }
+
+            async fn apply(
+                &self,
+                world: &World,
+                context: &Context,
+                before: Option<&Account>,
+                _: &effect::Change<Account>,
+            ) -> Result<effect::Applied<Account>> {
+                let driver = world.driver(context);
+                Ok(effect::Applied::to(self.carry_out(&*driver, context, before).await?))
+            }
+
+            async fn rewind(
+                &self,
+                _: &World,
+                _: &Context,
+                now: Option<&Account>,
+                earlier: Option<&Account>,
+            ) -> Result<effect::Change<Account>> {
+                Ok(super::rewound(now, earlier))
+            }
+
+            async fn apply_rewind(
+                &self,
+                world: &World,
+                context: &Context,
+                now: Option<&Account>,
+                earlier: Option<&Account>,
+                _: &effect::Change<Account>,
+            ) -> Result<effect::Applied<Account>> {
+                super::bring_back(&*world.driver(context), context, now, earlier).await
+            }
+        }
+    };
+}
+
 mod accounts;
 mod clients;
 mod disable;

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
-use effect::{Applied, Change, Context, Declared, Ensured, Need, Result, Secret};
+use effect::{Change, Context, Declared, Ensured, Need, Result, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    World, account_key, bring_back, change_account, change_of, check_node, rewound, writes_account,
-    writes_role,
-};
+use super::{World, change_account, change_of, writes_account, writes_role};
 use crate::account::{Account, Kind, Role, Status, other_kind};
-use crate::driver::{Feature, check_feature};
+use crate::driver::Driver;
 use crate::name::{Email, Name};
 
 /// Makes sure that there is an account, with these roles, groups and tags.
@@ -100,29 +96,12 @@ impl Ensure {
     fn destination(&self) -> Result<String> {
         Ok(format!("mcias:{}", self.name.parse::<Name>()?))
     }
-}
 
-#[async_trait]
-impl effect::Ensure for Ensure {
-    type State = Account;
-    const UNDOABLE: bool = true;
-
-    fn key(&self, context: &Context) -> String {
-        account_key(context, &self.name)
+    fn account(&self) -> &str {
+        &self.name
     }
 
-    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Account>> {
-        check_node(context, self.node.as_deref())?;
-        world.driver(context).account(&self.name.parse()?).await
-    }
-
-    async fn change(
-        &self,
-        world: &World,
-        context: &Context,
-        before: Option<&Account>,
-    ) -> Result<Change<Account>> {
-        check_feature(&*world.driver(context), Feature::Accounts)?;
+    fn planned(&self, context: &Context, before: Option<&Account>) -> Result<Change<Account>> {
         if let Some(password) = &self.password {
             context.may_go(password, &self.destination()?)?;
         }
@@ -131,46 +110,25 @@ impl effect::Ensure for Ensure {
         Ok(if sets_password { change.note("with a password") } else { change })
     }
 
-    async fn apply(
+    async fn carry_out(
         &self,
-        world: &World,
+        driver: &dyn Driver,
         context: &Context,
         before: Option<&Account>,
-        _: &Change<Account>,
-    ) -> Result<Applied<Account>> {
-        let (driver, name) = (world.driver(context), self.name.parse::<Name>()?);
+    ) -> Result<Account> {
+        let name = self.name.parse::<Name>()?;
         if let Some(secret) = self.password.as_ref().filter(|_| before.is_none()) {
             let password = context.reveal(secret, &self.destination()?).await?;
             let password = zeroize::Zeroizing::new(String::from_utf8_lossy(&password).into_owned());
             // Without its roles at first: an account that was cut here can do nothing.
-            let made = change_account(&*driver, context, &name, |found| match found {
+            let made = change_account(driver, context, &name, |found| match found {
                 Some(found) => Ok(found.clone()),
                 None => Ok(Account { roles: BTreeSet::new(), ..self.wanted(context, None)? }),
             });
             driver.set_password(&made.await?, &password).await?;
         }
-        let after = change_account(&*driver, context, &name, |found| self.wanted(context, found)).await?;
-        Ok(Applied::to(after))
-    }
-
-    async fn rewind(
-        &self,
-        _: &World,
-        _: &Context,
-        now: Option<&Account>,
-        earlier: Option<&Account>,
-    ) -> Result<Change<Account>> {
-        Ok(rewound(now, earlier))
-    }
-
-    async fn apply_rewind(
-        &self,
-        world: &World,
-        context: &Context,
-        now: Option<&Account>,
-        earlier: Option<&Account>,
-        _: &Change<Account>,
-    ) -> Result<Applied<Account>> {
-        bring_back(&*world.driver(context), context, now, earlier).await
+        change_account(driver, context, &name, |found| self.wanted(context, found)).await
     }
 }
+
+ensures_account!(Ensure);

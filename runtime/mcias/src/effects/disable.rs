@@ -1,13 +1,12 @@
 //! Owns `mcias.accounts.disable`.
 
-use async_trait::async_trait;
-use effect::{Applied, Change, Context, Declared, Ensured, Need, Result};
+use effect::{Change, Context, Declared, Ensured, Need, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{World, account_key, bring_back, change_account, change_of, check_node, rewound, writes_account};
+use super::{World, change_account, change_of, writes_account};
 use crate::account::{Account, Status};
-use crate::driver::{Feature, check_feature, unknown};
+use crate::driver::{Driver, unknown};
 use crate::name::Name;
 
 /// Makes sure that an account cannot be used: nobody signs in with it, and none of its tokens is valid.
@@ -44,60 +43,24 @@ fn disabled(name: &Name, found: Option<&Account>) -> Result<Account> {
     Ok(Account { status: Status::Disabled, ..found.clone() })
 }
 
-#[async_trait]
-impl effect::Ensure for Disable {
-    type State = Account;
-    const UNDOABLE: bool = true;
-
-    fn key(&self, context: &Context) -> String {
-        account_key(context, &self.name)
+impl Disable {
+    fn account(&self) -> &str {
+        &self.name
     }
 
-    async fn observe(&self, world: &World, context: &Context) -> Result<Option<Account>> {
-        check_node(context, self.node.as_deref())?;
-        world.driver(context).account(&self.name.parse()?).await
-    }
-
-    async fn change(
-        &self,
-        world: &World,
-        context: &Context,
-        before: Option<&Account>,
-    ) -> Result<Change<Account>> {
-        check_feature(&*world.driver(context), Feature::Accounts)?;
+    fn planned(&self, _: &Context, before: Option<&Account>) -> Result<Change<Account>> {
         Ok(change_of(before, Some(disabled(&self.name.parse()?, before)?)))
     }
 
-    async fn apply(
+    async fn carry_out(
         &self,
-        world: &World,
+        driver: &dyn Driver,
         context: &Context,
         _: Option<&Account>,
-        _: &Change<Account>,
-    ) -> Result<Applied<Account>> {
-        let (driver, name) = (world.driver(context), self.name.parse::<Name>()?);
-        let after = change_account(&*driver, context, &name, |found| disabled(&name, found)).await?;
-        Ok(Applied::to(after))
-    }
-
-    async fn rewind(
-        &self,
-        _: &World,
-        _: &Context,
-        now: Option<&Account>,
-        earlier: Option<&Account>,
-    ) -> Result<Change<Account>> {
-        Ok(rewound(now, earlier))
-    }
-
-    async fn apply_rewind(
-        &self,
-        world: &World,
-        context: &Context,
-        now: Option<&Account>,
-        earlier: Option<&Account>,
-        _: &Change<Account>,
-    ) -> Result<Applied<Account>> {
-        bring_back(&*world.driver(context), context, now, earlier).await
+    ) -> Result<Account> {
+        let name = self.name.parse::<Name>()?;
+        change_account(driver, context, &name, |found| disabled(&name, found)).await
     }
 }
+
+ensures_account!(Disable);

@@ -1,16 +1,12 @@
 //! Owns `mcias.roles.grant` and `mcias.roles.revoke`.
 
-use async_trait::async_trait;
-use effect::{Applied, Change, Context, Declared, Ensured, Need, Result};
+use effect::{Change, Context, Declared, Ensured, Need, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    World, account_key, bring_back, change_account, change_of, check_node, rewound, writes_account,
-    writes_role,
-};
+use super::{World, change_account, change_of, writes_account, writes_role};
 use crate::account::{Account, Role};
-use crate::driver::{Feature, check_feature, unknown};
+use crate::driver::{Driver, unknown};
 use crate::name::Name;
 
 /// Makes sure that a person has a role. Tokens that stand for the account have it at once.
@@ -70,63 +66,27 @@ macro_rules! of_roles {
             }
         }
 
-        #[async_trait]
-        impl effect::Ensure for $effect {
-            type State = Account;
-            const UNDOABLE: bool = true;
-
-            fn key(&self, context: &Context) -> String {
-                account_key(context, &self.account)
+        impl $effect {
+            fn account(&self) -> &str {
+                &self.account
             }
 
-            async fn observe(&self, world: &World, context: &Context) -> Result<Option<Account>> {
-                check_node(context, self.node.as_deref())?;
-                world.driver(context).account(&self.account.parse()?).await
-            }
-
-            async fn change(
-                &self,
-                world: &World,
-                context: &Context,
-                before: Option<&Account>,
-            ) -> Result<Change<Account>> {
-                check_feature(&*world.driver(context), Feature::Accounts)?;
+            fn planned(&self, _: &Context, before: Option<&Account>) -> Result<Change<Account>> {
                 Ok(change_of(before, Some($wish(&self.account.parse()?, self.role, before)?)))
             }
 
-            async fn apply(
+            async fn carry_out(
                 &self,
-                world: &World,
+                driver: &dyn Driver,
                 context: &Context,
                 _: Option<&Account>,
-                _: &Change<Account>,
-            ) -> Result<Applied<Account>> {
-                let (driver, name) = (world.driver(context), self.account.parse::<Name>()?);
-                let wish = |found: Option<&Account>| $wish(&name, self.role, found);
-                Ok(Applied::to(change_account(&*driver, context, &name, wish).await?))
-            }
-
-            async fn rewind(
-                &self,
-                _: &World,
-                _: &Context,
-                now: Option<&Account>,
-                earlier: Option<&Account>,
-            ) -> Result<Change<Account>> {
-                Ok(rewound(now, earlier))
-            }
-
-            async fn apply_rewind(
-                &self,
-                world: &World,
-                context: &Context,
-                now: Option<&Account>,
-                earlier: Option<&Account>,
-                _: &Change<Account>,
-            ) -> Result<Applied<Account>> {
-                bring_back(&*world.driver(context), context, now, earlier).await
+            ) -> Result<Account> {
+                let name = self.account.parse::<Name>()?;
+                change_account(driver, context, &name, |found| $wish(&name, self.role, found)).await
             }
         }
+
+        ensures_account!($effect);
     };
 }
 
