@@ -1,8 +1,10 @@
 //! Owns the handle on the journal: what the rest of the program calls.
 
 mod copy;
+mod entries;
 mod locks;
 mod observed;
+mod runs;
 mod sweep;
 mod transfer;
 
@@ -11,7 +13,6 @@ pub use self::observed::LastLease;
 pub use self::sweep::{Retention, Swept};
 pub use self::transfer::{Part, Span};
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -23,20 +24,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::audit;
 use crate::clock::Clock;
-use crate::entry::{Begin, Begun, End, Entry, Fold, Later, Open, Recorded};
 use crate::error::{Error, Result};
 use crate::event::{self, Event};
 use crate::id::RunId;
-use crate::log::{Log, LogLine};
-use crate::probe;
 use crate::reader::{self, Reader};
 use crate::record::{Look, Record, Write};
-use crate::run::{Filter, NewRun, PageOfRuns, Run, RunState};
 use crate::schema;
 use crate::writer::{self, Change, Request};
 
@@ -162,215 +158,6 @@ impl Journal {
     /// Waits until everything that was queued is durable; an error when an end was lost.
     pub async fn barrier(&self) -> Result<()> {
         self.change(Change::Barrier).await
-    }
-}
-
-/// Runs.
-impl Journal {
-    /// Records a run as pending. Durable on return.
-    pub async fn create_run(&self, run: NewRun) -> Result<()> {
-        self.change(Change::CreateRun(Box::new(run), None)).await
-    }
-
-    /// The same with a record of the audit: both are there, or neither.
-    pub async fn create_audited_run(&self, run: NewRun, audit: audit::New) -> Result<()> {
-        self.change(Change::CreateRun(Box::new(run), Some(Box::new(audit)))).await
-    }
-
-    /// Puts a run into `state`. Durable on return, with everything that was queued before. A run of which an end was
-    /// lost to a full disk can neither wait nor be done.
-    pub async fn set_state(
-        &self,
-        run: &RunId,
-        state: RunState,
-        outcome: Option<Value>,
-        exit_code: Option<i32>,
-    ) -> Result<()> {
-        self.change(Change::SetState { run: *run, state, outcome, exit_code }).await
-    }
-
-    /// The run whose id begins with `prefix`.
-    pub async fn run(&self, prefix: &str) -> Result<Run> {
-        let prefix = prefix.to_owned();
-        self.read(move |connection| reader::runs::run(connection, &prefix)).await
-    }
-
-    /// The run that has taken the saved plan `name`, if one has.
-    pub async fn taker_of_plan(&self, name: &str) -> Result<Option<RunId>> {
-        let name = name.to_owned();
-        self.read(move |connection| reader::runs::taker_of_plan(connection, &name)).await
-    }
-
-    /// The steps of the saved plan that a run carries out, as they were given.
-    pub async fn planned(&self, run: &RunId) -> Result<Option<String>> {
-        let run = *run;
-        self.read(move |connection| reader::runs::planned(connection, &run)).await
-    }
-
-    /// The runs that `filter` lets through, newest first.
-    pub async fn runs(&self, filter: Filter) -> Result<Vec<Run>> {
-        self.read(move |connection| reader::runs::runs(connection, &filter)).await
-    }
-
-    /// One page of runs, newest first.
-    pub async fn page_of_runs(&self, page: PageOfRuns) -> Result<Vec<Run>> {
-        self.read(move |connection| reader::runs::page(connection, &page)).await
-    }
-
-    /// The runs in one of `states`, the first first, without loading what they run.
-    pub async fn runs_in(&self, states: &'static [RunState]) -> Result<Vec<(RunId, RunState)>> {
-        self.read(move |connection| reader::runs::in_states(connection, states)).await
-    }
-
-    /// The runs of a playbook that are not over, the first first.
-    pub async fn unfinished_of(&self, playbook: &str) -> Result<Vec<RunId>> {
-        let playbook = playbook.to_owned();
-        self.read(move |connection| reader::runs::unfinished_of(connection, &playbook)).await
-    }
-
-    /// Replaces what the run was granted: somebody granted it more while it was under way.
-    pub async fn set_grants(&self, run: &RunId, grants: Value) -> Result<()> {
-        self.change(Change::SetGrants { run: *run, grants }).await
-    }
-
-    /// Replaces how the run was asked to be executed, which whoever goes on with it reads.
-    pub async fn set_wish(&self, run: &RunId, wish: Option<Value>) -> Result<()> {
-        self.change(Change::SetWish { run: *run, wish }).await
-    }
-
-    /// Lets the run go on without the saved plan that it carries out.
-    pub async fn release_plan(&self, run: &RunId) -> Result<()> {
-        self.change(Change::ReleasePlan(*run)).await
-    }
-
-    /// Asks for the end of a run, whichever process executes it.
-    pub async fn request_cancel(&self, run: &RunId) -> Result<()> {
-        self.change(Change::RequestCancel(*run)).await
-    }
-
-    /// Whether somebody asked for the end of a run. Cheap enough to be asked again and again.
-    pub async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
-        let run = *run;
-        self.read_committed(move |connection| reader::runs::cancel_requested(connection, &run)).await
-    }
-
-    /// Pins the source of a module for every resume of the run. The first one stays.
-    pub async fn pin_source(&self, run: &RunId, module: &str, source: &str) -> Result<()> {
-        self.change(Change::Pin { run: *run, module: module.to_owned(), source: source.to_owned() }).await
-    }
-
-    /// The pinned sources of a run's modules, by module.
-    pub async fn sources(&self, run: &RunId) -> Result<BTreeMap<String, String>> {
-        let run = *run;
-        self.read(move |connection| reader::runs::sources(connection, &run)).await
-    }
-}
-
-/// Entries.
-impl Journal {
-    /// Writes that an effect is about to act. Durable on return, with everything that was queued before.
-    ///
-    /// When the identity has begun already, what was written first stays and is returned.
-    pub async fn begin(&self, run: &RunId, begin: Begin) -> Result<Begun> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Request::Begin { run: *run, begin, answer });
-        answered.await.unwrap_or_else(|_| Err(writer_is_gone()))
-    }
-
-    /// Queues that an effect has ended; the order of calls is the order of completion. It is committed with the next
-    /// begin, or alone after the group delay.
-    pub fn end(&self, run: &RunId, end: End) -> Ticket {
-        self.queue_end(run, end, false)
-    }
-
-    /// Queues that an effect has ended and has it committed at once.
-    pub fn end_now(&self, run: &RunId, end: End) -> Ticket {
-        self.queue_end(run, end, true)
-    }
-
-    fn queue_end(&self, run: &RunId, end: End, urgent: bool) -> Ticket {
-        let (answer, answered) = oneshot::channel();
-        let request = Request::End { run: *run, end, urgent, answer };
-        match urgent {
-            true => self.send(request),
-            false => self.inner.shared.queue().push(request),
-        }
-        probe::reached("end:enqueued");
-        Ticket(answered)
-    }
-
-    /// Folds a finished checkpoint away: its entries stay, but no history holds them any more. Durable on return.
-    pub async fn fold(&self, run: &RunId, fold: Fold) -> Result<()> {
-        self.change(Change::Fold { run: *run, fold }).await
-    }
-
-    /// Forgets the history beyond `after_order`, as if the run had been cut there; what was forgotten before stays so.
-    /// Entries and log lines stay under scopes that begin with `#` and a number: undo still finds what they changed.
-    /// Refused inside of a finished checkpoint. Durable on return.
-    pub async fn forget(&self, run: &RunId, after_order: u64) -> Result<()> {
-        self.change(Change::Forget { run: *run, after: after_order }).await
-    }
-
-    /// Records a run as pending whose history is that of `from` up to `until_order`. What it got that way counts neither
-    /// as changed by it nor as its own to undo. Durable on return.
-    pub async fn fork(&self, from: &RunId, until_order: u64, run: NewRun, origin: Value) -> Result<()> {
-        self.change(Change::Fork { from: *from, until: until_order, run: Box::new(run), origin }).await
-    }
-
-    /// Completed entries beyond `after_order`, in the order of completion: at most `limit`, and fewer where they are
-    /// large. None at the end only.
-    pub async fn history(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Recorded>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::history(connection, &run, after_order, limit)).await
-    }
-
-    /// The entries that have begun and not ended, in the order in which they began.
-    pub async fn open_entries(&self, run: &RunId) -> Result<Vec<Open>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::open(connection, &run)).await
-    }
-
-    /// Entries with everything that is stored: the completed ones beyond `after_order` in the order of completion, at
-    /// most `limit` and fewer where they are large; the page after the last of them holds the begun ones, with no order.
-    pub async fn entries(&self, run: &RunId, after_order: u64, limit: usize) -> Result<Vec<Entry>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::entries(connection, &run, after_order, limit)).await
-    }
-
-    /// Ensures and acts of a run that changed something, or may have because they did not end; the last first. At most
-    /// `limit` and fewer where they are large: begun ones first, then completed ones of an order below `before`.
-    pub async fn changed(&self, run: &RunId, before: Option<u64>, limit: usize) -> Result<Vec<Entry>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::changed(connection, &run, before, limit)).await
-    }
-
-    /// The entry with a scope and counter, if there is one.
-    pub async fn entry(&self, run: &RunId, scope: &str, counter: u32) -> Result<Option<Entry>> {
-        let (run, scope) = (*run, scope.to_owned());
-        self.read(move |connection| reader::entries::at(connection, &run, &scope, counter)).await
-    }
-
-    /// Ensures of runs made after `run` that changed something or may have: at most `limit`, the first first.
-    pub async fn later_changes(&self, run: &RunId, limit: usize) -> Result<Vec<Later>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::later(connection, &run, limit)).await
-    }
-
-    /// Queues a line of a run's log like an end. A line that is stored already is dropped.
-    pub fn log(&self, run: &RunId, line: LogLine) {
-        self.inner.shared.queue().push(Request::Log { run: *run, line });
-    }
-
-    /// At most `limit` lines of a run's log beyond `after`.
-    pub async fn logs(&self, run: &RunId, after: u64, limit: usize) -> Result<Vec<Log>> {
-        let run = *run;
-        self.read(move |connection| reader::entries::logs(connection, &run, after, limit)).await
-    }
-
-    /// The place of the last line of a run's log, 0 where it has none.
-    pub async fn last_log(&self, run: &RunId) -> Result<u64> {
-        let run = *run;
-        self.read(move |connection| reader::entries::last_log(connection, &run)).await
     }
 }
 
