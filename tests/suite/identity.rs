@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use crate::harness::Place;
 
 const PASSWORD: &str = "correct horse battery";
@@ -64,6 +66,79 @@ fn an_explanation_names_the_rule_and_why_others_do_not_decide() {
     let nobody = place.ends(1, &["mcias", "explain", "nobody", "--service", "mcq"]);
     assert!(nobody.stderr.contains("MC-W002"), "{nobody}");
     place.ends(2, &["mcias", "explain", "root", "--service", "mcq", "--at", "noon"]);
+}
+
+#[test]
+fn accounts_are_changed_by_the_command_line_as_by_a_script() {
+    let place = initialised();
+    let set = ["mcias", "set", "ada", "--email", "ada@example.org", "--role", "user", "--group", "ops"];
+    let plan = place.ends(0, &[&set[..], &["--plan"]].concat());
+    assert!(plan.stdout.contains("1 to create"), "{plan}");
+    place.ends(0, &set);
+    // What is left out stays.
+    place.ends(0, &["mcias", "set", "ada", "--tag", "night"]);
+    place.ends(0, &["mcias", "set", "mcq", "--type", "system"]);
+    place.ends(0, &["mcias", "set", "mcq", "--tag", "queue"]);
+    let accounts = place.json(&["mcias", "accounts", "--json"]);
+    let [ada, mcq] = ["ada", "mcq"].map(|name| {
+        accounts.as_array().unwrap().iter().find(|account| account["name"] == name).unwrap().clone()
+    });
+    assert_eq!(
+        (&ada["roles"], &ada["groups"], &ada["tags"]),
+        (&json!(["user"]), &json!(["ops"]), &json!(["night"]))
+    );
+    assert_eq!((&mcq["type"], &mcq["tags"]), (&json!("system"), &json!(["queue"])));
+    let wrong = place.ends(2, &["mcias", "set", "ada", "--role", "root"]);
+    assert!(wrong.stderr.contains("the roles are admin, user, guest"), "{wrong}");
+    let other = place.ends(1, &["mcias", "set", "ada", "--type", "system"]);
+    assert!(other.stderr.contains("MC-W003"), "{other}");
+
+    let file = password(&place);
+    place.ends(0, &["mcias", "set-password", "ada", "--passphrase-file", &file]);
+    for name in ["mcq", "nobody"] {
+        place.ends(1, &["mcias", "set-password", name, "--passphrase-file", &file]);
+    }
+    place.ends(0, &["mcias", "disable", "ada"]);
+    let closed = place.ends(1, &["mcias", "explain", "ada", "--service", "mcrun"]);
+    assert!(closed.stdout.contains("disabled"), "{closed}");
+    // A change is a run, and taken back like one.
+    let runs = place.json(&["runs", "--json"]);
+    place.ends(0, &["undo", runs[0]["id"].as_str().unwrap(), "--yes"]);
+    let accounts = place.json(&["mcias", "accounts", "--json"]);
+    assert_eq!(accounts[0]["status"], "active", "{accounts}");
+}
+
+#[test]
+fn tokens_are_listed_and_revoked_and_keys_rotated_by_the_command_line() {
+    let place = initialised();
+    place.ends(0, &["mcias", "set", "mcq", "--type", "system"]);
+    place.script(
+        "issue.lua",
+        r#"
+mcias.policy.ensure { name = "mcq", rules = { { name = "push", allow = true, accounts = { "mcq" }, services = { "mcr" } } } }
+mcias.tokens.issue { account = "mcq", service = "mcr" }
+"#,
+    );
+    place.ends(0, &["run", "issue.lua", "--allow", "mcias"]);
+    place.ends(0, &["mcias", "rotate-key"]);
+    place.ends(0, &["run", "issue.lua", "--allow", "mcias"]);
+    let tokens = place.json(&["mcias", "tokens", "mcq", "--json"]);
+    assert_eq!(tokens.as_array().unwrap().len(), 2, "{tokens}");
+    let listed = place.ends(0, &["mcias", "tokens", "mcq"]);
+    assert!(
+        listed.stdout.contains(tokens[0]["id"].as_str().unwrap()) && listed.stdout.contains("issue"),
+        "{listed}"
+    );
+    place.ends(0, &["mcias", "revoke", "mcq", tokens[0]["id"].as_str().unwrap()]);
+    let revoked = |at: usize| place.json(&["mcias", "tokens", "mcq", "--json"])[at]["revoked"] == true;
+    assert!(revoked(0) && !revoked(1));
+    place.ends(0, &["mcias", "revoke", "mcq"]);
+    assert!(revoked(0) && revoked(1));
+    place.ends(1, &["mcias", "tokens", "nobody"]);
+    let audit = place.ends(0, &["audit", "--json"]);
+    for told in ["mcias.keys", "mcias.tokens.revoke"] {
+        assert!(audit.stdout.contains(told), "{audit}");
+    }
 }
 
 const ACCOUNTS: &str = r#"

@@ -55,6 +55,18 @@ pub enum Via {
     Sso,
 }
 
+impl Via {
+    /// The word for it, as in a script.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::Issue => "issue",
+            Self::Sso => "sso",
+        }
+    }
+}
+
 /// What is to be known of a token: everything but itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {

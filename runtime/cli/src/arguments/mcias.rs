@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use mcias::{FirstFactor, Name};
+use mcias::{Email, FirstFactor, Kind, Name, Role, Status};
 
+use super::How;
 use super::certs::Passphrase;
 
 #[derive(Debug, Clone, Subcommand)]
@@ -16,6 +17,42 @@ pub(crate) enum Mcias {
     Explain(Question),
     /// Make an account an admin who signs in with a new password alone, whatever was lost. Whoever has the machine may.
     RecoverAdmin(NewAdmin),
+    /// Make sure that there is an account, on these terms; what is left out stays as it is.
+    Set(Box<AccountWanted>),
+    /// Give a person a new password. Whoever is signed in under that name is signed out.
+    SetPassword {
+        /// The account.
+        name: Name,
+        #[command(flatten)]
+        password: Passphrase,
+    },
+    /// Make sure that an account cannot be used: nobody signs in with it, and none of its tokens is valid.
+    Disable {
+        /// The account.
+        name: Name,
+        #[command(flatten)]
+        how: How,
+    },
+    /// List the tokens of an account that have not expired: its sessions, and what it was given.
+    Tokens {
+        /// The account.
+        name: Name,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token of an account, or all of them.
+    Revoke {
+        /// The account.
+        name: Name,
+        /// The token's id, as `mcrun mcias tokens` lists it; every token unless given.
+        #[arg(allow_hyphen_values = true)]
+        id: Option<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Sign with a new key from now on. What the old one signed stays valid until it expires.
+    RotateKey,
     /// List the passkeys of an account, with when each was used last.
     Passkeys {
         /// The account.
@@ -55,6 +92,33 @@ pub(crate) struct NewAdmin {
     pub(crate) password: Passphrase,
 }
 
+/// An account as it is wanted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AccountWanted {
+    /// What it is called.
+    pub(crate) name: Name,
+    /// Who it is for, `human` or `system`; it never changes. A person unless given.
+    #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
+    pub(crate) kind: Option<Kind>,
+    /// The address of its owner.
+    #[arg(long)]
+    pub(crate) email: Option<Email>,
+    /// Whether it can be used: `active` or `disabled`.
+    #[arg(long, value_parser = status)]
+    pub(crate) status: Option<Status>,
+    /// What a person is trusted with, `admin`, `user` or `guest`: exactly these roles.
+    #[arg(long = "role", value_name = "ROLE", value_parser = role)]
+    pub(crate) roles: Vec<Role>,
+    /// The groups that it belongs to: exactly these.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<Name>,
+    /// What else is to be known of it: exactly these tags.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<Name>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
 /// A sign-in that is tried out.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Question {
@@ -77,9 +141,26 @@ pub(crate) struct Question {
     pub(crate) json: bool,
 }
 
-fn first_factor(text: &str) -> Result<FirstFactor, String> {
-    let known = FirstFactor::ALL.into_iter().find(|known| known.as_str() == text);
+/// The one of `all` that `text` names, else what they are.
+fn one_of<T: Copy>(text: &str, all: &[T], word: impl Fn(T) -> &'static str, what: &str) -> Result<T, String> {
+    let known = all.iter().copied().find(|one| word(*one) == text);
     known.ok_or_else(|| {
-        format!("the first factors are {}", FirstFactor::ALL.map(FirstFactor::as_str).join(", "))
+        format!("the {what} are {}", all.iter().map(|one| word(*one)).collect::<Vec<_>>().join(", "))
     })
+}
+
+fn first_factor(text: &str) -> Result<FirstFactor, String> {
+    one_of(text, &FirstFactor::ALL, FirstFactor::as_str, "first factors")
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    one_of(text, &[Kind::Human, Kind::System], Kind::as_str, "types")
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    one_of(text, &[Status::Active, Status::Disabled], Status::as_str, "states")
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    one_of(text, &Role::ALL, Role::as_str, "roles")
 }

@@ -1,14 +1,21 @@
-//! Owns `mcias`: the first admin, the way back in, and looking. What changes accounts otherwise is a script.
+//! Owns `mcias`: the first admin, the way back in, and looking. What changes accounts is a script of one line; only passwords and
+//! keys, of which nothing may be written down, are changed here.
+
+use std::path::Path;
+use std::sync::Arc;
 
 use effect::{Code, Error, Result, Timestamp};
-use mcias::Name;
-use mcias::driver::{Driver as _, Planned, Question as Asked};
+use mcias::driver::{Planned, Question as Asked, Via, unknown};
 use mcias::policy::moment;
+use mcias::{Driver, Name};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::line::{Line, carry_out};
 use crate::app::App;
+use crate::arguments::How;
 use crate::arguments::certs::Passphrase;
-use crate::arguments::mcias::{Mcias, NewAdmin, Question};
+use crate::arguments::mcias::{AccountWanted, Mcias, NewAdmin, Question};
 use crate::exit::Exit;
 use crate::render::{self, Table};
 use crate::{passphrase, wiring};
@@ -18,6 +25,21 @@ pub(super) async fn mcias(app: &App, command: Mcias) -> Result<Exit> {
         Mcias::Init(wanted) => init(app, &wanted).await,
         Mcias::Explain(question) => explain(app, &question).await,
         Mcias::RecoverAdmin(wanted) => recover(app, &wanted).await,
+        Mcias::Set(wanted) => set(app, &wanted).await,
+        Mcias::SetPassword { name, password } => set_password(app, &name, &password).await,
+        Mcias::Disable { name, how } => {
+            change(app, "disable", "mcias.accounts.disable", &name, json!({ "name": name }), &how).await
+        }
+        Mcias::Tokens { name, json } => tokens(app, &name, json).await,
+        Mcias::Revoke { name, id, how } => {
+            let params = json!({ "account": name, "id": id });
+            change(app, "revoke", "mcias.tokens.revoke", &name, params, &how).await
+        }
+        Mcias::RotateKey => {
+            wiring::identity(app).rotate_key().await?;
+            render::out("a new key signs from now on; what the old one signed stays valid until it expires");
+            Ok(Exit::Done)
+        }
         Mcias::Passkeys { name, json } => passkeys(app, &name, json).await,
         Mcias::RemovePasskey { name, id } => {
             wiring::identity(app).remove_passkey(&name, &id).await?;
@@ -53,6 +75,87 @@ async fn recover(app: &App, wanted: &NewAdmin) -> Result<Exit> {
         admin.name
     ));
     Ok(Exit::Done)
+}
+
+/// Changes something about an account by a script of one line.
+async fn change(
+    app: &App,
+    operation: &str,
+    effect: &str,
+    account: &Name,
+    params: Value,
+    how: &How,
+) -> Result<Exit> {
+    let name = format!("mcias {operation} {account}");
+    carry_out(app, Line { name: &name, effect, params, allow: vec!["mcias".into()] }, how).await
+}
+
+async fn set(app: &App, wanted: &AccountWanted) -> Result<Exit> {
+    let found = driver(app)?.account(&wanted.name).await?;
+    let kind = wanted.kind.or(found.map(|account| account.kind)).unwrap_or_default();
+    let params = json!({
+        "name": wanted.name,
+        "type": kind,
+        "email": wanted.email,
+        "status": wanted.status,
+        "roles": typed(&wanted.roles),
+        "groups": typed(&wanted.groups),
+        "tags": typed(&wanted.tags),
+    });
+    change(app, "set", "mcias.accounts.ensure", &wanted.name, params, &wanted.how).await
+}
+
+/// What was typed; where nothing was, what there is stays.
+fn typed<T>(words: &[T]) -> Option<&[T]> {
+    (!words.is_empty()).then_some(words)
+}
+
+async fn set_password(app: &App, name: &Name, from: &Passphrase) -> Result<Exit> {
+    let driver = driver(app)?;
+    let account = driver.account(name).await?.ok_or_else(|| unknown(name))?;
+    let password = new_password(app, from, &format!("New password of `{name}`"))?;
+    driver.set_password(&account, &password).await?;
+    let tokens = driver.tokens(name).await?;
+    let sessions = tokens.into_iter().filter(|token| token.via != Via::Issue && !token.revoked);
+    let ids: Vec<String> = sessions.map(|token| token.id).collect();
+    driver.revoke(name, &ids).await?;
+    render::out(format_args!("`{name}` has this password, and is signed out everywhere"));
+    Ok(Exit::Done)
+}
+
+async fn tokens(app: &App, name: &Name, as_json: bool) -> Result<Exit> {
+    let driver = driver(app)?;
+    driver.account(name).await?.ok_or_else(|| unknown(name))?;
+    let tokens = driver.tokens(name).await?;
+    if as_json {
+        render::json(&tokens);
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["id", "service", "via", "client", "address", "made", "expires"]);
+    for token in tokens {
+        let expires = match token.revoked {
+            true => "revoked".to_owned(),
+            false => Timestamp(token.expires_at).to_string(),
+        };
+        table.row([
+            token.id,
+            token.service.to_string(),
+            token.via.as_str().to_owned(),
+            token.client.map(|client| client.to_string()).unwrap_or_default(),
+            token.address.map(|address| address.to_string()).unwrap_or_default(),
+            Timestamp(token.issued_at).to_string(),
+            expires,
+        ]);
+    }
+    table.print();
+    Ok(Exit::Done)
+}
+
+/// The driver of identity, as configured.
+fn driver(app: &App) -> Result<Arc<dyn Driver>> {
+    // No script lies in this folder, so nothing is kept from secrets.
+    let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
+    wiring::issuer(app, &secrets)
 }
 
 /// A password from a file, or typed twice.

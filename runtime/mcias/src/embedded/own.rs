@@ -90,7 +90,7 @@ impl Embedded {
     pub async fn change_password(&self, account: &Account, password: &str, kept: &str) -> Result<()> {
         self.give_password(account, password).await?;
         let tokens = self.tokens_of(&account.name).await?;
-        let is_session = |token: &crate::driver::Token| token.via == Via::SignIn && token.id != kept;
+        let is_session = |token: &crate::driver::Token| token.via != Via::Issue && token.id != kept;
         let ids: Vec<String> = tokens.into_iter().filter(is_session).map(|token| token.id).collect();
         self.revoke_tokens(&account.name, &ids).await
     }
