@@ -112,16 +112,16 @@ fn accounts_are_changed_by_the_command_line_as_by_a_script() {
 fn tokens_are_listed_and_revoked_and_keys_rotated_by_the_command_line() {
     let place = initialised();
     place.ends(0, &["mcias", "set", "mcq", "--type", "system"]);
-    place.script(
+    let issue = place.script(
         "issue.lua",
         r#"
 mcias.policy.ensure { name = "mcq", rules = { { name = "push", allow = true, accounts = { "mcq" }, services = { "mcr" } } } }
 mcias.tokens.issue { account = "mcq", service = "mcr" }
 "#,
     );
-    place.ends(0, &["run", "issue.lua", "--allow", "mcias"]);
+    place.ends(0, &["run", &issue, "--allow", "mcias"]);
     place.ends(0, &["mcias", "rotate-key"]);
-    place.ends(0, &["run", "issue.lua", "--allow", "mcias"]);
+    place.ends(0, &["run", &issue, "--allow", "mcias"]);
     let tokens = place.json(&["mcias", "tokens", "mcq", "--json"]);
     assert_eq!(tokens.as_array().unwrap().len(), 2, "{tokens}");
     let listed = place.ends(0, &["mcias", "tokens", "mcq"]);
