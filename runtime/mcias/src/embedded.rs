@@ -5,6 +5,7 @@
 
 mod accounts;
 mod clients;
+mod entry;
 mod external;
 mod factors;
 mod own;
