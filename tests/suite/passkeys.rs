@@ -55,6 +55,7 @@ fn a_browser_enrols_a_passkey_and_signs_in_with_it_and_attacks_are_refused() {
         "first factor",
         "another account's",
         "regressed",
+        "passkey and code",
         "wrong origin",
         "removed",
     ];

@@ -102,14 +102,14 @@ fn a_party_made_of_openid_client_signs_people_in_and_out() {
     );
 }
 
-#[test]
-fn a_foreign_provider_vouches_for_those_whom_it_knows() {
+/// What becomes of these people, one after the other, who sign in by the word of a foreign provider with these settings.
+fn vouched_for(settings: &str, people: &str) -> Value {
     let at = port();
     let secret = tempfile::NamedTempFile::new().unwrap();
     fs::write(secret.path(), "a-secret-between-the-two").unwrap();
     let provider = provider_with(&format!(
         "[mcias.external.idp]\nkind = \"oidc\"\nissuer = \"http://{at}\"\nclient_id = \"us\"\n\
-         client_secret = \"idp\"\nmatch_email = true\n\
+         client_secret = \"idp\"\n{settings}\n\
          [secrets.idp]\nfile = \"{}\"\nto = [\"mcias:external\"]\n",
         secret.path().display()
     ));
@@ -122,13 +122,18 @@ mcias.policy.ensure { name = "outside", rules = { { name = "outside", allow = tr
 "#,
     );
     provider.place.ends(0, &[&script, "--allow", "mcias"]);
-    let party = beside("npm").join(format!("foreign-{}.mjs", std::process::id()));
+    let party = beside("npm").join(format!("foreign-{}.mjs", at.port()));
     fs::copy(source("foreign.mjs"), &party).unwrap();
     let mut node = program("node");
-    node.arg(&party).args([&provider.url, &at.port().to_string()]);
+    node.arg(&party).args([&provider.url, &at.port().to_string(), people]);
     let output = node.env("NODE_EXTRA_CA_CERTS", provider.place.at("roots.pem")).output().unwrap();
     fs::remove_file(&party).unwrap();
-    let said = told(&output);
+    told(&output)
+}
+
+#[test]
+fn a_foreign_provider_vouches_for_those_whom_it_knows() {
+    let said = vouched_for("match_email = true", "root,root-unverified,root-other,nobody,root");
     // By the address at first, by the subject from then on; another subject with the same address is somebody else.
     for (who, path, account) in [
         ("root-unverified", "/external/idp/callback", Value::Null),
@@ -139,6 +144,17 @@ mcias.policy.ensure { name = "outside", rules = { { name = "outside", allow = tr
     ] {
         assert_eq!((&said[who]["path"], &said[who]["as"]), (&path.into(), &account), "{who}: {said}");
     }
+}
+
+#[test]
+fn whom_a_foreign_provider_knows_and_we_do_not_gets_an_account_where_the_settings_say_so() {
+    let said = vouched_for("create = true\nroles = [\"user\"]", "root,carol,root-unverified,carol");
+    assert_eq!(said["root"]["path"], "/external/idp/callback", "the address of an account: {said}");
+    let name = |who: &str| said[who]["as"].as_str().unwrap_or_else(|| panic!("{who}: {said}")).to_owned();
+    assert!(name("carol").starts_with("idp.carol-"), "{said}");
+    assert_eq!(name("carol-again"), name("carol"));
+    // An address that is not verified is nobody's: it is somebody new, under a name of their own.
+    assert!(name("root-unverified").starts_with("idp.root-unverified-"), "{said}");
 }
 
 /// What curl is answered, head and all.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{Email, Name};
 
 /// Groups or tags of one account, at most.
-const MOST_WORDS: usize = 64;
+pub(crate) const MOST_WORDS: usize = 64;
 
 /// Who an account is for.
 #[derive(

@@ -19,7 +19,7 @@ const KEY: usize = 20;
 const STEP: u64 = 30;
 const RECOVERY_CODES: usize = 10;
 /// RFC 4648 without what is easily taken for something else is Crockford's; 32 letters, five bits each.
-const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+pub(crate) const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LETTERS_OF_A_CODE: usize = 16;
 /// Longer ones are none.
 const LONGEST_CODE: usize = 64;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod clients;
+mod entry;
 mod external;
 mod factors;
 mod own;
@@ -47,6 +48,8 @@ pub struct Live {
     attempts: Attempts,
     keys: Keys,
     valid: tokens::Valid,
+    /// Held by whoever makes an account for somebody of another issuer: of two with one address the second finds it taken.
+    joining: tokio::sync::Mutex<()>,
     /// Counts what changes the answers that are kept.
     changes: AtomicU64,
 }

@@ -4,6 +4,7 @@
 
 mod github;
 mod keys;
+mod locale;
 mod oidc;
 mod settings;
 mod states;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 use zeroize::Zeroizing;
 
+pub(crate) use locale::Locale;
 pub use settings::{Provider, Sort};
 pub(crate) use states::{COOKIE, Entry, States, new as new_state};
 
@@ -71,6 +73,10 @@ pub enum Wrong {
     Nobody,
     /// Somebody else is known by that.
     Taken,
+    /// No account belongs to that, but one has the address.
+    Address,
+    /// An account would be made, and there are too many.
+    Full,
 }
 
 impl Wrong {
@@ -87,6 +93,8 @@ impl Wrong {
             Self::IdToken => "id_token",
             Self::Nobody => "not_linked",
             Self::Taken => "linked_elsewhere",
+            Self::Address => "address_known",
+            Self::Full => "too_many_accounts",
         }
     }
 
@@ -107,6 +115,10 @@ impl Wrong {
                 "No account here belongs to that one. Sign in as usual, and link it from your account."
             }
             Self::Taken => "That one is linked to another account already.",
+            Self::Address => {
+                "An account here has your address already. Sign in to it as usual, and link that one from your account."
+            }
+            Self::Full => "No more accounts are made here. Ask whoever runs this service for one.",
         }
     }
 }
@@ -169,12 +181,14 @@ impl External {
         name: &Name,
         state: &str,
         callback: &str,
+        locale: Option<&Locale>,
         now: Timestamp,
     ) -> Result<Option<Begun>> {
         let Some(known) = self.providers.get(name) else { return Ok(None) };
         let verifier = Zeroizing::new(crate::random::token::<32>()?);
         let nonce = crate::random::token::<16>()?;
         let challenge = crate::random::encoded(&crate::random::sha256(verifier.as_bytes()));
+        let is_oidc = known.settings.kind == Sort::Oidc;
         let (endpoint, scope) = match known.settings.kind {
             Sort::Github => (known.settings.github_authorize(), "read:user user:email".to_owned()),
             Sort::Oidc => {
@@ -188,7 +202,8 @@ impl External {
             ("redirect_uri", Some(callback)),
             ("scope", Some(scope.as_str())),
             ("state", Some(state)),
-            ("nonce", (known.settings.kind == Sort::Oidc).then_some(nonce.as_str())),
+            ("nonce", is_oidc.then_some(nonce.as_str())),
+            ("ui_locales", locale.filter(|_| is_oidc).map(Locale::as_str)),
             ("code_challenge", Some(challenge.as_str())),
             ("code_challenge_method", Some("S256")),
         ];

@@ -105,6 +105,11 @@ impl Store {
         Write { kind: kind.to_owned(), node: self.node.clone(), name: name.to_owned(), value: None, expect }
     }
 
+    /// A change that changes nothing and expects a record as it was found: for others that rest on it.
+    pub(crate) fn unchanged<T>(&self, kind: &str, name: &str, row: &Row<T>) -> Write {
+        Write { value: Some(row.raw.clone()), ..self.removal(kind, name, row.expected()) }
+    }
+
     /// Makes all of the changes or none. False where something was not as expected. Durable on return.
     pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<bool> {
         match self.journal.write(writes).await {

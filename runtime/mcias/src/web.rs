@@ -8,6 +8,7 @@ mod external;
 mod forms;
 mod html;
 mod limits;
+mod onward;
 mod origin;
 mod pages;
 mod passkeys;

@@ -1,10 +1,14 @@
 """Drives Chromium and its virtual authenticator through a place with two admins, `root` and `bob`."""
 
 import asyncio
+import base64
+import hmac
 import json
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 import websockets
 
@@ -84,8 +88,34 @@ class Browser:
             return [answer.status, answer.status === 204 ? null : await answer.json()];
         """)
 
+    async def rest(self, path, body, token=None):
+        """What REST answers."""
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        return await self.js(f"""
+            const answer = await fetch('{path}', {{ method: 'POST', body: JSON.stringify({json.dumps(body)}),
+                headers: {json.dumps(headers)} }});
+            return await answer.json();
+        """)
+
+    async def press(self, text):
+        """Does something that leads to another page, and says what it is called and what is wrong."""
+        await self.js(text)
+        await self.event("Page.loadEventFired")
+        return await self.js("""
+            const wrong = document.querySelector('[role=alert]');
+            return [document.querySelector('h1').textContent, wrong && wrong.textContent];
+        """)
+
     async def shown(self, second):
         return await self.js(f"return show({'true' if second else 'false'});")
+
+
+def totp(key, at):
+    """RFC 6238 with what everybody uses."""
+    key = base64.b32decode(key + "=" * (-len(key) % 8))
+    tag = hmac.digest(key, struct.pack(">Q", int(at) // 30), "sha1")
+    number = struct.unpack(">I", tag[tag[-1] & 15 :][:4])[0] & 0x7FFFFFFF
+    return f"{number % 1_000_000:06}"
 
 
 async def enrol(browser, name):
@@ -112,6 +142,7 @@ async def all_of_it(browser):
     await browser.attach()
     await browser.open(f"{URL}/passkeys.js")
     # The script is read from the address bar first: a page of this origin, signed in to nothing.
+    token = (await browser.rest("/v1/login", {"name": "root", "password": PASSWORD, "service": "mcias"}))["token"]
     roots = await enrol(browser, "root")
     assert roots["isResidentCredential"] and roots["rpId"] == HOST, roots
     print("enrolled")
@@ -153,6 +184,23 @@ async def all_of_it(browser):
     status, said = await browser.send({"passkey": await browser.shown(second=False)})
     assert status == 401, (status, said)
     print("regressed")
+
+    # With one-time codes as well, the page asks for one after the passkey, and takes both together.
+    key = (await browser.rest("/v1/totp", {"password": PASSWORD}, token))["key"]
+    now = time.time()
+    assert "recovery" in await browser.rest("/v1/totp/confirm", {"code": totp(key, now - 30)}, token)
+    await browser.hold([(roots | {"signCount": 200})])
+    await browser.call("Network.clearBrowserCookies")
+    await browser.open(f"{URL}/login?next=%2Fpasskeys")
+    asked = await browser.press("document.querySelector('button[data-passkey=first]').click();")
+    assert asked == ["Second factor", None], asked
+    assert await browser.js("return document.querySelector('button[data-passkey]') === null;"), "one thing is not two"
+    enter = "const code = document.querySelector('#code'); code.value = '{}'; code.form.requestSubmit();"
+    wrong = await browser.press(enter.format("000000"))
+    assert wrong[0] == "Second factor" and "try the next one" in wrong[1], wrong
+    entered = await browser.press(enter.format(totp(key, now)))
+    assert entered == ["Passkeys", None], entered
+    print("passkey and code")
 
     # A page of another origin beneath the same domain may ask for the key; what it gets is worth nothing.
     await browser.hold([(bobs | {"signCount": 100})])

@@ -1,7 +1,7 @@
-// A foreign provider made of oidc-provider, and a browser that signs in to us by its word: OURS PORT. Says where the browser ends.
+// A foreign provider made of oidc-provider, and a browser that signs in to us by its word: OURS PORT WHO,WHO. Says where the browser ends.
 import { Provider } from "oidc-provider";
 
-const [ours, port] = process.argv.slice(2);
+const [ours, port, people] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 const provider = new Provider(issuer, {
     clients: [
@@ -58,7 +58,7 @@ class Browser {
 }
 
 const said = {};
-for (const who of ["root", "root-unverified", "root-other", "nobody", "root"]) {
+for (const who of people.split(",")) {
     const key = said[who] ? `${who}-again` : who;
     said[key] = await new Browser().signIn(who);
 }

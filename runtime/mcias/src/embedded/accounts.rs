@@ -39,7 +39,7 @@ impl Embedded {
     }
 
     /// The same together with other writes, and as the first admin of all where it is to be.
-    async fn put_account_with(
+    pub(super) async fn put_account_with(
         &self,
         before: Option<&Account>,
         after: Option<&Account>,
@@ -135,8 +135,13 @@ impl Embedded {
 
     /// What proves who `account` is; nothing where it never got anything.
     pub(super) async fn credentials(&self, account: &Account) -> Result<Option<Credentials>> {
+        Ok(self.credentials_found(account).await?.map(|row| row.value))
+    }
+
+    /// The same as it lies among the records.
+    pub(super) async fn credentials_found(&self, account: &Account) -> Result<Option<Row<Credentials>>> {
         let row: Option<Row<Credentials>> = self.store.read(CREDENTIALS, account.name.as_str()).await?;
-        Ok(row.map(|row| row.value).filter(|credentials| credentials.account == account.id))
+        Ok(row.filter(|row| row.value.account == account.id))
     }
 
     /// Changes what proves who `account` is; nothing where `change` gives nothing. Whoever comes second of two at once looks

@@ -1,13 +1,12 @@
-//! Owns second factors of accounts: enrolling, redeeming, renewing, resetting.
+//! Owns second factors of accounts: enrolling, renewing, resetting. Using them up is [`super::entry`]'s.
 
 use effect::Result;
 use zeroize::Zeroizing;
 
 use super::Embedded;
-use crate::account::Account;
-use crate::credentials::{Credentials, Enrolment, Factor, OneTime, Second};
+use crate::credentials::{Credentials, Enrolment, Factor};
 use crate::name::Name;
-use crate::witness::{Event, Reason};
+use crate::witness::Event;
 
 impl Embedded {
     /// Which second factors an account has.
@@ -71,26 +70,6 @@ impl Embedded {
         })
         .await?;
         self.tell(Event::SecondFactor { account: name.clone(), what: "reset" }).await
-    }
-
-    /// Uses a second factor up, or says why not. Of two at once with the same one, one finds it used.
-    pub(super) async fn redeem(&self, account: &Account, second: Second<'_>) -> Result<Result<(), Reason>> {
-        let code = match second {
-            Second::Totp(code) => OneTime::Totp(code),
-            Second::Recovery(code) => OneTime::Recovery(code),
-            Second::Passkey(shown) => {
-                let spent = match self.look_at_passkey(account, shown).await? {
-                    Ok(asserted) => self.spend_passkey(account, &asserted).await?,
-                    Err(refusal) => Err(refusal),
-                };
-                return Ok(spent.map_err(Reason::WrongPasskey));
-            }
-        };
-        let now = self.now();
-        let redeemed = self.change_credentials(account, |credentials| {
-            Ok(credentials.redeem(&self.sealer, code, now)?.then_some(()))
-        });
-        Ok(redeemed.await?.ok_or(Reason::WrongSecondFactor))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns passkeys of accounts: making, listing and removing them, and using their answers up. A challenge is used, a counter
+//! Owns passkeys of accounts: making, listing and removing them, and what uses their answers up. A challenge is used, a counter
 //! raised and a key's owner noted in one commit, so that neither a kill nor somebody else at once makes two of one.
 
 use std::time::Duration;
@@ -220,46 +220,32 @@ impl Embedded {
     /// Looks at a passkey's answer without using it up.
     pub(super) async fn look_at_passkey(
         &self,
-        account: &Account,
+        credentials: Option<&Credentials>,
         shown: Shown<'_>,
     ) -> Result<Result<Asserted, Refusal>> {
         let asserted = match shown.answer.check(shown.relying, &self.challenges(), self.now()) {
             Ok(asserted) => asserted,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let Some(credentials) = self.credentials(account).await? else {
-            return Ok(Err(Refusal::UnknownKey));
-        };
+        let Some(credentials) = credentials else { return Ok(Err(Refusal::UnknownKey)) };
         if self.was_used(&asserted.spent).await? {
             return Ok(Err(Refusal::Replayed));
         }
         Ok(credentials.check_passkey(&asserted).map(|()| asserted))
     }
 
-    /// Uses a passkey's answer up. Of two at once with the same one, one finds it used.
-    pub(super) async fn spend_passkey(
+    /// Notes in `credentials` that a passkey was used, and gives what uses its answer up together with them.
+    pub(super) async fn use_passkey(
         &self,
-        account: &Account,
+        credentials: &mut Credentials,
         asserted: &Asserted,
-    ) -> Result<Result<(), Refusal>> {
-        for _ in 0..MOST_TRIES {
-            let now = self.now();
-            let (mut credentials, expect) = self.credentials_row(account).await?;
-            if self.was_used(&asserted.spent).await? {
-                return Ok(Err(Refusal::Replayed));
-            }
-            if let Err(refusal) = credentials.check_passkey(asserted) {
-                return Ok(Err(refusal));
-            }
-            credentials.use_passkey(asserted, now);
-            let name = account.name.as_str();
-            let mut writes = vec![self.store.write(CREDENTIALS, name, &credentials, expect)?];
-            writes.extend(self.spending(&asserted.spent, now).await?);
-            if self.store.commit(writes).await? {
-                return Ok(Ok(()));
-            }
+    ) -> Result<Result<Vec<Write>, Refusal>> {
+        if let Err(refusal) = credentials.check_passkey(asserted) {
+            return Ok(Err(refusal));
         }
-        Err(contended(&format!("what proves who `{}` is", account.name)))
+        let now = self.now();
+        credentials.use_passkey(asserted, now);
+        Ok(Ok(self.spending(&asserted.spent, now).await?))
     }
 
     fn challenges(&self) -> Challenges {
@@ -316,7 +302,8 @@ impl Embedded {
         Ok(passkeys.iter().any(|passkey| index_of_text(&passkey.id) == owner.index))
     }
 
-    async fn credentials_row(&self, account: &Account) -> Result<(Credentials, Expect)> {
+    /// What proves who somebody is, and what a change of it expects.
+    pub(super) async fn credentials_row(&self, account: &Account) -> Result<(Credentials, Expect)> {
         let row: Option<Row<Credentials>> = self.store.read(CREDENTIALS, account.name.as_str()).await?;
         let expect = expected(row.as_ref());
         let credentials = row.map(|row| row.value).filter(|credentials| credentials.account == account.id);

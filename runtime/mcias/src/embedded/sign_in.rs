@@ -8,14 +8,14 @@ use std::time::Duration;
 use effect::Result;
 
 use super::Embedded;
-use super::tokens::Wanted;
+use super::entry::Entry;
 use crate::account::{Account, Kind};
 use crate::credentials::{Credentials, Factor, First, Second};
-use crate::driver::{Issued, Via};
+use crate::driver::Issued;
 use crate::name::{Name, shown};
 use crate::passkey::{Asserted, Refusal};
 use crate::policy::Attempt;
-use crate::random;
+use crate::store::{MOST_TRIES, Row, contended};
 use crate::witness::{Event, Reason};
 
 /// Somebody who wants in.
@@ -47,15 +47,17 @@ pub enum Outcome {
 }
 
 /// What is known before the second factor.
-struct Known<'a> {
-    account: Account,
-    service: Name,
+pub(super) struct Known<'a> {
+    pub(super) account: Account,
+    /// What proves who that is, as it was when the first factor was looked at.
+    pub(super) credentials: Option<Row<Credentials>>,
+    pub(super) service: Name,
     factors: Vec<Factor>,
-    first: Proven<'a>,
+    pub(super) first: Proven<'a>,
 }
 
 /// What was shown first, and is right.
-enum Proven<'a> {
+pub(super) enum Proven<'a> {
     /// Nothing is left to be done.
     Done,
     /// A password whose hash was made with other parameters than those of today.
@@ -96,68 +98,48 @@ impl Embedded {
     }
 
     async fn try_to_sign_in(&self, wish: &SignIn<'_>) -> Result<Outcome> {
-        let known = match self.check_first_factor(wish).await? {
-            Ok(known) => known,
-            Err(no) => {
-                self.refuse(wish, no).await?;
-                return Ok(Outcome::Refused);
-            }
-        };
-        let account = &known.account;
-        let factor = match (wish.second, known.factors.is_empty()) {
-            (_, true) => None,
-            (None, false) => {
-                let (account, address) = (account.name.clone(), wish.address);
-                self.tell(Event::Challenged { account, address }).await?;
-                return Ok(Outcome::Challenge(known.factors));
-            }
-            (Some(second), false) => {
-                // A passkey that came first is not taken for another thing that somebody has.
-                let is_asked = known.factors.contains(&second.factor());
-                let redeemed = match is_asked {
-                    true => self.redeem(account, second).await?,
-                    false => Err(Reason::WrongSecondFactor),
-                };
-                if let Err(reason) = redeemed {
-                    self.refuse(wish, No(reason, None)).await?;
-                    return Ok(Outcome::Refused);
-                }
-                Some(second.factor())
-            }
-        };
-        match &known.first {
-            Proven::Done => {}
-            Proven::Outdated(password) => self.rehash(account, password).await?,
-            Proven::Passkey(asserted) => {
-                if let Err(refusal) = self.spend_passkey(account, asserted).await? {
-                    self.refuse(wish, No(Reason::WrongPasskey(refusal), None)).await?;
-                    return Ok(Outcome::Refused);
-                }
+        for _ in 0..MOST_TRIES {
+            if let Some(outcome) = self.look_and_enter(wish).await? {
+                return Ok(outcome);
             }
         }
-        let issued = self
-            .make_token(Wanted {
-                account,
-                service: &known.service,
-                lifetime: self.settings.lifetime(account.kind),
-                id: random::token::<16>()?,
-                via: Via::SignIn,
-                address: wish.address,
-                first: Some(wish.first.factor()),
-                has_second_factor: factor.is_some(),
-                client: None,
-            })
-            .await?;
+        Err(contended("what proves who this is"))
+    }
+
+    /// Nothing where somebody else changed what was looked at meanwhile, such as another sign-in with the same code: then
+    /// nothing was used up, and all of it is looked at once more.
+    async fn look_and_enter(&self, wish: &SignIn<'_>) -> Result<Option<Outcome>> {
+        let refused = async |no| self.refuse(wish, no).await.map(|()| Some(Outcome::Refused));
+        let known = match self.check_first_factor(wish).await? {
+            Ok(known) => known,
+            Err(no) => return refused(no).await,
+        };
+        let second = match (wish.second, known.factors.is_empty()) {
+            (_, true) => None,
+            (None, false) => {
+                let (account, address) = (known.account.name, wish.address);
+                self.tell(Event::Challenged { account, address }).await?;
+                return Ok(Some(Outcome::Challenge(known.factors)));
+            }
+            // A passkey that came first is not taken for another thing that somebody has.
+            (Some(second), false) if known.factors.contains(&second.factor()) => Some(second),
+            (Some(_), false) => return refused(No(Reason::WrongSecondFactor, None)).await,
+        };
+        let issued = match self.enter(&known, wish, second).await? {
+            Entry::In(issued) => issued,
+            Entry::Refused(reason) => return refused(No(reason, None)).await,
+            Entry::Meanwhile => return Ok(None),
+        };
         let event = Event::SignedIn {
-            account: account.name.clone(),
+            account: known.account.name,
             service: known.service,
             address: wish.address,
             token: issued.token.id.clone(),
             first: wish.first.factor(),
-            factor,
+            factor: second.map(|second| second.factor()),
         };
         self.tell(event).await?;
-        Ok(Outcome::Token(Box::new(issued)))
+        Ok(Some(Outcome::Token(issued)))
     }
 
     /// Everything but the second factor. All is looked at whatever comes of it, and a password costs one hash.
@@ -168,11 +150,12 @@ impl Embedded {
             Err(_) => None,
         };
         let credentials = match &account {
-            Some(account) => self.credentials(account).await?,
+            Some(account) => self.credentials_found(account).await?,
             None => None,
         };
         let policy = self.policy().await?;
-        let shown = self.look_at_first(wish.first, account.as_ref(), credentials.as_ref()).await?;
+        let found = credentials.as_ref().map(|row| &row.value);
+        let shown = self.look_at_first(wish.first, account.as_ref(), found).await?;
         let no = |reason| Ok(Err(No(reason, None)));
         let Some(account) = account else { return no(Reason::UnknownName) };
         if account.kind != Kind::Human {
@@ -198,14 +181,14 @@ impl Embedded {
         let decision = policy.decide(&attempt);
         let rule = decision.rule.map(ToString::to_string);
         let after = |credentials: &Credentials| credentials.factors_after(wish.first.factor());
-        let factors = credentials.as_ref().map(after).unwrap_or_default();
+        let factors = found.map(after).unwrap_or_default();
         if !decision.is_allowed {
             return Ok(Err(No(Reason::Policy, rule)));
         }
         if decision.needs_second_factor && factors.is_empty() {
             return Ok(Err(No(Reason::NoSecondFactor, rule)));
         }
-        Ok(Ok(Known { account, service, factors, first }))
+        Ok(Ok(Known { account, credentials, service, factors, first }))
     }
 
     /// Whether what is shown first is right.
@@ -224,8 +207,7 @@ impl Embedded {
             }
             First::Passkey(shown) => {
                 let refused = |refusal| Ok(Err(Reason::WrongPasskey(refusal)));
-                let Some(account) = account else { return refused(Refusal::UnknownKey) };
-                match self.look_at_passkey(account, shown).await? {
+                match self.look_at_passkey(credentials, shown).await? {
                     Err(refusal) => refused(refusal),
                     // Alone it has to show who holds it, and whom it was made for.
                     Ok(asserted) if !asserted.is_verified => refused(Refusal::NotVerified),
@@ -238,16 +220,6 @@ impl Embedded {
                 Ok(if is_meant { Ok(Proven::Done) } else { Err(Reason::WrongExternal) })
             }
         }
-    }
-
-    async fn rehash(&self, account: &Account, password: &str) -> Result<()> {
-        let hash = self.live.hashes.hash(password).await?;
-        self.change_credentials(account, |credentials| {
-            credentials.password = Some(self.sealer.hide(hash.as_bytes()));
-            Ok(Some(()))
-        })
-        .await?;
-        Ok(())
     }
 
     async fn refuse(&self, wish: &SignIn<'_>, No(reason, rule): No) -> Result<()> {

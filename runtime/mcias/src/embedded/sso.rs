@@ -355,10 +355,8 @@ impl Embedded {
         let account = account.map(|row| row.value);
         let is_it = |account: &Account| account.id == record.account_id && account.is_active();
         let Some(account) = account.filter(is_it) else { return none() };
-        if !self.is_signed_in(record).await? {
-            return none();
-        }
-        match self.grant(&client, &account, &row, address).await? {
+        let Some(session) = self.lasting(&account, &record.session).await? else { return none() };
+        match self.grant(&client, &account, (&row, session), address).await? {
             Some(granted) => Ok(Ok(granted)),
             None => {
                 if let Some(found) = self.store.read::<Record>(CODE, &name).await? {
@@ -369,18 +367,13 @@ impl Embedded {
         }
     }
 
-    /// Whether the session of a code still lasts.
-    async fn is_signed_in(&self, record: &Record) -> Result<bool> {
-        let tokens = self.tokens_of(&record.account).await?;
-        Ok(tokens.iter().any(|token| token.id == record.session && !token.revoked))
-    }
-
-    /// Uses a code up and records the token that it gives, or neither. Nothing where somebody was faster.
+    /// Uses a code up and records the token that it gives, or neither. Nothing where somebody was faster, or ended the session
+    /// that the code is of.
     async fn grant(
         &self,
         client: &Client,
         account: &Account,
-        row: &Row<Record>,
+        (row, session): (&Row<Record>, Write),
         address: Option<IpAddr>,
     ) -> Result<Option<Granted>> {
         let record = &row.value;
@@ -406,6 +399,7 @@ impl Embedded {
             ..record.clone()
         };
         writes.push(self.store.write(CODE, &record.name(), &used, row.expected())?);
+        writes.push(session);
         let id_token = self.id_token(client, account, record, &issued, &kid).await?;
         if !self.store.commit(writes).await? {
             return Ok(None);

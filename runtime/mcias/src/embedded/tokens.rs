@@ -19,7 +19,7 @@ use crate::driver::{Holder, Issued, Order, Token, Via, inactive};
 use crate::name::Name;
 use crate::policy::Attempt;
 use crate::random;
-use crate::store::{ACCOUNT, KEY, TOKEN};
+use crate::store::{ACCOUNT, KEY, Row, TOKEN};
 use crate::token::{self, Claims, Refusal};
 use crate::witness::Event;
 
@@ -434,6 +434,14 @@ impl Embedded {
         }))
     }
 
+    /// What goes with changes that rest on a session: it expects that nobody ends it meanwhile. Nothing where it is over.
+    pub(super) async fn lasting(&self, account: &Account, session: &str) -> Result<Option<Write>> {
+        let name = name_of(&account.id, session);
+        let found: Option<Row<Record>> = self.store.read(TOKEN, &name).await?;
+        let lasts = |row: &Row<Record>| !row.value.token.revoked && self.now().0 < row.value.token.expires_at;
+        Ok(found.filter(lasts).map(|row| self.store.unchanged(TOKEN, &name, &row)))
+    }
+
     /// Whose token this is and for which service, as far as its own words go and our record bears them out.
     pub(super) async fn holder_of(&self, text: &str) -> Result<Result<Arc<Holder>, Refusal>> {
         match token::parse(text) {
@@ -451,10 +459,10 @@ impl Embedded {
     /// Where the journal cannot be used.
     pub async fn end_session(&self, account: &Name, session: &str) -> Result<()> {
         let Some(found) = self.account_named(account).await? else { return Ok(()) };
+        // First of all the session itself: nothing is granted in it from then on, so what is found after it is all there is.
+        self.revoke_tokens(account, &[session.to_owned()]).await?;
         let records: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", found.id)).await?;
-        let is_of_it = |record: &Record| {
-            record.token.id == session || record.grant.as_ref().is_some_and(|grant| grant.session == session)
-        };
+        let is_of_it = |record: &Record| record.grant.as_ref().is_some_and(|grant| grant.session == session);
         let ids: Vec<String> = records.into_iter().filter(is_of_it).map(|record| record.token.id).collect();
         self.revoke_tokens(account, &ids).await
     }

@@ -1,9 +1,11 @@
 //! Owns what mcrun.toml says of other issuers: `[mcias.external.NAME]`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::account::{MOST_WORDS, Role};
 use crate::name::Name;
 
 /// What sort of issuer it is.
@@ -39,6 +41,14 @@ pub struct Provider {
     /// Whether somebody whom nobody linked is known by an address that the provider has verified.
     #[serde(default)]
     pub match_email: bool,
+    /// Whether an account is made for somebody whom nobody knows.
+    #[serde(default)]
+    pub create: bool,
+    /// The roles of such an account, `user` or `guest`; `guest` unless given.
+    pub roles: Option<BTreeSet<Role>>,
+    /// The groups that it belongs to.
+    #[serde(default)]
+    pub groups: BTreeSet<Name>,
 }
 
 impl Provider {
@@ -52,6 +62,12 @@ impl Provider {
         self.title.as_deref().unwrap_or(usual)
     }
 
+    /// The roles of an account that is made.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<Role> {
+        self.roles.clone().unwrap_or_else(|| [Role::Guest].into())
+    }
+
     /// What is wrong about it, as it stands after the key.
     #[must_use]
     pub fn wrong(&self) -> Option<&'static str> {
@@ -62,6 +78,15 @@ impl Provider {
         }
         if is_oidc != self.issuer.is_some() || is_oidc && (self.url.is_some() || self.api.is_some()) {
             return Some("issuer is for `oidc`, which needs it; url and api are for `github`");
+        }
+        if !self.create && (self.roles.is_some() || !self.groups.is_empty()) {
+            return Some("roles and groups are of accounts that are made, which takes `create = true`");
+        }
+        if self.roles().contains(&Role::Admin) {
+            return Some("roles: no admin is made by the word of others; `user` or `guest`");
+        }
+        if self.groups.len() > MOST_WORDS {
+            return Some("groups: an account has at most 64");
         }
         let addresses = [&self.issuer, &self.url, &self.api];
         // Google's issuer has no slash at its end; others have, and it counts.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use effect::{Result, Timestamp};
 use zeroize::Zeroizing;
 
+use super::locale::Locale;
 use crate::name::Name;
 use crate::random;
 
@@ -27,8 +28,8 @@ pub(crate) struct Entry {
     pub(crate) link: Option<Name>,
     pub(crate) nonce: String,
     pub(crate) verifier: Zeroizing<String>,
-    /// The language in which it began.
-    pub(crate) locale: &'static str,
+    /// The language that they like.
+    pub(crate) locale: Option<Locale>,
 }
 
 struct Kept {
@@ -102,7 +103,7 @@ mod tests {
             link: None,
             nonce: "n".into(),
             verifier: Zeroizing::new("v".into()),
-            locale: "en",
+            locale: Locale::read("de-AT"),
         }
     }
 
@@ -116,7 +117,8 @@ mod tests {
         }
         assert!(states.take("a", Some("another"), &github, now).is_none());
         assert!(states.take("a", None, &github, now).is_none());
-        assert_eq!(states.take("a", Some("browser"), &github, now).unwrap().locale, "en");
+        let taken = states.take("a", Some("browser"), &github, now).unwrap();
+        assert_eq!(taken.locale, Locale::read("de-AT"));
         assert!(states.take("a", Some("browser"), &github, now).is_none(), "it came again");
         assert!(states.take("b", Some("browser"), &google, now).is_none(), "a mix-up");
         assert!(states.take("c", Some("browser"), &github, now.after(LIFE)).is_none());

@@ -8,13 +8,15 @@ use super::answer::{self, Answered, Refused};
 use super::asked::Asked;
 use super::cookies::{forget_cookie, set_cookie};
 use super::html::{Html, page};
+use super::onward::{HOME, Onward};
 use super::pending::{Half, Shown};
 use super::{Web, pages};
+use crate::account::Account;
 use crate::driver::Driver as _;
-use crate::external::{COOKIE, Entry, External, Wrong, new_state};
+use crate::external::{COOKIE, Entry, External, Facts, Wrong, new_state};
 use crate::name::Name;
 use crate::random;
-use crate::sso::{self, Pairs};
+use crate::sso::{Pairs, paths};
 use crate::witness::{Actor, acting};
 
 /// Answers what lies beneath `/external`.
@@ -41,8 +43,8 @@ async fn of_provider(
     match rest {
         [] => {
             asked.only(&[Method::GET])?;
-            let next = pages::next_of(asked.query()?.get("next"));
-            let address = begin(web, external, asked, name, (next, None)).await?;
+            let onward = Onward::of(&asked.query()?);
+            let address = begin(web, external, asked, name, (onward, None)).await?;
             let mut answer = answer::redirect(&address.0)?;
             answer.headers_mut().append(SET_COOKIE, address.1);
             Ok(answer)
@@ -51,7 +53,7 @@ async fn of_provider(
             asked.only(&[Method::GET])?;
             let mut answer = match callback(web, external, asked, name).await? {
                 Ok(answer) => answer,
-                Err(wrong) => pages::notice(StatusCode::FORBIDDEN, "This did not work", wrong.words()),
+                Err((wrong, onward)) => failed(wrong, &onward),
             };
             if asked.cookie(COOKIE).is_some() {
                 answer.headers_mut().append(SET_COOKIE, forget_cookie(COOKIE)?);
@@ -66,7 +68,7 @@ async fn of_provider(
             let actor =
                 Actor { principal: format!("account:{}", session.account), address: Some(asked.peer) };
             acting(actor, web.service().unlink(&session.account, name)).await?;
-            answer::redirect(pages::HOME)
+            answer::redirect(HOME)
         }
         _ => Err(Refused::unknown()),
     }
@@ -82,19 +84,20 @@ async fn begin(
     external: &External,
     asked: &Asked<'_>,
     name: &Name,
-    (next, link): (String, Option<Name>),
+    (onward, link): (Onward, Option<Name>),
 ) -> Result<(String, HeaderValue), Refused> {
     let (state, browser) = (new_state()?, random::token::<32>()?);
     let now = web.service().now();
-    let begun = external.begin(name, &state, &callback_of(web, name), now).await?;
+    let spoken = onward.spoken(asked);
+    let begun = external.begin(name, &state, &callback_of(web, name), spoken.as_ref(), now).await?;
     let begun = begun.ok_or_else(Refused::unknown)?;
     let entry = Entry {
         provider: name.clone(),
-        next,
+        next: onward.next,
         link,
         nonce: begun.nonce,
         verifier: begun.verifier,
-        locale: "en",
+        locale: onward.locale,
     };
     if !web.states.keep((&state, &browser), entry, asked.peer, now) {
         return Err(Refused::too_often(std::time::Duration::from_secs(60)));
@@ -107,7 +110,7 @@ async fn link(web: &Web, external: &External, asked: &Asked<'_>, name: &Name) ->
     asked.only(&[Method::POST])?;
     web.forms().check(asked, &asked.form()?)?;
     let Some(session) = web.session(asked).await? else { return Err(Refused::forbidden()) };
-    let wish = (pages::HOME.to_owned(), Some(session.account.clone()));
+    let wish = (Onward::home(), Some(session.account.clone()));
     let (address, cookie) = begin(web, external, asked, name, wish).await?;
     let body = Html::default()
         .raw("<p>You say there that it is you, and come back.</p>\n<p><a class=\"button\" href=\"")
@@ -118,24 +121,49 @@ async fn link(web: &Web, external: &External, asked: &Asked<'_>, name: &Name) ->
     Ok(answer)
 }
 
+/// What went wrong, and the way to begin again.
+fn failed(wrong: Wrong, onward: &Onward) -> answer::Answer {
+    let body = Html::default()
+        .raw("<div class=\"wrong\" role=\"alert\"><p>")
+        .text(wrong.words())
+        .raw("</p></div>\n<p><a href=\"")
+        .text(&onward.through(paths::LOGIN))
+        .raw("\">Sign in</a></p>\n");
+    answer::page(StatusCode::FORBIDDEN, page("This did not work", &body))
+}
+
 async fn callback(
     web: &Web,
     external: &External,
     asked: &Asked<'_>,
     name: &Name,
-) -> Result<Result<answer::Answer, Wrong>, Refused> {
+) -> Result<Result<answer::Answer, (Wrong, Onward)>, Refused> {
+    let nowhere = Err((Wrong::State, Onward::home()));
     let Some(pairs) = Pairs::parse(asked.request.uri().query().unwrap_or_default()) else {
-        return Ok(Err(Wrong::State));
+        return Ok(nowhere);
     };
     let now = web.service().now();
     let entry = pairs.get("state").and_then(|state| web.states.take(state, asked.cookie(COOKIE), name, now));
-    let Some(entry) = entry else { return Ok(Err(Wrong::State)) };
+    let Some(entry) = entry else { return Ok(nowhere) };
+    let onward = Onward { next: entry.next.clone(), locale: entry.locale.clone() };
+    let came = came_back(web, external, asked, &entry, &pairs).await?;
+    Ok(came.map_err(|wrong| (wrong, onward)))
+}
+
+/// What comes of one that began here.
+async fn came_back(
+    web: &Web,
+    external: &External,
+    asked: &Asked<'_>,
+    entry: &Entry,
+    pairs: &Pairs,
+) -> Result<Result<answer::Answer, Wrong>, Refused> {
     if pairs.get("error").is_some() {
         return Ok(Err(Wrong::Denied));
     }
     let Some(code) = pairs.get("code") else { return Ok(Err(Wrong::NoCode)) };
-    let facts = external.facts(&entry, code, pairs.get("iss"), &callback_of(web, name), now).await;
-    let facts = match facts {
+    let (name, now) = (&entry.provider, web.service().now());
+    let facts = match external.facts(entry, code, pairs.get("iss"), &callback_of(web, name), now).await {
         Ok(facts) => facts,
         Err(wrong) => return Ok(Err(wrong)),
     };
@@ -152,26 +180,40 @@ async fn callback(
             Err(wrong) => Err(wrong),
         });
     }
-    let match_email = external.settings(name).is_some_and(|settings| settings.match_email);
-    let account = match web.service().known_by(&facts, match_email).await? {
+    let account = match somebody(web, external, asked, &facts).await? {
         Ok(account) => account,
         Err(wrong) => return Ok(Err(wrong)),
     };
-    tracing::debug!(target: "mcias", provider = %name, locale = entry.locale, "somebody comes back");
     let half = Half {
         name: account.name.to_string(),
         shown: Shown::External(account.id),
         factors: Vec::new(),
-        next: entry.next,
+        onward: Onward { next: entry.next.clone(), locale: entry.locale.clone() },
     };
     pages::signed_in(web, asked, half, None).await.map(Ok)
 }
 
+/// The account of whoever comes back, made where the settings say so.
+async fn somebody(
+    web: &Web,
+    external: &External,
+    asked: &Asked<'_>,
+    facts: &Facts,
+) -> Result<Result<Account, Wrong>, Refused> {
+    let Some(settings) = external.settings(&facts.provider) else { return Ok(Err(Wrong::Nobody)) };
+    let known = web.service().known_by(facts, settings.match_email).await?;
+    if !settings.create || known.as_ref().err() != Some(&Wrong::Nobody) {
+        return Ok(known);
+    }
+    let actor = Actor { principal: format!("external:{}", facts.provider), address: Some(asked.peer) };
+    Ok(acting(actor, web.service().join(facts, &settings.roles(), &settings.groups)).await?)
+}
+
 /// The buttons of the providers that are configured.
-pub(super) fn buttons(web: &Web, next: &str) -> Html {
+pub(super) fn buttons(web: &Web, onward: &Onward) -> Html {
     let mut html = Html::default();
     for (name, title) in web.external.iter().flat_map(External::titles) {
-        let address = sso::with_parameters(&format!("/external/{name}"), &[("next", Some(next))]);
+        let address = onward.through(&format!("/external/{name}"));
         html = html
             .raw("<a class=\"button other\" href=\"")
             .text(&address)

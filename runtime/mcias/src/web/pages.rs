@@ -11,19 +11,22 @@ use super::answer::{self, Answer, Answered, Refused};
 use super::asked::{Asked, Form};
 use super::cookies::{SESSION, forget_cookie, set_cookie};
 use super::html::{Html, moment, page};
+use super::onward::{HOME, Onward};
 use super::pending::{self, Half, Shown};
 use super::{OWN_SERVICE, Web, external};
 use crate::credentials::{self, Factor, Second};
 use crate::driver::{Holder, Token, Via};
 use crate::embedded::{Authorized, Outcome, SignIn};
+use crate::external::Locale;
 use crate::passkey::Assertion;
 use crate::sso::{self, Denial, Kind, Pairs, paths};
 use crate::witness::{Actor, acting};
 
-pub(super) const HOME: &str = "/account";
 const STYLE: &str = include_str!("style.css");
 /// Longer fields are none.
 const LONGEST: usize = 1024;
+/// The same of a passkey's answer that is kept until the second factor comes: the longest keys and signatures take half of it.
+const LONGEST_KEPT: usize = 8 << 10;
 const SIGN_IN: &str = "Sign in";
 /// One answer for everything that can be wrong.
 const NOT_LET_IN: &str = "That did not work. Check the name and the password, and try again.";
@@ -72,11 +75,6 @@ fn style(asked: &Asked<'_>) -> Answered {
     Ok(answer)
 }
 
-/// Where somebody goes on who has signed in.
-pub(super) fn next_of(given: Option<&str>) -> String {
-    given.and_then(sso::site_path).unwrap_or(HOME).to_owned()
-}
-
 async fn login(web: &Web, asked: &Asked<'_>) -> Answered {
     asked.only(&[Method::GET, Method::POST])?;
     if asked.is_changing() {
@@ -88,16 +86,16 @@ async fn login(web: &Web, asked: &Asked<'_>) -> Answered {
         };
     }
     let query = asked.query()?;
-    let next = next_of(query.get("next"));
+    let onward = Onward::of(&query);
     if query.get("next").is_none() && web.session(asked).await?.is_some() {
         return answer::redirect(HOME);
     }
-    first_page(web, asked, StatusCode::OK, &First { next: &next, name: "", wrong: None }).await
+    first_page(web, asked, StatusCode::OK, &First { onward: &onward, name: "", wrong: None }).await
 }
 
 /// What the page for the first factor shows.
 pub(super) struct First<'a> {
-    pub(super) next: &'a str,
+    pub(super) onward: &'a Onward,
     pub(super) name: &'a str,
     pub(super) wrong: Option<&'a str>,
 }
@@ -110,7 +108,7 @@ pub(super) async fn first_page(
     first: &First<'_>,
 ) -> Answered {
     let proof = web.forms().proof(asked)?;
-    let beyond = beyond(web, first.next).await?;
+    let beyond = beyond(web, first.onward).await?;
     let mut body = wrong(first.wrong, "name");
     if let Some((service, _)) = &beyond {
         body = body.raw("<p class=\"quiet\">to go on to <strong>").text(service).raw("</strong></p>\n");
@@ -118,7 +116,8 @@ pub(super) async fn first_page(
     body = body
         .raw("<form method=\"post\" action=\"/login\">\n")
         .hidden("csrf", &proof.value)
-        .hidden("next", first.next)
+        .hidden("next", &first.onward.next)
+        .hidden("locale", first.onward.locale.as_ref().map_or("", Locale::as_str))
         .raw("\n<label for=\"name\">Name</label>\n<input id=\"name\" name=\"name\" value=\"")
         .text(first.name)
         .raw("\" autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"64\" required")
@@ -129,16 +128,14 @@ pub(super) async fn first_page(
         .hidden("passkey", "")
         .raw("<button type=\"button\" class=\"other\" data-passkey=\"first\">Sign in with a passkey</button>\n")
         .raw("<p role=\"status\"></p>\n</form>\n<script src=\"/passkeys.js\" defer></script>\n")
-        .piece(&external::buttons(web, first.next));
+        .piece(&external::buttons(web, first.onward));
     let page = answer::page(status, page(SIGN_IN, &body));
     Ok(with_cookie(allowing(page, beyond.and_then(|(_, origin)| origin)), proof.cookie))
 }
 
 /// The service that somebody goes on to, and the origin of the client.
-async fn beyond(web: &Web, next: &str) -> Result<Option<(String, Option<String>)>, Refused> {
-    let Some(query) = next.strip_prefix(paths::AUTHORIZE).and_then(|rest| rest.strip_prefix('?')) else {
-        return Ok(None);
-    };
+async fn beyond(web: &Web, onward: &Onward) -> Result<Option<(String, Option<String>)>, Refused> {
+    let Some(query) = onward.request() else { return Ok(None) };
     Ok(match web.service().authorize(query, None, None).await? {
         Authorized::SignIn { client, redirect_uri, .. } => {
             Some((client.service.to_string(), origin(&redirect_uri)))
@@ -182,10 +179,20 @@ fn wrong(words: Option<&str>, field: &'static str) -> Html {
 }
 
 async fn first_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
-    form.only(&["csrf", "next", "name", "password", "passkey"])?;
-    let next = next_of(form.get("next"));
+    form.only(&["csrf", "next", "locale", "name", "password", "passkey"])?;
+    let onward = Onward::of(form);
     if let Some(answer) = given(form, "passkey") {
-        return by_passkey(web, asked, answer, next).await;
+        // It says itself whose it is. While a second factor is waited for it is kept.
+        if answer.len() > LONGEST_KEPT {
+            return Err(Refused::malformed("the answer of the passkey is too long"));
+        }
+        let half = Half {
+            name: String::new(),
+            shown: Shown::Passkey(Box::new(read(answer)?)),
+            factors: Vec::new(),
+            onward,
+        };
+        return signed_in(web, asked, half, None).await;
     }
     let name = form.get("name").unwrap_or_default();
     let password = form.get("password").unwrap_or_default();
@@ -193,7 +200,7 @@ async fn first_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
         return Err(Refused::malformed("a field is too long"));
     }
     let shown = Shown::Password(Zeroizing::new(password.to_owned()));
-    let half = Half { name: name.trim().to_owned(), shown, factors: Vec::new(), next };
+    let half = Half { name: name.trim().to_owned(), shown, factors: Vec::new(), onward };
     signed_in(web, asked, half, None).await
 }
 
@@ -205,27 +212,6 @@ fn given<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
 /// What a script of ours put into a form.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Refused> {
     serde_json::from_str(text).map_err(|_| Refused::malformed("the answer of the passkey cannot be read"))
-}
-
-/// A passkey as the first factor says itself whose it is.
-async fn by_passkey(web: &Web, asked: &Asked<'_>, answer: &str, next: String) -> Answered {
-    let answer: Assertion = read(answer)?;
-    let shown = credentials::Shown { relying: web.relying()?, answer: &answer };
-    let wish = SignIn {
-        name: "",
-        first: credentials::First::Passkey(shown),
-        second: None,
-        service: OWN_SERVICE,
-        address: Some(asked.peer),
-    };
-    match web.service().sign_in(&wish).await? {
-        Outcome::Token(issued) => entered(web, asked, &issued.text, &next).await,
-        Outcome::Wait(wait) => Err(Refused::too_often(wait)),
-        Outcome::Challenge(_) | Outcome::Refused => {
-            let first = First { next: &next, name: "", wrong: Some(NOT_LET_IN) };
-            first_page(web, asked, StatusCode::FORBIDDEN, &first).await
-        }
-    }
 }
 
 /// In, with the session's cookie.
@@ -247,7 +233,8 @@ async fn second_shown(web: &Web, asked: &Asked<'_>, form: &Form) -> Answered {
     form.only(&["csrf", "step", "code", "recovery", "passkey"])?;
     let handle = asked.cookie(pending::COOKIE);
     let Some(half) = web.pending.find(handle, web.service().now()) else {
-        let first = First { next: HOME, name: "", wrong: Some("That took too long. Sign in again.") };
+        let words = "That took too long, or the service began anew. Sign in again.";
+        let first = First { onward: &Onward::home(), name: "", wrong: Some(words) };
         return first_page(web, asked, StatusCode::FORBIDDEN, &first).await;
     };
     if let Some(answer) = given(form, "passkey") {
@@ -272,15 +259,15 @@ pub(super) async fn signed_in(
 ) -> Answered {
     let wish = SignIn {
         name: &half.name,
-        first: half.shown.first(),
+        first: half.shown.first(web)?,
         second,
         service: OWN_SERVICE,
         address: Some(asked.peer),
     };
     let outcome = web.service().sign_in(&wish).await?;
-    let first = |wrong| First { next: &half.next, name: &half.name, wrong: Some(wrong) };
+    let first = |wrong| First { onward: &half.onward, name: &half.name, wrong: Some(wrong) };
     match outcome {
-        Outcome::Token(issued) => entered(web, asked, &issued.text, &half.next).await,
+        Outcome::Token(issued) => entered(web, asked, &issued.text, &half.onward.next).await,
         Outcome::Challenge(factors) => {
             let half = Half { factors, ..half };
             let handle = web.pending.keep(half.clone(), web.service().now())?;
@@ -300,7 +287,7 @@ pub(super) async fn signed_in(
         }
         Outcome::Refused => {
             let words = match half.shown {
-                Shown::Password(_) => NOT_LET_IN,
+                Shown::Password(_) | Shown::Passkey(_) => NOT_LET_IN,
                 Shown::External(_) => "That did not work: this account is not let in this way.",
             };
             first_page(web, asked, StatusCode::FORBIDDEN, &first(words)).await
@@ -340,7 +327,7 @@ async fn second_page(web: &Web, asked: &Asked<'_>, half: &Half, said: Option<&st
     }
     let status = if said.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let page = answer::page(status, page("Second factor", &body));
-    let origin = beyond(web, &half.next).await?.and_then(|(_, origin)| origin);
+    let origin = beyond(web, &half.onward).await?.and_then(|(_, origin)| origin);
     Ok(with_cookie(allowing(page, origin), proof.cookie))
 }
 

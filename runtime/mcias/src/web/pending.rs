@@ -8,7 +8,11 @@ use std::time::Duration;
 use effect::{Result, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::credentials::{Factor, First};
+use super::Web;
+use super::answer::Refused;
+use super::onward::Onward;
+use crate::credentials::{self, Factor, First};
+use crate::passkey::Assertion;
 use crate::random;
 
 /// The cookie with the handle.
@@ -21,14 +25,17 @@ const MOST: usize = 4096;
 pub(super) enum Shown {
     Password(Zeroizing<String>),
     External(String),
+    /// It is used up together with the second factor, so it is shown again.
+    Passkey(Box<Assertion>),
 }
 
 impl Shown {
-    pub(super) fn first(&self) -> First<'_> {
-        match self {
+    pub(super) fn first<'a>(&'a self, web: &'a Web) -> std::result::Result<First<'a>, Refused> {
+        Ok(match self {
             Self::Password(password) => First::Password(password),
             Self::External(account) => First::External { account },
-        }
+            Self::Passkey(answer) => First::Passkey(credentials::Shown { relying: web.relying()?, answer }),
+        })
     }
 }
 
@@ -38,7 +45,7 @@ pub(super) struct Half {
     pub(super) name: String,
     pub(super) shown: Shown,
     pub(super) factors: Vec<Factor>,
-    pub(super) next: String,
+    pub(super) onward: Onward,
 }
 
 /// Those that wait.
@@ -84,7 +91,7 @@ mod tests {
     fn what_waits_is_found_for_a_while_and_once_it_was_used_no_more() {
         let (pending, now) = (Pending::default(), Timestamp(1_700_000_000_000));
         let shown = Shown::Password(Zeroizing::new("a password".into()));
-        let half = Half { name: "alice".into(), shown, factors: Vec::new(), next: "/account".into() };
+        let half = Half { name: "alice".into(), shown, factors: Vec::new(), onward: Onward::home() };
         let handle = pending.keep(half.clone(), now).unwrap();
         let other = pending.keep(half, now).unwrap();
         assert_eq!(pending.find(Some(&handle), now).unwrap().name, "alice");

@@ -1,5 +1,6 @@
 //! Signing in with the word of another issuer: a GitHub that stands on this machine, and what others try with it.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
@@ -26,7 +27,7 @@ impl effect::Secrets for Known {
 }
 
 /// A GitHub that answers for the user with this number; codes that are not `good` are none.
-fn github(number: u64) -> String {
+pub(super) fn github(number: u64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -69,7 +70,7 @@ fn github(number: u64) -> String {
     url
 }
 
-fn provider(url: &str, match_email: bool) -> Provider {
+pub(super) fn provider(url: &str, match_email: bool) -> Provider {
     Provider {
         kind: Sort::Github,
         title: Some("GitHub".into()),
@@ -80,11 +81,21 @@ fn provider(url: &str, match_email: bool) -> Provider {
         api: Some(url.into()),
         ca: None,
         match_email,
+        create: false,
+        roles: None,
+        groups: BTreeSet::new(),
     }
 }
 
 /// The service behind its pages, with that GitHub, and alice, whom a rule lets in by it.
 async fn web(match_email: bool) -> (Place, Web, Account) {
+    let providers = [("github", 7), ("other", 8)]
+        .map(|(text, number)| (name(text), provider(&github(number), match_email)));
+    behind(providers.into()).await
+}
+
+/// The same with other providers.
+pub(super) async fn behind(providers: BTreeMap<Name, Provider>) -> (Place, Web, Account) {
     let place = Place::new();
     let alice = place.person("alice").await;
     let email = Some("alice@example.org".parse().unwrap());
@@ -96,21 +107,15 @@ async fn web(match_email: bool) -> (Place, Web, Account) {
     };
     let set = RuleSet { name: name("outside"), rules: vec![outside] };
     place.service.put_rules(None, Some(&set)).await.unwrap();
-    let settings = Settings { url: Some("https://mcias.example".into()), ..Settings::default() };
-    let service = Embedded::new(Parts {
-        journal: place.journal.clone(),
-        node: "here".into(),
-        sealer: place.sealer.clone(),
-        settings,
-        clock: place.clock.clone(),
-        witness: place.notes.clone(),
-        live: place.live.clone(),
-    });
-    let providers = [("github", 7), ("other", 8)]
-        .map(|(text, number)| (name(text), provider(&github(number), match_email)));
-    let external = External::new(&providers.into(), Arc::new(Known));
-    let web = Web::new(Arc::new(service)).unwrap().with_external(external);
+    let web = started(&place, &providers);
     (place, web, alice)
+}
+
+/// What a daemon begins with: the records, and nothing that another one had in memory.
+pub(super) fn started(place: &Place, providers: &BTreeMap<Name, Provider>) -> Web {
+    let service = place.with(|settings| settings.url = Some("https://mcias.example".into()));
+    let external = External::new(providers, Arc::new(Known));
+    Web::new(Arc::new(service)).unwrap().with_external(external)
 }
 
 async fn ask(web: &Web, path: &str, cookie: &str) -> Response<Bytes> {
@@ -207,6 +212,7 @@ async fn each_way_to_go_wrong_has_its_answer() {
             back.status() == 403 && !session(&back) && body(&back).contains(words.words()),
             "{query}: {back:?}"
         );
+        assert!(body(&back).contains("<a href=\"/login?next=%2Faccount\">"), "the way to begin again");
     }
     // From another browser, or from another provider than was asked.
     let (state, cookie) = away(&web, "github").await;
@@ -241,18 +247,7 @@ async fn a_provider_that_is_not_there_signs_nobody_in() {
         api: None,
         ..provider("", false)
     };
-    let external = External::new(&[(name("gone"), gone)].into(), Arc::new(Known));
-    let settings = Settings { url: Some("https://mcias.example".into()), ..Settings::default() };
-    let service = Embedded::new(Parts {
-        journal: place.journal.clone(),
-        node: "here".into(),
-        sealer: place.sealer.clone(),
-        settings,
-        clock: place.clock.clone(),
-        witness: place.notes.clone(),
-        live: place.live.clone(),
-    });
-    let web = Web::new(Arc::new(service)).unwrap().with_external(external);
+    let web = started(&place, &[(name("gone"), gone)].into());
     let answer = ask(&web, "/external/gone", "").await;
     assert!(answer.status() == 502 && answer.headers().get(LOCATION).is_none(), "{answer:?}");
     assert_eq!(Code::ExternalProvider.as_str(), "MC-W021");

@@ -3,8 +3,12 @@
 
 mod attacks;
 mod authenticator;
+mod browser;
 mod conformance;
 mod external;
+mod foreign;
+mod joining;
+mod pages;
 mod passkeys;
 mod remote;
 mod rest;

@@ -45,14 +45,14 @@ impl Secrets for Held {
     }
 }
 
-type Answering = Arc<
+pub(super) type Answering = Arc<
     dyn Fn(http::Request<Bytes>) -> futures_util::future::BoxFuture<'static, mcias::web::Answer>
         + Send
         + Sync,
 >;
 
 /// Has somebody answer on this machine.
-async fn listening(answering: impl FnOnce(SocketAddr) -> Answering) -> SocketAddr {
+pub(super) async fn listening(answering: impl FnOnce(SocketAddr) -> Answering) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answering = answering(address);

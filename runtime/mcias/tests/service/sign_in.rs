@@ -1,3 +1,4 @@
+use mcias::token::Refusal;
 use mcias::{Factor, FirstFactor, Reason};
 
 use super::*;
@@ -109,6 +110,34 @@ async fn of_many_at_once_with_the_same_code_one_is_let_in() {
         let outcomes = futures_util::future::join_all(tries).await;
         let let_in = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Token(_))).count();
         assert_eq!(let_in, 1, "{outcomes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_signs_in_while_the_password_changes_keeps_no_session_of_the_old_one() {
+    let place = Place::new();
+    place.person("alice").await;
+    let services = [place.elsewhere(), place.elsewhere()];
+    let passwords = [PASSWORD, "another horse battery"];
+    for round in 0..4 {
+        let (old, new) = (passwords[round % 2], passwords[(round + 1) % 2]);
+        let tries = (0_u8..4).map(|number| {
+            let address = Some([198, 51, 100, number].into());
+            let first = First::Password(old);
+            let wish = SignIn { name: "alice", first, second: None, service: "mcq", address };
+            let service = &services[usize::from(number % 2)];
+            async move { service.sign_in(&wish).await.unwrap() }
+        });
+        let name = name("alice");
+        let taken = place.service.recover_admin(&name, new);
+        let (outcomes, taken) = tokio::join!(futures_util::future::join_all(tries), taken);
+        taken.unwrap();
+        for outcome in outcomes {
+            if let Outcome::Token(issued) = outcome {
+                let valid = place.service.validate(&issued.text, &self::name("mcq")).await.unwrap();
+                assert_eq!(valid.unwrap_err(), Refusal::Revoked);
+            }
+        }
     }
 }
 

@@ -320,6 +320,23 @@ async fn of_many_at_once_with_the_same_code_one_gets_tokens() {
     assert_eq!(told.unwrap_err().kind, Wrong::InvalidToken);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_signs_out_while_a_code_is_redeemed_leaves_no_token_behind() {
+    let (place, _, secret) = place().await;
+    let services = [place.elsewhere(), place.elsewhere()];
+    for _ in 0..8 {
+        let alice = session(&place, "alice").await;
+        let code = code(&place, &alice, "app").await;
+        let leaving = services[0].end_session(&alice.account, &alice.token);
+        let (left, granted) = tokio::join!(leaving, redeem(&services[1], &code, &secret));
+        left.unwrap();
+        if let Ok(granted) = granted {
+            let told = place.elsewhere().userinfo(&granted.access_token).await.unwrap();
+            assert_eq!(told.unwrap_err().kind, Wrong::InvalidToken);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_public_client_has_pkce_and_no_secret() {
     let (place, alice, secret) = place().await;
