@@ -18,6 +18,7 @@ mod open;
 mod page;
 mod patterns;
 mod rooms;
+mod recheck;
 mod settings;
 mod status;
 mod tokens;
@@ -116,6 +117,14 @@ impl Api {
     fn place<T>(&self, request: &tonic::Request<T>) -> Result<OwnedSemaphorePermit> {
         let (places, whence) = match request.extensions().get() {
             Some(Caller::Holder { .. } | Caller::Nobody { .. } | Caller::Bearer { .. }) => {
+    /// Whom a token stands for; nobody where it is not valid here.
+    async fn bearer(&self, token: &str) -> Result<Option<Bearer>> {
+        match &self.rooms().tokens {
+            Some(tokens) => tokens.bearer(token).await,
+            None => Ok(None),
+        }
+    }
+
                 (&self.0.afar, "from afar")
             }
             _ => (&self.0.near, "on this machine"),

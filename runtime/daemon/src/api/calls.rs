@@ -32,6 +32,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::gate::Granted;
 use super::{Api, status};
 use crate::runs::{By, Cause};
+use super::recheck::Live;
 
 /// A message of a caller, decoded; its octets were counted before.
 const LARGEST_MESSAGE: usize = 8 << 20;
@@ -148,6 +149,12 @@ pub(super) fn granted<T>(request: &tonic::Request<T>) -> Result<&Granted> {
 pub(super) fn within<T>(request: &tonic::Request<T>) -> Option<Vec<String>> {
     request.extensions().get::<Granted>().and_then(|granted| granted.within.clone())
 }
+/// What this call may see as long as it goes on.
+pub(super) fn live<T>(request: &tonic::Request<T>) -> Result<Live> {
+    let live = request.extensions().get::<Live>().cloned();
+    live.ok_or_else(|| Error::new(Code::ApiUser, "nobody has said who follows this"))
+}
+
 
 /// Why a run is begun by this call.
 pub(super) fn cause<T>(request: &tonic::Request<T>) -> Cause {

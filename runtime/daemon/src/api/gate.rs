@@ -40,6 +40,11 @@ pub(super) struct Granted {
 }
 
 impl Granted {
+    /// The rules that it was let through by.
+    pub(super) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     /// Whether the caller may do this, too.
     pub(super) fn may(&self, action: &str, object: &str) -> bool {
         self.is_free || self.policy.decide(&self.principal, &Request::of(action, object)).is_allowed
@@ -98,6 +103,11 @@ impl Gate {
     /// # Errors
     /// `MC-V003`.
     pub(super) fn known(&self, caller: &Caller, call: &str) -> Result<()> {
+    /// The rules as they are now.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        (self.policy)()
+    }
+
         self.granted(caller, call).map(drop)
     }
 

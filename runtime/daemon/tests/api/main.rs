@@ -9,6 +9,7 @@ mod executor;
 mod following;
 mod frames;
 mod keys;
+mod leaving;
 mod stage;
 mod tls;
 mod versions;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::executor::Executor;
+use crate::leaving::Issuer;
 
 pub(crate) const NODE: &str = "here";
 /// Whatever takes longer hangs.
@@ -110,6 +111,7 @@ pub(crate) struct Stage {
     pub(crate) executor: Arc<Executor>,
     pub(crate) api: Api,
     pub(crate) settings: Settings,
+    pub(crate) issuer: Arc<Issuer>,
     access: Arc<Mutex<Arc<Policy>>>,
     over: watch::Sender<bool>,
     playbooks: watch::Sender<Arc<Table>>,
@@ -125,6 +127,7 @@ impl Stage {
         let playbooks = watch::Sender::new(Arc::new(table()));
         let over = watch::Sender::new(false);
         let access = Arc::new(Mutex::new(Arc::new(Policy::new(&[], settings.rules()).unwrap())));
+        let issuer = Arc::new(Issuer::default());
         let api = Api::new(Rooms {
             runs: executor.clone(),
             journal: journal.clone(),
@@ -135,12 +138,12 @@ impl Stage {
                 let access = access.clone();
                 Arc::new(move || access.lock().unwrap().clone())
             },
-            tokens: None,
+            tokens: Some(issuer.clone()),
             reload: Some(Arc::new(Reloads)),
             node: NODE.into(),
             started: Timestamp(1_770_000_000_000),
         });
-        Self { folder, journal, executor, api, settings, access, over, playbooks }
+        Self { folder, journal, executor, api, settings, issuer, access, over, playbooks }
     }
 
     /// One that listens at its socket.
