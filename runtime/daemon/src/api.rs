@@ -4,6 +4,7 @@
 //! command line uses. Leaves what calls do to the rooms that it is given: whoever executes runs, loads playbooks, counts
 //! occurrences.
 
+mod accounts;
 mod asked;
 mod caller;
 mod calls;
@@ -17,8 +18,8 @@ mod listen;
 mod open;
 mod page;
 mod patterns;
-mod rooms;
 mod recheck;
+mod rooms;
 mod settings;
 mod status;
 mod tokens;
@@ -33,8 +34,10 @@ use jiff::tz::TimeZone;
 use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use accounts::{Accounts, Asker};
 pub use caller::Caller;
 pub use gate::{Denials, object_of};
+pub(crate) use gate::{Gate as Deciding, Granted};
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
 pub use open::Doors;
 pub use rooms::Reload;
@@ -68,6 +71,8 @@ pub struct Rooms {
     pub access: Access,
     /// Knows tokens that calls present; without it none is valid.
     pub tokens: Option<Arc<dyn Tokens>>,
+    /// Keeps accounts, tokens and the login policy.
+    pub accounts: Option<Arc<dyn Accounts>>,
     /// Reads the configuration again.
     pub reload: Option<Arc<dyn Reload>>,
     /// This node.
@@ -113,10 +118,6 @@ impl Api {
         &self.0.gate
     }
 
-    /// A place among those who follow.
-    fn place<T>(&self, request: &tonic::Request<T>) -> Result<OwnedSemaphorePermit> {
-        let (places, whence) = match request.extensions().get() {
-            Some(Caller::Holder { .. } | Caller::Nobody { .. } | Caller::Bearer { .. }) => {
     /// Whom a token stands for; nobody where it is not valid here.
     async fn bearer(&self, token: &str) -> Result<Option<Bearer>> {
         match &self.rooms().tokens {
@@ -125,6 +126,10 @@ impl Api {
         }
     }
 
+    /// A place among those who follow.
+    fn place<T>(&self, request: &tonic::Request<T>) -> Result<OwnedSemaphorePermit> {
+        let (places, whence) = match request.extensions().get() {
+            Some(Caller::Holder { .. } | Caller::Nobody { .. } | Caller::Bearer { .. }) => {
                 (&self.0.afar, "from afar")
             }
             _ => (&self.0.near, "on this machine"),

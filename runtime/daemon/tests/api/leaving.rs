@@ -2,8 +2,8 @@
 //! by now, a rule that is taken away.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::v1;
@@ -68,7 +68,8 @@ impl Issuer {
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn of_ada<T>(message: T) -> Request<T> {
+/// A message with her token.
+pub(crate) fn of_ada<T>(message: T) -> Request<T> {
     let mut request = request(message);
     request.metadata_mut().insert("authorization", "Bearer ada".parse().unwrap());
     request
