@@ -6,8 +6,8 @@ use std::path::Path;
 use prost::Message as _;
 
 /// A file for each service.
-const SERVICES: [&str; 8] =
-    ["approvals", "daemon", "documents", "events", "playbooks", "routes", "runs", "services"];
+const SERVICES: [&str; 9] =
+    ["approvals", "daemon", "documents", "events", "identity", "playbooks", "routes", "runs", "services"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Asked when it runs: where it was compiled may be another checkout.

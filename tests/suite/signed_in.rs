@@ -106,21 +106,42 @@ impl Served {
 
     /// Starts a playbook from afar: the status of gRPC, 0 where it went well.
     fn start(&self, playbook: &str, token: Option<&str>) -> String {
-        // curl loses an answer that comes before all is sent: whoever is refused at once is not listened to.
-        until("the call is answered", || self.try_to_start(playbook, token))
+        self.call("Playbooks/StartPlaybook", &[playbook], token).0
     }
 
-    fn try_to_start(&self, playbook: &str, token: Option<&str>) -> Option<String> {
-        let name = playbook.as_bytes();
-        let length = u8::try_from(name.len()).unwrap();
-        let frame = [&[0, 0, 0, 0, length + 2, 0x0a, length][..], name].concat();
+    /// Makes a call from afar whose message has these texts as its first fields: the status of gRPC, and the message that
+    /// comes back.
+    fn call(&self, call: &str, texts: &[&str], token: Option<&str>) -> (String, String) {
+        // curl loses an answer that comes before all is sent: whoever is refused at once is not listened to.
+        until("the call is answered", || self.try_to_call(call, texts, token))
+    }
+
+    fn try_to_call(&self, call: &str, texts: &[&str], token: Option<&str>) -> Option<(String, String)> {
+        let mut message = Vec::new();
+        for (text, number) in texts.iter().zip(1_u8..) {
+            message.extend([number << 3 | 2, u8::try_from(text.len()).unwrap()]);
+            message.extend_from_slice(text.as_bytes());
+        }
+        let frame = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()][..], &message].concat();
         fs::write(self.place.at("frame"), frame).unwrap();
         let to = format!("daemon.mcrun.test:443:{}", self.api);
         let mut curl = program("curl");
-        curl.args(["-sk", "--http2", "--connect-to", &to, "-D", "-", "-o", "/dev/null", "-K", "-"]);
+        curl.args([
+            "-sk",
+            "--http2",
+            "--connect-to",
+            &to,
+            "-D",
+            "-",
+            "-K",
+            "-",
+            "-o",
+            &self.place.at("back"),
+        ]);
         curl.args(["-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary"]);
         curl.arg(format!("@{}", self.place.at("frame")));
-        curl.arg("https://daemon.mcrun.test/mcrun.v1.Playbooks/StartPlaybook");
+        curl.arg(format!("https://daemon.mcrun.test/mcrun.v1.{call}"));
+        fs::write(self.place.at("back"), "").unwrap();
         let said =
             token.map(|token| format!("header = \"authorization: Bearer {token}\"\n")).unwrap_or_default();
         let mut child = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -128,7 +149,8 @@ impl Served {
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let status = text.lines().find_map(|line| line.strip_prefix("grpc-status: "));
-        status.map(|status| status.trim().to_owned())
+        let back = fs::read(self.place.at("back")).unwrap();
+        status.map(|status| (status.trim().to_owned(), String::from_utf8_lossy(&back).into_owned()))
     }
 }
 
@@ -207,6 +229,78 @@ fn a_new_person_enrols_signs_in_and_starts_what_the_policy_says() {
         assert!(!seen.stdout.contains(secret) && !served.daemon.stderr().contains(secret));
     }
     served.place.ends(0, &["audit", "--verify"]);
+    processes::signal(served.daemon.pid(), Signal::TERM);
+    assert_eq!(served.daemon.end().code, Some(0));
+}
+
+#[test]
+fn accounts_are_looked_after_by_grpc_as_by_rest() {
+    let served = Served::new();
+    let (fine, missing, denied) = ("0", "5", "7");
+    let root = served.token("root", "mcias");
+    let alice = json!({ "roles": ["user"], "password": PASSWORD });
+    assert_eq!(served.ask("PUT", "/v1/accounts/alice", Some(&root), Some(&alice)).0, 201);
+    let rules = json!({ "rules": [
+        { "name": "staff", "allow": true, "roles": ["user"], "services": ["mcias", "mcrun"] },
+    ] });
+    assert_eq!(served.ask("PUT", "/v1/policy/staff", Some(&root), Some(&rules)).0, 201);
+    let (root, alice) = (served.token("root", "mcrun"), served.token("alice", "mcrun"));
+
+    // An admin sees everybody; whoever is none, themselves.
+    let (status, listed) = served.call("Identity/ListAccounts", &[], Some(&root));
+    assert!(status == fine && listed.contains("alice") && listed.contains("root"), "{status} {listed:?}");
+    assert_eq!(served.call("Identity/ListAccounts", &[], None).0, denied);
+    assert_eq!(served.call("Identity/ListAccounts", &[], Some(&alice)).0, denied);
+    assert_eq!(served.call("Identity/GetAccount", &["alice"], Some(&alice)).0, fine);
+    assert_eq!(served.call("Identity/GetAccount", &["root"], Some(&alice)).0, missing);
+    assert_eq!(served.call("Identity/GetAccount", &["nobody"], Some(&alice)).0, missing);
+    assert_eq!(served.call("Identity/DisableAccount", &["alice"], Some(&alice)).0, denied);
+    assert_eq!(served.call("Identity/SetRole", &["alice", "admin"], Some(&alice)).0, denied);
+
+    // What is revoked here is refused there, at once.
+    let told = served.login("alice", "mcias", None);
+    let (session, id) = (told["token"].as_str().unwrap(), told["id"].as_str().unwrap());
+    assert_eq!(served.ask("GET", "/v1/whoami", Some(session), None).0, 200);
+    let (status, tokens) = served.call("Identity/ListTokens", &["alice"], Some(&root));
+    assert!(status == fine && tokens.contains(id) && !tokens.contains(session), "{status} {tokens:?}");
+    assert_eq!(served.call("Identity/RevokeToken", &["alice", id], Some(&root)).0, fine);
+    assert_eq!(served.ask("GET", "/v1/whoami", Some(session), None).0, 401);
+
+    // A service is made, gets a token, and asks about its own tokens and no others.
+    assert_eq!(served.call("Identity/EnsureAccount", &["mcq", "system"], Some(&root)).0, fine);
+    assert_eq!(served.call("Identity/EnsureAccount", &["mcq", "human"], Some(&root)).0, "9");
+    let rules = r#"[{ "name": "mcq", "allow": true, "accounts": ["mcq"], "services": ["mcr"] }]"#;
+    assert_eq!(served.call("Identity/EnsureRules", &["services", rules], Some(&root)).0, fine);
+    assert_eq!(served.call("Identity/IssueToken", &["mcq", "mcq"], Some(&root)).0, "9", "no rule");
+    let (status, made) = served.call("Identity/IssueToken", &["mcq", "mcr"], Some(&root));
+    assert_eq!(status, fine);
+    let token = made.split_once("eyJ").unwrap().1;
+    let token: String =
+        token.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    let (status, said) = served.call("Identity/ExplainSignIn", &["alice", "mcr"], Some(&root));
+    assert!(status == fine && said.contains("staff"), "{status} {said:?}");
+
+    // The last admin stays, whoever asks.
+    assert_eq!(served.call("Identity/DisableAccount", &["root"], Some(&root)).0, "9");
+    assert_eq!(served.call("Identity/DisableAccount", &["alice"], Some(&root)).0, fine);
+    assert_eq!(served.call("Identity/GetAccount", &["alice"], Some(&alice)).0, denied, "nobody any more");
+
+    let seen = served.place.ends(0, &["audit", "--json"]);
+    let lines: Vec<Value> = seen.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |principal: &str, action: &str, outcome: &str| {
+        lines.iter().any(|line| {
+            line["principal"] == principal
+                && line["action"] == action
+                && line["outcome"] == outcome
+                && line["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1"))
+        })
+    };
+    assert!(told("account:root", "mcias.tokens.revoke", "revoked"), "{seen}");
+    assert!(told("account:root", "mcias.accounts", "created"), "{seen}");
+    assert!(told("account:root", "tokens.issue", "allowed"), "{seen}");
+    assert!(told("account:alice", "accounts.read", "denied"), "{seen}");
+    assert!(told("account:alice", "accounts.write", "denied"), "{seen}");
+    assert!(!seen.stdout.contains(&token) && !served.daemon.stderr().contains(&token));
     processes::signal(served.daemon.pid(), Signal::TERM);
     assert_eq!(served.daemon.end().code, Some(0));
 }

@@ -209,7 +209,8 @@ impl Config {
             let more: Rules = toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
             rules.extend(more.rules);
         }
-        let compiled = access::Policy::new(&rules, self.daemon.api.rules())?;
+        let named = self.daemon.api.rules().into_iter().chain(self.routes.api.rules());
+        let compiled = access::Policy::new(&rules, named.collect())?;
         self.compiled = Arc::new(compiled.with_four_eyes(&self.access.four_eyes)?);
         Ok(())
     }

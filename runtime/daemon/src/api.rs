@@ -4,6 +4,7 @@
 //! command line uses. Leaves what calls do to the rooms that it is given: whoever executes runs, loads playbooks, counts
 //! occurrences.
 
+mod accounts;
 mod asked;
 mod caller;
 mod calls;
@@ -17,6 +18,7 @@ mod listen;
 mod open;
 mod page;
 mod patterns;
+mod recheck;
 mod rooms;
 mod settings;
 mod status;
@@ -32,8 +34,10 @@ use jiff::tz::TimeZone;
 use journal::Journal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use accounts::{Accounts, Asker};
 pub use caller::Caller;
 pub use gate::{Denials, object_of};
+pub(crate) use gate::{Gate as Deciding, Granted};
 pub use listen::{Opened, open_socket, serve_socket, serve_tls};
 pub use open::Doors;
 pub use rooms::Reload;
@@ -67,6 +71,8 @@ pub struct Rooms {
     pub access: Access,
     /// Knows tokens that calls present; without it none is valid.
     pub tokens: Option<Arc<dyn Tokens>>,
+    /// Keeps accounts, tokens and the login policy.
+    pub accounts: Option<Arc<dyn Accounts>>,
     /// Reads the configuration again.
     pub reload: Option<Arc<dyn Reload>>,
     /// This node.
@@ -110,6 +116,14 @@ impl Api {
     /// Who lets calls through.
     fn gate(&self) -> &gate::Gate {
         &self.0.gate
+    }
+
+    /// Whom a token stands for; nobody where it is not valid here.
+    async fn bearer(&self, token: &str) -> Result<Option<Bearer>> {
+        match &self.rooms().tokens {
+            Some(tokens) => tokens.bearer(token).await,
+            None => Ok(None),
+        }
     }
 
     /// A place among those who follow.

@@ -1,6 +1,7 @@
 //! Owns the sockets at which others drive this machine's proxy: one for a group on this machine, one by mutual TLS. What
 //! is answered there, and to whom, is left to `routes::remote`.
 
+mod gate;
 mod tell;
 
 use std::fmt;
@@ -21,8 +22,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::identity::Identity;
-use crate::{accept, socket};
+use crate::{accept, api, socket};
 
+pub use gate::Gate;
+pub(crate) use gate::object;
 pub use tell::tell_followers;
 
 /// For connections when the end has come: a little more than each has for its calls.
@@ -157,15 +160,28 @@ pub async fn open_socket(path: &Path, group: Option<&str>) -> Result<UnixListene
     socket::open(path, group, None).await
 }
 
-/// Answers callers on this machine until `over` becomes true.
-pub async fn serve_socket(listener: UnixListener, server: Server, over: watch::Receiver<bool>) {
-    let talk = |stream: UnixStream, over| serve(stream, Caller::Local, server.clone(), over);
+/// Answers callers on this machine, as far as `gate` lets them, until `over` becomes true.
+pub async fn serve_socket(
+    listener: UnixListener,
+    (server, gate): (Server, Gate),
+    over: watch::Receiver<bool>,
+) {
+    let talk = |stream: UnixStream, over| {
+        // Who could connect was decided by the mode of the file.
+        let keeper = gate.keeper(api::Caller::at(&stream, true));
+        serve(stream, (Caller::Local, keeper), server.clone(), over)
+    };
     accept::each(listener, (MOST_CONNECTIONS, GRACE), talk, over, drop).await;
 }
 
-/// Answers holders of certificates until `over` becomes true.
-pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, server: Server, over: watch::Receiver<bool>) {
-    let talk = |stream, over| welcome(stream, door.config(), server.clone(), over);
+/// Answers holders of certificates, as far as `gate` lets them, until `over` becomes true.
+pub async fn serve_tls(
+    listener: TcpListener,
+    door: Arc<Door>,
+    (server, gate): (Server, Gate),
+    over: watch::Receiver<bool>,
+) {
+    let talk = |stream, over| welcome(stream, door.config(), (server.clone(), gate.clone()), over);
     accept::each(listener, (MOST_CONNECTIONS, GRACE), talk, over, drop).await;
 }
 
@@ -173,11 +189,13 @@ pub async fn serve_tls(listener: TcpListener, door: Arc<Door>, server: Server, o
 async fn welcome(
     stream: TcpStream,
     config: Option<Arc<ServerConfig>>,
-    server: Server,
+    (server, gate): (Server, Gate),
     over: watch::Receiver<bool>,
 ) {
     let Some(config) = config else { return };
+    let address = stream.peer_addr().ok();
     if let Some((stream, names)) = accept::welcome(stream, config).await {
-        serve(stream, Caller::Holder(names), server, over).await;
+        let keeper = gate.keeper(api::Caller::Holder { names: names.clone(), address });
+        serve(stream, (Caller::Holder(names), keeper), server, over).await;
     }
 }

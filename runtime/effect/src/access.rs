@@ -24,6 +24,8 @@ use crate::{Code, Error, Principal, Result};
 
 /// Everything that can be allowed, with what its objects are. What ends in `.read` changes nothing.
 pub const ACTIONS: &[(&str, &str)] = &[
+    ("accounts.read", "Looking at an account and what is recorded of its tokens; its name."),
+    ("accounts.write", "Making and changing an account, and its roles; its name."),
     ("approvals.decide", "Approving or rejecting what a run asks for; as for runs."),
     ("approvals.read", "Looking at what runs ask for; as for runs."),
     ("daemon.read", "Asking which mcrun it is; every caller that a rule allows anything may."),
@@ -33,6 +35,11 @@ pub const ACTIONS: &[(&str, &str)] = &[
     ("docs.read", "Looking at a document; its slug."),
     ("events.emit", "Telling of an event; the event's name."),
     ("events.read", "Hearing of events; the event's name."),
+    (
+        "login.read",
+        "Looking at rules of the login policy; the set's name. Trying a sign-in out; the account's name.",
+    ),
+    ("login.write", "Changing rules of the login policy; the set's name."),
     ("playbooks.read", "Looking at a playbook, its versions, its source and its times; its name."),
     ("playbooks.start", "Starting a playbook, with its parameters; its name."),
     ("routes.read", "Looking at routes; `HOSTNAME:PORT/PATH`."),
@@ -49,6 +56,9 @@ pub const ACTIONS: &[(&str, &str)] = &[
         "Stopping, starting, restarting, removing a service, which the parameter `operation` says; its name.",
     ),
     ("services.read", "Looking at a service; its name."),
+    ("tokens.issue", "Making a token for an account; the account's name."),
+    ("tokens.read", "Asking whom a token stands for; the service that was given it."),
+    ("tokens.revoke", "Revoking a token of an account; the account's name."),
 ];
 
 /// No policy has more rules.
@@ -63,7 +73,7 @@ pub struct Request<'a> {
     pub object: &'a str,
     /// With which parameters.
     pub params: Option<&'a Map<String, Value>>,
-    /// Whether the principal itself started what the object is.
+    /// Whether the principal itself started what the object is, or is the account that it is.
     pub is_own: bool,
 }
 
@@ -125,7 +135,7 @@ struct Met {
 
 impl Policy {
     /// Compiles the rules that were written and those that are built in: an administrator may everything, a guest may
-    /// look, and whoever started a run may look at it. `others` follow from other settings.
+    /// look, an account may look at itself and end its tokens, and whoever started a run may look at it. `others` follow from other settings.
     ///
     /// # Errors
     /// `MC-U002` with the rule that makes no sense.
@@ -267,11 +277,18 @@ pub fn reads(action: &str) -> bool {
     action.ends_with(".read")
 }
 
-fn built_in() -> [(String, Rule); 3] {
+fn built_in() -> [(String, Rule); 4] {
     let named = |name: &str, rule: Rule| (format!("built in: {name}"), rule);
+    let accounts = Rule {
+        principals: vec!["account:*".to_owned(), "system:*".to_owned()],
+        actions: ["accounts.read", "tokens.read", "tokens.revoke"].map(str::to_owned).to_vec(),
+        own: true,
+        ..Rule::allowing("*", "*")
+    };
     [
         named("administrators", Rule::allowing("role:admin", "*")),
         named("guests look", Rule::allowing("role:guest", "*.read")),
+        named("an account looks at itself and ends its tokens", accounts),
         named("whoever started a run looks at it", Rule { own: true, ..Rule::allowing("*", "runs.read") }),
     ]
 }

@@ -289,6 +289,31 @@ pub trait Driver: Send + Sync {
     async fn explain(&self, question: &Question<'_>) -> Result<Explanation>;
 }
 
+/// How often a change is tried again that others come before.
+const MOST_TRIES: usize = 8;
+
+/// Makes of an account what `wish` makes of it, whatever others do to its other fields meanwhile; what it was, and what it is.
+pub(crate) async fn change(
+    driver: &dyn Driver,
+    (name, now): (&Name, Timestamp),
+    wish: impl Fn(Option<&Account>) -> Result<Account>,
+) -> Result<(Option<Account>, Account)> {
+    let mut tries = 1;
+    loop {
+        let found = driver.account(name).await?;
+        let wanted = wish(found.as_ref())?;
+        let after = Account { changed: now.0, ..wanted };
+        if let Some(found) = found.as_ref().filter(|found| !after.differs(found)) {
+            return Ok((Some(found.clone()), found.clone()));
+        }
+        match driver.put(found.as_ref(), Some(&after)).await {
+            Ok(()) => return Ok((found, after)),
+            Err(error) if error.code == Code::AccountChanged && tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Refuses what the driver lacks.
 ///
 /// # Errors

@@ -95,9 +95,6 @@ use crate::account::{Account, Role};
 use crate::driver::Driver;
 use crate::name::Name;
 
-/// How often a change is tried again that others come before.
-const MOST_TRIES: usize = 8;
-
 /// Adds every effect of the primitive.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
     registry.ensure::<Ensure>(world);
@@ -195,20 +192,7 @@ async fn change_account(
     name: &Name,
     wish: impl Fn(Option<&Account>) -> Result<Account>,
 ) -> Result<Account> {
-    for attempt in 1.. {
-        let found = driver.account(name).await?;
-        let wanted = wish(found.as_ref())?;
-        let after = Account { changed: context.now().0, ..wanted };
-        if let Some(found) = found.as_ref().filter(|found| !after.differs(found)) {
-            return Ok(found.clone());
-        }
-        match driver.put(found.as_ref(), Some(&after)).await {
-            Ok(()) => return Ok(after),
-            Err(error) if error.code == Code::AccountChanged && attempt < MOST_TRIES => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(no_outcome())
+    Ok(crate::driver::change(driver, (name, context.now()), wish).await?.1)
 }
 
 /// What bringing an earlier state of an account back changes.

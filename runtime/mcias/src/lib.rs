@@ -5,6 +5,7 @@
 //! do there to that service, and listening on sockets to the daemon.
 
 pub mod account;
+pub mod asker;
 mod attempts;
 pub mod credentials;
 pub mod driver;
@@ -27,6 +28,7 @@ pub mod web;
 pub mod witness;
 
 pub use account::{Account, Kind, Role, Status};
+pub use asker::Asker;
 pub use credentials::{Factor, First, FirstFactor, Second, Shown};
 pub use driver::{Driver, Feature};
 pub use embedded::{Embedded, Live, Outcome, SignIn};

@@ -4,6 +4,7 @@
 mod client;
 mod connect;
 mod convert;
+mod doorkeeper;
 mod failure;
 mod listen;
 mod noted;
@@ -14,6 +15,7 @@ mod version;
 mod watch;
 
 pub use client::Client;
+pub use doorkeeper::{Doorkeeper, Pass};
 pub use listen::{Caller, MOST_CONNECTIONS, serve};
 pub use rules::Rules;
 pub use server::{AUTO, Issuer, Server};

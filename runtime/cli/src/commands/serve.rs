@@ -4,6 +4,7 @@
 //! Each room is a file below `serve/` with one function that is called here; what a run does is left to
 //! [`crate::execute`].
 
+mod accounts;
 mod api;
 mod authority;
 mod edge;

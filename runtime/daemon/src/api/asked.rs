@@ -6,6 +6,8 @@ use effect::{Code, Error, Result};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
+use crate::routes;
+
 /// To what a call is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Object {
@@ -52,6 +54,11 @@ fn approval(id: &str) -> (Object, Option<Map<String, Value>>) {
     run(system::approvals::run_of(id).to_owned())
 }
 
+/// An account, or what is recorded under its name. Capital letters are small ones there.
+fn account(name: &str) -> (Object, Option<Map<String, Value>>) {
+    named(name.to_ascii_lowercase())
+}
+
 fn several(_: &[u8]) -> Result<(Object, Option<Map<String, Value>>), prost::DecodeError> {
     Ok((Object::Several, None))
 }
@@ -63,7 +70,9 @@ fn only(_: &[u8]) -> Result<(Object, Option<Map<String, Value>>), prost::DecodeE
 fn route(key: Option<v1::Key>) -> (Object, Option<Map<String, Value>>) {
     let v1::Key { listen, hostname, path } = key.unwrap_or_default();
     let path = if path.is_empty() { "/" } else { &path };
-    named(format!("{hostname}:{listen}{path}"))
+    let text = format!("{hostname}:{listen}{path}");
+    // In the spelling that it is kept in; what is no route the call refuses itself.
+    named(text.parse().map_or(text, |key| routes::object(&key)))
 }
 
 fn standing(standing: Option<v1::Standing>) -> (Object, Option<Map<String, Value>>) {
@@ -96,6 +105,34 @@ const CALLS: &[(&str, &str, Reading)] = &[
     ("Documents/MarkDocument", "docs.mark", read!(MarkDocumentRequest, |message| named(message.slug))),
     ("Events/EmitEvent", "events.emit", read!(EmitEventRequest, |message| named(message.name))),
     ("Events/WatchEvents", "events.read", several),
+    (
+        "Identity/DisableAccount",
+        "accounts.write",
+        read!(DisableAccountRequest, |message| account(&message.account)),
+    ),
+    (
+        "Identity/EnsureAccount",
+        "accounts.write",
+        read!(EnsureAccountRequest, |message| account(&message.account)),
+    ),
+    ("Identity/EnsureRules", "login.write", read!(EnsureRulesRequest, |message| account(&message.set))),
+    (
+        "Identity/ExplainSignIn",
+        "login.read",
+        read!(ExplainSignInRequest, |message| account(&message.account)),
+    ),
+    ("Identity/GetAccount", "accounts.read", read!(GetAccountRequest, |message| account(&message.account))),
+    ("Identity/GetRules", "login.read", read!(GetRulesRequest, |message| account(&message.set))),
+    ("Identity/IssueToken", "tokens.issue", read!(IssueTokenRequest, |message| account(&message.account))),
+    ("Identity/ListAccounts", "accounts.read", several),
+    ("Identity/ListTokens", "accounts.read", read!(ListTokensRequest, |message| account(&message.account))),
+    ("Identity/RevokeToken", "tokens.revoke", read!(RevokeTokenRequest, |message| account(&message.account))),
+    ("Identity/SetRole", "accounts.write", read!(SetRoleRequest, |message| account(&message.account))),
+    (
+        "Identity/ValidateToken",
+        "tokens.read",
+        read!(ValidateTokenRequest, |message| account(&message.service)),
+    ),
     ("Playbooks/GetPlaybook", "playbooks.read", read!(GetPlaybookRequest, |message| named(message.name))),
     ("Playbooks/GetSources", "playbooks.read", read!(GetSourcesRequest, |message| named(message.name))),
     (
@@ -202,7 +239,7 @@ mod tests {
     fn what_changes_something_is_no_reading_and_every_action_is_a_call() {
         for (call, action, _) in CALLS {
             let verb = call.rsplit('/').next().unwrap();
-            let is_reading = ["List", "Get", "Watch", "Handshake", "CheckRoute"]
+            let is_reading = ["List", "Get", "Watch", "Handshake", "CheckRoute", "Explain", "Validate"]
                 .iter()
                 .any(|begin| verb.starts_with(begin));
             assert_eq!(reads(action), is_reading, "{call}");

@@ -44,7 +44,7 @@ pub enum Caller {
 impl Caller {
     /// Whoever is at the other end of a connection to the socket, whose mode lets others than its owner in where it is
     /// shared.
-    pub(super) fn at(stream: &UnixStream, is_shared: bool) -> Self {
+    pub(crate) fn at(stream: &UnixStream, is_shared: bool) -> Self {
         // The kernel says who connected, not who writes.
         let id = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         let is_owner = id == 0 || id == rustix::process::geteuid().as_raw();

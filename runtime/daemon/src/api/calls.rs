@@ -4,6 +4,7 @@ mod approvals;
 mod daemon;
 mod documents;
 mod events;
+mod identity;
 mod playbooks;
 mod runs;
 mod services;
@@ -17,6 +18,7 @@ use api::v1::approvals_server::ApprovalsServer;
 use api::v1::daemon_server::DaemonServer;
 use api::v1::documents_server::DocumentsServer;
 use api::v1::events_server::EventsServer;
+use api::v1::identity_server::IdentityServer;
 use api::v1::playbooks_server::PlaybooksServer;
 use api::v1::runs_server::RunsServer;
 use api::v1::services_server::ServicesServer;
@@ -30,6 +32,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::gate::Granted;
+use super::recheck::Live;
 use super::{Api, status};
 use crate::runs::{By, Cause};
 
@@ -73,6 +76,7 @@ impl Services {
             "mcrun.v1.Daemon",
             "mcrun.v1.Documents",
             "mcrun.v1.Events",
+            "mcrun.v1.Identity",
             "mcrun.v1.Playbooks",
             "mcrun.v1.Runs",
             "mcrun.v1.Services",
@@ -87,6 +91,7 @@ impl Services {
             bounded!(DaemonServer, api),
             bounded!(DocumentsServer, api),
             bounded!(EventsServer, api),
+            bounded!(IdentityServer, api),
             bounded!(PlaybooksServer, api),
             bounded!(RunsServer, api),
             bounded!(ServicesServer, api),
@@ -142,6 +147,12 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> String {
 pub(super) fn granted<T>(request: &tonic::Request<T>) -> Result<&Granted> {
     let granted = request.extensions().get::<Granted>();
     granted.ok_or_else(|| Error::new(Code::ApiUser, "nobody has said who makes this call"))
+}
+
+/// What this call may see as long as it goes on.
+pub(super) fn live<T>(request: &tonic::Request<T>) -> Result<Live> {
+    let live = request.extensions().get::<Live>().cloned();
+    live.ok_or_else(|| Error::new(Code::ApiUser, "nobody has said who follows this"))
 }
 
 /// What runs that come of this call may do at most.

@@ -1,4 +1,5 @@
-//! Owns how long a caller waits: a call that takes longer is given up, and a stream ends.
+//! Owns how long a caller waits: a call that takes longer is given up, and a stream ends. Owns how a stream ends before its
+//! own end, too.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use effect::{Code, Error, Result};
 use http::HeaderMap;
 use hyper::body::Frame;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::status;
@@ -43,17 +45,28 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Duration>> {
     Ok(Some(patience))
 }
 
-/// An answer that ends when the caller's time is over.
+/// An answer that ends when the caller's time is over, or when there is another reason to.
 pub(super) struct Until {
     body: Body,
-    end: Pin<Box<tokio::time::Sleep>>,
-    patience: Duration,
+    /// Gives the error with which it ends. It goes on whether or not anybody takes what is told, and ends with the answer.
+    end: JoinSet<Error>,
     is_over: bool,
 }
 
 impl Until {
-    pub(super) fn new(body: Body, patience: Duration) -> Self {
-        Self { body, end: Box::pin(tokio::time::sleep(patience)), patience, is_over: false }
+    /// One that ends after `patience`.
+    pub(super) fn late(body: Body, patience: Duration) -> Self {
+        Self::new(body, async move {
+            tokio::time::sleep(patience).await;
+            late("the call", patience)
+        })
+    }
+
+    /// One that ends with what comes of `end`.
+    pub(super) fn new(body: Body, end: impl Future<Output = Error> + Send + 'static) -> Self {
+        let mut ending = JoinSet::new();
+        ending.spawn(end);
+        Self { body, end: ending, is_over: false }
     }
 }
 
@@ -68,9 +81,10 @@ impl hyper::body::Body for Until {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if self.end.as_mut().poll(context).is_ready() {
+        if let Poll::Ready(Some(end)) = self.end.poll_join_next(context) {
             self.is_over = true;
-            let error = late("the call", self.patience);
+            let broken = |error| Error::new(Code::Internal, "a task broke").because(error);
+            let error = end.unwrap_or_else(broken);
             let mut trailers = HeaderMap::new();
             let added = status::of(&error).add_header(&mut trailers);
             return Poll::Ready(added.ok().map(|()| Ok(Frame::trailers(trailers))));

@@ -22,7 +22,7 @@ use crate::playbooks::history;
 const SHARED: &str = "built in: whoever the socket lets in, while no rules are written";
 
 /// Lets calls through.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     policy: Access,
     journal: Journal,
     denials: Denials<String>,
@@ -30,7 +30,7 @@ pub(super) struct Gate {
 
 /// What a call was let through with. It goes along with the call.
 #[derive(Debug, Clone)]
-pub(super) struct Granted {
+pub(crate) struct Granted {
     pub(super) principal: Principal,
     policy: Arc<Policy>,
     /// Whether it may do everything, whatever rules say.
@@ -40,9 +40,25 @@ pub(super) struct Granted {
 }
 
 impl Granted {
+    /// The rules that it was let through by.
+    pub(super) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     /// Whether the caller may do this, too.
-    pub(super) fn may(&self, action: &str, object: &str) -> bool {
+    pub(crate) fn may(&self, action: &str, object: &str) -> bool {
         self.is_free || self.policy.decide(&self.principal, &Request::of(action, object)).is_allowed
+    }
+
+    /// Whether the caller may do this to an account, or to what is its own.
+    pub(super) fn may_to_account(&self, action: &str, name: &str) -> bool {
+        self.is_free || self.policy.decide(&self.principal, &about_account(self, action, name)).is_allowed
+    }
+
+    /// Whether the caller is the account with this name.
+    pub(super) fn is_account(&self, name: &str) -> bool {
+        let is_one = matches!(self.principal, Principal::Account { .. } | Principal::System { .. });
+        is_one && self.principal.person() == name.to_ascii_lowercase()
     }
 
     /// Whether the caller may do this to a run.
@@ -56,6 +72,10 @@ impl Granted {
         let request = Request { action, object: &object, params: None, is_own };
         self.policy.decide(&self.principal, &request)
     }
+}
+
+fn about_account<'a>(granted: &Granted, action: &'a str, name: &'a str) -> Request<'a> {
+    Request { action, object: name, params: None, is_own: granted.is_account(name) }
 }
 
 /// What rules know a run by.
@@ -79,8 +99,13 @@ enum Verdict {
 }
 
 impl Gate {
-    pub(super) fn new(policy: Access, journal: Journal) -> Self {
+    pub(crate) fn new(policy: Access, journal: Journal) -> Self {
         Self { policy, journal, denials: Denials::default() }
+    }
+
+    /// The rules as they are now.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        (self.policy)()
     }
 
     /// Refuses a token that is not valid.
@@ -123,7 +148,7 @@ impl Gate {
     /// # Errors
     /// `MC-V003` where nobody knows the caller, `MC-V004` and `MC-P020` where it may not, what is told of objects that
     /// there are not where it may not even know, and what is wrong with a message that cannot be read.
-    pub(super) async fn pass(&self, caller: &Caller, call: &str, octets: Option<&[u8]>) -> Result<Granted> {
+    pub(crate) async fn pass(&self, caller: &Caller, call: &str, octets: Option<&[u8]>) -> Result<Granted> {
         let granted = self.granted(caller, call)?;
         // What describes the API, and whether it answers, is nobody's secret.
         if call.starts_with("/grpc.") {
@@ -281,19 +306,33 @@ fn judge(
     (action, object): (&str, &str),
     params: Option<&Map<String, Value>>,
 ) -> Verdict {
-    let request = Request { action, object, params, is_own: false };
+    let room = action.split('.').next().unwrap_or_default();
+    let request = match room {
+        "accounts" | "tokens" => about_account(granted, action, object),
+        _ => Request { action, object, params, is_own: false },
+    };
     let decision = granted.policy.decide(&granted.principal, &request);
     if decision.is_allowed {
         return Verdict::Allowed(decision);
     }
-    let room = action.split('.').next().unwrap_or_default();
     let hidden = match room {
+        // What a token is for is a service, and those are named by whoever asks.
+        "accounts" | "tokens"
+            if action != "tokens.read" && !granted.may_to_account("accounts.read", object) =>
+        {
+            Some(unknown_account(object))
+        }
         "playbooks" if !granted.may("playbooks.read", object) => Some(history::unknown(object)),
         "docs" if !granted.may("docs.read", object) => Some(system::documents::unknown(object)),
         "services" if !granted.may("services.read", object) => Some(unknown_service(object)),
         _ => None,
     };
     Verdict::Denied(hidden.unwrap_or_else(|| denied(granted, call, action, object)), decision)
+}
+
+/// What is told of an account that there is not.
+pub(super) fn unknown_account(name: &str) -> Error {
+    Error::new(Code::AccountUnknown, format!("there is no account `{}`", name.to_ascii_lowercase()))
 }
 
 /// What is told of a service that there is not.

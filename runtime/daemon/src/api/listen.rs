@@ -15,8 +15,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tonic::body::Body;
+use zeroize::Zeroizing;
 
 use super::calls::Services;
+use super::recheck::{self, Following, Presented};
 use super::{Api, Caller, Settings, deadline, status, tokens};
 use crate::metrics::Metrics;
 use crate::routes::Door;
@@ -212,7 +214,7 @@ async fn answer(
     let answered = async {
         // Reflection is a conversation: its messages are small, and come one by one.
         let is_conversation = call.starts_with("/grpc.reflection.");
-        let (caller, until) = match called(&api, caller, &head.headers, &call).await {
+        let (caller, token) = match called(&api, caller, &head.headers, &call).await {
             Ok(called) => called,
             Err(error) => return refusal(&error),
         };
@@ -236,19 +238,21 @@ async fn answer(
                 return refusal(&error);
             }
         };
-        head.extensions.insert(caller);
-        head.extensions.insert(granted);
-        let response = coded(services.call(Request::from_parts(head, body)).await, &call);
-        match until {
-            // What is followed ends with the token by which it was asked for.
-            Some(rest) => response.map(|body| Body::new(deadline::Until::new(body, rest))),
-            None => response,
+        head.extensions.insert(caller.clone());
+        head.extensions.insert(granted.clone());
+        if !recheck::follows(&call) {
+            return coded(services.call(Request::from_parts(head, body)).await, &call);
         }
+        let following = Following::new(api, (&call, octets.unwrap_or_default()), (caller, token), granted);
+        head.extensions.insert(following.live());
+        let response = coded(services.call(Request::from_parts(head, body)).await, &call);
+        // What is followed ends when its caller would not be let in any more.
+        response.map(|body| Body::new(deadline::Until::new(body, following.refused())))
     };
     let mut response = match patience {
         None => answered.await,
         Some(patience) => match tokio::time::timeout(patience, answered).await {
-            Ok(response) => response.map(|body| Body::new(deadline::Until::new(body, patience))),
+            Ok(response) => response.map(|body| Body::new(deadline::Until::late(body, patience))),
             Err(_) => refusal(&deadline::late(&call, patience)),
         },
     };
@@ -256,25 +260,22 @@ async fn answer(
     response
 }
 
-/// Who makes a call, and for how long they are who they are: whoever presents a token is whom it stands for.
+/// Who makes a call: whoever presents a token is whom it stands for.
 async fn called(
     api: &Api,
     caller: Caller,
     headers: &HeaderMap,
     call: &str,
-) -> Result<(Caller, Option<Duration>)> {
+) -> Result<(Caller, Option<Presented>)> {
     // Whom the socket does not let in has nothing to present.
     if matches!(caller, Caller::Stranger(_)) {
         return Ok((caller, None));
     }
     let Some(token) = tokens::presented(headers)? else { return Ok((caller, None)) };
-    let known = match &api.rooms().tokens {
-        Some(tokens) => tokens.bearer(token).await?,
-        None => None,
-    };
+    let known = api.bearer(token).await?;
     let bearer = known.ok_or_else(|| api.gate().refuse_token(&caller, call))?;
-    let rest = bearer.until.since(api.rooms().journal.clock().now());
-    Ok((tokens::as_bearer(&caller, &bearer), Some(rest)))
+    let text = Zeroizing::new(token.to_owned());
+    Ok((tokens::as_bearer(&caller, &bearer), Some(Presented { text, bearer, by: caller })))
 }
 
 async fn whole(body: Incoming, call: &str, sending: &Semaphore) -> Result<Bytes> {

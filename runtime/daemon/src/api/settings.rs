@@ -91,10 +91,7 @@ impl Settings {
     #[must_use]
     pub fn rules(&self) -> Vec<(String, Rule)> {
         let rule = |key: &str, name: &String, action: &str| {
-            (
-                format!("[daemon.api] {key}: {name}"),
-                Rule::allowing(&format!("certificate:{}", globset::escape(name)), action),
-            )
+            (format!("[daemon.api] {key}: {name}"), Rule::for_certificate(name, action))
         };
         let operators = self.operators.iter().map(|name| rule("operators", name, "*"));
         let readers = self.readers.iter().map(|name| rule("readers", name, "*.read"));

@@ -19,11 +19,14 @@ fn code_of(error: &Error) -> tonic::Code {
         | Code::LimitSource
         | Code::DataTooLarge
         | Code::Parameters
+        | Code::IdentityName
+        | Code::LoginPolicy
         | Code::Usage => Grpc::InvalidArgument,
         Code::RunUnknown
         | Code::ServiceUnknown
         | Code::PlaybookUnknown
         | Code::PlaybookVersion
+        | Code::AccountUnknown
         | Code::ApprovalUnknown
         | Code::DocumentUnknown => Grpc::NotFound,
         Code::ApiKeyTaken => Grpc::AlreadyExists,
@@ -35,11 +38,16 @@ fn code_of(error: &Error) -> tonic::Code {
         | Code::ApprovalOver
         | Code::ApprovalChanged
         | Code::Locked
+        | Code::AccountChanged
+        | Code::AccountKind
+        | Code::LastAdmin
+        | Code::LoginRefused
+        | Code::TokenRefused
         | Code::PlanTaken
         | Code::NotUndoable
         | Code::NotExecuted
         | Code::QuestionGone => Grpc::FailedPrecondition,
-        Code::ApiBusy | Code::DaemonBusy => Grpc::ResourceExhausted,
+        Code::ApiBusy | Code::DaemonBusy | Code::IdentityBusy => Grpc::ResourceExhausted,
         Code::TimedOut => Grpc::DeadlineExceeded,
         Code::Unsupported => Grpc::Unimplemented,
         Code::ApiUnavailable | Code::DaemonStops => Grpc::Unavailable,

@@ -54,7 +54,8 @@ pub(super) fn as_bearer(caller: &Caller, bearer: &Bearer) -> Caller {
 }
 
 impl Caller {
-    fn socket_address(&self) -> Option<SocketAddr> {
+    /// From where it calls, where that is from afar.
+    pub(super) fn socket_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Holder { address, .. } | Self::Nobody { address } | Self::Bearer { address, .. } => {
                 *address

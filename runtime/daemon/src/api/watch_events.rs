@@ -6,26 +6,26 @@ use peer::calls::Over;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::calls::Stream;
-use super::gate::Granted;
 use super::patterns::Patterns;
+use super::recheck::Live;
 use super::{status, stopping};
 use crate::feed::Hearing;
 
 struct Following {
     hearing: Hearing,
     patterns: Patterns,
-    granted: Granted,
+    live: Live,
     over: Option<Over>,
     _place: OwnedSemaphorePermit,
 }
 
 pub(super) fn follow(
     hearing: Hearing,
-    (patterns, granted): (Patterns, Granted),
+    (patterns, live): (Patterns, Live),
     over: Option<Over>,
     place: OwnedSemaphorePermit,
 ) -> Stream<v1::WatchEventsResponse> {
-    let following = Following { hearing, patterns, granted, over, _place: place };
+    let following = Following { hearing, patterns, live, over, _place: place };
     Box::pin(stream::unfold(Some(following), |following| async move {
         let mut following = following?;
         match following.next().await {
@@ -48,7 +48,7 @@ impl Following {
                 event = self.hearing.next() => event?,
                 () = over => return Err(stopping()),
             };
-            if self.patterns.let_through(&event.name) && self.granted.may("events.read", &event.name) {
+            if self.patterns.let_through(&event.name) && self.live.may("events.read", &event.name) {
                 let journal::Event { id, name, data, at } = event;
                 return Ok(v1::WatchEventsResponse { id, name, data, at: at.0 });
             }

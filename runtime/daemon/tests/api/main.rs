@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod accounts;
 mod approvals;
 mod doors;
 mod every_call;
@@ -9,6 +10,7 @@ mod executor;
 mod following;
 mod frames;
 mod keys;
+mod leaving;
 mod stage;
 mod tls;
 mod versions;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use daemon::api::client::{Client, Heard, Watch};
-use daemon::api::{Api, Reload, Rooms, Settings, open_socket, serve_socket};
+use daemon::api::{Accounts, Api, Reload, Rooms, Settings, open_socket, serve_socket};
 use daemon::feed::Feed;
 use daemon::playbooks::{
     Broken, CatchUp, Cron, Definition, Overlap, Parameter, ParameterKind, Playbook, Table, Trigger, history,
@@ -20,7 +20,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::accounts::Ledger;
 use crate::executor::Executor;
+use crate::leaving::Issuer;
 
 pub(crate) const NODE: &str = "here";
 /// Whatever takes longer hangs.
@@ -110,6 +112,8 @@ pub(crate) struct Stage {
     pub(crate) executor: Arc<Executor>,
     pub(crate) api: Api,
     pub(crate) settings: Settings,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) accounts: Arc<Ledger>,
     access: Arc<Mutex<Arc<Policy>>>,
     over: watch::Sender<bool>,
     playbooks: watch::Sender<Arc<Table>>,
@@ -118,6 +122,17 @@ pub(crate) struct Stage {
 impl Stage {
     /// One that does not listen yet.
     pub(crate) async fn new(settings: Settings) -> Self {
+        Self::with(settings, true).await
+    }
+
+    /// One that listens, and keeps no accounts.
+    pub(crate) async fn without_accounts() -> Self {
+        let stage = Self::with(Settings::default(), false).await;
+        stage.listen().await;
+        stage
+    }
+
+    async fn with(settings: Settings, keeps_accounts: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path(), Arc::new(SystemClock)).unwrap();
         record(&journal).await;
@@ -125,6 +140,7 @@ impl Stage {
         let playbooks = watch::Sender::new(Arc::new(table()));
         let over = watch::Sender::new(false);
         let access = Arc::new(Mutex::new(Arc::new(Policy::new(&[], settings.rules()).unwrap())));
+        let (issuer, accounts) = (Arc::new(Issuer::default()), Arc::new(Ledger::default()));
         let api = Api::new(Rooms {
             runs: executor.clone(),
             journal: journal.clone(),
@@ -135,12 +151,13 @@ impl Stage {
                 let access = access.clone();
                 Arc::new(move || access.lock().unwrap().clone())
             },
-            tokens: None,
+            accounts: keeps_accounts.then(|| accounts.clone() as Arc<dyn Accounts>),
+            tokens: Some(issuer.clone()),
             reload: Some(Arc::new(Reloads)),
             node: NODE.into(),
             started: Timestamp(1_770_000_000_000),
         });
-        Self { folder, journal, executor, api, settings, access, over, playbooks }
+        Self { folder, journal, executor, api, settings, issuer, accounts, access, over, playbooks }
     }
 
     /// One that listens at its socket.
@@ -176,6 +193,11 @@ impl Stage {
         let rules: Vec<Rule> = serde_json::from_value(rules).unwrap();
         let policy = Policy::new(&rules, self.settings.rules()).unwrap();
         *self.access.lock().unwrap() = Arc::new(policy);
+    }
+
+    /// What was asked of whoever keeps accounts.
+    pub(crate) fn asked_of_accounts(&self) -> Vec<String> {
+        self.accounts.asked.lock().unwrap().iter().map(|(_, asked)| asked.clone()).collect()
     }
 
     pub(crate) fn forget_playbooks(&self) {

@@ -67,7 +67,7 @@ async fn a_driver_finds_a_peer_that_came_back() {
     let again = Side::new();
     let listener = daemon::routes::open_socket(&side.socket(), None).await.unwrap();
     let (_over, ends) = tokio::sync::watch::channel(false);
-    tokio::spawn(daemon::routes::serve_socket(listener, again.server.clone(), ends));
+    tokio::spawn(daemon::routes::serve_socket(listener, (again.server.clone(), again.gate()), ends));
     assert_eq!(client.list().await.unwrap(), []);
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use certs::embedded::Authority;
 use daemon::identity::Identity;
-use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls};
+use daemon::routes::{Door, Gate, Issuers, open_socket, serve_socket, serve_tls};
+use effect::access::{Policy, Rule};
 use effect::units::Span;
 use effect::{Code, Error, Result, Sealer};
 use journal::{Journal, SystemClock};
@@ -38,6 +39,16 @@ services = ["mcq", "mcr"]
 [clients."lab.mcrun.test"]
 domains = ["lab.example"]
 "#;
+
+fn settings_of_api() -> Api {
+    toml::from_str(RULES).unwrap()
+}
+
+/// What mcrun.toml compiles to with these rules of access.
+fn policy(rules: Value) -> Policy {
+    let rules: Vec<Rule> = serde_json::from_value(rules).unwrap();
+    Policy::new(&rules, settings_of_api().rules()).unwrap()
+}
 
 /// An edge that serves whatever is recorded at once.
 struct Obedient;
@@ -172,7 +183,8 @@ pub(crate) struct Side {
     pub(crate) got: Arc<Got>,
     pub(crate) server: Server,
     pub(crate) pki: Pki,
-    journal: Journal,
+    pub(crate) journal: Journal,
+    access: Arc<Mutex<Arc<Policy>>>,
     sealer: Arc<Sealer>,
     over: watch::Sender<bool>,
 }
@@ -185,10 +197,26 @@ impl Side {
         let settings = routes::Settings { addresses: vec![[127, 0, 0, 1].into()], ..Default::default() };
         let driver = Embedded::new(journal.clone(), "svc", settings, Arc::new(Obedient));
         let got = Arc::new(Got::default());
-        let rules = Rules::new(&toml::from_str::<Api>(RULES).unwrap());
+        let rules = Rules::new(&settings_of_api());
         let server = Server::new(Arc::new(driver.clone()), rules, "svc", Some(got.clone()));
         let over = watch::Sender::new(false);
-        Self { folder, driver, got, server, pki: Pki::new(), journal, sealer, over }
+        let access = Arc::new(Mutex::new(Arc::new(policy(json!([])))));
+        Self { folder, driver, got, server, pki: Pki::new(), journal, access, sealer, over }
+    }
+
+    /// Has these rules of access count from now on.
+    pub(crate) fn rule(&self, rules: Value) {
+        *self.access.lock().unwrap() = Arc::new(policy(rules));
+    }
+
+    /// Has no rule know anybody from now on.
+    pub(crate) fn forget_clients(&self) {
+        *self.access.lock().unwrap() = Arc::default();
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        let access = self.access.clone();
+        Gate::new(Arc::new(move || access.lock().unwrap().clone()), self.journal.clone())
     }
 
     pub(crate) fn authority(&self) -> Authority {
@@ -207,7 +235,7 @@ impl Side {
 
     pub(crate) async fn listen_here(&self) {
         let listener = open_socket(&self.socket(), None).await.unwrap();
-        tokio::spawn(serve_socket(listener, self.server.clone(), self.over.subscribe()));
+        tokio::spawn(serve_socket(listener, (self.server.clone(), self.gate()), self.over.subscribe()));
     }
 
     /// A driver over the socket.
@@ -226,7 +254,8 @@ impl Side {
         let door = Arc::new(Door::open(identity, issuers).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_tls(listener, door.clone(), self.server.clone(), self.over.subscribe()));
+        let answering = (self.server.clone(), self.gate());
+        tokio::spawn(serve_tls(listener, door.clone(), answering, self.over.subscribe()));
         (address, door)
     }
 

@@ -35,7 +35,7 @@ impl Policy {
                 Some(Miss::Principal) => "is for others".to_owned(),
                 Some(Miss::Action) => "is about other actions".to_owned(),
                 Some(Miss::Object) => "is about other objects".to_owned(),
-                Some(Miss::Own) => "is about what one started oneself".to_owned(),
+                Some(Miss::Own) => "is about what one started oneself, or is".to_owned(),
                 Some(Miss::Foreign) => "lets the account of a service touch its own names alone".to_owned(),
                 Some(Miss::Parameter(name)) => format!("asks for another `{name}`"),
             };

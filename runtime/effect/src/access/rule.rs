@@ -95,7 +95,7 @@ pub struct Rule {
     pub priority: i32,
     /// What runs that it allows may do at most.
     pub capabilities: Option<Vec<String>>,
-    /// Whether it is only about what the principal itself started.
+    /// Whether it is only about what the principal itself started, or its own account.
     #[serde(default)]
     pub own: bool,
     /// Whether it lets accounts of services touch what does not bear their own name.
@@ -127,6 +127,12 @@ impl Rule {
             own: false,
             foreign: false,
         }
+    }
+
+    /// One that allows whoever holds a certificate with this very name actions, to whatever object.
+    #[must_use]
+    pub fn for_certificate(name: &str, action: &str) -> Self {
+        Self::allowing(&format!("certificate:{}", globset::escape(name)), action)
     }
 
     /// Refuses what the syntax cannot tell.

@@ -130,6 +130,30 @@ fn what_one_started_oneself_can_be_looked_at() {
 }
 
 #[test]
+fn an_account_looks_at_itself_and_ends_its_tokens() {
+    let policy = policy(json!([]));
+    for (action, _) in ACTIONS {
+        let own = |name| Request { is_own: true, ..Request::of(action, name) };
+        let is_own = ["accounts.read", "tokens.read", "tokens.revoke", "runs.read"].contains(action);
+        assert_eq!(policy.decide(&account("user"), &own("ada")).is_allowed, is_own, "{action}");
+        assert_eq!(policy.decide(&who("system:mcq"), &own("mcq")).is_allowed, is_own, "{action}");
+        // What is no account has none.
+        let is_run = *action == "runs.read";
+        assert_eq!(policy.decide(&who("certificate:ada"), &own("ada")).is_allowed, is_run, "{action}");
+    }
+    assert!(!policy.knows(&account("user")), "that alone lets nobody in");
+}
+
+#[test]
+fn a_rule_for_a_certificate_is_for_that_name_alone() {
+    let named = |name: &str| vec![("named".to_owned(), Rule::for_certificate(name, "routes.*"))];
+    let policy = Policy::new(&[], named("*.example")).unwrap();
+    assert!(allows(&policy, &who("certificate:*.example"), "routes.write", "a:443/"));
+    assert!(!allows(&policy, &who("certificate:a.example"), "routes.write", "a:443/"));
+    assert!(!allows(&policy, &who("certificate:*.example"), "runs.read", "x"));
+}
+
+#[test]
 fn a_rule_that_makes_no_sense_is_named() {
     let good = json!({ "principals": ["*"], "actions": ["*"], "effect": "allow" });
     let with = |key: &str, value: Value| {

@@ -12,7 +12,6 @@ mod tokens;
 
 use std::sync::Arc;
 
-use effect::Result as Done;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -22,6 +21,7 @@ use super::Web;
 use super::answer::{self, Answered, Refused};
 use super::asked::Asked;
 use crate::account::{Account, Kind, Role};
+use crate::asker::{Asker, Denied};
 use crate::driver::Holder;
 use crate::name::Name;
 use crate::witness::{Actor, acting};
@@ -30,23 +30,15 @@ use crate::witness::{Actor, acting};
 pub(super) struct Signed {
     pub(super) holder: Arc<Holder>,
     pub(super) account: Account,
-    is_manager: bool,
+    /// What it may do to accounts, tokens and rules.
+    asker: Asker,
 }
 
 impl Signed {
-    /// Whether it may change accounts, tokens and rules of others.
-    fn is_admin(&self) -> bool {
-        self.is_manager || self.account.is_active_admin()
-    }
-
     /// Guests look.
     fn is_guest(&self) -> bool {
         let roles = &self.account.roles;
         !roles.is_empty() && roles.iter().all(|role| *role == Role::Guest)
-    }
-
-    fn admin(&self) -> Result<(), Refused> {
-        if self.is_admin() { Ok(()) } else { Err(Refused::forbidden()) }
     }
 
     /// A person who may change what is their own.
@@ -130,19 +122,16 @@ async fn of_signed(web: &Web, asked: &Asked<'_>, signed: &Signed, parts: &[&str]
 async fn signed(web: &Web, asked: &Asked<'_>) -> Result<Signed, Refused> {
     let holder = web.bearer(asked).await?.ok_or_else(Refused::unauthenticated)?;
     let account = web.service().account_now(&holder).await?.ok_or_else(Refused::unauthenticated)?;
-    let is_manager =
-        account.kind == Kind::System && web.service().settings().managers.contains(&account.name);
-    Ok(Signed { holder, account, is_manager })
+    let asker = Asker::of(account.clone(), web.service().settings());
+    Ok(Signed { holder, account, asker })
 }
 
-/// The account that a call is about, where whoever asks may know of it.
-async fn about(web: &Web, signed: &Signed, name: &Name) -> Result<Account, Refused> {
-    if *name == signed.account.name {
-        return Ok(signed.account.clone());
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::forbidden(),
+            Denied::Hidden | Denied::Missing => Self::unknown(),
+            Denied::Failed(error) => error.into(),
+        }
     }
-    if !signed.is_admin() {
-        return Err(Refused::unknown());
-    }
-    let found: Done<_> = crate::Driver::account(&**web.service(), name).await;
-    found?.ok_or_else(Refused::unknown)
 }

@@ -13,11 +13,15 @@ const CODES: Codes = Codes {
 
 fn status_code(code: Code) -> tonic::Code {
     match code {
-        Code::Argument | Code::RouteName | Code::RouteTerms => tonic::Code::InvalidArgument,
+        Code::Argument | Code::RouteName | Code::RouteTerms | Code::ApiRequest | Code::ApiVersion => {
+            tonic::Code::InvalidArgument
+        }
         Code::RouteUnknown | Code::CertificateUnknown => tonic::Code::NotFound,
         Code::RouteClaimed => tonic::Code::AlreadyExists,
         Code::RoutePort => tonic::Code::FailedPrecondition,
-        Code::ProxyRefused | Code::CertificatePolicy => tonic::Code::PermissionDenied,
+        Code::ProxyRefused | Code::CertificatePolicy | Code::ApiUser | Code::ApiRole | Code::AccessDenied => {
+            tonic::Code::PermissionDenied
+        }
         Code::Unsupported => tonic::Code::Unimplemented,
         Code::ProxyUnavailable | Code::BackendUnreachable => tonic::Code::Unavailable,
         Code::Internal => tonic::Code::Internal,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::v1::routes_server::RoutesServer;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tonic::body::Body;
 use tower_service::Service as _;
 
+use super::doorkeeper::{Doorkeeper, Entry};
 use super::{Server, failure};
 
 /// Callers at once, for whoever listens.
@@ -64,18 +66,25 @@ impl Over {
     }
 }
 
-/// Answers the calls of one connection until the peer closes it or `over` becomes true.
-pub async fn serve<S>(stream: S, caller: Caller, server: Server, over: watch::Receiver<bool>)
-where
+/// Answers the calls of one connection, those that its keeper lets through, until the peer closes it or `over` becomes true.
+pub async fn serve<S>(
+    stream: S,
+    (caller, keeper): (Caller, Arc<dyn Doorkeeper>),
+    server: Server,
+    over: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let over = Over(over);
-    let calls = RoutesServer::new(server)
+    let calls = RoutesServer::new(server.clone())
         .max_decoding_message_size(LARGEST_MESSAGE)
         .max_encoding_message_size(LARGEST_ANSWER);
     let shown = caller.clone();
     let end = over.clone();
-    let service = service_fn(move |request| answer(calls.clone(), request, caller.clone(), over.clone()));
+    let service = service_fn(move |request| {
+        let whose = (caller.clone(), keeper.clone());
+        answer((server.clone(), calls.clone()), request, whose, over.clone())
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_CALLS)
@@ -104,9 +113,9 @@ where
 }
 
 async fn answer(
-    mut calls: RoutesServer<Server>,
+    (server, mut calls): (Server, RoutesServer<Server>),
     request: Request<Incoming>,
-    caller: Caller,
+    (caller, keeper): (Caller, Arc<dyn Doorkeeper>),
     over: Over,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
@@ -118,8 +127,20 @@ async fn answer(
         }
         Err(_) => return Ok(refusal("a message took too long")),
     };
+    let entry = Entry { keeper, call: head.uri.path().to_owned(), message: body.clone() };
+    let passed = match entry.pass().await {
+        Ok(passed) => passed,
+        Err(error) => {
+            tracing::info!(call = entry.call, ?caller, %error, "a call was refused");
+            // Whoever [routes.api] does not name either is told where to be named.
+            let error = server.names(&caller).err().unwrap_or(error);
+            return Ok(failure::status(&error).into_http());
+        }
+    };
     let mut request = Request::from_parts(head, Full::<Bytes>::new(body));
     request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(passed);
+    request.extensions_mut().insert(entry);
     request.extensions_mut().insert(over);
     calls.call(request).await
 }

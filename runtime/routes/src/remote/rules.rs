@@ -6,7 +6,8 @@ use effect::{Code, Error, Result};
 use ipnet::IpNet;
 
 use super::Caller;
-use crate::route::{Backend, Hostname, Route};
+use super::doorkeeper::{Passed, not_asked};
+use crate::route::{Backend, Hostname, Key, Route};
 use crate::settings::{Api, Client};
 
 /// What `[routes.api]` says.
@@ -21,6 +22,8 @@ pub(super) struct Grant<'a> {
     api: &'a Api,
     /// By which name it is known, and what that may; none for those on this machine.
     client: Option<(&'a str, &'a Client)>,
+    /// What the policy of access let the call through with.
+    passed: Passed,
 }
 
 impl Rules {
@@ -31,16 +34,26 @@ impl Rules {
     }
 
     /// # Errors
+    /// `MC-G010` where the caller is nobody, or nobody was asked about the call.
+    pub(super) fn grant(&self, caller: Option<&Caller>, passed: Option<&Passed>) -> Result<Grant<'_>> {
+        let client = self.client(caller)?;
+        let passed = passed.cloned().ok_or_else(not_asked)?;
+        Ok(Grant { api: &self.api, client, passed })
+    }
+
+    /// By which name a caller is known, and what that may; none for those on this machine.
+    ///
+    /// # Errors
     /// `MC-G010` where the caller is nobody.
-    pub(super) fn grant(&self, caller: Option<&Caller>) -> Result<Grant<'_>> {
+    pub(super) fn client(&self, caller: Option<&Caller>) -> Result<Option<(&str, &Client)>> {
         let names = match caller {
-            Some(Caller::Local) => return Ok(Grant { api: &self.api, client: None }),
+            Some(Caller::Local) => return Ok(None),
             Some(Caller::Holder(names)) => names.as_slice(),
             None => &[],
         };
         let known = names.iter().find_map(|name| self.api.clients.get_key_value(name));
         match known {
-            Some((name, client)) => Ok(Grant { api: &self.api, client: Some((name, client)) }),
+            Some((name, client)) => Ok(Some((name, client))),
             None => {
                 let shown = names.iter().take(4).map(|name| format!("`{name}`")).collect::<Vec<_>>();
                 let shown = if shown.is_empty() { "no name".into() } else { shown.join(", ") };
@@ -74,6 +87,11 @@ impl Grant<'_> {
     fn refused(&self, message: String, hint: &str) -> Error {
         let who = self.client.map_or("callers on this machine".to_owned(), |(name, _)| format!("`{name}`"));
         Error::new(Code::ProxyRefused, message).because(format!("it was asked for by {who}")).hint(hint)
+    }
+
+    /// Whether the policy of access lets the caller look at this route.
+    pub(super) fn may_see(&self, key: &Key) -> bool {
+        self.passed.0.may_see(key)
     }
 
     /// Whether the caller may see and take away routes with this host name.

@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Misfit};
+use super::doorkeeper::{Entry, Passed, not_asked};
 use super::listen::{Caller, Over};
 use super::rules::{Grant, Rules};
 use super::{failure, version};
@@ -77,13 +78,19 @@ impl Server {
     }
 
     fn grant<T>(&self, request: &Request<T>) -> Result<Grant<'_>> {
-        self.0.rules.grant(request.extensions().get::<Caller>())
+        let extensions = request.extensions();
+        self.0.rules.grant(extensions.get::<Caller>(), extensions.get::<Passed>())
+    }
+
+    /// Refuses a caller that `[routes.api]` does not name.
+    pub(super) fn names(&self, caller: &Caller) -> Result<()> {
+        self.0.rules.client(Some(caller)).map(drop)
     }
 
     /// The routes that the caller may see, as it may see them, sorted.
     async fn seen(&self, grant: &Grant<'_>) -> Result<Vec<Standing>> {
         let mut found = self.0.driver.list().await?;
-        found.retain(|standing| grant.sees(&standing.route.hostname));
+        found.retain(|standing| grant.sees(&standing.route.hostname) && grant.may_see(&standing.route.key()));
         found.sort_by_cached_key(|standing| standing.route.key());
         Ok(found.into_iter().map(|standing| self.shown(standing)).collect())
     }
@@ -305,7 +312,7 @@ impl Routes for Server {
             // Figures of what is no route are nobody's.
             let mut named: Vec<_> =
                 named.filter_map(|figures| Some((figures.route.parse::<Key>().ok()?, figures))).collect();
-            named.retain(|(key, _)| grant.sees(&key.hostname));
+            named.retain(|(key, _)| grant.sees(&key.hostname) && grant.may_see(key));
             named.sort_by(|(one, _), (other, _)| one.cmp(other));
             let named = named.iter().map(|(key, figures)| (key.clone(), convert::figures_to(figures)));
             let (figures, next) = page::of(named, &request.get_ref().after)?;
@@ -322,8 +329,9 @@ impl Routes for Server {
                 Error::new(Code::ProxyRefused, message).retryable()
             })?;
             let caller = request.extensions().get::<Caller>().cloned();
+            let entry = request.extensions().get::<Entry>().cloned().ok_or_else(not_asked)?;
             let over = request.extensions().get::<Over>().cloned();
-            Ok(watching::follow(self.clone(), caller, over, place))
+            Ok(watching::follow(self.clone(), (caller, entry), over, place))
         };
         answer(begun.await)
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use effect::access::Rule;
 use effect::{Code, Error, Result};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -72,6 +73,16 @@ impl Api {
             }
         }
         Ok(())
+    }
+
+    /// What `clients` mean, as rules of access, each with its name: the policy lets each make calls, which go no further than
+    /// its domains, services and back ends.
+    #[must_use]
+    pub fn rules(&self) -> Vec<(String, Rule)> {
+        let rule = |name: &String| {
+            (format!("[routes.api] clients: {name}"), Rule::for_certificate(name, "routes.*"))
+        };
+        self.clients.keys().map(rule).collect()
     }
 
     /// Whether anybody may make calls.

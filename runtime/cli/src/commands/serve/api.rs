@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use daemon::api::{Api, Bearer, Doors, Reload, Rooms, Tokens};
+use daemon::api::{Access, Api, Bearer, Doors, Reload, Rooms, Tokens};
 use daemon::feed::Feed;
 use daemon::playbooks::Table;
 use effect::{Principal, Result, Timestamp};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use super::accounts::Kept;
 use super::listeners::Listeners;
 use crate::app::App;
 use crate::execute::desk::Desk;
@@ -43,6 +44,12 @@ impl Tokens for Known {
     }
 }
 
+/// The policy of access, as it is whenever it is asked.
+pub(super) fn access(app: &App) -> Access {
+    let live = app.live.subscribe();
+    Arc::new(move || live.borrow().access())
+}
+
 /// Answers calls.
 pub(super) async fn serve(
     app: &App,
@@ -54,17 +61,18 @@ pub(super) async fn serve(
     let settings = &app.config.daemon.api;
     // No script lies in this folder, so nothing is kept from secrets.
     let secrets = wiring::secrets(app, Path::new("/dev/null"))?;
+    let driver = wiring::issuer(app, &secrets)?;
+    let accounts =
+        Kept { driver: driver.clone(), settings: app.config.mcias.clone(), clock: app.clock.clone() };
     let api = Api::new(Rooms {
         runs: Arc::new(desk.clone()),
         journal: app.journal.clone(),
         feed: Feed::start(app.journal.clone(), listeners.shutdown()),
         playbooks,
         zone: TimeZone::system(),
-        access: {
-            let live = app.live.subscribe();
-            Arc::new(move || live.borrow().access())
-        },
-        tokens: Some(Arc::new(Known { driver: wiring::issuer(app, &secrets)?, own: OWN_SERVICE.parse()? })),
+        access: access(app),
+        accounts: Some(Arc::new(accounts)),
+        tokens: Some(Arc::new(Known { driver, own: OWN_SERVICE.parse()? })),
         reload: Some(reload),
         node: app.node.clone(),
         started: app.clock.now(),

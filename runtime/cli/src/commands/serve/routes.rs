@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use certs::Name;
 use daemon::identity::{self, Identity};
-use daemon::routes::{Door, Issuers, open_socket, serve_socket, serve_tls, tell_followers};
+use daemon::routes::{Door, Gate, Issuers, open_socket, serve_socket, serve_tls, tell_followers};
 use effect::policy::Grants;
 use effect::{Code, Error, Result};
 use journal::{Clock, Journal};
@@ -47,6 +47,7 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
     });
     let driver = crate::commands::routes::driver(app)?;
     let server = Server::new(driver, Rules::new(settings), &app.node, Some(issuer));
+    let gate = Gate::new(super::api::access(app), app.journal.clone());
     // Another proxy keeps its routes elsewhere, and is looked at now and then.
     if app.config.drivers.routes == Choice::Embedded {
         let (server, state, node, over) =
@@ -63,7 +64,7 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
             None => open_socket(path, settings.group.as_deref()).await?,
         };
         let shutdown = listeners.shutdown();
-        listeners.tasks.spawn(serve_socket(listener, server.clone(), shutdown));
+        listeners.tasks.spawn(serve_socket(listener, (server.clone(), gate.clone()), shutdown));
         render::note(format_args!("calls on routes: {}", path.display()));
     }
     if let (Some(host), Some((listener, bound))) =
@@ -71,7 +72,7 @@ pub(super) async fn serve(app: &App, listeners: &mut Listeners) -> Result<mpsc::
     {
         let door = Arc::new(open_door(app, settings, host).await?);
         let shutdown = listeners.shutdown();
-        listeners.tasks.spawn(serve_tls(listener, door.clone(), server, shutdown.clone()));
+        listeners.tasks.spawn(serve_tls(listener, door.clone(), (server, gate), shutdown.clone()));
         listeners.tasks.spawn(keep_door(door, shutdown));
         render::note(format_args!("calls on routes: {bound}, as {host}, by mutual TLS"));
     }

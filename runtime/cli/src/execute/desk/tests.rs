@@ -75,6 +75,7 @@ async fn whoever_follows_a_run_until_it_is_over_hears_of_no_pause() {
             playbooks: watch::channel(Arc::default()).1,
             zone: TimeZone::UTC,
             access: Arc::new(|| Arc::new(effect::access::Policy::default())),
+            accounts: None,
             tokens: None,
             reload: None,
             node: app.node.clone(),

@@ -5,7 +5,7 @@ use api::v1::events_server::Events;
 use async_trait::async_trait;
 use tonic::Request;
 
-use super::{Answer, Stream, answer, granted};
+use super::{Answer, Stream, answer, live};
 use crate::api::fields::json;
 use crate::api::patterns::{Patterns, check_name};
 use crate::api::{Api, watch_events};
@@ -35,11 +35,11 @@ impl Events for Api {
     ) -> Answer<Self::WatchEventsStream> {
         let watched = async {
             let (over, place) = (request.extensions().get().cloned(), self.place(&request));
-            let granted = granted(&request)?.clone();
+            let live = live(&request)?;
             let v1::WatchEventsRequest { patterns, after } = request.into_inner();
             let (patterns, place) = (Patterns::new(patterns)?, place?);
             let hearing = self.rooms().feed.listen(after).await?;
-            Ok(watch_events::follow(hearing, (patterns, granted), over, place))
+            Ok(watch_events::follow(hearing, (patterns, live), over, place))
         };
         answer(watched.await)
     }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use effect::{Code, Error};
+use effect::{Code, Error, Timestamp};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Signed, Typed, about, tag};
+use super::{Signed, Typed, tag};
 use crate::Driver as _;
-use crate::account::{Account, Kind, Role, Status, other_kind};
+use crate::account::{Account, Kind, Role, Status};
+use crate::asker::Wish;
 use crate::name::{Email, Name};
 use crate::web::Web;
 use crate::web::answer::{self, Answered, Refused};
@@ -45,14 +46,16 @@ where
 }
 
 impl Wanted {
-    fn of(&self, found: Option<&Account>, name: &Name, now: i64) -> effect::Result<Account> {
-        let mut account = match found {
-            Some(found) => match self.kind.filter(|kind| *kind != found.kind) {
-                Some(kind) => return Err(other_kind(found, kind)),
-                None => found.clone(),
-            },
-            None => Account::new(name.clone(), self.kind.unwrap_or_default(), now)?,
+    fn of(&self, found: Option<&Account>, name: &Name, now: Timestamp) -> effect::Result<Account> {
+        let wish = Wish {
+            kind: self.kind,
+            email: self.email.clone(),
+            status: self.status,
+            roles: self.roles.clone(),
+            groups: self.groups.clone(),
+            tags: self.tags.clone(),
         };
+        let mut account = wish.of(found, name, now)?;
         if let Some(id) = self.id.as_ref().filter(|id| **id != account.id) {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             if found.is_some() || !(16..=64).contains(&id.len()) || !id.bytes().all(fits) {
@@ -62,35 +65,23 @@ impl Wanted {
             account.id.clone_from(id);
         }
         account.created = self.created.unwrap_or(account.created);
-        if let Some(email) = &self.email {
-            account.email.clone_from(email);
-        }
-        account.status = self.status.unwrap_or(account.status);
-        for (wanted, has) in [(&self.groups, &mut account.groups), (&self.tags, &mut account.tags)] {
-            if let Some(wanted) = wanted {
-                has.clone_from(wanted);
-            }
-        }
-        if let Some(roles) = &self.roles {
-            account.roles.clone_from(roles);
-        }
         Ok(account)
     }
 }
 
 pub(super) async fn list(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
     asked.only(&[Method::GET])?;
-    signed.admin()?;
-    answer::json(StatusCode::OK, &json!({ "accounts": web.service().accounts().await? }))
+    let accounts = signed.asker.accounts(&**web.service()).await?;
+    answer::json(StatusCode::OK, &json!({ "accounts": accounts }))
 }
 
 pub(super) async fn one(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
     asked.only(&[Method::GET, Method::PUT, Method::DELETE])?;
     if !asked.is_changing() {
-        let account = about(web, signed, name).await?;
+        let account = signed.asker.account(&**web.service(), name).await?;
         return shown(StatusCode::OK, &account);
     }
-    may_change(signed, name)?;
+    signed.asker.may_change(name)?;
     let found = web.service().account(name).await?;
     if asked.request.method() == Method::DELETE {
         let found = found.ok_or_else(Refused::unknown)?;
@@ -109,14 +100,14 @@ async fn put(
     web: &Web,
     (found, changed): (Option<Account>, Option<i64>),
     name: &Name,
-    wish: impl Fn(Option<&Account>, i64) -> effect::Result<Account>,
+    wish: impl Fn(Option<&Account>, Timestamp) -> effect::Result<Account>,
     password: Option<&Typed>,
 ) -> Answered {
-    let now = web.service().now().0;
+    let now = web.service().now();
     let mut after = wish(found.as_ref(), now)?;
     let is_new = found.is_none();
     if found.as_ref().is_none_or(|found| found.differs(&after)) {
-        after.changed = changed.unwrap_or(now);
+        after.changed = changed.unwrap_or(now.0);
         web.service().put(found.as_ref(), Some(&after)).await?;
     }
     if let Some(password) = password {
@@ -136,45 +127,30 @@ fn shown(status: StatusCode, account: &Account) -> Answered {
     Ok(tag::tagged(answer::json(status, account)?, account))
 }
 
-/// Whoever is no admin learns of no other account; of the own one that it is not theirs to change.
-fn may_change(signed: &Signed, name: &Name) -> Result<(), Refused> {
-    match signed.is_admin() {
-        true => Ok(()),
-        false if *name == signed.account.name => Err(Refused::forbidden()),
-        false => Err(Refused::unknown()),
-    }
-}
-
 pub(super) async fn disable(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
     asked.only(&[Method::POST])?;
-    may_change(signed, name)?;
-    let found = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
-    let disabled = Account { status: Status::Disabled, ..found.clone() };
-    put(web, (Some(found), None), name, |_, _| Ok(disabled.clone()), None).await
+    let service = web.service();
+    shown(StatusCode::OK, &signed.asker.disable(&**service, (name, service.now())).await?)
 }
 
 /// Takes the second factors of somebody away who has lost them.
 pub(super) async fn factors(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
     asked.only(&[Method::GET, Method::DELETE])?;
     if asked.is_changing() {
-        may_change(signed, name)?;
-        about(web, signed, name).await?;
+        signed.asker.may_change(name)?;
+        signed.asker.account(&**web.service(), name).await?;
         web.service().reset_factors(name).await?;
         return Ok(answer::nothing());
     }
-    about(web, signed, name).await?;
+    signed.asker.account(&**web.service(), name).await?;
     answer::json(StatusCode::OK, &json!({ "factors": web.service().factors(name).await? }))
 }
 
 pub(super) async fn role(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name, role: &str) -> Answered {
     asked.only(&[Method::PUT, Method::DELETE])?;
-    may_change(signed, name)?;
+    signed.asker.may_change(name)?;
     let role = Role::ALL.into_iter().find(|known| known.as_str() == role).ok_or_else(Refused::unknown)?;
-    let found = web.service().account(name).await?.ok_or_else(Refused::unknown)?;
-    let mut after = found.clone();
-    match *asked.request.method() {
-        Method::DELETE => after.roles.remove(&role),
-        _ => after.roles.insert(role),
-    };
-    put(web, (Some(found), None), name, |_, _| Ok(after.clone()), None).await
+    let (service, is_granted) = (web.service(), asked.request.method() != Method::DELETE);
+    let account = signed.asker.set_role(&**service, (name, service.now()), (role, is_granted)).await?;
+    shown(StatusCode::OK, &account)
 }

@@ -26,14 +26,13 @@ struct Wanted {
 
 pub(super) async fn list(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
     asked.only(&[Method::GET])?;
-    signed.admin()?;
+    signed.asker.admin()?;
     answer::json(StatusCode::OK, &json!({ "sets": web.service().every_rule_set().await? }))
 }
 
 pub(super) async fn one(web: &Web, asked: &Asked<'_>, signed: &Signed, set: &Name) -> Answered {
     asked.only(&[Method::GET, Method::PUT, Method::DELETE])?;
-    signed.admin()?;
-    let found = web.service().rules(set).await?;
+    let found = signed.asker.rules(&**web.service(), set).await?;
     match *asked.request.method() {
         Method::PUT => {
             let rules = asked.json::<Wanted>()?.rules;
@@ -83,7 +82,7 @@ struct Test {
 
 pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
     asked.only(&[Method::POST])?;
-    signed.admin()?;
+    signed.asker.admin()?;
     let test: Test = asked.json()?;
     let question = Question {
         account: &test.account,
@@ -93,5 +92,5 @@ pub(super) async fn login_test(web: &Web, asked: &Asked<'_>, signed: &Signed) ->
         first: test.first_factor,
         planned: Planned { account: test.planned_account, rules: test.planned_rules },
     };
-    answer::json(StatusCode::OK, &web.service().explain(&question).await?)
+    answer::json(StatusCode::OK, &signed.asker.explain(&**web.service(), &question).await?)
 }

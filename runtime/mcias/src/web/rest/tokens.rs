@@ -6,12 +6,11 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Signed, Typed, about};
+use super::{Signed, Typed};
 use crate::Driver as _;
-use crate::account::Kind;
-use crate::driver::{Holder, Order, Token};
+use crate::asker;
+use crate::driver::{Holder, Token};
 use crate::name::Name;
-use crate::random;
 use crate::token::Refusal;
 use crate::web::Web;
 use crate::web::answer::{self, Answered, Refused};
@@ -33,14 +32,9 @@ struct Valid<'a> {
     holder: Option<&'a Holder>,
 }
 
-/// A service asks about what it was given itself, by the system account of its name; who manages, about anything.
 pub(super) async fn validate(web: &Web, asked: &Asked<'_>, signed: &Signed) -> Answered {
     let wish: Validate = asked.json()?;
-    let is_its_own = signed.account.kind == Kind::System && signed.account.name == wish.service;
-    if !is_its_own {
-        signed.admin()?;
-    }
-    let said = match web.service().validated(&wish.token.0, &wish.service).await? {
+    let said = match signed.asker.validate(&**web.service(), &wish.token.0, &wish.service).await? {
         Ok(holder) => {
             let valid = Valid { valid: true, refusal: None, holder: Some(&holder) };
             return answer::json(StatusCode::OK, &valid);
@@ -63,16 +57,16 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The id that was asked for, or one of our own.
-    fn id(&self) -> Result<String, Refused> {
+    /// The id that was asked for.
+    fn id(&self) -> Result<Option<&str>, Refused> {
         let fits = |id: &String| {
             (1..=64).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         match &self.id {
-            Some(id) if fits(id) => Ok(id.clone()),
+            Some(id) if fits(id) => Ok(Some(id)),
             Some(_) => Err(Refused::malformed("`id`: 1 to 64 letters, digits, `-` and `_`")),
-            None => Ok(random::token::<16>()?),
+            None => Ok(None),
         }
     }
 }
@@ -80,18 +74,18 @@ impl Wanted {
 /// Everything that is recorded of the tokens of an account.
 pub(super) async fn of_account(web: &Web, asked: &Asked<'_>, signed: &Signed, name: &Name) -> Answered {
     asked.only(&[Method::GET, Method::POST, Method::DELETE])?;
-    let account = about(web, signed, name).await?;
+    let (asker, service) = (&signed.asker, &**web.service());
+    asker.account(service, name).await?;
     match *asked.request.method() {
         Method::POST => {
-            signed.admin()?;
+            asker.admin()?;
             let wish: Wanted = asked.json()?;
-            let order = Order {
-                account: &account,
+            let order = asker::Wanted {
                 service: &wish.service,
                 lifetime: wish.lifetime.map(Duration::from_secs),
-                id: &wish.id()?,
+                id: wish.id()?,
             };
-            let issued = web.service().issue(&order).await?;
+            let issued = asker.issue(service, name, &order).await?;
             let made = json!({ "token": issued.text.as_str(), "about": issued.token });
             answer::json(StatusCode::CREATED, &made)
         }
@@ -114,17 +108,14 @@ pub(super) async fn one(
     (name, id): (&Name, &str),
 ) -> Answered {
     asked.only(&[Method::GET, Method::DELETE])?;
-    about(web, signed, name).await?;
-    let token = found(web, name, id).await?;
-    match *asked.request.method() {
-        Method::DELETE => revoke(web, name, std::iter::once(token)).await,
-        _ => answer::json(StatusCode::OK, &token),
+    let (asker, service) = (&signed.asker, &**web.service());
+    if asked.is_changing() {
+        asker.revoke(service, name, id).await?;
+        return Ok(answer::nothing());
     }
-}
-
-async fn found(web: &Web, name: &Name, id: &str) -> Result<Token, Refused> {
-    let tokens = web.service().tokens(name).await?;
-    tokens.into_iter().find(|token| token.id == id).ok_or_else(Refused::unknown)
+    let tokens = asker.tokens(service, name).await?;
+    let token = tokens.into_iter().find(|token| token.id == id).ok_or_else(Refused::unknown)?;
+    answer::json(StatusCode::OK, &token)
 }
 
 async fn revoke(web: &Web, name: &Name, tokens: impl Iterator<Item = Token>) -> Answered {
@@ -158,6 +149,6 @@ pub(super) async fn sessions(web: &Web, asked: &Asked<'_>, signed: &Signed) -> A
 /// One of one's own sessions.
 pub(super) async fn session(web: &Web, asked: &Asked<'_>, signed: &Signed, id: &str) -> Answered {
     asked.only(&[Method::DELETE])?;
-    let token = found(web, &signed.account.name, id).await?;
-    revoke(web, &signed.account.name, std::iter::once(token)).await
+    signed.asker.revoke(&**web.service(), &signed.account.name, id).await?;
+    Ok(answer::nothing())
 }

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::Server;
 use crate::driver::Standing;
+use crate::remote::doorkeeper::Entry;
 use crate::remote::failure;
 use crate::remote::listen::{Caller, Over};
 use crate::remote::watch::Change;
@@ -26,6 +27,8 @@ pub(super) type Stream = Pin<Box<dyn futures_util::Stream<Item = Result<v1::Watc
 struct Following {
     server: Server,
     caller: Option<Caller>,
+    /// Asked about at every look: rules change.
+    entry: Entry,
     over: Option<Over>,
     changes: watch::Receiver<u64>,
     /// What the caller was told.
@@ -37,13 +40,14 @@ struct Following {
 
 pub(super) fn follow(
     server: Server,
-    caller: Option<Caller>,
+    (caller, entry): (Option<Caller>, Entry),
     over: Option<Over>,
     place: OwnedSemaphorePermit,
 ) -> Stream {
     let changes = server.0.changes.subscribe();
     let (told, next) = (BTreeMap::new(), VecDeque::new());
-    let following = Following { server, caller, over, changes, told, next, is_synced: false, _place: place };
+    let following =
+        Following { server, caller, entry, over, changes, told, next, is_synced: false, _place: place };
     Box::pin(stream::unfold(Some(following), |following| async move {
         let mut following = following?;
         match following.next().await {
@@ -86,7 +90,8 @@ impl Following {
     }
 
     async fn look(&mut self) -> Result<()> {
-        let grant = self.server.0.rules.grant(self.caller.as_ref())?;
+        let passed = self.entry.pass().await?;
+        let grant = self.server.0.rules.grant(self.caller.as_ref(), Some(&passed))?;
         let seen = self.server.seen(&grant).await?;
         let now: BTreeMap<Key, Standing> =
             seen.into_iter().map(|standing| (standing.route.key(), standing)).collect();
