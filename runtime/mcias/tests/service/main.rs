@@ -6,6 +6,7 @@ mod authenticator;
 mod conformance;
 mod external;
 mod passkeys;
+mod proxied;
 mod remote;
 mod rest;
 mod sign_in;
