@@ -89,7 +89,7 @@ fn run(words: Vec<OsString>) -> Exit {
         }
     };
     match &arguments.command {
-        arguments::Command::Serve { log } => {
+        arguments::Command::Serve(arguments::machine::Serve { log }) => {
             commands::take_environment();
             logs::init(arguments.global.verbose, *log);
         }
