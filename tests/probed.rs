@@ -8,6 +8,9 @@
 //! `MCRUN_FULL_AT` says in the same way where the disk is full from then on: the file that `MCRUN_FULL_BY` names takes all that
 //! there is room for, and while it is there the database is told that there is none.
 //!
+//! `MCRUN_PANIC_AT` says in the same way where a thread panics, with what the file that `MCRUN_PANIC_WITH` names holds: as a panic
+//! would that has a secret in hand.
+//!
 //! With `MCRUN_CLOCK_JUMPS` the clock is set ten days forth or back, now and then, from that seed.
 
 #[path = "../runtime/journal/tests/disk/vfs.rs"]
@@ -43,6 +46,8 @@ impl Fatal {
 static FATAL: OnceLock<Fatal> = OnceLock::new();
 /// Where the disk is full, and the file that fills it.
 static FULL: OnceLock<(Fatal, PathBuf)> = OnceLock::new();
+/// Where a thread panics, and the file of what it says then.
+static PANIC: OnceLock<(Fatal, PathBuf)> = OnceLock::new();
 static IS_FULL: AtomicBool = AtomicBool::new(false);
 static PASSED: AtomicU64 = AtomicU64::new(0);
 static COUNTS: Mutex<Option<HashMap<&'static str, u32>>> = Mutex::new(None);
@@ -71,7 +76,15 @@ fn main() -> ExitCode {
     if let (Some(full), Some(file)) = (full, std::env::var_os("MCRUN_FULL_BY")) {
         FULL.get_or_init(|| (full, file.into()));
     }
-    if fatal.is_some() || FULL.get().is_some() || std::env::var_os("MCRUN_CRASH_LOG").is_some() {
+    let panics = std::env::var("MCRUN_PANIC_AT").ok().as_deref().and_then(read);
+    if let (Some(panics), Some(file)) = (panics, std::env::var_os("MCRUN_PANIC_WITH")) {
+        PANIC.get_or_init(|| (panics, file.into()));
+    }
+    if fatal.is_some()
+        || FULL.get().is_some()
+        || PANIC.get().is_some()
+        || std::env::var_os("MCRUN_CRASH_LOG").is_some()
+    {
         LAST.set(Some((START, 1, 0)));
         if matches!(FATAL.get(), Some(Fatal::At { name, .. }) if name == START) {
             ARMED.set(Some(0));
@@ -135,6 +148,11 @@ fn passed(point: &'static str) {
         && full.is(number, point, nth)
     {
         fill(file);
+    }
+    if let Some((panics, file)) = PANIC.get()
+        && panics.is(number, point, nth)
+    {
+        panic!("in hand: {:?}", std::fs::read_to_string(file));
     }
     match FATAL.get() {
         Some(Fatal::Number(fatal)) if *fatal == number => die(),

@@ -18,6 +18,7 @@ mod mcias;
 mod peers;
 mod recover;
 mod routes;
+mod signing;
 mod snapshot;
 mod steps;
 mod watch;
@@ -101,6 +102,9 @@ fn main() {
     }
     if measures("mcias") {
         rows.extend(mcias::rows());
+    }
+    if measures("signing") {
+        rows.extend(signing::rows(&program));
     }
     if measures("engine") {
         rows.extend(engine::rows(&program));

@@ -18,14 +18,15 @@ use serde_json::json;
 
 use crate::{Row, millis, ratio};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+const NODE: &str = "here";
 const CACHED: u32 = 200_000;
 /// As many as one account may have, nearly.
 const TOKENS: u32 = 200;
 const ROUNDS: u32 = 10;
-const SIGN_INS: u32 = 200;
-const PEOPLE: u32 = 20;
-const EACH: Duration = Duration::from_millis(50);
+pub(crate) const SIGN_INS: u32 = 200;
+pub(crate) const PEOPLE: u32 = 20;
+pub(crate) const EACH: Duration = Duration::from_millis(50);
 /// Between two calls of somebody else.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -37,10 +38,10 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn service(journal: &Journal, sealer: &Arc<Sealer>) -> Embedded {
+pub(crate) fn service(journal: &Journal, sealer: &Arc<Sealer>, node: &str) -> Embedded {
     Embedded::new(Parts {
         journal: journal.clone(),
-        node: "here".into(),
+        node: node.into(),
         sealer: sealer.clone(),
         settings: Settings::default(),
         clock: Arc::new(SystemClock),
@@ -49,7 +50,7 @@ fn service(journal: &Journal, sealer: &Arc<Sealer>) -> Embedded {
     })
 }
 
-async fn person(service: &Embedded, text: &str) -> Account {
+pub(crate) async fn person(service: &Embedded, text: &str) -> Account {
     let mut account = Account::new(name(text), Kind::Human, 0).unwrap();
     account.roles.insert(Role::User);
     service.put(None, Some(&account)).await.unwrap();
@@ -57,14 +58,14 @@ async fn person(service: &Embedded, text: &str) -> Account {
     account
 }
 
-async fn everybody_is_let_in(service: &Embedded) {
+pub(crate) async fn everybody_is_let_in(service: &Embedded) {
     let rules = json!({ "name": "all", "rules": [{ "name": "all", "allow": true }] });
     let rules: RuleSet = serde_json::from_value(rules).unwrap();
     service.put_rules(None, Some(&rules)).await.unwrap();
 }
 
-/// One of two threads that answer.
-fn thread() -> tokio::runtime::Runtime {
+/// A thread's own runtime.
+pub(crate) fn thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -73,12 +74,12 @@ pub(crate) fn rows() -> Vec<Row> {
     let journal = Journal::open(folder.path(), Arc::new(SystemClock)).unwrap();
     let sealer = Arc::new(Sealer::open(folder.path()).unwrap());
     let mut rows = thread().block_on(validations(&journal, &sealer));
-    rows.push(beside_sign_ins(&service(&journal, &sealer)));
+    rows.push(beside_sign_ins(&service(&journal, &sealer, NODE)));
     rows
 }
 
 async fn validations(journal: &Journal, sealer: &Arc<Sealer>) -> Vec<Row> {
-    let first = service(journal, sealer);
+    let first = service(journal, sealer, NODE);
     everybody_is_let_in(&first).await;
     let (account, mcq) = (person(&first, "alice").await, name("mcq"));
     let mut tokens = Vec::new();
@@ -102,7 +103,7 @@ async fn validations(journal: &Journal, sealer: &Arc<Sealer>) -> Vec<Row> {
     let mut uncached = Duration::ZERO;
     for _ in 0..ROUNDS {
         // Another process: nothing is kept there but the keys, once one of them was read.
-        let other = service(journal, sealer);
+        let other = service(journal, sealer, NODE);
         assert!(other.validated(&tokens[0], &mcq).await.unwrap().is_ok());
         let begin = Instant::now();
         for token in &tokens[1..] {

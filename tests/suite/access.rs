@@ -109,6 +109,49 @@ fn a_mistake_in_a_rule_is_told_with_its_place() {
 }
 
 #[test]
+fn four_eyes_may_be_wanted_by_the_file_of_rules() {
+    let place = Place::new();
+    let configured = |four_eyes: &str| {
+        place.configure(&format!("[access]\nfile = \"rules.toml\"\nfour_eyes = {four_eyes}\n"));
+    };
+    configured("[\"deploy/*\"]");
+    let file = place.path().join("rules.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("four_eyes = [\"script:strict*\"]\n");
+    let asks =
+        |object: &str| place.json(&["can-i", "approvals.decide", object, "--json"])["four_eyes"].clone();
+    for (object, wanted) in [("deploy/01", true), ("script:strict.lua/01", true), ("other/01", false)] {
+        assert_eq!(asks(object), wanted, "{object}");
+        let table = format!(
+            "[[expect]]\nprincipal = \"user:root\"\naction = \"approvals.decide\"\nobject = \"{object}\"\n\
+             expected = \"allow\"\nfour_eyes = "
+        );
+        std::fs::write(place.path().join("expected.toml"), format!("{table}{wanted}\n")).unwrap();
+        place
+            .ends(0, &["policy", "test", &place.at("expected.toml")])
+            .shows(&["1 expectation of the policy"]);
+        std::fs::write(place.path().join("expected.toml"), format!("{table}{}\n", !wanted)).unwrap();
+        let seen = place.ends(1, &["policy", "test", &place.at("expected.toml")]);
+        seen.shows(&["allow, four eyes", "allow, two eyes"]);
+    }
+    place.ends(0, &["can-i", "approvals.decide", "deploy/01"]).shows(&["may reject, and not approve"]);
+    let elsewhere = "[[expect]]\nprincipal = \"user:root\"\naction = \"runs.read\"\nexpected = \"allow\"\nfour_eyes = true\n";
+    std::fs::write(place.path().join("expected.toml"), elsewhere).unwrap();
+    place.ends(2, &["policy", "test", &place.at("expected.toml")]).says(&[
+        "MC-U002",
+        "expectation 1",
+        "alone",
+    ]);
+    configured("true");
+    assert_eq!(asks("other/01"), true);
+    // A mistake is told with its file, also where it would change nothing.
+    write("four_eyes = [\"[a\"]\n");
+    place.ends(2, &["can-i", "runs.read", "x"]).says(&["MC-U002", "rules.toml", "`four_eyes`"]);
+    write("four_eye = true\n");
+    place.ends(2, &["can-i", "runs.read", "x"]).says(&["rules.toml:1:1", "did you mean `four_eyes`"]);
+}
+
+#[test]
 fn a_daemon_reads_rules_again_and_keeps_the_old_ones_where_they_are_wrong() {
     let place = ruled();
     let daemon = place.start(&["serve"]);

@@ -236,6 +236,27 @@ fn a_daemon_counts_decisions_and_wants_four_eyes_where_the_policy_says_so() {
 }
 
 #[test]
+fn a_daemon_reads_four_eyes_of_the_file_again() {
+    let place = Place::new();
+    place.configure("[drivers]\ncontainers = \"process\"\n[access]\nfile = \"rules.toml\"\n");
+    let write = |text: &str| std::fs::write(place.path().join("rules.toml"), text).unwrap();
+    write("four_eyes = false\n");
+    let daemon = place.start(&["serve"]);
+    until("the daemon is ready", || daemon.stderr().contains("ready").then_some(()));
+    write("four_eyes = [\"script:strict*\"]\n");
+    processes::signal(daemon.pid(), Signal::HUP);
+    let taken_over = || place.ends(0, &["audit", "--json"]).stdout.contains("taken over").then_some(());
+    until("it is taken over", taken_over);
+    let strict = place.start(&[&[&*place.script("strict.lua", ASKS)][..], &IDLE].concat());
+    let asked_strictly = asked(&place);
+    says(&place, "approve", &asked_strictly).says(&["MC-P033", "somebody else"]);
+    assert_eq!(says(&place, "reject", &asked_strictly).code, Some(0));
+    strict.end().says(&["MC-P034"]);
+    processes::signal(daemon.pid(), Signal::TERM);
+    assert_eq!(daemon.end().code, Some(0));
+}
+
+#[test]
 fn documents_are_shown_marked_and_deleted() {
     let place = Place::new();
     let text = "docs.push { slug = \"story\", title = \"The story\", body = args[1] }";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::harness::Place;
+use crate::harness::{Place, until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -199,6 +199,56 @@ fn undo_brings_accounts_and_rules_back() {
     after[0]["changed"] = before[0]["changed"].clone();
     assert_eq!(after, before);
     place.ends(0, &["mcias", "explain", "root", "--service", "mcrun"]);
+}
+
+/// What the audit tells of accounts: action, principal and run of each record.
+fn told(place: &Place) -> Vec<[String; 3]> {
+    let audit = place.ends(0, &["audit", "--json"]).stdout;
+    let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let accounts = lines.filter(|line| line["kind"] == "account");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    accounts.map(|line| ["action", "principal", "run"].map(|key| text(&line[key]))).collect()
+}
+
+#[test]
+fn what_a_run_does_to_accounts_is_told_with_the_run_and_in_its_starters_name() {
+    let place = initialised();
+    let user = place.json(&["can-i", "runs.read", "x", "--json"])["principal"].as_str().unwrap().to_owned();
+    let before = told(&place);
+    assert!(before.iter().all(|[_, principal, run]| *principal == user && run.is_empty()), "{before:?}");
+    let text = |name: &str| {
+        format!(
+            "mcias.accounts.ensure {{ name = \"{name}\", type = \"system\" }}\n\
+             mcias.policy.ensure {{ name = \"{name}\", rules = {{ {{ name = \"in\", priority = 10, allow = true, accounts = {{ \"{name}\" }} }} }} }}\n"
+        )
+    };
+    place.ends(0, &[&place.script("alone.lua", &text("alone")), "--allow", "mcias"]);
+    let alone = place.newest_id();
+    let count = before.len();
+    let by_command = told(&place);
+    let is_told = |told: &[[String; 3]], run: &str| {
+        for action in ["mcias.accounts", "mcias.policy"] {
+            assert!(told.iter().any(|[told, ..]| told == action), "{action}: {told:?}");
+        }
+        assert!(told.iter().all(|[_, principal, of]| *principal == user && of == run), "{told:?}");
+    };
+    is_told(&by_command[count..], &alone);
+    // A daemon that does the same for somebody is not who did it.
+    let daemon = place.start(&["serve"]);
+    until("the daemon is ready", || daemon.stderr().contains("ready").then_some(()));
+    let issue = "mcias.tokens.issue { account = \"handed\", service = \"mcq\" }";
+    let handed = place.script("handed.lua", &(text("handed") + issue));
+    place.ends(0, &[&handed, "--allow", "mcias"]);
+    let by_daemon = told(&place)[by_command.len()..].to_vec();
+    is_told(&by_daemon, &place.newest_id());
+    assert!(by_daemon.iter().any(|[action, ..]| action == "mcias.tokens.issue"), "{by_daemon:?}");
+    // Taking it back is a run of its own.
+    place.ends(0, &["undo", &alone, "--yes"]);
+    let undone = told(&place).pop().unwrap();
+    assert!(undone[1] == user && undone[2] != alone && undone[2].len() == alone.len(), "{undone:?}");
+    place.ends(0, &["audit", "--verify"]);
+    crate::processes::signal(daemon.pid(), rustix::process::Signal::TERM);
+    assert_eq!(daemon.end().code, Some(0));
 }
 
 #[test]

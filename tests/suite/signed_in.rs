@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::harness::{Place, Started, program, until};
 use crate::processes;
 
-const PASSWORD: &str = "correct horse battery";
+/// The passphrase of [`Served`]'s admin.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 const CONFIGURATION: &str = r#"
 [mcias]
 listen = "127.0.0.1:0"
@@ -30,16 +31,21 @@ objects = ["greet"]
 effect = "allow"
 "#;
 
-struct Served {
-    place: Place,
-    daemon: Started,
-    identity: String,
+/// A daemon with an admin `root`, and where it listens.
+pub(crate) struct Served {
+    pub(crate) place: Place,
+    pub(crate) daemon: Started,
+    pub(crate) identity: String,
     api: String,
 }
 
 impl Served {
     fn new() -> Self {
-        let place = Place::new();
+        Self::with(Place::new(), CONFIGURATION, &["serve"])
+    }
+
+    /// One with this configuration, started with these words.
+    pub(crate) fn with(place: Place, configuration: &str, words: &[&str]) -> Self {
         let folder = place.path().join("books");
         fs::create_dir(&folder).unwrap();
         for name in ["greet", "other"] {
@@ -48,11 +54,11 @@ impl Served {
             fs::write(folder.join(format!("{name}.lua")), text).unwrap();
         }
         let folders = format!("[playbooks]\nfolders = [{folder:?}]\n");
-        place.configure(&format!("{folders}{CONFIGURATION}"));
+        place.configure(&format!("{folders}{configuration}"));
         let file = place.at("password");
         fs::write(&file, format!("{PASSWORD}\n")).unwrap();
         place.ends(0, &["mcias", "init", "root", "--passphrase-file", &file]);
-        let daemon = place.start(&["serve"]);
+        let daemon = place.start(words);
         until("the daemon is ready", || daemon.stderr().contains("ready").then_some(()));
         until("playbooks are loaded", || {
             let listed = place.ends(0, &["playbooks"]).stdout;
@@ -69,7 +75,13 @@ impl Served {
     }
 
     /// What REST answers: the status, and JSON.
-    fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let to = format!("mcias.mcrun.test:443:{}", self.identity);
         let mut curl = program("curl");
         curl.args(["-sk", "--connect-to", &to, "-X", method, "-w", "\n%{http_code}", "-K", "-"]);
@@ -99,7 +111,7 @@ impl Served {
         self.ask("POST", "/v1/login", None, Some(&wish)).1
     }
 
-    fn token(&self, name: &str, service: &str) -> String {
+    pub(crate) fn token(&self, name: &str, service: &str) -> String {
         let told = self.login(name, service, None);
         told["token"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned()
     }
@@ -154,7 +166,8 @@ impl Served {
     }
 }
 
-fn oathtool(key: &str, at: &str) -> String {
+/// The one-time code of a key at a time.
+pub(crate) fn oathtool(key: &str, at: &str) -> String {
     let output = program("oathtool").args(["--totp", "--base32", "--now", at, key]).output();
     let output = output.expect("oathtool, as tests/install.sh installs it");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

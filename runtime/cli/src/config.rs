@@ -186,10 +186,7 @@ impl Config {
         config.file = Some(file.to_owned());
         // It was read as such above.
         config.table = text.parse().unwrap_or_default();
-        config.settle(file.parent()).map_err(|error| {
-            let wrong = Error::new(Code::Config, format!("{shown}: {}", error.message));
-            error.hint.into_iter().fold(wrong, Error::hint)
-        })?;
+        config.settle(file.parent()).map_err(|error| within(&shown.to_string(), error))?;
         Ok(config)
     }
 
@@ -203,15 +200,24 @@ impl Config {
     fn settle(&mut self, folder: Option<&Path>) -> Result<()> {
         self.check()?;
         let mut rules = self.access.rules.clone();
+        let mut own = None;
         if let Some(file) = &mut self.access.file {
             *file = folder.unwrap_or(Path::new("")).join(&file);
             let text = read_text(file)?;
-            let more: Rules = toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
-            rules.extend(more.rules);
+            let mut said: access::File =
+                toml::from_str(&text).map_err(|error| wrong_in(file, &text, &error))?;
+            rules.append(&mut said.rules);
+            own = Some((file.display().to_string(), said.four_eyes));
         }
         let named = self.daemon.api.rules().into_iter().chain(self.routes.api.rules());
-        let compiled = access::Policy::new(&rules, named.collect())?;
-        self.compiled = Arc::new(compiled.with_four_eyes(&self.access.four_eyes)?);
+        let mut compiled = access::Policy::new(&rules, named.collect())?
+            .with_four_eyes(&self.access.four_eyes)
+            .map_err(|error| within("[access]", error))?;
+        if let Some((file, four_eyes)) = own {
+            // Both count. A mistake of one is told even where the other wants four eyes of everything.
+            compiled = compiled.with_four_eyes(&four_eyes).map_err(|error| within(&file, error))?;
+        }
+        self.compiled = Arc::new(compiled);
         Ok(())
     }
 
@@ -270,12 +276,10 @@ impl Config {
     }
 }
 
-/// A file of rules.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rules {
-    #[serde(default)]
-    rules: Vec<access::Rule>,
+/// The same mistake, with where it stands.
+fn within(place: &str, error: Error) -> Error {
+    let wrong = Error::new(Code::Config, format!("{place}: {}", error.message));
+    error.hint.into_iter().fold(wrong, Error::hint)
 }
 
 /// The text of a file of the configuration.

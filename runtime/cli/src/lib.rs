@@ -19,6 +19,7 @@ mod health;
 mod init;
 mod kit;
 mod logs;
+mod panics;
 mod passphrase;
 mod playbooks;
 mod private;
@@ -48,6 +49,8 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 /// Runs the program with the process's own arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A worker sets another one later: it knows no secret, and its host tells of it.
+    panics::tell_without_values();
     let words: Vec<OsString> = std::env::args_os().collect();
     if init::is_first() {
         return init::main(&words);
@@ -86,7 +89,7 @@ fn run(words: Vec<OsString>) -> Exit {
         }
     };
     match &arguments.command {
-        arguments::Command::Serve { log } => {
+        arguments::Command::Serve(arguments::machine::Serve { log }) => {
             commands::take_environment();
             logs::init(arguments.global.verbose, *log);
         }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use daemon::api::Denials;
 use effect::{Principal, Result};
 use journal::audit::{Kind, New};
-use journal::{Clock, Journal};
-use mcias::witness::{Actor, actor};
+use journal::{Clock, Journal, RunId};
+use mcias::witness::{actor, run};
 use mcias::{Event, Witness};
 use serde_json::{Value, json};
 
@@ -19,6 +19,13 @@ pub(crate) struct Audited {
     /// Who does what nobody else is known to do.
     own: Principal,
     refusals: Arc<Refusals>,
+}
+
+/// Who does what is told.
+struct By {
+    principal: String,
+    address: Option<String>,
+    run: Option<RunId>,
 }
 
 /// The addresses that were refused of late.
@@ -35,12 +42,25 @@ impl Audited {
         Self { journal, clock, own, refusals }
     }
 
-    fn record(&self, event: &Event) -> Option<New> {
-        let by = actor().unwrap_or_else(|| Actor { principal: self.own.to_string(), address: None });
+    /// In whose name it is done: a caller's, or that of whoever started the run that does it.
+    async fn by(&self) -> Result<By> {
+        if let Some(actor) = actor() {
+            let address = actor.address.map(|address| address.to_string());
+            return Ok(By { principal: actor.principal, address, run: None });
+        }
+        let run = run();
+        let starter = match &run {
+            Some(run) => self.journal.starter(run).await?,
+            None => None,
+        };
+        let principal = starter.unwrap_or_else(|| self.own.to_string());
+        Ok(By { principal, address: None, run })
+    }
+
+    fn record(&self, event: &Event, by: &By) -> Option<New> {
         let changed = |action: &str, object: &str, outcome: &str, details: Value| {
-            let address = by.address.map(|address| address.to_string());
             let new = New::of(Kind::Account, &by.principal, action, object, outcome);
-            let new = New { address, ..new };
+            let new = New { address: by.address.clone(), run: by.run, ..new };
             if details.is_null() { new } else { new.with(details) }
         };
         // Whoever signs in has no name but the one that they sign in under.
@@ -119,7 +139,8 @@ impl Audited {
 #[async_trait]
 impl Witness for Audited {
     async fn witness(&self, event: &Event) -> Result<()> {
-        match self.record(event) {
+        let by = self.by().await?;
+        match self.record(event, &by) {
             // What cannot be recorded is not told to have been done.
             Some(record) => Ok(self.journal.audit(record).durable().await?),
             None => Ok(()),

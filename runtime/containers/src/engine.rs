@@ -132,8 +132,7 @@ impl<D: Dialect> Engine<D> {
                 tasks.spawn(async move { inspect::<Inspected>(&client, &id).await });
             }
             let Some(joined) = tasks.join_next().await else { return Ok(found) };
-            let inspected = joined
-                .map_err(|cause| Error::new(Code::Internal, "an inspection ended badly").because(cause))??;
+            let inspected = joined.map_err(|cause| Error::ended("an inspection ended badly", &cause))??;
             found.extend(inspected.map(|inspected| inspected.observed(D::INTERFACE.name)));
         }
     }

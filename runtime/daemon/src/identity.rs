@@ -82,7 +82,7 @@ impl Identity {
             Source::Files { cert, key } => {
                 let (cert, key) = (cert.clone(), key.clone());
                 let read = tokio::task::spawn_blocking(move || from_files(&cert, &key)).await;
-                let read = read.map_err(|error| Error::new(Code::Internal, "a task broke").because(error))?;
+                let read = read.map_err(|error| Error::ended("a task broke", &error))?;
                 (read?, None)
             }
         };

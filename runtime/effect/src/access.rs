@@ -11,7 +11,7 @@ mod whom;
 
 pub use self::explain::Considered;
 pub use self::params::Wanted;
-pub use self::rule::{FourEyes, Rule, Settings, Verdict};
+pub use self::rule::{File, FourEyes, Rule, Settings, Verdict};
 pub use self::whom::Whom;
 
 use std::collections::BTreeSet;
@@ -113,8 +113,8 @@ pub struct Policy {
     naming: Vec<Vec<usize>>,
     /// Whether rules were written, beyond those that follow from other settings.
     is_written: bool,
-    /// Of which runs nobody may approve what he started himself.
-    four_eyes: Option<Patterns>,
+    /// Of which runs nobody may approve what he started himself: what each place says that may say so.
+    four_eyes: Vec<Patterns>,
 }
 
 #[derive(Debug, Clone)]
@@ -179,24 +179,22 @@ impl Policy {
         Ok(policy)
     }
 
-    /// The same, in which nobody approves what he started himself where `four_eyes` says so.
+    /// The same, in which nobody approves what he started himself where `four_eyes` says so, beside what was said before.
     ///
     /// # Errors
     /// `MC-U002` with the pattern that is none.
     pub fn with_four_eyes(mut self, four_eyes: &FourEyes) -> Result<Self> {
         let mut patterns = Patterns::default();
         patterns.put(&four_eyes.patterns()?);
-        patterns
-            .compile()
-            .map_err(|error| Error::new(Code::Config, format!("[access] four_eyes: {error}")))?;
-        self.four_eyes = (patterns.len() > 0).then_some(patterns);
+        patterns.compile().map_err(|error| Error::new(Code::Config, format!("`four_eyes`: {error}")))?;
+        self.four_eyes.push(patterns);
         Ok(self)
     }
 
     /// Whether what the run `object` asks for takes somebody else than whoever started it.
     #[must_use]
     pub fn wants_four_eyes(&self, object: &str) -> bool {
-        self.four_eyes.as_ref().is_some_and(|patterns| patterns.meets(object))
+        self.four_eyes.iter().any(|patterns| patterns.meets(object))
     }
 
     /// Whether rules were written at all. Where none were, whoever the socket lets in may do everything.

@@ -59,6 +59,14 @@ impl Error {
         self
     }
 
+    /// That a task did not come to its end. What a panic says could hold the value of a secret, so it stands nowhere; where it
+    /// was is told by the process itself.
+    #[must_use]
+    pub fn ended(message: impl Into<String>, task: &tokio::task::JoinError) -> Self {
+        let why = if task.is_panic() { "it panicked" } else { "it was given up" };
+        Self::new(Code::Internal, message).because(why)
+    }
+
     /// The same error with advice for the reader.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -132,3 +140,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_in_no_error() {
+        let task = tokio::task::spawn_blocking(|| panic!("it is {}", std::hint::black_box("hunter2")));
+        let ended = task.await.unwrap_err();
+        assert!(ended.to_string().contains("hunter2"), "that is why it is kept out");
+        let error = Error::ended("reading ended early", &ended);
+        assert_eq!((error.code, error.cause.as_deref()), (Code::Internal, Some("it panicked")));
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+}

@@ -3,69 +3,7 @@
 //! Capabilities name what they are about: `accounts/NAME`, `roles/ROLE`, `tokens/NAME` (whose tokens), `policy/SET`,
 //! `sso_clients/ID`.
 
-/// What is the same of every effect on one account, which says by methods of its own which account it is (`account`), what it
-/// plans (`planned`) and how it is carried out (`carry_out`). The impl is whole in here, as `async_trait` sees no macros within.
-macro_rules! ensures_account {
-    ($effect:ident) => {
-        #[async_trait::async_trait]
-        impl effect::Ensure for $effect {
-            type State = Account;
-            const UNDOABLE: bool = true;
-
-            fn key(&self, context: &Context) -> String {
-                super::account_key(context, self.account())
-            }
-
-            async fn observe(&self, world: &World, context: &Context) -> Result<Option<Account>> {
-                super::check_node(context, self.node.as_deref())?;
-                world.driver(context).account(&self.account().parse()?).await
-            }
-
-            async fn change(
-                &self,
-                world: &World,
-                context: &Context,
-                before: Option<&Account>,
-            ) -> Result<effect::Change<Account>> {
-                crate::driver::check_feature(&*world.driver(context), crate::driver::Feature::Accounts)?;
-                self.planned(context, before)
-            }
-
-            async fn apply(
-                &self,
-                world: &World,
-                context: &Context,
-                before: Option<&Account>,
-                _: &effect::Change<Account>,
-            ) -> Result<effect::Applied<Account>> {
-                let driver = world.driver(context);
-                Ok(effect::Applied::to(self.carry_out(&*driver, context, before).await?))
-            }
-
-            async fn rewind(
-                &self,
-                _: &World,
-                _: &Context,
-                now: Option<&Account>,
-                earlier: Option<&Account>,
-            ) -> Result<effect::Change<Account>> {
-                Ok(super::rewound(now, earlier))
-            }
-
-            async fn apply_rewind(
-                &self,
-                world: &World,
-                context: &Context,
-                now: Option<&Account>,
-                earlier: Option<&Account>,
-                _: &effect::Change<Account>,
-            ) -> Result<effect::Applied<Account>> {
-                super::bring_back(&*world.driver(context), context, now, earlier).await
-            }
-        }
-    };
-}
-
+mod account;
 mod accounts;
 mod clients;
 mod disable;
@@ -78,8 +16,8 @@ mod world;
 
 use std::sync::Arc;
 
-use effect::{Action, Applied, Change, Code, Context, Error, FieldChange, Need, Registry, Result};
-use serde_json::{Value, json};
+use effect::{Code, Context, Error, FieldChange, Need, Registry, Result};
+use serde_json::Value;
 
 pub use accounts::Ensure;
 pub use clients::{EnsureClient, GetClient, ListClients, RemoveClient};
@@ -91,9 +29,7 @@ pub use roles::{Grant, Revoke};
 pub use tokens::{Issue, RevokeTokens, Validate};
 pub use world::{Parts, World};
 
-use crate::account::{Account, Role};
-use crate::driver::Driver;
-use crate::name::Name;
+use crate::account::Role;
 
 /// Adds every effect of the primitive.
 pub fn register(registry: &mut Registry, world: &Arc<World>) {
@@ -126,15 +62,6 @@ fn check_node(context: &Context, node: Option<&str>) -> Result<()> {
     }
 }
 
-/// The key of an account; only the local node is known to this version.
-fn account_key(context: &Context, name: &str) -> String {
-    context.key("mcias", None, &format!("accounts/{}", name.to_ascii_lowercase()))
-}
-
-fn writes_account(name: &Name) -> Need {
-    Need::write("mcias", format!("accounts/{name}"))
-}
-
 fn writes_role(role: Role) -> Need {
     Need::write("mcias", format!("roles/{}", role.as_str()))
 }
@@ -145,78 +72,4 @@ fn no_outcome() -> Error {
 
 fn field(path: &str, before: Option<Value>, after: Option<Value>) -> Option<FieldChange> {
     (before != after).then(|| FieldChange { path: path.into(), before, after, replaces: false })
-}
-
-/// A field of an account, by its name.
-type Reader = (&'static str, fn(&Account) -> Value);
-
-/// What differs between two states of an account, field by field.
-fn differences(before: Option<&Account>, after: Option<&Account>) -> Vec<FieldChange> {
-    let of = |account: Option<&Account>, read: fn(&Account) -> Value| {
-        account.map(read).filter(|value| !value.is_null() && value != &json!([]))
-    };
-    let readers: [Reader; 6] = [
-        ("type", |account| json!(account.kind)),
-        ("email", |account| json!(account.email)),
-        ("status", |account| json!(account.status)),
-        ("roles", |account| json!(account.roles)),
-        ("groups", |account| json!(account.groups)),
-        ("tags", |account| json!(account.tags)),
-    ];
-    let differ = |(path, read): Reader| field(path, of(before, read), of(after, read));
-    readers.into_iter().filter_map(differ).collect()
-}
-
-/// The change from one state of an account to another.
-fn change_of(before: Option<&Account>, after: Option<Account>) -> Change<Account> {
-    let fields = differences(before, after.as_ref());
-    match (before, &after) {
-        (None, None) => Change::none(None),
-        (Some(before), Some(after)) if !after.differs(before) => Change::none(Some(before.clone())),
-        (Some(_), Some(_)) => Change::to(Action::Update, after, fields),
-        (None, Some(_)) => {
-            let mut change = Change::to(Action::Create, after, fields);
-            change.unknown = vec!["id"];
-            change
-        }
-        (Some(_), None) => Change::to(Action::Remove, None, fields)
-            .note("its tokens and whatever proves who it is go with it")
-            .losing("passwords, second factors and tokens of an account do not come back"),
-    }
-}
-
-/// Makes of the account what `wish` makes of it, whatever others do to its other fields meanwhile.
-async fn change_account(
-    driver: &dyn Driver,
-    context: &Context,
-    name: &Name,
-    wish: impl Fn(Option<&Account>) -> Result<Account>,
-) -> Result<Account> {
-    Ok(crate::driver::change(driver, (name, context.now()), wish).await?.1)
-}
-
-/// What bringing an earlier state of an account back changes.
-fn rewound(now: Option<&Account>, earlier: Option<&Account>) -> Change<Account> {
-    change_of(now, restored(now, earlier))
-}
-
-/// An earlier state of an account: one that is gone by now comes back as another account, which no old token fits.
-fn restored(now: Option<&Account>, earlier: Option<&Account>) -> Option<Account> {
-    let earlier = earlier?.clone();
-    Some(match now {
-        Some(now) => Account { id: now.id.clone(), created: now.created, ..earlier },
-        None => earlier,
-    })
-}
-
-/// Brings an earlier state of an account back.
-async fn bring_back(
-    driver: &dyn Driver,
-    context: &Context,
-    now: Option<&Account>,
-    earlier: Option<&Account>,
-) -> Result<Applied<Account>> {
-    let after = restored(now, earlier).map(|account| Account { changed: context.now().0, ..account });
-    driver.put(now, after.as_ref()).await?;
-    Ok(after.map_or_else(Applied::gone, Applied::to))
 }

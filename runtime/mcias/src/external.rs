@@ -2,6 +2,7 @@
 //! go further: the provider, its name for the person, an e-mail address, and whether it was verified. Whose account that is
 //! is [`crate::embedded`]'s to say.
 
+pub mod fuzz;
 mod github;
 mod keys;
 mod locale;

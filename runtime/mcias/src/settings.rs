@@ -13,6 +13,7 @@ use crate::account::Kind;
 use crate::external::Provider;
 use crate::name::Name;
 use crate::remote;
+use crate::web::Proxies;
 
 /// No token lives longer, whatever the settings say: a key is kept for as long as one of its tokens.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(400 * DAY);
@@ -94,6 +95,8 @@ pub struct Settings {
     pub url: Option<String>,
     /// Further hosts by which it may be asked, with their ports where those are not 443.
     pub hosts: Vec<String>,
+    /// Addresses and networks of proxies before it, whose `X-Forwarded-For` says where a request comes from.
+    pub proxies: Vec<String>,
     /// The certificate to show, where it is not one of mcrun's own authority.
     pub tls: Option<Tls>,
     /// Connections at once.
@@ -145,6 +148,7 @@ impl Default for Settings {
             listen: None,
             url: None,
             hosts: Vec::new(),
+            proxies: Vec::new(),
             tls: None,
             connections: 512,
             issuer: None,
@@ -209,6 +213,7 @@ impl Settings {
         if self.hosts.len() > MOST_HOSTS || !self.hosts.iter().all(is_host) {
             return wrong("hosts: at most 100, such as `mcias.example` or `192.0.2.1:8443`");
         }
+        Proxies::of(&self.proxies)?;
         if self.tls.as_ref().is_some_and(|tls| !tls.cert.is_absolute() || !tls.key.is_absolute()) {
             return wrong("tls: `cert` and `key` are absolute paths");
         }
@@ -271,6 +276,7 @@ mod tests {
             (Settings { url: Some("http://mcias.example".into()), ..Settings::default() }, "url"),
             (Settings { listen: Some(([127, 0, 0, 1], 8443).into()), ..Settings::default() }, "url"),
             (Settings { hosts: vec!["a b".into()], ..Settings::default() }, "hosts"),
+            (Settings { proxies: vec!["0.0.0.0/0".into()], ..Settings::default() }, "proxies"),
             (Settings { connections: 0, ..Settings::default() }, "connections"),
             (
                 Settings { tls: Some(Tls { cert: "c".into(), key: "/k".into() }), ..Settings::default() },

@@ -13,6 +13,7 @@ mod origin;
 mod pages;
 mod passkeys;
 mod pending;
+mod proxies;
 pub(crate) mod rest;
 mod sso;
 
@@ -31,6 +32,7 @@ pub use self::forms::Forms;
 use self::limits::Limits;
 use self::origin::Origin;
 pub(crate) use self::origin::address;
+pub(crate) use self::proxies::Proxies;
 use crate::driver::Holder;
 use crate::embedded::Embedded;
 use crate::external::{External, States};
@@ -52,6 +54,7 @@ pub struct Web {
     own: Name,
     origin: Origin,
     limits: Limits,
+    proxies: Proxies,
     /// Sign-ins that wait for a second factor.
     pending: pending::Pending,
     /// Other issuers, and who is on the way to them.
@@ -64,7 +67,7 @@ impl Web {
     /// The service behind its addresses.
     ///
     /// # Errors
-    /// `MC-U002` where the settings do not say under which address it is reached.
+    /// `MC-U002` where the settings do not say under which address it is reached, or list proxies that are none.
     pub fn new(service: Arc<Embedded>) -> Result<Self> {
         let origin = Origin::of(service.settings())?;
         let relying = Relying::of(origin.url()).ok();
@@ -72,6 +75,7 @@ impl Web {
             own: OWN_SERVICE.parse()?,
             origin,
             limits: Limits::default(),
+            proxies: Proxies::of(&service.settings().proxies)?,
             pending: pending::Pending::default(),
             external: None,
             states: States::default(),
@@ -88,7 +92,7 @@ impl Web {
 
     /// The answer to a request of `peer`, whose body is there.
     pub async fn answer(&self, request: Request<Bytes>, peer: SocketAddr) -> Answer {
-        let asked = Asked { request: &request, peer: peer.ip().to_canonical() };
+        let asked = Asked { request: &request, peer: self.proxies.client(peer.ip(), request.headers()) };
         let mut answer = match self.answered(&asked).await {
             Ok(answer) => answer,
             Err(refused) => refused.into_answer(),

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use effect::Result;
+use journal::RunId;
 
 use crate::account::Role;
 use crate::credentials::{Factor, FirstFactor};
@@ -207,6 +209,7 @@ pub struct Actor {
 
 tokio::task_local! {
     static ACTOR: Actor;
+    static RUN: RunId;
 }
 
 /// Does something in somebody's name. What they sign in to by themselves is told without it.
@@ -218,6 +221,31 @@ pub async fn acting<T>(actor: Actor, doing: impl Future<Output = T>) -> T {
 #[must_use]
 pub fn actor() -> Option<Actor> {
     ACTOR.try_with(Actor::clone).ok()
+}
+
+/// The run whose effect does it; none where it is not done by a script.
+#[must_use]
+pub fn run() -> Option<RunId> {
+    RUN.try_with(|run| *run).ok()
+}
+
+/// Tells what a run's effects do together with the run. Whoever keeps the audit knows who started that.
+pub(crate) struct InRun {
+    run: RunId,
+    witness: Arc<dyn Witness>,
+}
+
+impl InRun {
+    pub(crate) fn new(run: RunId, witness: Arc<dyn Witness>) -> Self {
+        Self { run, witness }
+    }
+}
+
+#[async_trait]
+impl Witness for InRun {
+    async fn witness(&self, event: &Event) -> Result<()> {
+        RUN.scope(self.run, self.witness.witness(event)).await
+    }
 }
 
 impl Reason {

@@ -38,10 +38,9 @@ enum Way {
 
 impl Connector {
     pub(crate) async fn new(kind: Kind, patience: Duration, ca: Option<PathBuf>) -> Result<Self> {
-        let config =
-            tokio::task::spawn_blocking(move || config(&kind, ca.as_deref())).await.map_err(|error| {
-                Error::new(Code::Internal, "reading certificates ended early").because(error)
-            })??;
+        let config = tokio::task::spawn_blocking(move || config(&kind, ca.as_deref()))
+            .await
+            .map_err(|error| Error::ended("reading certificates ended early", &error))??;
         Ok(Self { kind, patience, way: Way::Network(TlsConnector::from(Arc::new(config))) })
     }
 

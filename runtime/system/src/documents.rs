@@ -4,6 +4,7 @@
 //! good for exactly that version, so pushing another one takes every mark away, also one that is set at the same moment.
 
 mod delete;
+mod ensured;
 mod push;
 mod queries;
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a target that cannot go on has found something")]
 
 mod archives;
+mod callbacks;
 mod certificates;
 mod diffs;
 mod heads;
@@ -18,12 +19,13 @@ mod tokens;
 
 pub use self::routes::{client_hello, proxy_header};
 pub use archives::archive;
+pub use callbacks::{callback, id_token};
 pub use certificates::{acme_request, csr};
 pub use diffs::diff;
 pub use heads::http_head;
 pub use names::{dns_answer, dns_query, dns_update, dns_zone};
 pub use passkeys::passkey;
-pub use policies::policy;
+pub use policies::{access, policy};
 pub use pure::pure;
 pub use rows::rows;
 pub use sso::sso;
@@ -33,9 +35,11 @@ pub use tokens::token;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder of seeds.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 21] = [
+    ("access", access),
     ("acme_request", acme_request),
     ("archive", archive),
+    ("callback", callback),
     ("client_hello", client_hello),
     ("csr", csr),
     ("diff", diff),
@@ -44,6 +48,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("dns_update", dns_update),
     ("dns_zone", dns_zone),
     ("http_head", http_head),
+    ("id_token", id_token),
     ("passkey", passkey),
     ("policy", policy),
     ("proxy_header", proxy_header),

@@ -178,7 +178,7 @@ impl Driver for Client {
         let Some(path) = self.settings.roots.clone() else { return Ok(Vec::new()) };
         tokio::task::spawn_blocking(move || crate::peer::certificates(&path))
             .await
-            .map_err(|error| Error::new(Code::Internal, "reading certificates ended early").because(error))?
+            .map_err(|error| Error::ended("reading certificates ended early", &error))?
     }
 
     async fn renewal_window(

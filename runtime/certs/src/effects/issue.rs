@@ -130,7 +130,7 @@ impl Wish<'_> {
         // RSA takes its time.
         let key = tokio::task::spawn_blocking(move || Key::generate(kind))
             .await
-            .map_err(|error| Error::new(Code::Internal, "making a key ended early").because(error))??;
+            .map_err(|error| Error::ended("making a key ended early", &error))??;
         let open = Open {
             token: new_token()?,
             act: act.map(str::to_owned),

@@ -69,9 +69,7 @@ impl Authority {
         let of = intermediate.to_owned();
         let list = tokio::task::spawn_blocking(move || make(&signer, &of, entries, number, now))
             .await
-            .map_err(|error| {
-                Error::new(Code::Internal, "making a list of revoked certificates ended early").because(error)
-            })??;
+            .map_err(|error| Error::ended("making a list of revoked certificates ended early", &error))??;
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         lists.insert(intermediate.to_owned(), (mark, list.clone()));
         Ok(list)

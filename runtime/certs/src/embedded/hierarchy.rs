@@ -375,7 +375,5 @@ fn missing(what: &str, id: &str) -> Error {
 
 /// Stretching a passphrase takes as long as it is meant to.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Code::Internal, "sealing ended early").because(error))?
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::ended("sealing ended early", &error))?
 }

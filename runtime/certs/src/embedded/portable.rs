@@ -142,7 +142,5 @@ fn shape_of(error: &serde_json::Error) -> String {
 }
 
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Code::Internal, "sealing ended early").because(error))?
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::ended("sealing ended early", &error))?
 }

@@ -72,7 +72,7 @@ pub(crate) enum Policy {
     /// Compare the policy with a table of what is expected of it. Exit code 1 where it is not so.
     Test {
         /// A TOML file with `[[expect]]`: `principal`, `roles`, `groups`, `action`, `object`, `params`, `own`, `expected`
-        /// (`"allow"` or `"deny"`), `rule`.
+        /// (`"allow"` or `"deny"`), `rule`, and of `approvals.decide` `four_eyes`.
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Print JSON.

@@ -1,6 +1,6 @@
 //! Owns what can be typed after `mcrun playbooks`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Playbooks {
@@ -35,4 +35,14 @@ pub(crate) enum Playbooks {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `mcrun playbooks`.
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    #[command(subcommand)]
+    pub(crate) command: Option<Playbooks>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

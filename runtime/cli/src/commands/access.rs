@@ -15,6 +15,9 @@ use crate::config::{Config, read_text, wrong_in};
 use crate::exit::Exit;
 use crate::{audit, render};
 
+/// The one action that `four_eyes` is about.
+const DECIDES: &str = "approvals.decide";
+
 fn policy(global: &Global) -> Result<Arc<Policy>> {
     Ok(Config::load(global.config.as_deref())?.access())
 }
@@ -41,12 +44,16 @@ pub(super) fn can_i(global: &Global, wish: CanI) -> Result<Exit> {
             "allowed": decision.is_allowed,
             "rule": decision.rule,
             "capabilities": decision.within,
+            "four_eyes": wants_four_eyes(&policy, &action, &object),
             "rules": rules,
         }));
     } else {
         render::out(format_args!("{word}: {}", decision.rule));
         if let Some(within) = &decision.within {
             render::out(format_args!("runs of it may do at most: {}", within.join(", ")));
+        }
+        if decision.is_allowed && wants_four_eyes(&policy, &action, &object) {
+            render::out("whoever started the run may reject, and not approve: [access] `four_eyes`");
         }
         if !decision.is_allowed {
             let rules = policy.explain(&principal, &request).into_iter();
@@ -56,6 +63,11 @@ pub(super) fn can_i(global: &Global, wish: CanI) -> Result<Exit> {
         }
     }
     Ok(if decision.is_allowed { Exit::Done } else { Exit::Denied })
+}
+
+/// Whether it is about a decision that the starter of the run cannot make alone.
+fn wants_four_eyes(policy: &Policy, action: &str, object: &str) -> bool {
+    action == DECIDES && policy.wants_four_eyes(object)
 }
 
 fn check_action(given: &str) -> Result<()> {
@@ -104,6 +116,8 @@ struct Expectation {
     own: bool,
     expected: Expected,
     rule: Option<String>,
+    /// Whether it takes somebody else than whoever started the run; not looked at unless given.
+    four_eyes: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -132,6 +146,9 @@ pub(super) fn test(global: &Global, file: &Path, as_json: bool) -> Result<Exit> 
         };
         let principal: Principal = one.principal.parse().map_err(|error: String| place(&error))?;
         check_action(&one.action).map_err(|error| place(&error.message))?;
+        if one.four_eyes.is_some() && one.action != DECIDES {
+            return Err(place(&format_args!("`four_eyes` is about `{DECIDES}` alone")));
+        }
         failing.extend(one.compare(&policy, &principal.with(&one.roles, &one.groups)));
     }
     let (count, failed) = (wanted.expect.len(), failing.len());
@@ -166,10 +183,17 @@ impl Expectation {
         let found = if decision.is_allowed { Expected::Allow } else { Expected::Deny };
         let is_by_rule = self.rule.as_ref().is_none_or(|rule| *rule == decision.rule);
         let by = self.rule.as_ref().filter(|_| !is_by_rule).map(|rule| format!(" by {rule}"));
-        (found != self.expected || !is_by_rule).then(|| Failing {
+        let has_four = wants_four_eyes(policy, &self.action, &self.object);
+        let is_by_four = self.four_eyes.is_none_or(|wanted| wanted == has_four);
+        let eyes = |four: bool| match (is_by_four, four) {
+            (true, _) => "",
+            (false, true) => ", four eyes",
+            (false, false) => ", two eyes",
+        };
+        (found != self.expected || !is_by_rule || !is_by_four).then(|| Failing {
             asked: format!("{principal} {} {}", self.action, self.object).trim_end().to_owned(),
-            expected: format!("{}{}", self.expected.word(), by.unwrap_or_default()),
-            found: found.word().to_owned(),
+            expected: format!("{}{}{}", self.expected.word(), by.unwrap_or_default(), eyes(!has_four)),
+            found: format!("{}{}", found.word(), eyes(has_four)),
             rule: decision.rule,
         })
     }

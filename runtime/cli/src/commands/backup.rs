@@ -104,7 +104,7 @@ pub(super) async fn restore(global: &Global, wish: Restoring) -> Result<Exit> {
             work.await
         }
     };
-    let ended = ended.map_err(|error| Error::new(Code::Internal, "a restore ended early").because(error))?;
+    let ended = ended.map_err(|error| Error::ended("a restore ended early", &error))?;
     if ended.is_err() && stop.load(Ordering::Relaxed) {
         render::note("interrupted: nothing was put in place, and nothing is left of it");
         return Ok(Exit::Interrupted);

@@ -132,7 +132,7 @@ pub(super) async fn sweep(folder: &Folder, program: &Program) -> Result<()> {
     let group = program.group.clone();
     tokio::task::spawn_blocking(move || live::sweep(status.as_ref(), group.as_deref()))
         .await
-        .map_err(|cause| Error::new(Code::Internal, "a clean-up ended badly").because(cause))
+        .map_err(|cause| Error::ended("a clean-up ended badly", &cause))
 }
 
 fn signal(folder: &Folder, signal: Signal) {

@@ -26,7 +26,17 @@ pub struct Settings {
     pub four_eyes: FourEyes,
 }
 
-/// `[access] four_eyes`.
+/// A file of the policy's own, which `[access] file` names.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Rules beside those of mcrun.toml.
+    pub rules: Vec<Rule>,
+    /// What takes somebody else, beside what mcrun.toml says of it.
+    pub four_eyes: FourEyes,
+}
+
+/// `four_eyes`, of `[access]` or of a file of the policy's own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
@@ -54,9 +64,7 @@ impl FourEyes {
         };
         let is_long = |pattern: &&String| pattern.is_empty() || pattern.len() > LONGEST;
         if patterns.len() > MOST || patterns.iter().any(|pattern| is_long(&pattern)) {
-            return wrong(format!(
-                "[access] `four_eyes` has at most {MOST} patterns of 1 to {LONGEST} octets"
-            ));
+            return wrong(format!("`four_eyes` has at most {MOST} patterns of 1 to {LONGEST} octets"));
         }
         Ok(patterns)
     }

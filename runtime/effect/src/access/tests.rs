@@ -186,6 +186,29 @@ fn a_rule_that_makes_no_sense_is_named() {
     assert!(Policy::new(&rules(twice), Vec::new()).unwrap_err().message.contains("two rules are called `a`"));
 }
 
+#[test]
+fn four_eyes_are_wanted_where_either_place_says_so() {
+    let policy = |of: &[Value]| {
+        of.iter().try_fold(Policy::new(&[], Vec::new()).unwrap(), |policy, of| {
+            policy.with_four_eyes(&serde_json::from_value(of.clone()).unwrap())
+        })
+    };
+    let (deploys, strict) = (json!(["deploy/*"]), json!(["script:strict*"]));
+    for both in [[deploys.clone(), strict.clone()], [strict.clone(), deploys.clone()]] {
+        let policy = policy(&both).unwrap();
+        for (object, wanted) in [("deploy/01", true), ("script:strict.lua/01", true), ("other/01", false)] {
+            assert_eq!(policy.wants_four_eyes(object), wanted, "{object}");
+        }
+    }
+    assert!(policy(&[json!(true), json!(false)]).unwrap().wants_four_eyes("other/01"));
+    assert!(policy(&[json!(false), json!(true)]).unwrap().wants_four_eyes("other/01"));
+    assert!(!policy(&[json!(false), json!([])]).unwrap().wants_four_eyes("other/01"));
+    assert!(!policy(&[]).unwrap().wants_four_eyes("other/01"));
+    // What the other place says hides no mistake.
+    assert!(policy(&[json!(true), json!(["[a"])]).unwrap_err().message.contains("`four_eyes`"));
+    assert!(policy(&[json!([""]), json!(true)]).unwrap_err().message.contains("1 to 512 octets"));
+}
+
 fn one_of<T: Clone + std::fmt::Debug + 'static>(these: &[T]) -> impl Strategy<Value = T> + use<T> {
     proptest::sample::select(these.to_vec())
 }

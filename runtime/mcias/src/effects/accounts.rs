@@ -6,7 +6,8 @@ use effect::{Change, Context, Declared, Ensured, Need, Result, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{World, change_account, change_of, writes_account, writes_role};
+use super::account::{change_account, change_of, ensures_account, writes_account};
+use super::{World, writes_role};
 use crate::account::{Account, Kind, Role, Status, other_kind};
 use crate::driver::Driver;
 use crate::name::{Email, Name};

@@ -4,7 +4,8 @@ use effect::{Change, Context, Declared, Ensured, Need, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{World, change_account, change_of, writes_account};
+use super::World;
+use super::account::{change_account, change_of, ensures_account, writes_account};
 use crate::account::{Account, Status};
 use crate::driver::{Driver, unknown};
 use crate::name::Name;

@@ -5,7 +5,8 @@ use effect::{Context, Declared, Need, Read, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{World, account_key, check_node};
+use super::account::account_key;
+use super::{World, check_node};
 use crate::account::{Account, Kind, Role};
 use crate::name::Name;
 

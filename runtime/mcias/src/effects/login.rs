@@ -7,8 +7,9 @@ use effect::{Code, Context, Declared, Error, Need, Read, Result, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::account::account_key;
 use super::tokens::revealed;
-use super::{World, account_key, check_node};
+use super::{World, check_node};
 use crate::account::Account;
 use crate::credentials::FirstFactor;
 use crate::driver::{Feature, Holder, Planned, Question, check_feature};

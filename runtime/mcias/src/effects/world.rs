@@ -8,7 +8,7 @@ use crate::driver::Driver;
 use crate::embedded::{self, Embedded, Live};
 use crate::remote::{Client, OpenId};
 use crate::settings::{Chosen, Settings};
-use crate::witness::Witness;
+use crate::witness::{InRun, Witness};
 
 /// What a world is put together from.
 pub struct Parts {
@@ -55,7 +55,7 @@ impl World {
             sealer: context.sealer.clone(),
             settings: self.parts.settings.clone(),
             clock: context.clock.clone(),
-            witness: self.parts.witness.clone(),
+            witness: Arc::new(InRun::new(context.run, self.parts.witness.clone())),
             live: self.parts.live.clone(),
         }))
     }

@@ -83,6 +83,12 @@ pub(super) fn verified(token: &str, keys: &[Key]) -> Option<Value> {
     fitting.any(|key| key.has_signed(signed.as_bytes(), &signature)).then(|| decoded(claims))?
 }
 
+/// What a token says, whoever signed it.
+pub(super) fn claims(token: &str) -> Option<Value> {
+    let claims = token.split('.').nth(1).filter(|_| token.len() <= LONGEST)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::hmac;

@@ -98,16 +98,16 @@ pub(super) async fn facts(
 }
 
 /// What an ID token has to be an answer to.
-struct Asked<'a> {
-    issuer: &'a str,
-    client: &'a str,
-    nonce: &'a str,
-    now: Timestamp,
+pub(super) struct Asked<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client: &'a str,
+    pub(super) nonce: &'a str,
+    pub(super) now: Timestamp,
 }
 
 impl Asked<'_> {
     /// The subject, and the address where it is verified (OpenID Connect Core, section 3.1.3.7).
-    fn read(&self, claims: &Value) -> Result<(String, Option<String>), &'static str> {
+    pub(super) fn read(&self, claims: &Value) -> Result<(String, Option<String>), &'static str> {
         let text = |key: &str| claims.get(key).and_then(Value::as_str);
         let number = |key: &str| claims.get(key).and_then(Value::as_f64);
         if text("iss") != Some(self.issuer) {

@@ -17,6 +17,8 @@ use crate::random;
 const LONGEST: usize = 32 << 10;
 /// Octets of the id of a key.
 pub(crate) const LONGEST_ID: usize = 1023;
+/// The domain of [`read`].
+const PARTY: &str = "mcias.example";
 
 const PRESENT: u8 = 1;
 const VERIFIED: u8 = 1 << 2;
@@ -256,7 +258,10 @@ fn said(octets: &[u8]) -> Option<Said<'_>> {
     rest.is_empty().then_some(Said { party, flags: *flags, counter: u32::from_be_bytes(*counter), key })
 }
 
-/// Reads whatever a browser could send, as far as it goes without keys. For fuzzing.
+/// Reads whatever a browser could send: each part by itself, and as the answer to a challenge that is ours. For fuzzing.
+///
+/// # Panics
+/// When an answer is taken that breaks what its record relies on, or a key that it brings has signed it.
 pub fn read(octets: &[u8]) {
     let _ = attested(octets);
     let _ = authenticator(octets);
@@ -264,4 +269,39 @@ pub fn read(octets: &[u8]) {
     let _ = serde_json::from_slice::<ClientData>(octets);
     let _ = serde_json::from_slice::<Registration>(octets).map(|said| decoded(&said.attestation));
     let _ = serde_json::from_slice::<Assertion>(octets).map(|said| said.id());
+    answered(octets);
+}
+
+/// Takes octets as what an authenticator says, with everything around it as it should be.
+fn answered(octets: &[u8]) {
+    let (relying, now) = (Relying { id: PARTY.into(), origin: format!("https://{PARTY}") }, Timestamp(1));
+    let challenges = Challenges::new(&effect::Sealer::ephemeral());
+    let client_data = |kind: &str, purpose| {
+        let Ok(challenge) = challenges.make(purpose, now) else { return String::new() };
+        let said = serde_json::json!({ "type": kind, "challenge": challenge, "origin": relying.origin });
+        random::encoded(said.to_string().as_bytes())
+    };
+    let key = attested(octets).ok().and_then(|said| said.key.map(|(id, _)| id.to_vec()));
+    let made = Registration {
+        id: random::encoded(&key.unwrap_or_default()),
+        client_data: client_data("webauthn.create", Purpose::Register("one")),
+        attestation: random::encoded(octets),
+    };
+    let for_another = made.check(&relying, &challenges, "two", now).err();
+    assert_eq!(for_another, Some(Refusal::Challenge), "a challenge is for one account");
+    if let Ok(made) = made.check(&relying, &challenges, "one", now) {
+        assert!((1..=LONGEST_ID).contains(&made.id.len()) && Key::read(&made.key).is_ok());
+    }
+    // The domain's hash is no chance hit: it stands before what follows it.
+    let after = octets.get(32..).unwrap_or_default();
+    let shown = Assertion {
+        id: random::encoded(b"key"),
+        client_data: client_data("webauthn.get", Purpose::SignIn),
+        authenticator_data: random::encoded(&[&relying.hash()[..], after].concat()),
+        signature: random::encoded(octets),
+        user_handle: None,
+    };
+    if let Ok(shown) = shown.check(&relying, &challenges, now) {
+        assert!(shown.verify(octets).is_err(), "nobody signed it");
+    }
 }

@@ -24,7 +24,7 @@ const MOST_COOKIES: usize = 64;
 pub struct Asked<'a> {
     /// The request.
     pub request: &'a Request<Bytes>,
-    /// From where it comes.
+    /// From where it comes; of what a trusted proxy passes on, from where it came there.
     pub peer: IpAddr,
 }
 

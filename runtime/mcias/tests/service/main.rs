@@ -10,6 +10,7 @@ mod foreign;
 mod joining;
 mod pages;
 mod passkeys;
+mod proxied;
 mod remote;
 mod rest;
 mod sign_in;

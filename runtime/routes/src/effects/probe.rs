@@ -46,7 +46,7 @@ pub async fn at_least_one(prober: &Arc<dyn Prober>, route: &Route) -> Result<()>
         match ended {
             Ok((_, Ok(()))) => return Ok(()),
             Ok((backend, Err(why))) => failures.push(format!("{backend}: {why}")),
-            Err(error) => return Err(Error::new(Code::Internal, "a probe ended early").because(error)),
+            Err(error) => return Err(Error::ended("a probe ended early", &error)),
         }
     }
     failures.sort();

@@ -277,7 +277,7 @@ async fn config(ca: &Path, shown: &Shown, certificates: &dyn Certificates) -> Re
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let ended = |error| Error::new(Code::Internal, "reading certificates ended early").because(error);
+    let ended = |error| Error::ended("reading certificates ended early", &error);
     tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 

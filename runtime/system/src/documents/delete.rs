@@ -1,13 +1,12 @@
 //! Owns `docs.delete`.
 
-use async_trait::async_trait;
-use effect::{Action, Applied, Change, Code, Context, Declared, Ensure, Ensured, Error, Need, Result};
+use effect::{Action, Applied, Change, Code, Context, Declared, Ensured, Error, Need, Result};
 use journal::Expect;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::push::{bring_back, rewind};
-use super::{Document, check_slug, key, observe, without_marks, write};
+use super::ensured::ensures_document;
+use super::{Document, check_slug, without_marks, write};
 use crate::World;
 
 /// Makes a document not be there, with every mark on it.
@@ -36,57 +35,20 @@ impl Declared for Delete {
     }
 }
 
-#[async_trait]
-impl Ensure for Delete {
-    type State = Document;
-    const OWN_RECORDS: bool = true;
-    const UNDOABLE: bool = true;
-
-    fn key(&self, context: &Context) -> String {
-        key(context, &self.slug)
-    }
-
-    async fn observe(&self, _: &World, context: &Context) -> Result<Option<Document>> {
-        observe(context, &self.slug).await
-    }
-
-    async fn change(&self, _: &World, _: &Context, before: Option<&Document>) -> Result<Change<Document>> {
-        Ok(match before {
+impl Delete {
+    #[expect(clippy::unused_self, reason = "what goes is all the same: it is what `ensures_document` calls")]
+    fn planned(&self, _: &Context, before: Option<&Document>) -> Change<Document> {
+        match before {
             Some(_) => Change::to(Action::Remove, None, Vec::new()),
             None => Change::none(None),
-        })
+        }
     }
 
-    async fn apply(
-        &self,
-        _: &World,
-        context: &Context,
-        _: Option<&Document>,
-        _: &Change<Document>,
-    ) -> Result<Applied<Document>> {
+    async fn carry_out(&self, context: &Context, _: Option<&Document>) -> Result<Applied<Document>> {
         let mut writes = vec![write(&context.node, &self.slug, None, Expect::Any)];
         writes.extend(without_marks(&context.journal, &context.node, &self.slug).await?);
         Ok(Applied::gone().writing(writes))
     }
-
-    async fn rewind(
-        &self,
-        _: &World,
-        _: &Context,
-        now: Option<&Document>,
-        earlier: Option<&Document>,
-    ) -> Result<Change<Document>> {
-        Ok(rewind(now, earlier))
-    }
-
-    async fn apply_rewind(
-        &self,
-        _: &World,
-        context: &Context,
-        now: Option<&Document>,
-        earlier: Option<&Document>,
-        _: &Change<Document>,
-    ) -> Result<Applied<Document>> {
-        bring_back(context, &self.slug, now, earlier).await
-    }
 }
+
+ensures_document!(Delete);

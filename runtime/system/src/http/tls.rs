@@ -28,7 +28,7 @@ async fn in_background(
 ) -> Result<Arc<ClientConfig>> {
     tokio::task::spawn_blocking(build)
         .await
-        .map_err(|error| Error::new(Code::Internal, "reading certificates ended early").because(error))?
+        .map_err(|error| Error::ended("reading certificates ended early", &error))?
 }
 
 fn from_system() -> Result<Arc<ClientConfig>> {

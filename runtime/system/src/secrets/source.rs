@@ -137,7 +137,7 @@ async fn read_file(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, String> {
         file.take(LARGEST as u64 + 2).read_to_end(&mut value)?;
         Ok(value)
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+    let read = tokio::task::spawn_blocking(read).await.map_err(|_| "reading it ended early".to_owned())?;
     read.map_err(|error: std::io::Error| error.to_string())
 }
 

@@ -475,7 +475,5 @@ fn cached_remark(image: &str, why: &str) -> String {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Code::Internal, "file work ended early").because(error))?
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::ended("file work ended early", &error))?
 }

@@ -58,7 +58,7 @@ pub(super) fn concerns(on: &OnFile, path: &Path) -> bool {
 pub(super) async fn scan(on: &OnFile) -> Result<Print> {
     let path = on.path.clone();
     let looking = tokio::task::spawn_blocking(move || look(&path)).await;
-    looking.unwrap_or_else(|error| Err(Error::new(Code::Internal, "a folder cannot be read").because(error)))
+    looking.unwrap_or_else(|error| Err(Error::ended("a folder cannot be read", &error)))
 }
 
 fn look(path: &Path) -> Result<Print> {

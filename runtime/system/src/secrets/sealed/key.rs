@@ -90,9 +90,7 @@ impl Source {
                 let params = Params::new(*memory, *passes, *lanes, Some(32)).map_err(|_| malformed())?;
                 // It computes for a tenth of a second: not on the thread of an event loop.
                 let stretched = tokio::task::spawn_blocking(move || stretch(params, &passphrase, &salt));
-                stretched
-                    .await
-                    .map_err(|error| Error::new(Code::Internal, "argon2id ended early").because(error))?
+                stretched.await.map_err(|error| Error::ended("argon2id ended early", &error))?
             }
         }
     }

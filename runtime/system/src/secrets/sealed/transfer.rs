@@ -97,8 +97,7 @@ impl Vault {
             .map_err(|error| Error::new(Code::Internal, "the export cannot be encoded").because(error))?;
         drop(export);
         let sealed = tokio::task::spawn_blocking(move || seal(&plain, &recipients)).await;
-        let sealed =
-            sealed.map_err(|error| Error::new(Code::Internal, "an export ended early").because(error));
+        let sealed = sealed.map_err(|error| Error::ended("an export ended early", &error));
         Ok((sealed??, count))
     }
 
@@ -109,8 +108,7 @@ impl Vault {
     /// already and `replace` is not said.
     pub async fn import(&self, sealed: String, opener: Opener, by: &str, replace: bool) -> Result<usize> {
         let opened = tokio::task::spawn_blocking(move || open(&sealed, &opener)).await;
-        let opened =
-            opened.map_err(|error| Error::new(Code::Internal, "an import ended early").because(error));
+        let opened = opened.map_err(|error| Error::ended("an import ended early", &error));
         let plain = opened??;
         let export: Export = serde_json::from_slice(&plain).map_err(|error| {
             // Its words could repeat what is in the file.
