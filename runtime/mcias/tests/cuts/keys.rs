@@ -61,7 +61,8 @@ async fn a_full_disk_anywhere_in_a_rotation_or_an_order_leaves_keys_that_verify_
         rotated += usize::from(is_rotated);
         let service = opened(folder.path(), &place.clock);
         assert!(service.validate(&earlier.text, &mcq).await.unwrap().is_ok());
-        assert!(published(&service).await >= 1 + usize::from(is_rotated), "a key that was told of is there");
+        let keys = published(&service).await;
+        assert!(keys == 2 || keys == 1 && !is_rotated, "a key that was told of is there: {keys}");
         let again = service.issue(&order("later")).await.unwrap();
         assert!(issued.is_none_or(|issued| *issued.text == *again.text), "one order, one token");
         assert!(service.validate(&again.text, &mcq).await.unwrap().is_ok());
