@@ -73,7 +73,7 @@ mod tests {
         // Kept from the compiler, which would make one text of it.
         let made: [fn(); 3] = [
             || panic!("it is {}", std::hint::black_box("hunter2")),
-            || Err::<(), _>(std::hint::black_box("hunter2")).expect("it works"),
+            || std::hint::black_box(Err::<(), _>("hunter2")).expect("it works"),
             || assert_eq!(std::hint::black_box("hunter2"), "another"),
         ];
         for panics in made {

@@ -125,8 +125,10 @@ fn what_proves_who_somebody_is_is_found_nowhere() {
     }
     let secret = client(&served);
     sought.push(("a client's", secret.clone()));
-    let form =
-        "grant_type=authorization_code&code=none&redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_verifier=v";
+    let verifier = "v".repeat(43);
+    let form = format!(
+        "grant_type=authorization_code&code=none&redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_verifier={verifier}"
+    );
     for (secret, outcome) in [(&*secret, "invalid_grant"), (AT_GITHUB, "invalid_client")] {
         for more in [
             format!("user = \"app:{secret}\"\ndata = \"{form}\"\n"),
@@ -140,7 +142,7 @@ fn what_proves_who_somebody_is_is_found_nowhere() {
     // The other issuer says again all that it was told.
     let away = curl(&served, "/external/github", "");
     let state = away.split_once("&state=").unwrap_or_else(|| panic!("{away}")).1.split('&').next().unwrap();
-    let set = away.lines().find_map(|line| line.to_lowercase().starts_with("set-cookie:").then_some(line));
+    let set = away.lines().find(|line| line.to_lowercase().starts_with("set-cookie:"));
     let kept = set.unwrap().split_once(": ").unwrap().1.split(';').next().unwrap().to_owned();
     let back = format!("/external/github/callback?code=a-code&state={state}");
     let back = curl(&served, &back, &format!("header = \"cookie: {kept}\"\n"));
