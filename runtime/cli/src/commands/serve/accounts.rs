@@ -11,7 +11,7 @@ use effect::{Code, Error, Principal, Result, Timestamp};
 use journal::Clock;
 use mcias::account::{Account, Kind, Role, Status};
 use mcias::asker::{Asked, Denied, Wanted, Wish};
-use mcias::driver::{Planned, Question, Token, Via, check_feature, unknown};
+use mcias::driver::{Planned, Question, Token, check_feature, unknown};
 use mcias::policy::{Rule, RuleSet};
 use mcias::witness::{Actor, acting};
 use mcias::{Driver, Feature, FirstFactor, Name, Settings};
@@ -87,18 +87,13 @@ fn account_of(account: &Account) -> v1::Account {
 }
 
 fn token_of(token: &Token) -> v1::Token {
-    let via = match token.via {
-        Via::SignIn => "sign_in",
-        Via::Issue => "issue",
-        Via::Sso => "sso",
-    };
     v1::Token {
         id: token.id.clone(),
         account: token.account.to_string(),
         service: token.service.to_string(),
         issued: token.issued_at,
         expires: token.expires_at,
-        via: via.into(),
+        via: token.via.as_str().into(),
         address: token.address.map(|address| address.to_string()),
         client: token.client.as_ref().map(ToString::to_string),
         is_revoked: token.revoked,
