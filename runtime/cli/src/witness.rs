@@ -9,7 +9,7 @@ use effect::{Principal, Result};
 use journal::audit::{Kind, New};
 use journal::{Clock, Journal, RunId};
 use mcias::witness::{actor, run};
-use mcias::{Event, Witness};
+use mcias::{Event, Name, Witness};
 use serde_json::{Value, json};
 
 /// Writes to the audit.
@@ -86,6 +86,8 @@ impl Audited {
                 if left_out > 0 {
                     details["left_out"] = left_out.into();
                 }
+                // What is no name may be a password that somebody typed into the wrong field.
+                let name = if name.parse::<Name>().is_ok() { name } else { "?" };
                 signing(name, address, service, "denied", details)
             }
             Event::TokenIssued { account, service, token } => changed(

@@ -118,6 +118,8 @@ fn what_proves_who_somebody_is_is_found_nowhere() {
         json!({ "name": "root", "password": [PASSPHRASE], "service": "mcias" }),
         json!({ "name": "root", "password": key, "recovery": codes[1], "totp": codes[2], "service": "mcias" }),
         json!({ "name": "nobody", "password": session, "service": "mcias" }),
+        // Typed into the wrong field.
+        json!({ "name": PASSPHRASE, "password": "another one", "service": "mcias" }),
     ] {
         let (status, answer) = served.ask("POST", "/v1/login", None, Some(&body));
         assert!(answer["token"].is_null(), "{status} {answer}");
