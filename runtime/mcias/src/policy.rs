@@ -21,6 +21,8 @@ use crate::credentials::FirstFactor;
 use crate::name::Name;
 
 const MOST_RULES: usize = 1000;
+/// The set that is asked before all others: whoever has the machine made it, by `mcrun mcias recover-admin`.
+pub(crate) const RECOVERED_SET: &str = "recovered-admins";
 const MOST_ITEMS: usize = 64;
 const LONGEST_PATTERN: usize = 64;
 
@@ -185,6 +187,23 @@ impl Policy {
         }
     }
 
+    /// Whether somebody is let in from everywhere and at any time, without a second factor. `attempt` has no address.
+    #[must_use]
+    pub(crate) fn always_lets_in(&self, attempt: &Attempt<'_>) -> bool {
+        for compiled in &self.rules {
+            let rule = &compiled.rule;
+            match compiled.mismatch(attempt) {
+                None if rule.allow && rule.times.is_empty() => return !rule.second_factor,
+                // From there, or then, it decides otherwise.
+                None | Some(Mismatch::Address | Mismatch::Time) if !rule.allow || rule.second_factor => {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// Decides, and says why.
     #[must_use]
     pub fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
@@ -239,8 +258,9 @@ impl Compiled {
     }
 
     /// By priority; a refusal comes before a grant, and beyond that the order is only always the same.
-    fn order(&self) -> (u16, bool, &Name, &Name) {
-        (self.rule.priority, self.rule.allow, &self.set, &self.rule.name)
+    fn order(&self) -> (bool, u16, bool, &Name, &Name) {
+        let is_usual = self.set.as_str() != RECOVERED_SET;
+        (is_usual, self.rule.priority, self.rule.allow, &self.set, &self.rule.name)
     }
 
     /// The first thing about which the rule and the attempt differ, the cheap ones first.

@@ -19,6 +19,7 @@ mod sso;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use effect::{Code, Error, Result};
@@ -45,6 +46,8 @@ pub const OWN_SERVICE: &str = "mcias";
 pub const LARGEST_BODY: usize = 64 << 10;
 /// Octets of a path with its query.
 const LONGEST_PATH: usize = 8 << 10;
+/// For how long after a sign-in people may change how they sign in.
+const FRESH: Duration = Duration::from_secs(10 * 60);
 /// For how long keys may be kept by whoever fetched them: a new one signs only after that.
 const KEYS_KEPT: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -180,6 +183,16 @@ impl Web {
         Ok(self.service.validated(token, &self.own).await?.ok())
     }
 
+    /// Whether a session began so lately that how its owner signs in may be changed in it: one that somebody else came by, or
+    /// a browser that was left alone, must not take the account over.
+    ///
+    /// # Errors
+    /// Where it cannot be told.
+    pub(super) async fn is_fresh(&self, holder: &Holder) -> Result<bool, Refused> {
+        let (began, now) = (self.service.began(holder).await?, self.service.now());
+        Ok(began.is_some_and(|began| began <= now && now < began.after(FRESH)))
+    }
+
     /// What makes and checks forms.
     #[must_use]
     pub fn forms(&self) -> Forms<'_> {
@@ -213,7 +226,7 @@ impl From<Error> for Refused {
         };
         let refused = Self::new(status, error.code.as_str(), error.message);
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => refused.after(std::time::Duration::from_secs(1)),
+            StatusCode::SERVICE_UNAVAILABLE => refused.after(Duration::from_secs(1)),
             _ => refused,
         }
     }

@@ -31,7 +31,8 @@ pub struct EnsureClient {
     /// keep nothing secret.
     #[serde(rename = "type", default)]
     kind: Type,
-    /// The service that people sign in to, about which the login policy is asked; the id unless given.
+    /// The service that people sign in to, about which the login policy is asked; the id unless given. Another one takes
+    /// `mcias:write:sso_clients/SERVICE` as well, and `mcias` itself has none.
     service: Option<String>,
     /// Where browsers may be sent back to: exactly these, letter by letter.
     redirect_uris: Vec<String>,
@@ -66,7 +67,7 @@ impl Declared for EnsureClient {
     }
 
     fn needs(&self, _: &World) -> Result<Vec<Need>> {
-        Ok(vec![Need::write("mcias", format!("sso_clients/{}", self.id.parse::<Name>()?))])
+        self.needed()
     }
 }
 
@@ -87,6 +88,14 @@ impl Declared for RemoveClient {
 }
 
 impl EnsureClient {
+    /// Whoever signs in to a client hands it a token of its service, so that takes as much as being the client of that name.
+    fn needed(&self) -> Result<Vec<Need>> {
+        let client = self.wanted()?;
+        let need = |name: &Name| Need::write("mcias", format!("sso_clients/{name}"));
+        let foreign = (client.service != client.id).then(|| need(&client.service));
+        Ok([need(&client.id)].into_iter().chain(foreign).collect())
+    }
+
     fn wanted(&self) -> Result<Client> {
         let id: Name = self.id.parse()?;
         let service = self.service.as_deref().map(str::parse).transpose()?;
@@ -291,5 +300,24 @@ impl Read for ListClients {
             context.policy.allows(&Need::read("mcias", format!("sso_clients/{}", client.id)))
         });
         Ok(clients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_another_service_take_a_capability_of_that_one() {
+        let needed = |service: Option<&str>| {
+            let wish =
+                json!({ "id": "app", "service": service, "redirect_uris": ["https://app.example/cb"] });
+            serde_json::from_value::<EnsureClient>(wish).unwrap().needed()
+        };
+        let need = |name: &str| Need::write("mcias", format!("sso_clients/{name}"));
+        assert_eq!(needed(None).unwrap(), [need("app")]);
+        assert_eq!(needed(Some("app")).unwrap(), [need("app")]);
+        assert_eq!(needed(Some("mcrun")).unwrap(), [need("app"), need("mcrun")]);
+        assert_eq!(needed(Some("mcias")).unwrap_err().code, effect::Code::SsoClient);
     }
 }

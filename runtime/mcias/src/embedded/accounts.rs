@@ -7,10 +7,10 @@ use journal::Write;
 
 use super::Embedded;
 use crate::account::{Account, Kind, Role, Status, other_kind};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, FirstFactor};
 use crate::driver::{self, Driver as _};
 use crate::name::Name;
-use crate::policy::{Rule, RuleSet};
+use crate::policy::{Attempt, RECOVERED_SET, Rule, RuleSet};
 use crate::store::{ACCOUNT, ADMINS, CREDENTIALS, MOST_TRIES, Row, contended, expected};
 use crate::witness::Event;
 
@@ -200,6 +200,7 @@ impl Embedded {
         let ids: Vec<String> = tokens.into_iter().map(|token| token.id).collect();
         self.revoke_tokens(name, &ids).await?;
         self.let_admins_in().await?;
+        self.let_recovered_in(&admin).await?;
         self.tell(Event::AdminRecovered { account: name.clone() }).await?;
         Ok(admin)
     }
@@ -235,28 +236,57 @@ impl Embedded {
         if self.rules_named(&set).await?.is_some() {
             return Ok(());
         }
-        let rule = Rule {
-            name: "admins-to-mcrun".parse()?,
-            priority: 1000,
-            allow: true,
-            roles: [Role::Admin].into(),
-            accounts: Vec::new(),
-            kind: Some(Kind::Human),
-            groups: BTreeSet::new(),
-            services: FIRST_SERVICES.map(str::to_owned).to_vec(),
-            service_tags: BTreeSet::new(),
-            addresses: Vec::new(),
-            times: Vec::new(),
-            first_factors: BTreeSet::new(),
-            second_factor: false,
-        };
-        let rules = RuleSet { name: set, rules: vec![rule] };
+        let rules = RuleSet { name: set, rules: vec![first_rule("admins-to-mcrun", 1000)?] };
         match self.put_rules(None, Some(&rules)).await {
             // Somebody else was faster: theirs counts.
             Err(error) if error.code == Code::AccountChanged => Ok(()),
             put => put,
         }
     }
+    /// A policy may lock everybody out. Whoever has the machine is let in all the same, by a set that is asked before all
+    /// others, until somebody takes it away.
+    async fn let_recovered_in(&self, admin: &Account) -> Result<()> {
+        let policy = self.policy().await?;
+        for service in FIRST_SERVICES {
+            let service: Name = service.parse()?;
+            let tags = self.settings.tags(&service);
+            let attempt = Attempt {
+                account: admin,
+                service: &service,
+                service_tags: &tags,
+                address: None,
+                at: self.now(),
+                first: Some(FirstFactor::Password),
+            };
+            if policy.always_lets_in(&attempt) {
+                continue;
+            }
+            let rule = Rule { accounts: vec![admin.name.to_string()], ..first_rule("by-the-machine", 0)? };
+            let rules = RuleSet { name: RECOVERED_SET.parse()?, rules: vec![rule] };
+            let before = self.rules_named(&rules.name).await?;
+            return self.put_any_rule_set(before.as_ref(), Some(&rules)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Lets admins in where they are needed first, by password alone.
+fn first_rule(name: &str, priority: u16) -> Result<Rule> {
+    Ok(Rule {
+        name: name.parse()?,
+        priority,
+        allow: true,
+        roles: [Role::Admin].into(),
+        accounts: Vec::new(),
+        kind: Some(Kind::Human),
+        groups: BTreeSet::new(),
+        services: FIRST_SERVICES.map(str::to_owned).to_vec(),
+        service_tags: BTreeSet::new(),
+        addresses: Vec::new(),
+        times: Vec::new(),
+        first_factors: BTreeSet::new(),
+        second_factor: false,
+    })
 }
 
 fn admin_there() -> Error {

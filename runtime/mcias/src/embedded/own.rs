@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use effect::Result;
+use effect::{Result, Timestamp};
 
 use super::Embedded;
 use crate::account::Account;
@@ -31,6 +31,14 @@ impl Embedded {
     pub async fn account_now(&self, holder: &Holder) -> Result<Option<Account>> {
         let account = self.account_named(&holder.account).await?;
         Ok(account.filter(|account| account.id == holder.account_id && account.is_active()))
+    }
+
+    /// When a session began; nothing where there is no record of it.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub(crate) async fn began(&self, holder: &Holder) -> Result<Option<Timestamp>> {
+        Ok(self.standing(holder).await?.map(|standing| Timestamp(standing.issued_at)))
     }
 
     /// Whether somebody knows the password of an account and, where one is given, has its second factor. Tries count as

@@ -7,7 +7,7 @@ use crate::account::Kind;
 use crate::credentials::FirstFactor;
 use crate::driver::Question;
 use crate::name::Name;
-use crate::policy::{Attempt, Explanation, Policy, RuleSet};
+use crate::policy::{Attempt, Explanation, Policy, RECOVERED_SET, RuleSet};
 use crate::store::{RULES, Row, expected};
 use crate::witness::Event;
 
@@ -18,7 +18,21 @@ impl Embedded {
         Ok(self.store.read(RULES, set.as_str()).await?.map(|row| row.value))
     }
 
+    /// Puts a set of anybody's in the place of the one before.
     pub(super) async fn put_rule_set(&self, before: Option<&RuleSet>, after: Option<&RuleSet>) -> Result<()> {
+        if after.is_some_and(|after| after.name.as_str() == RECOVERED_SET) {
+            let message = format!("`{RECOVERED_SET}` comes before all other rules, and nobody writes it");
+            return Err(Error::new(Code::LoginPolicy, message)
+                .hint("`mcrun mcias recover-admin` makes it on the machine; it may be taken away"));
+        }
+        self.put_any_rule_set(before, after).await
+    }
+
+    pub(super) async fn put_any_rule_set(
+        &self,
+        before: Option<&RuleSet>,
+        after: Option<&RuleSet>,
+    ) -> Result<()> {
         let Some(name) = after.or(before).map(|set| &set.name) else { return Ok(()) };
         if let Some(after) = after {
             after.check()?;

@@ -10,6 +10,7 @@ use effect::Result;
 use super::Embedded;
 use super::entry::Entry;
 use crate::account::{Account, Kind};
+use crate::attempts::Try;
 use crate::credentials::{Credentials, Factor, First, Second};
 use crate::driver::Issued;
 use crate::name::{Name, shown};
@@ -87,7 +88,7 @@ impl Embedded {
                 return Ok(Outcome::Wait(wait));
             }
         };
-        let outcome = self.try_to_sign_in(wish).await;
+        let outcome = self.try_to_sign_in(wish, tried).await;
         match &outcome {
             Ok(Outcome::Token(_)) => self.live.attempts.succeeded(tried),
             // Whoever is asked for more has shown that much; a wrong answer counts when it comes.
@@ -97,9 +98,9 @@ impl Embedded {
         outcome
     }
 
-    async fn try_to_sign_in(&self, wish: &SignIn<'_>) -> Result<Outcome> {
+    async fn try_to_sign_in(&self, wish: &SignIn<'_>, tried: Try) -> Result<Outcome> {
         for _ in 0..MOST_TRIES {
-            if let Some(outcome) = self.look_and_enter(wish).await? {
+            if let Some(outcome) = self.look_and_enter(wish, tried).await? {
                 return Ok(outcome);
             }
         }
@@ -108,7 +109,7 @@ impl Embedded {
 
     /// Nothing where somebody else changed what was looked at meanwhile, such as another sign-in with the same code: then
     /// nothing was used up, and all of it is looked at once more.
-    async fn look_and_enter(&self, wish: &SignIn<'_>) -> Result<Option<Outcome>> {
+    async fn look_and_enter(&self, wish: &SignIn<'_>, tried: Try) -> Result<Option<Outcome>> {
         let refused = async |no| self.refuse(wish, no).await.map(|()| Some(Outcome::Refused));
         let known = match self.check_first_factor(wish).await? {
             Ok(known) => known,
@@ -125,7 +126,16 @@ impl Embedded {
             (Some(second), false) if known.factors.contains(&second.factor()) => Some(second),
             (Some(_), false) => return refused(No(Reason::WrongSecondFactor, None)).await,
         };
-        let issued = match self.enter(&known, wish, second).await? {
+        let is_code = matches!(second, Some(Second::Totp(_)));
+        if is_code && let Err(wait) = self.live.attempts.show_code(tried, self.now()) {
+            self.refuse(wish, No(Reason::TooOften, None)).await?;
+            return Ok(Some(Outcome::Wait(wait)));
+        }
+        let entry = self.enter(&known, wish, second).await;
+        if is_code && !matches!(entry, Ok(Entry::Refused(_))) {
+            self.live.attempts.code_counts_not(tried);
+        }
+        let issued = match entry? {
             Entry::In(issued) => issued,
             Entry::Refused(reason) => return refused(No(reason, None)).await,
             Entry::Meanwhile => return Ok(None),

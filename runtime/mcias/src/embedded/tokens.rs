@@ -403,8 +403,20 @@ impl Embedded {
         Ok(tokens)
     }
 
+    /// Revokes tokens, and with a session whatever clients of single sign-on were given in it.
     pub(super) async fn revoke_tokens(&self, name: &Name, ids: &[String]) -> Result<()> {
         let account = self.known_account(name).await?;
+        // First of all the sessions themselves: nothing is granted in them from then on, so what is found after that is all.
+        self.revoke_each(&account, ids).await?;
+        let records: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", account.id)).await?;
+        let is_of_them =
+            |record: &Record| record.grant.as_ref().is_some_and(|grant| ids.contains(&grant.session));
+        let granted: Vec<String> =
+            records.into_iter().filter(is_of_them).map(|record| record.token.id).collect();
+        self.revoke_each(&account, &granted).await
+    }
+
+    async fn revoke_each(&self, account: &Account, ids: &[String]) -> Result<()> {
         for id in ids {
             let record_name = name_of(&account.id, id);
             let Some(found) = self.store.read::<Record>(TOKEN, &record_name).await? else { continue };
@@ -417,7 +429,7 @@ impl Embedded {
             // Nobody changes a token but to revoke it or to take it away.
             self.store.commit(vec![self.store.write(TOKEN, &record_name, &record, expect)?]).await?;
             self.forget_answers();
-            self.tell(Event::TokenRevoked { account: name.clone(), token: id.clone() }).await?;
+            self.tell(Event::TokenRevoked { account: account.name.clone(), token: id.clone() }).await?;
         }
         Ok(())
     }
@@ -458,13 +470,10 @@ impl Embedded {
     /// # Errors
     /// Where the journal cannot be used.
     pub async fn end_session(&self, account: &Name, session: &str) -> Result<()> {
-        let Some(found) = self.account_named(account).await? else { return Ok(()) };
-        // First of all the session itself: nothing is granted in it from then on, so what is found after it is all there is.
-        self.revoke_tokens(account, &[session.to_owned()]).await?;
-        let records: Vec<Record> = self.store.beneath(TOKEN, &format!("{}/", found.id)).await?;
-        let is_of_it = |record: &Record| record.grant.as_ref().is_some_and(|grant| grant.session == session);
-        let ids: Vec<String> = records.into_iter().filter(is_of_it).map(|record| record.token.id).collect();
-        self.revoke_tokens(account, &ids).await
+        match self.revoke_tokens(account, &[session.to_owned()]).await {
+            Err(error) if error.code == Code::AccountUnknown => Ok(()),
+            revoked => revoked,
+        }
     }
 
     /// What takes every token of an account away.

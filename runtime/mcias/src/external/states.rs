@@ -9,6 +9,7 @@ use effect::{Result, Timestamp};
 use zeroize::Zeroizing;
 
 use super::locale::Locale;
+use crate::attempts::network;
 use crate::name::Name;
 use crate::random;
 
@@ -52,6 +53,7 @@ impl States {
         address: IpAddr,
         now: Timestamp,
     ) -> bool {
+        let address = network(address);
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|_, kept| now < kept.until);
         let of_address = states.values().filter(|kept| kept.address == address).count();
@@ -127,5 +129,9 @@ mod tests {
         }
         assert!(!states.keep(("more", "browser"), entry(), address, now));
         assert!(states.keep(("other", "browser"), entry(), [192, 0, 2, 2].into(), now));
+        // Whoever has one address of IPv6 has more of them than there is room for.
+        let of = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, host]);
+        let kept = (0..200).filter(|host| states.keep((&format!("six{host}"), "b"), entry(), of(*host), now));
+        assert_eq!(kept.count(), MOST_OF_ADDRESS);
     }
 }

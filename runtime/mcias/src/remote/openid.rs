@@ -128,7 +128,9 @@ impl OpenId {
             return Err(Refusal::NotYetValid);
         }
         let subject = text("sub").ok_or(Refusal::Malformed)?;
-        let account = text(&self.settings.account_claim).and_then(|name| name.parse().ok());
+        // Two people of a provider may differ in capitals alone, and a name here has none: folded, one would be the other.
+        let exact = |text: &str| text.parse::<Name>().ok().filter(|name| name.as_str() == text);
+        let account = text(&self.settings.account_claim).and_then(exact);
         let listed = |claim: &Option<String>| -> Vec<&str> {
             let listed = claim.as_ref().and_then(|claim| claims.get(claim));
             listed.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
@@ -140,7 +142,7 @@ impl OpenId {
             account_id: subject.to_owned(),
             kind: Kind::Human,
             roles: Role::ALL.into_iter().filter(|role| roles.contains(&role.as_str())).collect(),
-            groups: listed(&self.settings.groups_claim).iter().filter_map(|name| name.parse().ok()).collect(),
+            groups: listed(&self.settings.groups_claim).into_iter().filter_map(exact).collect(),
             service: service.clone(),
             token: text("jti").map_or_else(
                 || random::encoded(&random::sha256(token.as_bytes())[..16]),

@@ -61,6 +61,11 @@ impl Client {
     /// # Errors
     /// `MC-W020` with what is wrong about it.
     pub fn check(&self) -> Result<()> {
+        if self.service.as_str() == crate::web::OWN_SERVICE {
+            let message = format!("`{}` cannot be a client for `{}` itself", self.id, self.service);
+            return Err(Error::new(Code::SsoClient, message)
+                .because("what it is given would be a session of whoever signs in to it"));
+        }
         if self.redirect_uris.is_empty() {
             let message = format!("`{}` has no address that browsers may be sent back to", self.id);
             return Err(Error::new(Code::SsoClient, message).hint("name at least one in `redirect_uris`"));

@@ -65,6 +65,9 @@ async fn of_provider(
             asked.only(&[Method::POST])?;
             web.forms().check(asked, &asked.form()?)?;
             let Some(session) = web.session(asked).await? else { return Err(Refused::forbidden()) };
+            if !web.is_fresh(&session).await? {
+                return pages::again(HOME);
+            }
             let actor =
                 Actor { principal: format!("account:{}", session.account), address: Some(asked.peer) };
             acting(actor, web.service().unlink(&session.account, name)).await?;
@@ -110,6 +113,9 @@ async fn link(web: &Web, external: &External, asked: &Asked<'_>, name: &Name) ->
     asked.only(&[Method::POST])?;
     web.forms().check(asked, &asked.form()?)?;
     let Some(session) = web.session(asked).await? else { return Err(Refused::forbidden()) };
+    if !web.is_fresh(&session).await? {
+        return pages::again(HOME);
+    }
     let wish = (Onward::home(), Some(session.account.clone()));
     let (address, cookie) = begin(web, external, asked, name, wish).await?;
     let body = Html::default()

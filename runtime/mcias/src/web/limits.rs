@@ -1,7 +1,7 @@
 //! Owns how much one address may ask: a rate far above what people and services need, in bounded memory. Signing in has
 //! limits of its own.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use effect::Timestamp;
 use quick_cache::unsync::Cache;
 
 use super::answer::Refused;
+use crate::attempts::network;
 
 /// So many at once, and one more each [`REFILL`].
 const BURST: u32 = 400;
@@ -33,10 +34,7 @@ impl Default for Limits {
 impl Limits {
     /// Counts a request of an address; of IPv6 the network counts.
     pub(super) fn admit(&self, peer: IpAddr, now: Timestamp) -> Result<(), Refused> {
-        let peer = match peer {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-            other => other,
-        };
+        let peer = network(peer);
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bucket = buckets.get(&peer).copied().unwrap_or(Bucket { left: BURST, since: now });
         // A clock that was set back is no reason to keep anybody waiting.

@@ -379,8 +379,13 @@ pub(super) async fn somebody(
 ) -> Result<Result<std::sync::Arc<Holder>, Answer>, Refused> {
     Ok(match web.session(asked).await? {
         Some(session) => Ok(session),
-        None => Err(answer::redirect(&sso::with_parameters(paths::LOGIN, &[("next", Some(next))]))?),
+        None => Err(again(next)?),
     })
+}
+
+/// The way to the page where they sign in once more, and from there to `next`.
+pub(super) fn again(next: &str) -> Answered {
+    answer::redirect(&sso::with_parameters(paths::LOGIN, &[("next", Some(next))]))
 }
 
 async fn account(web: &Web, asked: &Asked<'_>) -> Answered {

@@ -16,6 +16,7 @@ use crate::credentials::{First, Second, Shown};
 use crate::driver::Holder;
 use crate::embedded::{Outcome, Passkey, SignIn};
 use crate::passkey::{Assertion, Registration, Relying};
+use crate::witness::{Actor, acting};
 
 const SCRIPT: &str = include_str!("passkeys.js");
 const PAGE: &str = "/passkeys";
@@ -114,10 +115,18 @@ impl Web {
         Ok(answer::of(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT))
     }
 
-    /// Whoever is signed in here.
+    /// Whoever signed in here a short while ago.
     async fn owner(&self, asked: &Asked<'_>) -> Result<std::sync::Arc<Holder>, Refused> {
         let signed_out = || Refused::new(StatusCode::UNAUTHORIZED, "unauthenticated", "sign in first");
-        self.session(asked).await?.ok_or_else(signed_out)
+        let holder = self.session(asked).await?.ok_or_else(signed_out)?;
+        match self.is_fresh(&holder).await? {
+            true => Ok(holder),
+            false => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "sign_in_again",
+                "you signed in too long ago: load the page again",
+            )),
+        }
     }
 
     async fn passkeys_page(&self, asked: &Asked<'_>) -> Answered {
@@ -125,6 +134,9 @@ impl Web {
             Ok(holder) => holder,
             Err(elsewhere) => return Ok(elsewhere),
         };
+        if !self.is_fresh(&holder).await? {
+            return pages::again(PAGE);
+        }
         let passkeys = self.service().passkeys(&holder.account).await?;
         let proof = self.forms().proof(asked)?;
         let body = passkeys_of(holder.account.as_str(), &passkeys, &proof.value);
@@ -136,7 +148,8 @@ impl Web {
         self.forms().check_header(asked)?;
         let made: Made = asked.json()?;
         let (service, relying) = (self.service(), self.relying()?);
-        let enrolled = service.finish_passkey(&holder.account, relying, &made.name, &made.passkey).await?;
+        let making = service.finish_passkey(&holder.account, relying, &made.name, &made.passkey);
+        let enrolled = acting(of(&holder, asked), making).await?;
         let recovery: Vec<&str> = enrolled.recovery.iter().map(|code| code.as_str()).collect();
         let told = json!({ "passkey": enrolled.passkey, "recovery": recovery });
         answer::json(StatusCode::CREATED, &told)
@@ -147,7 +160,8 @@ impl Web {
         let form: Form = asked.form()?;
         form.only(&["csrf", "id"])?;
         self.forms().check(asked, &form)?;
-        self.service().remove_passkey(&holder.account, form.need("id")?).await?;
+        let removing = self.service().remove_passkey(&holder.account, form.need("id")?);
+        acting(of(&holder, asked), removing).await?;
         answer::redirect(PAGE)
     }
 
@@ -161,6 +175,10 @@ impl Web {
         let sign_in = SignIn { name, first, second, service: OWN_SERVICE, address: Some(asked.peer) };
         match self.service().sign_in(&sign_in).await? {
             Outcome::Token(issued) => {
+                if let Some(before) = self.session(asked).await? {
+                    // Whoever had this browser before is not to find a way back in.
+                    self.service().end_session(&before.account, &before.token).await?;
+                }
                 let cookie = set_cookie(SESSION, &issued.text, None)?;
                 Ok(with_cookie(answer::nothing(), Some(cookie)))
             }
@@ -173,6 +191,11 @@ impl Web {
             )),
         }
     }
+}
+
+/// In whose name it is done.
+fn of(holder: &Holder, asked: &Asked<'_>) -> Actor {
+    Actor { principal: format!("account:{}", holder.account), address: Some(asked.peer) }
 }
 
 fn with_cookie(mut answer: Answer, cookie: Option<HeaderValue>) -> Answer {

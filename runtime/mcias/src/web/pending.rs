@@ -19,6 +19,8 @@ use crate::random;
 pub(super) const COOKIE: &str = "__Host-mcias-pending";
 const LIFE: Duration = Duration::from_secs(5 * 60);
 const MOST: usize = 4096;
+/// Of one name, so that nobody who may sign in drives out those of others.
+const MOST_OF_NAME: usize = 16;
 
 /// What was shown first.
 #[derive(Clone)]
@@ -58,10 +60,12 @@ impl Pending {
         let handle = random::token::<32>()?;
         let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         halves.retain(|_, (_, until)| now < *until);
-        if halves.len() >= MOST
-            && let Some(oldest) = halves.iter().min_by_key(|(_, (_, until))| *until).map(|(key, _)| *key)
-        {
-            halves.remove(&oldest);
+        let of_name = halves.values().filter(|(other, _)| other.name == half.name).count();
+        let gives_way = |other: &Half| of_name < MOST_OF_NAME || other.name == half.name;
+        if halves.len() >= MOST || of_name >= MOST_OF_NAME {
+            let oldest = halves.iter().filter(|(_, (other, _))| gives_way(other));
+            let oldest = oldest.min_by_key(|(_, (_, until))| *until).map(|(key, _)| *key);
+            oldest.and_then(|oldest| halves.remove(&oldest));
         }
         halves.insert(random::sha256(handle.as_bytes()), (half, now.after(LIFE)));
         Ok(handle)
@@ -93,11 +97,20 @@ mod tests {
         let shown = Shown::Password(Zeroizing::new("a password".into()));
         let half = Half { name: "alice".into(), shown, factors: Vec::new(), onward: Onward::home() };
         let handle = pending.keep(half.clone(), now).unwrap();
-        let other = pending.keep(half, now).unwrap();
+        let other = pending.keep(half.clone(), now).unwrap();
         assert_eq!(pending.find(Some(&handle), now).unwrap().name, "alice");
         assert!(pending.find(Some("another"), now).is_none() && pending.find(None, now).is_none());
         pending.forget(Some(&handle));
         assert!(pending.find(Some(&handle), now).is_none());
         assert!(pending.find(Some(&other), now.after(LIFE)).is_none());
+        // Whoever may sign in and begins again and again drives nobody else out.
+        let bobs = Half { name: "bob".into(), ..half.clone() };
+        let bobs = pending.keep(bobs, now).unwrap();
+        let all: Vec<String> = (0..=MOST).map(|_| pending.keep(half.clone(), now).unwrap()).collect();
+        assert_eq!(
+            all.iter().filter(|handle| pending.find(Some(handle), now).is_some()).count(),
+            MOST_OF_NAME
+        );
+        assert!(pending.find(Some(&bobs), now).is_some());
     }
 }

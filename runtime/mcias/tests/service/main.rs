@@ -7,6 +7,7 @@ mod browser;
 mod conformance;
 mod external;
 mod foreign;
+mod hostile;
 mod joining;
 mod pages;
 mod passkeys;

@@ -216,7 +216,7 @@ impl Published {
         let now = START / 1000;
         let mut claims = json!({
             "iss": self.issuer, "sub": "42", "aud": ["svc:mcq"], "exp": now + 600, "iat": now, "jti": "t",
-            "preferred_username": "Alice", "roles": ["user", "owner"], "groups": ["ops"],
+            "preferred_username": "alice", "roles": ["user", "owner"], "groups": ["ops"],
         });
         change(&mut claims);
         let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -247,12 +247,20 @@ async fn tokens_of_a_provider_of_openid_are_validated_by_its_own_keys_alone() {
             there.signed(&header, |claims| claims["preferred_username"] = "a b".into()),
             Refusal::AccountInactive,
         ),
+        // Somebody else of that provider, whose name only looks the same when it is folded.
+        (
+            there.signed(&header, |claims| claims["preferred_username"] = "Alice".into()),
+            Refusal::AccountInactive,
+        ),
         (there.signed(&json!({ "alg": "none", "kid": "one" }), |_| {}), Refusal::Algorithm),
         (there.signed(&json!({ "alg": "RS256", "kid": "one" }), |_| {}), Refusal::Algorithm),
         (there.signed(&json!({ "alg": "EdDSA", "kid": "two" }), |_| {}), Refusal::UnknownKey),
     ] {
         assert_eq!(there.driver.validate(&token, &service).await.unwrap(), Err(refusal), "{refusal:?}");
     }
+    let folded = there.signed(&header, |claims| claims["groups"] = json!(["Ops", "ops2"]));
+    let holder = there.driver.validate(&folded, &service).await.unwrap().unwrap();
+    assert_eq!(holder.groups, vec![name("ops2")], "a group is another one where its letters are");
     // Another issuer's discovery has no say.
     let other = Published::provider(&there.issuer.replace("127.0.0.1", "localhost"));
     let other = OpenId::new(other, there.place.clock.clone());
