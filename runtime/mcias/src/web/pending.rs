@@ -108,7 +108,7 @@ mod tests {
         let bobs = pending.keep(bobs, now).unwrap();
         let all: Vec<String> = (0..=MOST).map(|_| pending.keep(half.clone(), now).unwrap()).collect();
         assert_eq!(
-            all.iter().filter(|handle| pending.find(Some(handle), now).is_some()).count(),
+            all.iter().chain([&other]).filter(|handle| pending.find(Some(handle), now).is_some()).count(),
             MOST_OF_NAME
         );
         assert!(pending.find(Some(&bobs), now).is_some());

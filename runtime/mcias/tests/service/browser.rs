@@ -37,7 +37,8 @@ impl Browser {
 
     /// Signs in on the page, with what proves that a page of the site asked.
     pub(super) async fn sign_in(&mut self, web: &Web, name: &str, password: &str) -> Response<Bytes> {
-        let proof = proof(&self.get(web, "/login").await);
+        // Whoever is signed in already is asked all the same where the page is to lead somewhere.
+        let proof = proof(&self.get(web, "/login?next=%2Faccount").await);
         self.post(web, "/login", &[("csrf", &proof), ("name", name), ("password", password)]).await
     }
 

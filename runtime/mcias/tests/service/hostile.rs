@@ -295,9 +295,8 @@ async fn a_session_that_ends_takes_along_what_clients_were_given_in_it() {
         let session = browser.cookies["__Host-mcias"].clone();
         given.push((session, text("access_token"), text("id_token")));
     }
-    let valid = async |token: &str, service: &str| {
-        place.service.validate(token, &name(service)).await.unwrap().is_ok()
-    };
+    let service = place.with(|settings| settings.url = Some(SITE.into()));
+    let valid = async |token: &str, of: &str| service.validate(token, &name(of)).await.unwrap().is_ok();
     let [(one, by_one, id_token), (other, by_other, _)] = &given[..] else { panic!("two sessions") };
     assert!(valid(by_one, "mcq").await && valid(by_other, "mcq").await);
     // What is for one service is nothing at another, and what says who signed in is no access at all.
@@ -314,7 +313,7 @@ async fn a_session_that_ends_takes_along_what_clients_were_given_in_it() {
     }
     // By REST as by any other way.
     let ids = place.service.tokens(&name("alice")).await.unwrap();
-    let holder = place.service.validate(one, &name("mcias")).await.unwrap().unwrap();
+    let holder = service.validate(one, &name("mcias")).await.unwrap().unwrap();
     assert!(ids.iter().any(|token| token.id == holder.token));
     let path = format!("/v1/sessions/{}", holder.token);
     let asked =
