@@ -80,12 +80,14 @@ fn every_example_of_the_reference_plans() {
 }
 
 #[test]
-fn every_example_of_the_readme_plans() {
+fn every_example_of_the_readme_and_of_the_guide_plans() {
     let place = place_with_routes();
-    let readme = root().join("README.md");
-    let examples = blocks(&fs::read_to_string(&readme).expect("there is a README"), &["lua", "luau"]);
-    assert!(!examples.is_empty());
-    examples.iter().for_each(|example| check(&place, "README.md", example));
+    for page in ["README.md", "docs/identity.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("it is there");
+        let examples = blocks(&text, &["lua", "luau"]);
+        assert!(!examples.is_empty(), "{page}");
+        examples.iter().for_each(|example| check(&place, page, example));
+    }
 }
 
 #[test]

@@ -284,7 +284,7 @@ async fn a_session_that_ends_takes_along_what_clients_were_given_in_it() {
         let asked = "/sso/authorize?client_id=app&redirect_uri=https%3A%2F%2Fmcq.example%2Fcallback&response_type=code\
              &scope=openid&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
         let back = location(&browser.get(&web, asked).await);
-        let code = super::browser::parameter(&back, "code").unwrap();
+        let code = browser::parameter(&back, "code").unwrap();
         let body = format!(
             "grant_type=authorization_code&client_id=app&code={code}&redirect_uri=https%3A%2F%2Fmcq.example%2Fcallback\
              &code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
